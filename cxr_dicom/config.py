@@ -1,0 +1,148 @@
+"""Settings: TOML file, then environment, then command line, into one frozen tree.
+
+``cxr-dicom.toml`` has one table per stage. An environment variable names the same key in capital
+letters: ``CXR_DICOM_ENCODE__GEOMETRY=strict`` is ``geometry`` of ``[encode]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.exceptions import SettingsError as SettingsSourceError
+
+from cxr_dicom.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "CXR_DICOM_"
+
+Policy = Literal["process", "skip"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SelectSettings(_Table):
+    """``[select]``: which images are eligible."""
+
+    unknown_view: Policy = "process"
+    """An image that does not say whether it is frontal."""
+    unknown_body_part: Policy = "process"
+    """An image that does not say which part of the body it shows."""
+    no_lungs: Policy = "skip"
+    """An image on which no plausible lungs are found: `skip` withholds its objects."""
+    max_pixels: int = Field(default=50_000_000, gt=0)
+    """Largest Rows x Columns that is decoded; a larger matrix is refused unread."""
+
+
+class PixelSettings(_Table):
+    """``[pixels]``: how stored values become model input."""
+
+    intensity: Literal["xrv", "voi"] = "xrv"
+    """`xrv`: as TorchXRayVision reads a file; `voi`: VOI LUT or window first."""
+
+
+class ModelSettings(_Table):
+    """``[models]``: which models run, and on what."""
+
+    names: tuple[str, ...] = Field(default=("auto",), min_length=1)
+    """Models in the order in which they run; `auto` takes what is installed."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    folder: Path | None = None
+    """Where weights lie; default: TorchXRayVision's own cache folder."""
+
+
+class EncodeSettings(_Table):
+    """``[encode]``: which objects are written, and how."""
+
+    objects: tuple[str, ...] = ("seg", "sr", "parametric-map")
+    """Kinds of objects to write."""
+    geometry: Literal["viewer", "strict"] = "viewer"
+    """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
+    segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
+    """`auto`: BINARY where Rows x Columns is a multiple of 8, else LABELMAP."""
+    content_time: Literal["source", "now"] = "source"
+    """Content dates taken from the source image, or from the clock."""
+
+
+class Settings(_Table):
+    """All settings. Frozen; `digest` identifies what they do to a result."""
+
+    select: SelectSettings = SelectSettings()
+    pixels: PixelSettings = PixelSettings()
+    models: ModelSettings = ModelSettings()
+    encode: EncodeSettings = EncodeSettings()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every setting that can change a result, as canonical JSON."""
+        content = self.model_dump(mode="json", exclude={"models": {"device", "folder"}})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path
+        TOML file; None for defaults and environment only.
+    overrides
+        Values from the command line, by table and key; they win.
+
+    Raises
+    ------
+    SettingsError
+        Naming the key, the bad value and what is accepted.
+    """
+
+    class Sources(Settings, BaseSettings):  # reads the three sources; the result is plain Settings
+        model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid")
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, _read(path))
+
+    try:
+        values: dict[str, Any] = dict(overrides or {})
+        return Settings.model_validate(Sources(**values).model_dump())
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from error
+    except SettingsSourceError as error:
+        raise SettingsError(f"environment: {error}") from error
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+    return f"{path or 'settings'}: " + "; ".join(lines)

@@ -1,0 +1,1 @@
+"""DICOM objects: every file without a leading underscore is a choice in the config."""

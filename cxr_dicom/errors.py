@@ -1,0 +1,60 @@
+"""The one error tree.
+
+::
+
+    CxrDicomError                   everything this package raises on purpose
+    ├── SettingsError               a setting is wrong; names the key and the value
+    ├── ImageError                  one image cannot be used; carries its Reason
+    ├── ModelError                  a model cannot be built or failed on an image
+    │   └── WeightsError            weights are missing, damaged or not the expected ones
+    └── EncodingError               a DICOM object could not be made
+
+No message holds patient data: UIDs, keywords, numbers and file names of ours only.
+"""
+
+from __future__ import annotations
+
+from cxr_dicom.records import Reason
+
+
+class CxrDicomError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(CxrDicomError):
+    """A setting is wrong.
+
+    The text names the key (``encode.geometry``), the bad value, and what is accepted.
+    """
+
+
+class ImageError(CxrDicomError):
+    """One image cannot be used; the run goes on with the next.
+
+    Parameters
+    ----------
+    reason
+        Stable code, documented in ``docs/reasons.md``.
+    detail
+        What was expected and what was found, without patient data.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ModelError(CxrDicomError):
+    """A model cannot be built, or failed on an image."""
+
+
+class WeightsError(ModelError):
+    """Weights are missing, damaged, or not those that were recorded.
+
+    The text names the file, where it belongs and how to fetch it.
+    """
+
+
+class EncodingError(CxrDicomError):
+    """A DICOM object could not be made."""

@@ -1,0 +1,1 @@
+"""Models: every file without a leading underscore is a choice in the config."""

@@ -1,0 +1,1 @@
+"""Ways in: folder, and later the network; each gives stored instances and studies."""

@@ -1,0 +1,223 @@
+"""Masks to measurements: diameters, ratio, distance, areas, and the statements that rules allow.
+
+All measuring happens in the standard view, where rows are horizontal planes of the patient;
+points go back to the source matrix, where reports and viewers need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import hypot
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_dicom import codes
+from cxr_dicom.codes import private
+from cxr_dicom.plane import Point
+from cxr_dicom.records import Call, ChestImage, Code, Mask, Measurement, Prediction, Spacing, Statement
+
+CARDIOTHORACIC_RATIO_LIMIT = 0.5
+ADULT_YEARS = 18
+PLAUSIBLE_LUNG_FRACTION = (0.01, 0.5)  # of the image, for each lung
+
+_HEART_WIDTH = private("CARDIAC_WIDTH", "Greatest transverse cardiac diameter")
+_THORAX_WIDTH = private("THORACIC_WIDTH", "Greatest inner transverse thoracic diameter")
+_RATIO = private("CTR", "Cardiothoracic ratio")
+_RATIO_RAISED = private("CTR_RAISED", "Cardiothoracic ratio above limit")
+_SPINE_DISTANCE = private("SPINE_CENTRE", "Distance of spine from centre of thorax")
+
+_MEASURED_AREAS: Mapping[str, tuple[str, Code, Code | None]] = {
+    "right_lung": ("right_lung_area", codes.LUNG, codes.RIGHT),
+    "left_lung": ("left_lung_area", codes.LUNG, codes.LEFT),
+    "heart": ("heart_area", codes.HEART, None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Width:
+    """A horizontal extent in the standard view, in pixel edges, and the row where it is drawn."""
+
+    left: float
+    right: float
+    row: float
+
+    @property
+    def centre(self) -> float:
+        return (self.left + self.right) / 2
+
+
+def measure(image: ChestImage, prediction: Prediction) -> Prediction:
+    """Return ``prediction`` with what can be measured on its masks.
+
+    Masks that a ratio needs and that are missing make it "not measurable" with the reason;
+    a prediction without lungs and heart is returned as it is.
+    """
+    masks = {mask.structure.name: mask for mask in prediction.masks}
+    if not masks.keys() & _MEASURED_AREAS.keys():
+        return prediction
+    upright = {name: image.turn.to_standard(mask.region.matrix()) for name, mask in masks.items() if name in _USED}
+    heart, thorax = _heart_width(upright), _thorax_width(upright)
+    measurements = (
+        _line(image, "cardiac_width", _HEART_WIDTH, codes.HEART, heart, "no heart outlined"),
+        _line(image, "thoracic_width", _THORAX_WIDTH, codes.THORAX, thorax, "not both lungs outlined"),
+        _ratio(image, heart, thorax),
+        *_spine_distance(image, upright, thorax),
+        *(_area(image, masks[name]) for name in _MEASURED_AREAS if name in masks),
+    )
+    return replace(
+        prediction,
+        measurements=prediction.measurements + measurements,
+        statements=prediction.statements + tuple(_statements(image, measurements)),
+    )
+
+
+def implausible_lungs(image: ChestImage, predictions: Iterable[Prediction]) -> str:
+    """Say why no model found plausible lungs on the image; empty when one did, or none looked."""
+    looked = [p for p in predictions if {"right_lung", "left_lung"} <= set(p.model.predicts)]
+    problems = [_implausible(image, prediction) for prediction in looked]
+    return problems[0] if problems and all(problems) else ""
+
+
+def _implausible(image: ChestImage, prediction: Prediction) -> str:
+    pixels = image.shape[0] * image.shape[1]
+    low, high = PLAUSIBLE_LUNG_FRACTION
+    for name in ("right_lung", "left_lung"):
+        mask = prediction.mask(name)
+        fraction = mask.region.area / pixels if mask else 0.0
+        if not low <= fraction <= high:
+            side = name.replace("_", " ")
+            return f"{side} covers {fraction:.1%} of the image, expected {low:.0%} to {high:.0%}"
+    return ""
+
+
+def _heart_width(upright: Mapping[str, NDArray[np.bool_]]) -> _Width | None:
+    """Greatest reach of the heart to either side of the midline, drawn at its widest row."""
+    heart = upright.get("heart")
+    if heart is None or not heart.any():
+        return None
+    columns = np.flatnonzero(heart.any(axis=0))
+    widest = int(np.argmax(heart.sum(axis=1)))
+    return _Width(float(columns[0]), float(columns[-1] + 1), widest + 0.5)
+
+
+def _thorax_width(upright: Mapping[str, NDArray[np.bool_]]) -> _Width | None:
+    """Greatest distance, on one row, between the outer borders of the lungs."""
+    right, left = upright.get("right_lung"), upright.get("left_lung")
+    if right is None or left is None:
+        return None
+    rows = np.flatnonzero(right.any(axis=1) & left.any(axis=1))
+    if not rows.size:
+        return None
+    outer_right = np.argmax(right[rows], axis=1)
+    outer_left = left.shape[1] - np.argmax(left[rows, ::-1], axis=1)
+    widest = int(np.argmax(outer_left - outer_right))
+    return _Width(float(outer_right[widest]), float(outer_left[widest]), float(rows[widest]) + 0.5)
+
+
+_USED = frozenset({"right_lung", "left_lung", "heart", "spine"})
+
+
+def _length(points: tuple[Point, ...], spacing: Spacing) -> tuple[float, Code]:
+    (x0, y0), (x1, y1) = points
+    value = hypot((x1 - x0) * spacing.columns_mm, (y1 - y0) * spacing.rows_mm)
+    return value, codes.MILLIMETRE if spacing.is_physical else codes.PIXELS
+
+
+def _line(image: ChestImage, name: str, code: Code, site: Code, width: _Width | None, missing: str) -> Measurement:
+    unit = codes.MILLIMETRE if image.spacing.is_physical else codes.PIXELS
+    if width is None:
+        return Measurement(name=name, code=code, value=None, unit=unit, site=site, reason=missing)
+    points = image.turn.points_to_source(((width.left, width.row), (width.right, width.row)), image.shape)
+    value, unit = _length(points, image.spacing)
+    return Measurement(
+        name=name,
+        code=code,
+        value=value,
+        unit=unit,
+        site=site,
+        points=points,
+        method="horizontal extent of the outline",
+    )
+
+
+def _ratio(image: ChestImage, heart: _Width | None, thorax: _Width | None) -> Measurement:
+    missing = " and ".join(text for text, width in (("no heart", heart), ("not both lungs", thorax)) if width is None)
+    value = None
+    if heart and thorax and (thorax_length := thorax.right - thorax.left) > 0:
+        value = (heart.right - heart.left) / thorax_length
+    return Measurement(
+        name="cardiothoracic_ratio",
+        code=_RATIO,
+        value=value,
+        unit=codes.RATIO,
+        site=codes.THORAX,
+        derived_from=("cardiac_width", "thoracic_width"),
+        method="greatest transverse cardiac diameter over greatest inner transverse thoracic diameter (Danzer 1919)",
+        reason=f"{missing} outlined" if missing else "",
+    )
+
+
+def _spine_distance(
+    image: ChestImage, upright: Mapping[str, NDArray[np.bool_]], thorax: _Width | None
+) -> Iterable[Measurement]:
+    """How far the patient is turned or bent: spine to the middle of the thorax, on the widest row."""
+    spine = upright.get("spine")
+    if spine is None or thorax is None:
+        return
+    columns = np.flatnonzero(spine[int(thorax.row)])
+    if not columns.size:
+        return
+    centre = (float(columns[0]) + float(columns[-1]) + 1) / 2
+    yield _line(
+        image, "spine_centre_distance", _SPINE_DISTANCE, codes.SPINE, _Width(centre, thorax.centre, thorax.row), ""
+    )
+
+
+def _area(image: ChestImage, mask: Mask) -> Measurement:
+    name, site, laterality = _MEASURED_AREAS[mask.structure.name]
+    spacing = image.spacing
+    return Measurement(
+        name=name,
+        code=codes.AREA,
+        value=mask.region.area * spacing.rows_mm * spacing.columns_mm,
+        unit=codes.SQUARE_MILLIMETRE if spacing.is_physical else codes.PIXELS,
+        site=site,
+        laterality=laterality,
+        points=mask.region.box.corners,
+        method="pixels of the outline; the box is its extent",
+    )
+
+
+def _statements(image: ChestImage, measurements: Iterable[Measurement]) -> Iterable[Statement]:
+    ratio = next(m for m in measurements if m.name == "cardiothoracic_ratio")
+    if ratio.value is None:
+        return
+    rule = (
+        f"Cardiothoracic ratio above {CARDIOTHORACIC_RATIO_LIMIT} on a PA radiograph of an adult "
+        "(Danzer CS, Am J Med Sci 1919;157:513-521)."
+    )
+    obstacle = _no_call(image)
+    call = Call.INDETERMINATE
+    if not obstacle:
+        call = Call.PRESENT if ratio.value > CARDIOTHORACIC_RATIO_LIMIT else Call.ABSENT
+    yield Statement(
+        name="cardiothoracic_ratio_above_limit",
+        concept=_RATIO_RAISED,
+        call=call,
+        rule=f"{rule} {obstacle}".strip(),
+        measurement=ratio.name,
+    )
+
+
+def _no_call(image: ChestImage) -> str:
+    """Why the rule does not apply to this image; empty when it does."""
+    if image.view == "AP":
+        return "No call: the view is AP, which magnifies the heart."
+    if image.view != "PA":
+        return "No call: the view is not stated to be PA."
+    age = str(image.header.get("PatientAge", ""))
+    if age and (age[-1:] != "Y" or not age[:-1].isdigit() or int(age[:-1]) < ADULT_YEARS):
+        return "No call: the patient is not stated to be an adult."
+    return ""

@@ -1,0 +1,178 @@
+"""The spine: select, infer, measure, encode; one study at a time.
+
+Every way in ends here: `run`, and later the listener, the poller and the cohort engine. Data moves
+one way, and nothing of one image can stop another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from cxr_dicom import __version__, telemetry
+from cxr_dicom._plugins import build_encoders, build_models
+from cxr_dicom.config import Settings
+from cxr_dicom.encode._common import write
+from cxr_dicom.errors import CxrDicomError, EncodingError, ImageError, ModelError
+from cxr_dicom.infer._pixels import read
+from cxr_dicom.measure import implausible_lungs, measure
+from cxr_dicom.pictures import preview
+from cxr_dicom.records import (
+    ChestImage,
+    EncodedObject,
+    ImageAnalysis,
+    InstanceResult,
+    Outcome,
+    Prediction,
+    Reason,
+    Skipped,
+    Study,
+    StudyAnalysis,
+    StudyResult,
+)
+from cxr_dicom.selection import select
+
+
+class Pipeline:
+    """Models and encoders, loaded once, and the way of a study through them.
+
+    Raises
+    ------
+    SettingsError, WeightsError
+        If the settings name what does not exist, or weights are missing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = build_models(settings)
+        self.encoders = build_encoders(settings)
+
+    def process(self, study: Study, folder: Path) -> StudyResult:
+        """Process ``study`` and write its objects to ``folder``."""
+        clock = Clock()
+        with clock.stage("select"):
+            selection = select(study, self.settings.select)
+        outcomes = [self._analyse(image) for image in selection.images]
+        images = tuple(outcome for outcome in outcomes if isinstance(outcome, ImageAnalysis))
+        skipped = selection.skipped + tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped))
+        analysis = StudyAnalysis(study_instance_uid=study.study_instance_uid, images=images, skipped=skipped)
+        with clock.stage("encode"):
+            objects = self._encode(analysis, folder)
+        return StudyResult(
+            study_instance_uid=study.study_instance_uid,
+            job_key=self.job_key(study),
+            instances=tuple(_results(analysis, objects)),
+            seconds=clock.seconds,
+        )
+
+    def job_key(self, study: Study) -> str:
+        """Identify what a result depends on: sources, weights, settings, version."""
+        sources = sorted((i.sop_instance_uid, _file_sha256(i.path)) for i in study.instances)
+        weights = [(model.info.name, model.info.version, model.info.weights_sha256) for model in self.models]
+        return hashlib.sha256(repr((sources, weights, self.settings.digest, __version__)).encode()).hexdigest()
+
+    def close(self) -> None:
+        """Give the models' memory back."""
+        for model in self.models:
+            model.close()
+
+    def _analyse(self, image: ChestImage) -> ImageAnalysis | Skipped:
+        """Infer and measure; an image that cannot be used becomes a reason."""
+        try:
+            return self._infer_and_measure(image)
+        except ImageError as error:
+            return _refuse(image, Outcome.SKIPPED, error.reason, error.detail)
+        except ModelError as error:
+            return _refuse(image, Outcome.FAILED, Reason.MODEL_FAILED, str(error))
+        except Exception as error:  # one bad file never stops a run; the text may hold patient data, the log does not
+            telemetry.failure("analyse", error, sop_instance_uid=image.instance.sop_instance_uid)
+            return _refuse(image, Outcome.FAILED, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
+
+    def _infer_and_measure(self, image: ChestImage) -> ImageAnalysis:
+        clock = Clock()
+        with clock.stage("read"):
+            radiograph = read(image, self.settings.pixels)
+        predictions: list[Prediction] = []
+        for model in self.models:
+            with clock.stage(model.info.name):
+                prediction = model.predict(radiograph, predictions)
+            with clock.stage("measure"):
+                predictions.append(measure(image, prediction))
+        if self.settings.select.no_lungs == "skip" and (problem := implausible_lungs(image, predictions)):
+            raise ImageError(Reason.NOT_A_CHEST_CONTENT, problem)
+        return ImageAnalysis(
+            image=image,
+            pixel_sha256=radiograph.sha256,
+            predictions=tuple(predictions),
+            preview=preview(image.turn.to_source(radiograph.pixels)),
+            warnings=image.warnings + radiograph.warnings,
+            seconds=clock.seconds,
+        )
+
+    def _encode(self, study: StudyAnalysis, folder: Path) -> list[EncodedObject] | CxrDicomError:
+        """Write all objects of a study, or none."""
+        objects: list[EncodedObject] = []
+        try:
+            for encoder in self.encoders if study.images else ():
+                objects.extend(write(encoded, folder) for encoded in encoder.encode(study))
+        except Exception as error:  # as in _analyse: the study fails, the run goes on
+            for written in objects:
+                written.path.unlink(missing_ok=True)
+            telemetry.failure("encode", error, study_instance_uid=study.study_instance_uid)
+            return EncodingError(telemetry.safe_description(error))
+        return objects
+
+
+class Clock:
+    """Seconds spent per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to stage ``name``."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+
+
+def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomError) -> Iterator[InstanceResult]:
+    for analysis in study.images:
+        instance = analysis.image.instance
+        if isinstance(objects, CxrDicomError):
+            yield InstanceResult(
+                path=instance.path,
+                outcome=Outcome.FAILED,
+                instance=instance,
+                reason=Reason.ENCODING_FAILED,
+                detail=str(objects),
+            )
+            continue
+        about = tuple(o for o in objects if instance.sop_instance_uid in o.source_sop_instance_uids)
+        yield InstanceResult(
+            path=instance.path, outcome=Outcome.PROCESSED, instance=instance, analysis=analysis, objects=about
+        )
+    for skipped in study.skipped:
+        yield InstanceResult(
+            path=skipped.path,
+            outcome=skipped.outcome,
+            instance=skipped.instance,
+            reason=skipped.reason,
+            detail=skipped.detail,
+        )
+
+
+def _refuse(image: ChestImage, outcome: Outcome, reason: Reason, detail: str) -> Skipped:
+    instance = image.instance
+    return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
