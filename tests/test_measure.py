@@ -1,0 +1,172 @@
+"""Widths, ratio, distance, areas and statements, on shapes whose numbers are known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from cxr_dicom import codes
+from cxr_dicom.measure import implausible_lungs, measure
+from cxr_dicom.plane import Region, Turn
+from cxr_dicom.records import (
+    Call,
+    ChestImage,
+    Mask,
+    ModelInfo,
+    Prediction,
+    Spacing,
+    SpacingSource,
+    StoredInstance,
+    Structure,
+)
+
+ROWS, COLUMNS = 120, 200
+MODEL = ModelInfo(
+    name="painted",
+    version="1",
+    title="painted by hand",
+    predicts=("right_lung", "left_lung", "heart", "spine"),
+    input_size=None,
+    manufacturer="test",
+    licence="none",
+    citation="none",
+)
+EVERY_TURN = [
+    Turn(transpose=t, flip_rows=r, flip_columns=c) for t in (False, True) for r in (False, True) for c in (False, True)
+]
+
+
+def upright_shapes() -> dict[str, np.ndarray]:
+    shapes = {name: np.zeros((ROWS, COLUMNS), bool) for name in ("right_lung", "left_lung", "heart", "spine")}
+    shapes["right_lung"][20:100, 30:80] = True
+    shapes["right_lung"][90:100, 20:80] = True  # widest below
+    shapes["left_lung"][20:100, 120:170] = True
+    shapes["left_lung"][90:100, 120:180] = True
+    shapes["heart"][60:95, 85:130] = True
+    shapes["heart"][70:80, 80:140] = True
+    shapes["spine"][:, 96:106] = True
+    return shapes
+
+
+def chest_image(turn: Turn = Turn(), spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
+    header = Dataset()
+    header.Rows, header.Columns = (COLUMNS, ROWS) if turn.transpose else (ROWS, COLUMNS)
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
+    instance = StoredInstance(
+        path=Path("x"), study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3", sop_class_uid="4"
+    )
+    spacing = spacing or Spacing(rows_mm=0.5, columns_mm=0.5, source=SpacingSource.CALIBRATED)
+    return ChestImage(instance=instance, header=header, view=view, turn=turn, spacing=spacing)
+
+
+def painted(turn: Turn = Turn(), without: tuple[str, ...] = ()) -> Prediction:
+    masks = tuple(
+        Mask(
+            structure=Structure(
+                name=name, title=name, category=codes.ORGAN, type=codes.LUNG, laterality=None, colour=(1, 2, 3)
+            ),
+            region=Region.from_matrix(turn.to_source(shape)),
+        )
+        for name, shape in upright_shapes().items()
+        if name not in without
+    )
+    return Prediction(model=MODEL, masks=masks)
+
+
+def measured(image: ChestImage, prediction: Prediction) -> dict[str, object]:
+    return {m.name: m for m in measure(image, prediction).measurements}
+
+
+@pytest.mark.parametrize("turn", EVERY_TURN)
+def test_diameters_and_ratio_are_the_same_however_the_image_is_stored(turn):
+    found = measured(chest_image(turn), painted(turn))
+    assert found["cardiac_width"].value == pytest.approx(60 * 0.5)
+    assert found["thoracic_width"].value == pytest.approx(160 * 0.5)
+    assert found["cardiothoracic_ratio"].value == pytest.approx(60 / 160)
+    assert found["cardiothoracic_ratio"].derived_from == ("cardiac_width", "thoracic_width")
+    assert found["spine_centre_distance"].value == pytest.approx(0.5)  # spine at 101, thorax at 100
+    assert found["right_lung_area"].value == pytest.approx((80 * 50 + 10 * 10) * 0.25)
+
+
+@pytest.mark.parametrize("turn", EVERY_TURN)
+def test_lines_end_on_the_borders_of_the_outline_in_the_source(turn):
+    prediction = painted(turn)
+    line = measured(chest_image(turn), prediction)["cardiac_width"].points
+    box = prediction.mask("heart").region.box
+    along, across = (1, 0) if turn.transpose else (0, 1)
+    assert {point[along] for point in line} == ({box.top, box.bottom} if turn.transpose else {box.left, box.right})
+    assert line[0][across] == line[1][across]
+
+
+def test_non_square_pixels_count_in_the_direction_of_the_line():
+    spacing = Spacing(rows_mm=1.0, columns_mm=0.25, source=SpacingSource.PIXEL_SPACING)
+    assert measured(chest_image(spacing=spacing), painted())["cardiac_width"].value == pytest.approx(60 * 0.25)
+    turn = Turn(transpose=True)
+    assert measured(chest_image(turn, spacing), painted(turn))["cardiac_width"].value == pytest.approx(60 * 1.0)
+
+
+def test_without_spacing_lengths_are_pixels_and_the_ratio_remains():
+    spacing = Spacing(rows_mm=1.0, columns_mm=1.0, source=SpacingSource.NONE)
+    found = measured(chest_image(spacing=spacing), painted())
+    assert found["cardiac_width"].unit == codes.PIXELS
+    assert found["heart_area"].unit == codes.PIXELS
+    assert found["cardiothoracic_ratio"].unit == codes.RATIO
+    assert found["cardiothoracic_ratio"].value == pytest.approx(0.375)
+
+
+@pytest.mark.parametrize(
+    ("without", "reason"),
+    [
+        (("heart",), "no heart outlined"),
+        (("left_lung",), "not both lungs outlined"),
+        (("heart", "left_lung"), "no heart and not both lungs outlined"),
+    ],
+)
+def test_a_missing_mask_makes_the_ratio_not_measurable_with_a_reason(without, reason):
+    prediction = measure(chest_image(), painted(without=without))
+    ratio = next(m for m in prediction.measurements if m.name == "cardiothoracic_ratio")
+    assert ratio.value is None
+    assert ratio.reason == reason
+    assert prediction.statements == ()
+
+
+def test_a_prediction_without_anatomy_is_left_alone():
+    prediction = Prediction(model=MODEL)
+    assert measure(chest_image(), prediction) is prediction
+
+
+@pytest.mark.parametrize(
+    ("image", "call"),
+    [
+        (chest_image(), Call.ABSENT),
+        (chest_image(PatientAge="045Y"), Call.ABSENT),
+        (chest_image(PatientAge="010Y"), Call.INDETERMINATE),
+        (chest_image(PatientAge="006M"), Call.INDETERMINATE),
+        (chest_image(view="AP"), Call.INDETERMINATE),
+        (chest_image(view=""), Call.INDETERMINATE),
+    ],
+)
+def test_the_ratio_becomes_a_statement_only_on_pa_radiographs_of_adults(image, call):
+    (statement,) = measure(image, painted()).statements
+    assert statement.call is call
+    assert ("No call" in statement.rule) == (call is Call.INDETERMINATE)
+    assert "Danzer" in statement.rule
+
+
+def test_a_wide_heart_is_called():
+    shapes = upright_shapes()
+    shapes["heart"][70:80, 60:150] = True
+    wide = painted(without=("heart",))
+    heart = replace(painted().mask("heart"), region=Region.from_matrix(shapes["heart"]))
+    (statement,) = measure(chest_image(), replace(wide, masks=(*wide.masks, heart))).statements
+    assert statement.call is Call.PRESENT
+
+
+def test_lungs_are_plausible_when_both_are_there_and_no_model_need_look():
+    assert implausible_lungs(chest_image(), [painted()]) == ""
+    assert implausible_lungs(chest_image(), []) == ""
+    assert "left lung covers 0.0%" in implausible_lungs(chest_image(), [painted(without=("left_lung",))])
+    assert implausible_lungs(chest_image(), [painted(without=("left_lung",)), painted()]) == ""
