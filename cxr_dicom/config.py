@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,15 +22,21 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
+from cxr_dicom.config_service import (
+    AssemblySettings,
+    Destination,
+    ListenerSettings,
+    PollerSettings,
+    RetentionSettings,
+    ServiceSettings,
+    SpoolSettings,
+)
+from cxr_dicom.config_service import Table as _Table
 from cxr_dicom.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "CXR_DICOM_"
 
 Policy = Literal["process", "skip"]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SelectSettings(_Table):
@@ -84,11 +90,33 @@ class Settings(_Table):
     pixels: PixelSettings = PixelSettings()
     models: ModelSettings = ModelSettings()
     encode: EncodeSettings = EncodeSettings()
+    service: ServiceSettings = ServiceSettings()
+    spool: SpoolSettings = SpoolSettings()
+    listener: ListenerSettings = ListenerSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    poller: PollerSettings = PollerSettings()
+    destinations: tuple[Destination, ...] = ()
+    retention: RetentionSettings = RetentionSettings()
+
+    @field_validator("destinations")
+    @classmethod
+    def _distinct(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        if len({each.name for each in destinations}) < len(destinations):
+            raise ValueError("two destinations have the same name")
+        return destinations
 
     @property
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
-        content = self.model_dump(mode="json", exclude={"models": {"device", "folder"}})
+        content = self.model_dump(
+            mode="json",
+            include={
+                "select": True,
+                "pixels": True,
+                "models": {"names"},
+                "encode": True,
+            },
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

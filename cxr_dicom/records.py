@@ -79,6 +79,30 @@ class ObjectKind(StrEnum):
     SECONDARY_CAPTURE = "secondary_capture"
 
 
+class StudyState(StrEnum):
+    """Where a study of the service is."""
+
+    RECEIVING = "RECEIVING"  # more images may come
+    COMPLETE = "COMPLETE"  # waits for a worker
+    RUNNING = "RUNNING"  # at work
+    ENCODED = "ENCODED"  # objects are on disk, and wait for their destinations
+    SENT = "SENT"  # every destination took every object
+    COMMITTED = "COMMITTED"  # and said, where asked, that it will keep them
+    IGNORED = "IGNORED"  # nothing eligible; the instances have the reasons
+    HELD = "HELD"  # stopped, because it was at work each time a worker died
+    DEAD = "DEAD"  # given up, with the reason; `jobs retry` is the way back
+
+
+class Answer(StrEnum):
+    """What a destination said about one object."""
+
+    ACCEPTED = "accepted"
+    WARNING = "warning"  # accepted, but changed or with a remark
+    COMMITTED = "committed"  # it will keep it
+    REFUSED = "refused"  # never again the same way
+    FAILED = "failed"  # not now: try again
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:
     """A coded concept (PS3.3 8.8)."""
@@ -343,3 +367,18 @@ class StudyResult:
     job_key: str  # the same key never runs twice unless forced
     instances: tuple[InstanceResult, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)  # of the stages that serve the whole study
+
+
+# --- deliver -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What one destination said about one object."""
+
+    sop_instance_uid: str
+    destination: str  # its name in the config
+    answer: Answer
+    status: str  # "0x0000", "HTTP 200", or a word: "TIMEOUT"
+    detail: str = ""  # without patient data
+    retry_after: float | None = None  # seconds, when the destination said so

@@ -1,0 +1,157 @@
+"""``cxr-dicom jobs``: what became of each study, and what a person can do about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cxr_dicom.cli import Refused
+from cxr_dicom.cli._service import config_option, open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cxr_dicom.ledger import Ledger
+
+    Row = dict[str, Any]
+
+STATES = ("RECEIVING", "COMPLETE", "RUNNING", "ENCODED", "SENT", "COMMITTED", "IGNORED", "HELD", "DEAD")
+
+_study = click.argument("study", metavar="STUDY")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def jobs() -> None:
+    """See and steer the studies of the service.
+
+    STUDY is a Study Instance UID.
+    """
+
+
+@jobs.command("list")
+@config_option
+@click.option("--state", type=click.Choice(STATES, case_sensitive=False), help="Only studies in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@_json
+def list_(config: Path | None, state: str | None, limit: int, as_json: bool) -> None:
+    """List studies, the latest change first."""
+    with open_ledger(config) as ledger:
+        rows = ledger.stories.summaries(state, limit=limit)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _table(
+        ("Study", "State", "Images", "Objects", "Changed", "Reason"),
+        (
+            (r["study_instance_uid"], r["state"], r["instances"], r["objects"], _when(r["changed_at"]), r["reason"])
+            for r in rows
+        ),
+    )
+
+
+@jobs.command()
+@config_option
+@_study
+@_json
+def show(config: Path | None, study: str, as_json: bool) -> None:
+    """Tell the whole story of a study."""
+    with open_ledger(config) as ledger:
+        story = _story(ledger, study)
+    if as_json:
+        click.echo(json.dumps(story, indent=1))
+        return
+    click.echo(f"{study}: {story['state']} {story['reason']}".rstrip())
+    click.echo(f"received {_when(story['received_at'])}, changed {_when(story['changed_at'])}")
+    _table(("Image", "From", "Outcome", "Why"), (_image(row) for row in story["instances"]))
+    _table(("Run", "Outcome", "Models", "Seconds"), (_run(row) for row in story["jobs"]))
+    _table(
+        ("Object", "Kind", "Destination", "State", "Said", "Attempts", "Next"),
+        (line for row in story["objects"] for line in _object(row)),
+    )
+
+
+@jobs.command()
+@config_option
+@_study
+def retry(config: Path | None, study: str) -> None:
+    """Send again what was refused; run again a study that is DEAD, HELD or IGNORED."""
+    with open_ledger(config) as ledger:
+        _story(ledger, study)
+        if not ledger.studies.retry(study):
+            raise Refused(f"{study}: nothing was refused, and it is not DEAD, HELD or IGNORED")
+    click.echo(f"{study}: will be tried again")
+
+
+@jobs.command()
+@config_option
+@_study
+def complete(config: Path | None, study: str) -> None:
+    """Close a study that still waits for images."""
+    with open_ledger(config) as ledger:
+        _story(ledger, study)
+        if not ledger.studies.complete(study):
+            raise Refused(f"{study}: expected RECEIVING, found {_story(ledger, study)['state']}")
+    click.echo(f"{study}: complete")
+
+
+@jobs.command()
+@config_option
+@_study
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(config: Path | None, study: str, yes: bool) -> None:
+    """Delete a study from ledger and spool, delivered or not. Destinations keep what they have."""
+    with open_ledger(config) as ledger:
+        state = _story(ledger, study)["state"]
+        if state == "RUNNING":
+            raise Refused(f"{study}: is RUNNING; try again when it is finished")
+        yes or click.confirm(f"Delete {study} ({state}) from this machine?", abort=True)
+        for path in ledger.stories.forget(study):
+            path.unlink(missing_ok=True)
+    click.echo(f"{study}: forgotten")
+
+
+def _story(ledger: Ledger, study: str) -> Row:
+    story = ledger.stories.show(study)
+    if story is None:
+        raise Refused(f"{study}: not in the ledger; `cxr-dicom jobs list` shows what is")
+    return story
+
+
+def _image(row: Row) -> tuple[object, ...]:
+    why = f"{row['reason']}: {row['detail']}" if row["reason"] else ""
+    return row["sop_instance_uid"], row["sender"] or "", row["outcome"] or "waits", why
+
+
+def _run(row: Row) -> tuple[object, ...]:
+    names = ", ".join(model["name"] for model in row["models"])
+    return _when(row["finished_at"]), row["outcome"], names, round(sum(row["seconds"].values()), 1)
+
+
+def _object(row: Row) -> Iterable[tuple[object, ...]]:
+    head = (row["sop_instance_uid"], row["kind"])
+    if not row["deliveries"]:
+        yield (*head, "none", "", "", "", "")
+    for each in row["deliveries"]:
+        said = f"{each['status']} {each['detail']}".strip()
+        due = _when(each["next_attempt_at"]) if each["next_attempt_at"] else ""
+        yield (*head, each["destination"], each["state"], said, each["attempts"], due)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(str, row))
+    console = Console()
+    console.print(table, markup=False)

@@ -1,0 +1,233 @@
+"""Settings of the service: where images come from, where objects go, what is kept.
+
+None of them can change a result; those that can are in ``config.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]  # PS3.5 6.2
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Table(BaseModel):
+    """A table of ``cxr-dicom.toml``: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+class SpoolSettings(Table):
+    """``[spool]``: the folder of received files, objects, ledger and audit trail."""
+
+    folder: Path = Path("cxr-dicom-spool")
+    """One service at a time uses it; never a network file system."""
+    min_free_mb: int = Field(default=1024, ge=0)
+    """Images are refused (0xA700) while less is free on its disk."""
+
+
+class ServiceSettings(Table):
+    """``[service]``: the process that `serve` starts."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that run the models; each loads them once."""
+    max_interruptions: int = Field(default=3, ge=1)
+    """A study that was at work this often when its worker died is HELD."""
+    stop_seconds: Seconds = 60
+    """How long a stop waits for studies at work; then they are released and run at the next start."""
+    metrics_port: Port | None = None
+    """Prometheus metrics and health, on 127.0.0.1 only."""
+
+
+class AssemblySettings(Table):
+    """``[assembly]``: when a study is complete."""
+
+    quiet_seconds: Seconds = 30
+    """No image of the study for so long, and no association open that sent one."""
+    at_most_seconds: Seconds = 900
+    """After so long it is complete in any case."""
+
+
+class RetentionSettings(Table):
+    """``[retention]``: how long things are kept after a study is finished, in days.
+
+    Nothing is deleted that is not yet delivered (and committed, where asked).
+    """
+
+    sources_days: float = Field(default=7, ge=0)
+    """Received images."""
+    objects_days: float = Field(default=30, ge=0)
+    """Objects that were made."""
+    rows_days: float = Field(default=365, ge=0)
+    """The ledger's memory of a study; the poller fetches again what is forgotten and still in its window."""
+
+    @model_validator(mode="after")
+    def _rows_last(self) -> RetentionSettings:
+        if self.rows_days < max(self.sources_days, self.objects_days):
+            raise ValueError("rows_days must not be less than sources_days and objects_days")
+        return self
+
+
+# --- the way in ----------------------------------------------------------------------------------
+
+
+class ListenerTls(Table):
+    """``[listener.tls]``: TLS for the listener (PS3.15 B.12)."""
+
+    certificate: Path
+    """PEM, with the chain."""
+    key: Path
+    """PEM, readable by the service only."""
+    ca: Path | None = None
+    """When given, every peer must show a certificate that this authority signed."""
+
+
+class ListenerSettings(Table):
+    """``[listener]``: the C-STORE provider."""
+
+    enabled: bool = True
+    address: str = "127.0.0.1"
+    """Address to listen on; all interfaces: 0.0.0.0."""
+    port: Port = 11112
+    ae_title: AeTitle = "CXRDICOM"
+    """Peers must call it by this name."""
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    """Who may send; empty: anyone on this machine."""
+    calling_addresses: tuple[str, ...] = ()
+    """IP addresses or networks that may connect; empty: this machine only."""
+    sop_classes: tuple[str, ...] = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+    """SOP Class UIDs that are accepted."""
+    max_associations: int = Field(default=10, ge=1, le=200)
+    max_pdu_bytes: int = Field(default=131072, ge=4096, le=16_777_216)
+    max_instance_mb: int = Field(default=512, ge=1)
+    """A longer instance ends the association."""
+    idle_seconds: Seconds = 60
+    """An association on which nothing comes for so long is aborted."""
+    negotiation_seconds: Seconds = 15
+    """A connection that asks for no association within this time is closed."""
+    tls: ListenerTls | None = None
+
+
+class HttpAccess(Table):
+    """What a DICOMweb server needs to let us in."""
+
+    url: str = Field(pattern=r"^https?://")
+    """Base of the services, e.g. https://pacs.example/dicom-web."""
+    timeout_seconds: Seconds = 60
+    token_file: Path | None = None
+    """File with a bearer token; read again for every session."""
+    token_command: tuple[str, ...] = ()
+    """Command that prints a bearer token."""
+    username: str | None = None
+    password_file: Path | None = None
+    client_certificate: Path | None = None
+    """PEM with certificate and key."""
+    ca: Path | None = None
+    """Authority that signed the server's certificate; default: those of the system."""
+    proxy: str | None = None
+    """Proxy URL; default: HTTPS_PROXY and NO_PROXY of the environment."""
+
+
+class DicomAccess(Table):
+    """What a DICOM application entity needs to let us in."""
+
+    address: str
+    port: Port
+    ae_title: AeTitle
+    """Its AE title."""
+    calling_ae_title: AeTitle = "CXRDICOM"
+    """The AE title that we call ourselves."""
+    timeout_seconds: Seconds = 30
+    """For connecting, negotiating, and for each answer."""
+    tls: bool = False
+    ca: Path | None = None
+    """Authority that signed the peer's certificate; default: those of the system."""
+    client_certificate: Path | None = None
+    """PEM with certificate and key, for mutual TLS."""
+
+
+class DicomwebArchive(HttpAccess):
+    """``[[poller.archives]]`` with ``kind = "dicomweb"``: QIDO-RS and WADO-RS."""
+
+    kind: Literal["dicomweb"]
+    name: Name
+
+
+class QueryRetrieveArchive(DicomAccess):
+    """``[[poller.archives]]`` with ``kind = "query-retrieve"``: C-FIND, and C-GET or C-MOVE."""
+
+    kind: Literal["query-retrieve"]
+    name: Name
+    retrieve: Literal["get", "move"] = "get"
+    """`move` sends to our own listener, whose AE title the archive must know."""
+
+
+Archive = Annotated[DicomwebArchive | QueryRetrieveArchive, Field(discriminator="kind")]
+
+
+class PollerSettings(Table):
+    """``[poller]``: archives that are asked for new studies."""
+
+    interval_seconds: Seconds = 300
+    modalities: tuple[str, ...] = ("CR", "DX")
+    start_days: int = Field(default=1, ge=0)
+    """How far back the first round looks, in days of Study Date."""
+    lookback_days: int = Field(default=7, ge=0)
+    """How far behind the newest study later rounds look, for late and growing studies."""
+    archives: tuple[Archive, ...] = ()
+
+
+# --- the way out ---------------------------------------------------------------------------------
+
+
+class Rules(Table):
+    """Which studies go to a destination; an empty rule lets all pass."""
+
+    modalities: tuple[str, ...] = ()
+    """A processed image has one of these modalities."""
+    senders: tuple[str, ...] = ()
+    """A processed image came from one of these AE titles or archives."""
+    findings: tuple[str, ...] = ()
+    """One of these findings or statements was called present."""
+
+
+class _Destination(Table):
+    name: Name
+    """Your name for it; receipts are kept under it."""
+    rules: Rules = Rules()
+
+
+class DicomDestination(_Destination, DicomAccess):
+    """``[[destinations]]`` with ``kind = "dicom"``: C-STORE."""
+
+    kind: Literal["dicom"]
+    verify: Literal["none", "commitment", "query"] = "none"
+    """`commitment`: Storage Commitment (PS3.4 J); `query`: ask back by C-FIND."""
+
+
+class DicomwebDestination(_Destination, HttpAccess):
+    """``[[destinations]]`` with ``kind = "dicomweb"``: STOW-RS."""
+
+    kind: Literal["dicomweb"]
+    verify: Literal["none", "query"] = "none"
+    """`query`: ask back by QIDO-RS."""
+
+
+class FolderDestination(_Destination):
+    """``[[destinations]]`` with ``kind = "folder"``."""
+
+    kind: Literal["folder"]
+    path: Path
+    verify: Literal["none"] = "none"
+
+
+Destination = Annotated[DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")]

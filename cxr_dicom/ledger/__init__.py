@@ -1,0 +1,158 @@
+"""The service's memory: studies, jobs, objects and receipts in one SQLite file.
+
+The SQL of the package lives in this folder. Write-ahead logging lets `jobs` read while the service
+writes; every change is one transaction that is on disk when it returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.ledger._deliveries import Deliveries, DueDelivery
+from cxr_dicom.ledger._polls import Polls
+from cxr_dicom.ledger._schema import MIGRATIONS
+from cxr_dicom.ledger._story import Stories
+from cxr_dicom.ledger._studies import Claim, ClaimLostError, Route, Studies
+
+__all__ = ["Claim", "ClaimLostError", "DueDelivery", "Ledger", "LedgerError", "Route"]
+
+FILE_NAME = "ledger.sqlite"
+_LOCK_SECONDS = 20  # how long a writer waits for another one
+
+
+class LedgerError(CxrDicomError):
+    """The ledger cannot be opened, is of a newer version, or stays locked."""
+
+
+class Ledger:
+    """The open ledger of one spool folder; safe to share between threads.
+
+    Parameters
+    ----------
+    folder
+        The spool folder; paths in the ledger are relative to it.
+    create
+        Make the file when it is missing; otherwise that is a `LedgerError`.
+    lock_seconds
+        How long to wait for another process that writes.
+
+    Attributes
+    ----------
+    studies, deliveries, polls, stories
+        What can be done with each, one class per noun.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True, lock_seconds: float = _LOCK_SECONDS) -> None:
+        self.folder = folder
+        self.path = folder / FILE_NAME
+        if not create and not self.path.is_file():
+            raise LedgerError(f"{self.path}: there is no ledger; `cxr-dicom serve` makes one")
+        self._lock_seconds = lock_seconds
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self.studies = Studies(self)
+        self.deliveries = Deliveries(self)
+        self.polls = Polls(self)
+        self.stories = Stories(self)
+        self._migrate()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection; all that is written in the block is kept, or nothing is.
+
+        Blocks of one thread may be nested and are then one transaction.
+
+        Raises
+        ------
+        LedgerError
+            If another process holds the lock too long, or the disk is full.
+        """
+        connection = self._connection()
+        if connection.in_transaction:
+            yield connection
+            return
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise LedgerError(f"ledger: {error}") from error
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """Return the rows of a query.
+
+        Raises
+        ------
+        LedgerError
+            As in `transaction`.
+        """
+        try:
+            return self._connection().execute(query, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise LedgerError(f"ledger: {error}") from error
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter; counters outlive restarts."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO counters VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                (name, json.dumps(labels, sort_keys=True), amount),
+            )
+
+    def stored(self, path: Path) -> str:
+        """Return ``path`` as it is written in the ledger."""
+        return path.relative_to(self.folder).as_posix()
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self.path.touch(mode=0o600)  # SQLite gives its other files the same mode
+            connection = sqlite3.connect(
+                self.path, timeout=self._lock_seconds, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {pragma}")
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(f"{self.path}: {error}") from error
+        return connection
+
+    def _migrate(self) -> None:
+        with self.transaction() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise LedgerError(f"{self.path}: expected version {len(MIGRATIONS)} or older, found {version}")
+            for number in range(version, len(MIGRATIONS)):
+                for statement in MIGRATIONS[number].split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number + 1:d}")
+
+
+def owner() -> str:
+    """Name the claims of this process; unlike a bare process id it is not met again after a restart."""
+    return f"{os.getpid()}-{os.urandom(4).hex()}"

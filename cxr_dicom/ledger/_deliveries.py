@@ -1,0 +1,221 @@
+"""Objects on their way: one row per object and destination, and what the destination said."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cxr_dicom import retry
+from cxr_dicom.records import Answer, EncodedObject, ObjectKind, Receipt, StudyState
+
+if TYPE_CHECKING:
+    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.ledger._studies import Route
+
+
+class _State(StrEnum):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"  # a newer result took its place before it was sent
+
+
+_STATE_AFTER = {
+    Answer.ACCEPTED: _State.DELIVERED,
+    Answer.WARNING: _State.DELIVERED,
+    Answer.COMMITTED: _State.COMMITTED,
+    Answer.REFUSED: _State.REFUSED,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueDelivery:
+    """An object whose turn it is at a destination."""
+
+    object: EncodedObject
+    study_instance_uid: str
+    attempts: int  # that failed
+    first_attempt_at: float | None
+
+
+class Deliveries:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def plan(self, study_instance_uid: str, object_uids: set[str], routes: Iterable[Route]) -> None:
+        """Send the objects of the latest result on their routes; withdraw what waits of earlier ones."""
+        now = time.time()
+        with self._ledger.transaction() as connection:
+            for row in self._of_study(study_instance_uid):
+                if row["state"] == _State.WAITING and row["sop_instance_uid"] not in object_uids:
+                    self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
+            for route in routes:
+                for uid in sorted(object_uids):
+                    connection.execute(
+                        "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
+                        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state"
+                        " WHERE deliveries.state = ?",
+                        (uid, route.destination, _State.WAITING, route.verify, now, _State.WITHDRAWN),
+                    )
+            self.settle(study_instance_uid)
+
+    def due(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
+        """Return what is to be sent now, the oldest first."""
+        return self._due(destination, _State.WAITING, limit)
+
+    def due_for_verification(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
+        """Return what was delivered and must be verified now."""
+        return self._due(destination, _State.DELIVERED, limit)
+
+    def record(self, receipt: Receipt, *, retry_at: float | None = None) -> None:
+        """Keep what a destination said; a failure is tried again at ``retry_at``."""
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is None:
+                return  # forgotten meanwhile
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            if receipt.answer is Answer.FAILED:
+                self._postpone(connection, row, receipt, retry_at)
+            else:
+                self._set(connection, row, _STATE_AFTER[receipt.answer], receipt.status, receipt.detail)
+            self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def send_again(self, receipt: Receipt) -> None:
+        """The destination does not have what it took: start anew."""
+        with self._ledger.transaction() as connection:
+            if row := self._row(receipt.sop_instance_uid, receipt.destination):
+                self._set(connection, row, _State.WAITING, receipt.status, receipt.detail)
+                self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
+
+    def retry(self, study_instance_uid: str) -> int:
+        """Let refused objects of a study wait again, and waiting ones go now; return how many."""
+        with self._ledger.transaction() as connection:
+            rows = [
+                row
+                for row in self._of_study(study_instance_uid)
+                if row["state"] in (_State.REFUSED, _State.WAITING) and row["path"] is not None
+            ]
+            for row in rows:
+                self._set(connection, row, _State.WAITING, row["status"], row["detail"])
+            if rows:
+                self.settle(study_instance_uid, reopen=True)
+        return len(rows)
+
+    def forget_destinations(self, known: Sequence[str]) -> int:
+        """Withdraw what waits for a destination that the settings no longer name."""
+        with self._ledger.transaction() as connection:
+            rows = self._ledger.rows("SELECT * FROM deliveries WHERE state IN (?, ?)", _State.WAITING, _State.DELIVERED)
+            gone = [row for row in rows if row["destination"] not in known and self._is_open(row)]
+            for row in gone:
+                self._set(connection, row, _State.WITHDRAWN, detail="the destination is no longer in the settings")
+                self.settle(self._study_of(row["sop_instance_uid"]))
+        return len(gone)
+
+    # --- storage commitment ----------------------------------------------------------------------
+
+    def open_commitment(self, transaction_uid: str, destination: str) -> None:
+        """Remember a request, so that its report is believed."""
+        with self._ledger.transaction() as connection:
+            connection.execute("INSERT INTO commitments VALUES (?, ?, ?)", (transaction_uid, destination, time.time()))
+            connection.execute("DELETE FROM commitments WHERE requested_at < ?", (time.time() - retry.GIVE_UP_AFTER,))
+
+    def commitment_destination(self, transaction_uid: str) -> str | None:
+        """Return whom a transaction was opened with; None when it is not ours."""
+        rows = self._ledger.rows("SELECT destination FROM commitments WHERE transaction_uid = ?", transaction_uid)
+        return rows[0]["destination"] if rows else None
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _due(self, destination: str, state: _State, limit: int) -> list[DueDelivery]:
+        rows = self._ledger.rows(
+            "SELECT d.*, o.study_instance_uid, o.series_instance_uid, o.sop_class_uid, o.kind, o.model, o.sources,"
+            " o.path FROM deliveries d JOIN objects o USING (sop_instance_uid)"
+            " WHERE destination = ? AND d.state = ? AND (d.state = ? OR verify) ORDER BY d.changed_at, o.rowid",
+            destination,
+            state,
+            _State.WAITING,
+        )
+        now = time.time()
+        due = [row for row in rows if row["path"] is not None and retry.is_due(row["next_attempt_at"], now)]
+        return [self._delivery(row) for row in due[:limit]]
+
+    def _delivery(self, row: sqlite3.Row) -> DueDelivery:
+        return DueDelivery(
+            object=EncodedObject(
+                path=self._ledger.folder / row["path"],
+                kind=ObjectKind(row["kind"]),
+                sop_class_uid=row["sop_class_uid"],
+                sop_instance_uid=row["sop_instance_uid"],
+                series_instance_uid=row["series_instance_uid"],
+                source_sop_instance_uids=tuple(json.loads(row["sources"])),
+                model=row["model"],
+            ),
+            study_instance_uid=row["study_instance_uid"],
+            attempts=row["attempts"],
+            first_attempt_at=row["first_attempt_at"],
+        )
+
+    def _row(self, uid: str, destination: str) -> sqlite3.Row | None:
+        rows = self._ledger.rows(
+            "SELECT * FROM deliveries WHERE sop_instance_uid = ? AND destination = ?", uid, destination
+        )
+        return rows[0] if rows else None
+
+    def _of_study(self, uid: str) -> list[sqlite3.Row]:
+        return self._ledger.rows(
+            "SELECT d.*, o.path FROM deliveries d JOIN objects o USING (sop_instance_uid) WHERE study_instance_uid = ?",
+            uid,
+        )
+
+    def _study_of(self, object_uid: str) -> str:
+        (row,) = self._ledger.rows("SELECT study_instance_uid FROM objects WHERE sop_instance_uid = ?", object_uid)
+        return str(row["study_instance_uid"])
+
+    def _set(
+        self, connection: sqlite3.Connection, row: sqlite3.Row, state: _State, status: str = "", detail: str = ""
+    ) -> None:
+        connection.execute(
+            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = 0, first_attempt_at = NULL,"
+            " next_attempt_at = NULL, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
+            (state, status, detail, time.time(), row["sop_instance_uid"], row["destination"]),
+        )
+
+    def _postpone(
+        self, connection: sqlite3.Connection, row: sqlite3.Row, receipt: Receipt, retry_at: float | None
+    ) -> None:
+        connection.execute(
+            "UPDATE deliveries SET status = ?, detail = ?, attempts = attempts + 1,"
+            " first_attempt_at = coalesce(first_attempt_at, ?), next_attempt_at = ?"
+            " WHERE sop_instance_uid = ? AND destination = ?",
+            (receipt.status, receipt.detail, time.time(), retry_at, row["sop_instance_uid"], row["destination"]),
+        )
+
+    @staticmethod
+    def _is_open(row: sqlite3.Row) -> bool:
+        """Whether something is still to be done."""
+        return row["state"] == _State.WAITING or (row["state"] == _State.DELIVERED and bool(row["verify"]))
+
+    def settle(self, uid: str, *, reopen: bool = False) -> None:
+        """Let the state of a study say what became of its deliveries."""
+        states = (StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED)
+        origin = (*states, StudyState.DEAD) if reopen else states
+        rows = [row for row in self._of_study(uid) if row["state"] != _State.WITHDRAWN]
+        found = {row["state"] for row in rows}
+        refused = [row for row in rows if row["state"] == _State.REFUSED]
+        if not rows or _State.WAITING in found:
+            self._ledger.studies.move(uid, origin, StudyState.ENCODED)
+        elif refused:
+            reason = f"{refused[0]['destination']}: {refused[0]['status']} {refused[0]['detail']}".strip()
+            self._ledger.studies.move(uid, origin, StudyState.DEAD, reason)
+        elif any(self._is_open(row) for row in rows) or _State.COMMITTED not in found:
+            self._ledger.studies.move(uid, origin, StudyState.SENT)
+        else:
+            self._ledger.studies.move(uid, origin, StudyState.COMMITTED)

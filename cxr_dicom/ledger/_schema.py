@@ -1,0 +1,99 @@
+"""Tables of the ledger, as a list of migrations: append, never edit.
+
+Times are seconds since 1970 in UTC. Paths are relative to the folder of the ledger.
+"""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE studies (
+        study_instance_uid TEXT PRIMARY KEY,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',           -- why it is IGNORED, HELD or DEAD
+        dirty INTEGER NOT NULL DEFAULT 0,          -- images arrived while it was RUNNING
+        forced INTEGER NOT NULL DEFAULT 0,         -- run although nothing changed
+        claimed_by TEXT,                           -- worker, while RUNNING
+        interruptions INTEGER NOT NULL DEFAULT 0,  -- claims that were neither finished nor released
+        attempts INTEGER NOT NULL DEFAULT 0,       -- of processing, that failed
+        next_attempt_at REAL,
+        received_at REAL NOT NULL,
+        changed_at REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX studies_by_state ON studies (state, received_at);
+
+    CREATE TABLE instances (
+        sop_instance_uid TEXT PRIMARY KEY,
+        study_instance_uid TEXT NOT NULL REFERENCES studies ON DELETE CASCADE,
+        series_instance_uid TEXT NOT NULL,
+        sop_class_uid TEXT NOT NULL,
+        path TEXT,                                 -- NULL: the file was deleted by retention
+        sha256 TEXT NOT NULL,
+        sender TEXT,
+        received_at REAL NOT NULL,
+        outcome TEXT,                              -- NULL: not yet processed
+        reason TEXT,
+        detail TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX instances_by_study ON instances (study_instance_uid);
+
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY,
+        study_instance_uid TEXT NOT NULL REFERENCES studies ON DELETE CASCADE,
+        job_key TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        models TEXT NOT NULL,                      -- JSON: [{name, version, weights_sha256}]
+        seconds TEXT NOT NULL,                     -- JSON: {stage: seconds}
+        finished_at REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX jobs_by_study ON jobs (study_instance_uid);
+
+    CREATE TABLE objects (
+        sop_instance_uid TEXT PRIMARY KEY,
+        study_instance_uid TEXT NOT NULL REFERENCES studies ON DELETE CASCADE,
+        series_instance_uid TEXT NOT NULL,
+        sop_class_uid TEXT NOT NULL,
+        job_id INTEGER NOT NULL REFERENCES jobs,   -- the latest job that made it
+        kind TEXT NOT NULL,
+        model TEXT,
+        sources TEXT NOT NULL,                     -- JSON: SOP Instance UIDs
+        path TEXT                                  -- NULL: the file was deleted by retention
+    ) STRICT;
+    CREATE INDEX objects_by_study ON objects (study_instance_uid);
+
+    CREATE TABLE deliveries (
+        sop_instance_uid TEXT NOT NULL REFERENCES objects ON DELETE CASCADE,
+        destination TEXT NOT NULL,
+        state TEXT NOT NULL,
+        verify INTEGER NOT NULL,                   -- delivered is not enough: committed is asked
+        status TEXT NOT NULL DEFAULT '',
+        detail TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0,       -- in this state
+        first_attempt_at REAL,                     -- in this state
+        next_attempt_at REAL,
+        changed_at REAL NOT NULL,
+        PRIMARY KEY (sop_instance_uid, destination)
+    ) STRICT;
+    CREATE INDEX deliveries_by_destination ON deliveries (destination, state);
+
+    CREATE TABLE commitments (
+        transaction_uid TEXT PRIMARY KEY,
+        destination TEXT NOT NULL,
+        requested_at REAL NOT NULL
+    ) STRICT;
+
+    CREATE TABLE watermarks (archive TEXT PRIMARY KEY, study_date TEXT NOT NULL) STRICT;
+    CREATE TABLE polled (
+        archive TEXT NOT NULL,
+        study_instance_uid TEXT NOT NULL,
+        instances INTEGER NOT NULL,                -- how many the archive said the study has
+        polled_at REAL NOT NULL,
+        PRIMARY KEY (archive, study_instance_uid)
+    ) STRICT;
+
+    CREATE TABLE counters (
+        name TEXT NOT NULL,
+        labels TEXT NOT NULL,                      -- JSON: {label: value}
+        value REAL NOT NULL,
+        PRIMARY KEY (name, labels)
+    ) STRICT;
+    """,
+)

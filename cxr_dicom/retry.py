@@ -1,0 +1,97 @@
+"""When to try again: a status becomes an answer, an answer becomes a decision. Nothing is done here.
+
+The table is that of ``docs/operations.md``: transient troubles are tried again with exponentially
+growing, jittered pauses for a day; a refusal is final.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from cxr_dicom.records import Answer
+
+FIRST_PAUSE = 1.0  # seconds
+LONGEST_PAUSE = 900.0  # seconds
+LONGEST_ASKED_PAUSE = 3600.0  # seconds that a destination may ask for by Retry-After
+GIVE_UP_AFTER = 86400.0  # seconds since the first attempt
+PROCESSING_ATTEMPTS = 3  # of a study whose processing failed
+
+_WARNINGS = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3
+_TRANSIENT_DIMSE = frozenset({0x0110, 0x0211, 0x0213})  # processing failure, unrecognised operation, resources
+_TRANSIENT_HTTP = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryAt:
+    """Try again at this time, in seconds of the clock that was given."""
+
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GiveUp:
+    """Do not try again."""
+
+    reason: str
+
+
+def answer_of_dimse(status: int) -> Answer:
+    """Classify the status of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
+    if status == 0x0000:
+        return Answer.ACCEPTED
+    if status in _WARNINGS:
+        return Answer.WARNING
+    if status >> 8 == 0xA7 or status in _TRANSIENT_DIMSE:
+        return Answer.FAILED
+    return Answer.REFUSED
+
+
+def answer_of_http(status: int) -> Answer:
+    """Classify the status code of an HTTP response (RFC 9110)."""
+    if 200 <= status < 300:
+        return Answer.ACCEPTED
+    if status >= 500 or status in _TRANSIENT_HTTP:
+        return Answer.FAILED
+    return Answer.REFUSED
+
+
+def decide(
+    *,
+    attempts: int,
+    first_attempt_at: float,
+    now: float,
+    retry_after: float | None = None,
+    jitter: random.Random | None = None,
+) -> RetryAt | GiveUp:
+    """Say when a transient failure is tried again.
+
+    Parameters
+    ----------
+    attempts
+        Attempts that failed, this one included; at least 1.
+    first_attempt_at, now
+        Seconds of the same clock. A clock that was stepped back only prolongs the trying.
+    retry_after
+        Seconds that the destination asked for.
+    jitter
+        Source of chance; a pause is 50 % to 100 % of its nominal length.
+    """
+    if now - first_attempt_at >= GIVE_UP_AFTER:
+        return GiveUp(reason=f"{attempts} attempts failed in {GIVE_UP_AFTER / 3600:.0f} hours")
+    pause = pause_after(attempts, jitter)
+    if retry_after is not None:
+        pause = max(pause, min(retry_after, LONGEST_ASKED_PAUSE))
+    return RetryAt(time=now + pause)
+
+
+def pause_after(attempts: int, jitter: random.Random | None = None) -> float:
+    """Return the pause in seconds after so many failed attempts."""
+    nominal = min(FIRST_PAUSE * 2 ** min(attempts - 1, 30), LONGEST_PAUSE)
+    chance = jitter.uniform if jitter else random.uniform
+    return nominal * chance(0.5, 1.0)
+
+
+def is_due(time: float | None, now: float) -> bool:
+    """Whether ``time`` has come, or lies further ahead than any pause: then the clock was stepped back."""
+    return time is None or time <= now or time > now + LONGEST_ASKED_PAUSE

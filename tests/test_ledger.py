@@ -1,0 +1,277 @@
+import sqlite3
+import threading
+
+import pytest
+
+from cxr_dicom import retry
+from cxr_dicom.ledger import ClaimLostError, Ledger, LedgerError, Route, owner
+from cxr_dicom.records import (
+    Answer,
+    EncodedObject,
+    InstanceResult,
+    ObjectKind,
+    Outcome,
+    Reason,
+    Receipt,
+    StoredInstance,
+    StudyResult,
+)
+
+STUDY = "1.2.3"
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path)
+    yield ledger
+    ledger.close()
+
+
+def instance(ledger, sop="1.2.3.1.1", study=STUDY):
+    path = ledger.folder / f"{sop}.dcm"
+    path.touch()
+    return StoredInstance(
+        path=path,
+        study_instance_uid=study,
+        series_instance_uid=f"{study}.1",
+        sop_instance_uid=sop,
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+        sender="MODALITY",
+    )
+
+
+def result(ledger, claim, *objects, outcome=Outcome.PROCESSED, reason=None, key="key"):
+    made = tuple(
+        EncodedObject(
+            path=ledger.folder / f"{uid}.dcm",
+            kind=ObjectKind.SEGMENTATION,
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.66.4",
+            sop_instance_uid=uid,
+            series_instance_uid="9",
+            source_sop_instance_uids=("1.2.3.1.1",),
+            model="m",
+        )
+        for uid in objects
+    )
+    instances = tuple(
+        InstanceResult(path=i.path, outcome=outcome, instance=i, reason=reason, objects=made)
+        for i in claim.study.instances
+    )
+    return StudyResult(study_instance_uid=claim.study.study_instance_uid, job_key=key, instances=instances)
+
+
+def claimed(ledger, name="w", interruptions=9):
+    for uid in ledger.studies.uids("RECEIVING"):
+        ledger.studies.complete(uid)
+    return ledger.studies.claim(name, max_interruptions=interruptions)
+
+
+def state(ledger, study=STUDY):
+    return ledger.stories.show(study)["state"]
+
+
+def sent(ledger, *destinations, verify=False, objects=("9.1",)):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    routes = [Route(destination=name, verify=verify) for name in destinations]
+    ledger.studies.finish(claim, result(ledger, claim, *objects), [], routes)
+
+
+def say(ledger, answer, uid="9.1", destination="pacs", **more):
+    ledger.deliveries.record(
+        Receipt(sop_instance_uid=uid, destination=destination, answer=answer, status="0x0000"), **more
+    )
+
+
+def test_the_same_instance_again_changes_nothing(ledger):
+    assert ledger.studies.add(instance(ledger), "aa")
+    claimed(ledger)
+    assert not ledger.studies.add(instance(ledger), "aa")
+    assert state(ledger) == "RUNNING"
+
+
+def test_the_same_uid_with_other_content_opens_the_study_again(ledger):
+    sent(ledger)
+    assert state(ledger) == "ENCODED"
+    assert ledger.studies.add(instance(ledger), "bb")
+    assert state(ledger) == "RECEIVING"
+
+
+def test_one_study_is_claimed_once(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    ledger.studies.complete(STUDY)
+    claims = []
+    threads = [
+        threading.Thread(target=lambda n=n: claims.append(ledger.studies.claim(str(n), max_interruptions=9)))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_images_that_arrive_during_a_run_make_it_run_again(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    assert state(ledger) == "RUNNING"
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [])
+    assert state(ledger) == "RECEIVING"
+    assert len(claimed(ledger).study.instances) == 2
+
+
+def test_a_result_of_a_lost_claim_is_not_kept(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    old = claimed(ledger, "dead")
+    ledger.studies.take_back("dead")
+    claimed(ledger, "alive")
+    with pytest.raises(ClaimLostError):
+        ledger.studies.finish(old, result(ledger, old, "9.1"), [], [])
+    assert ledger.stories.show(STUDY)["objects"] == []
+
+
+def test_a_study_that_kills_its_workers_is_held(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    for _ in range(3):
+        assert claimed(ledger, interruptions=3)
+        assert ledger.studies.take_back() == [STUDY]
+    assert claimed(ledger, interruptions=3) is None
+    assert state(ledger) == "HELD"
+    assert ledger.studies.retry(STUDY)
+    assert claimed(ledger, interruptions=3)
+
+
+def test_a_release_is_no_interruption(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    for _ in range(5):
+        ledger.studies.release(claimed(ledger, interruptions=2))
+    assert state(ledger) == "COMPLETE"
+
+
+def test_nothing_eligible_is_ignored_and_says_why(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, outcome=Outcome.SKIPPED, reason=Reason.NOT_CHEST), [], [])
+    story = ledger.stories.show(STUDY)
+    assert story["state"] == "IGNORED"
+    assert story["instances"][0]["reason"] == "NOT_CHEST"
+
+
+def test_a_key_is_remembered_until_a_run_is_forced(ledger):
+    sent(ledger)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    claim = claimed(ledger)
+    assert claim.job_key == "key"
+    ledger.studies.keep_unchanged(claim)
+    assert state(ledger) == "ENCODED"
+
+
+def test_states_follow_the_receipts(ledger):
+    sent(ledger, "pacs", "research", objects=("9.1", "9.2"))
+    for uid in ("9.1", "9.2"):
+        say(ledger, Answer.ACCEPTED, uid)
+        say(ledger, Answer.WARNING, uid, "research")
+        assert state(ledger) == ("ENCODED" if uid == "9.1" else "SENT")
+
+
+def test_committed_where_asked(ledger):
+    sent(ledger, "pacs", verify=True)
+    say(ledger, Answer.ACCEPTED)
+    assert state(ledger) == "SENT"
+    assert [due.object.sop_instance_uid for due in ledger.deliveries.due_for_verification("pacs")] == ["9.1"]
+    say(ledger, Answer.COMMITTED)
+    assert state(ledger) == "COMMITTED"
+
+
+def test_a_refusal_is_final_for_its_destination_only(ledger):
+    sent(ledger, "pacs", "research")
+    say(ledger, Answer.REFUSED)
+    assert state(ledger) == "ENCODED"
+    say(ledger, Answer.ACCEPTED, destination="research")
+    assert state(ledger) == "DEAD"
+    assert ledger.stories.show(STUDY)["reason"].startswith("pacs: 0x0000")
+    assert ledger.studies.retry(STUDY)
+    assert len(ledger.deliveries.due("pacs")) == 1
+    assert ledger.deliveries.due("research") == []
+
+
+def test_a_failure_waits_for_its_time(ledger, monkeypatch):
+    sent(ledger, "pacs")
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    say(ledger, Answer.FAILED, retry_at=1010.0)
+    assert ledger.deliveries.due("pacs") == []
+    monkeypatch.setattr("time.time", lambda: 1011.0)
+    (due,) = ledger.deliveries.due("pacs")
+    assert (due.attempts, due.first_attempt_at) == (1, 1000.0)
+
+
+def test_a_clock_stepped_back_frees_what_waits(ledger, monkeypatch):
+    sent(ledger, "pacs")
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    say(ledger, Answer.FAILED, retry_at=1e9 + retry.LONGEST_PAUSE)
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    assert len(ledger.deliveries.due("pacs")) == 1
+
+
+def test_a_newer_result_withdraws_what_was_not_yet_sent(ledger):
+    sent(ledger, "pacs", objects=("9.1", "9.2"))
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    claim = claimed(ledger)
+    ledger.studies.finish(
+        claim, result(ledger, claim, "9.2", "9.3", key="new"), [], [Route(destination="pacs", verify=False)]
+    )
+    assert [due.object.sop_instance_uid for due in ledger.deliveries.due("pacs")] == ["9.2", "9.3"]
+
+
+def test_forgetting_leaves_no_row(ledger):
+    sent(ledger, "pacs")
+    assert ledger.stories.forget(STUDY)
+    connection = sqlite3.connect(ledger.path)
+    for table in ("studies", "instances", "jobs", "objects", "deliveries"):
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+
+
+def test_retention_spares_what_is_not_delivered_and_committed(ledger):
+    sent(ledger, "pacs", verify=True)
+    assert ledger.stories.expired(days=-1) == []
+    say(ledger, Answer.ACCEPTED)
+    assert ledger.stories.expired(days=-1) == []
+    say(ledger, Answer.COMMITTED)
+    assert ledger.stories.expired(days=-1) == [STUDY]
+    assert ledger.stories.expired(days=1) == []
+
+
+def test_a_locked_ledger_is_a_named_error(tmp_path):
+    Ledger(tmp_path).close()
+    other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    ledger = Ledger(tmp_path, lock_seconds=0.05)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerError, match="locked"):
+        ledger.studies.add(instance(ledger), "aa")
+    other.execute("ROLLBACK")
+    assert ledger.studies.add(instance(ledger), "aa")
+
+
+def test_a_newer_ledger_is_refused(tmp_path):
+    Ledger(tmp_path).close()
+    sqlite3.connect(tmp_path / "ledger.sqlite").execute("PRAGMA user_version = 99")
+    with pytest.raises(LedgerError, match="found 99"):
+        Ledger(tmp_path)
+
+
+def test_counters_outlive_a_restart(tmp_path):
+    for _ in range(2):
+        ledger = Ledger(tmp_path)
+        ledger.count("received", sender="A")
+        ledger.close()
+    assert ("received_total", {"sender": "A"}, 2.0) in Ledger(tmp_path).stories.figures()
+
+
+def test_the_file_is_private(ledger):
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_owners_differ():
+    assert owner() != owner()
