@@ -89,7 +89,7 @@ def pause_after(attempts: int, jitter: random.Random | None = None) -> float:
     """Return the pause in seconds after so many failed attempts."""
     nominal = min(FIRST_PAUSE * 2 ** min(attempts - 1, 30), LONGEST_PAUSE)
     chance = jitter.uniform if jitter else random.uniform
-    return nominal * chance(0.5, 1.0)
+    return float(nominal * chance(0.5, 1.0))
 
 
 def is_due(time: float | None, now: float) -> bool:

@@ -146,7 +146,8 @@ def test_a_study_that_kills_its_workers_is_held(ledger):
 def test_a_release_is_no_interruption(ledger):
     ledger.studies.add(instance(ledger), "aa")
     for _ in range(5):
-        ledger.studies.release(claimed(ledger, interruptions=2))
+        assert claimed(ledger, interruptions=2)
+        ledger.studies.take_back("w", is_interruption=False)
     assert state(ledger) == "COMPLETE"
 
 

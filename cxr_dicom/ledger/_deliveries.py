@@ -88,6 +88,13 @@ class Deliveries:
                 self._set(connection, row, _STATE_AFTER[receipt.answer], receipt.status, receipt.detail)
             self.settle(self._study_of(receipt.sop_instance_uid))
 
+    def give_up(self, receipt: Receipt, reason: str) -> None:
+        """Stop trying after failures that did not pass."""
+        with self._ledger.transaction() as connection:
+            if row := self._row(receipt.sop_instance_uid, receipt.destination):
+                self._set(connection, row, _State.REFUSED, receipt.status, f"{reason}; last: {receipt.detail}")
+                self.settle(self._study_of(receipt.sop_instance_uid))
+
     def send_again(self, receipt: Receipt) -> None:
         """The destination does not have what it took: start anew."""
         with self._ledger.transaction() as connection:
@@ -132,20 +139,28 @@ class Deliveries:
         rows = self._ledger.rows("SELECT destination FROM commitments WHERE transaction_uid = ?", transaction_uid)
         return rows[0]["destination"] if rows else None
 
+    def awaiting_verification(self, sop_instance_uid: str, destination: str) -> DueDelivery | None:
+        """Return a delivered object whose commitment is asked for, due or not."""
+        rows = self._joined(destination, _State.DELIVERED)
+        return next((self._delivery(row) for row in rows if row["sop_instance_uid"] == sop_instance_uid), None)
+
     # --- inside ----------------------------------------------------------------------------------
 
     def _due(self, destination: str, state: _State, limit: int) -> list[DueDelivery]:
-        rows = self._ledger.rows(
+        now = time.time()
+        rows = self._joined(destination, state)
+        return [self._delivery(row) for row in rows if retry.is_due(row["next_attempt_at"], now)][:limit]
+
+    def _joined(self, destination: str, state: _State) -> list[sqlite3.Row]:
+        return self._ledger.rows(
             "SELECT d.*, o.study_instance_uid, o.series_instance_uid, o.sop_class_uid, o.kind, o.model, o.sources,"
             " o.path FROM deliveries d JOIN objects o USING (sop_instance_uid)"
-            " WHERE destination = ? AND d.state = ? AND (d.state = ? OR verify) ORDER BY d.changed_at, o.rowid",
+            " WHERE destination = ? AND d.state = ? AND (d.state = ? OR verify) AND path IS NOT NULL"
+            " ORDER BY d.changed_at, o.rowid",
             destination,
             state,
             _State.WAITING,
         )
-        now = time.time()
-        due = [row for row in rows if row["path"] is not None and retry.is_due(row["next_attempt_at"], now)]
-        return [self._delivery(row) for row in due[:limit]]
 
     def _delivery(self, row: sqlite3.Row) -> DueDelivery:
         return DueDelivery(

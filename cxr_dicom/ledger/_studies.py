@@ -79,6 +79,7 @@ class Studies:
                 ),
             )
             self._reopen(connection, instance.study_instance_uid)
+            self._ledger.count("received")
         return True
 
     def knows(self, sop_instance_uid: str, sha256: str | None = None) -> bool:
@@ -130,22 +131,13 @@ class Studies:
                     return self._claim(row, owner)
         return None
 
-    def release(self, claim: Claim) -> None:
-        """Give a study back unprocessed, through no fault of its own."""
-        with self._ledger.transaction() as connection:
-            connection.execute(
-                "UPDATE studies SET state = ?, claimed_by = NULL, interruptions = max(interruptions - 1, 0)"
-                " WHERE study_instance_uid = ? AND state = ? AND claimed_by = ?",
-                (StudyState.COMPLETE, claim.study.study_instance_uid, StudyState.RUNNING, claim.owner),
-            )
-
-    def take_back(self, owner: str | None = None) -> list[str]:
-        """Take the claims of a worker that died, or, without a name, of all; return their studies."""
+    def take_back(self, owner: str | None = None, *, is_interruption: bool = True) -> list[str]:
+        """Take the claims of a worker that ended, or, without a name, of all; return their studies."""
         with self._ledger.transaction() as connection:
             rows = connection.execute(
-                "UPDATE studies SET state = ?, claimed_by = NULL, changed_at = ?"
+                "UPDATE studies SET state = ?, claimed_by = NULL, interruptions = interruptions - ?, changed_at = ?"
                 " WHERE state = ? AND (? IS NULL OR claimed_by = ?) RETURNING study_instance_uid",
-                (StudyState.COMPLETE, time.time(), StudyState.RUNNING, owner, owner),
+                (StudyState.COMPLETE, not is_interruption, time.time(), StudyState.RUNNING, owner, owner),
             )
             return [row["study_instance_uid"] for row in rows.fetchall()]
 
@@ -162,8 +154,8 @@ class Studies:
             self._let_go(connection, claim, StudyState.COMPLETE, "")
             self._record_outcomes(connection, result)
             connection.execute(
-                "UPDATE studies SET attempts = attempts + 1, next_attempt_at = ? WHERE study_instance_uid = ?",
-                (until, uid),
+                "UPDATE studies SET attempts = ?, next_attempt_at = ? WHERE study_instance_uid = ?",
+                (claim.attempts + 1, until, uid),
             )
 
     def finish(
@@ -187,9 +179,11 @@ class Studies:
         with self._ledger.transaction() as connection:
             self._let_go(connection, claim, state, reason)
             self._record_outcomes(connection, result)
+            for each in result.instances:
+                self._ledger.count("images", outcome=each.outcome, reason=each.reason or "")
             job_id = self._record_job(connection, result, outcome, models)
-            for each in objects.values():
-                self._record_object(connection, claim.study.study_instance_uid, job_id, each)
+            for made in objects.values():
+                self._record_object(connection, claim.study.study_instance_uid, job_id, made)
             self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), routes)
         return state
 
@@ -247,7 +241,6 @@ class Studies:
                     "UPDATE instances SET outcome = ?, reason = ?, detail = ? WHERE sop_instance_uid = ?",
                     (each.outcome, each.reason, each.detail, each.instance.sop_instance_uid),
                 )
-            self._ledger.count("images", outcome=each.outcome, reason=each.reason or "")
 
     def _record_job(
         self, connection: sqlite3.Connection, result: StudyResult, outcome: Outcome, models: Sequence[ModelInfo]

@@ -1,0 +1,61 @@
+"""``cxr-dicom poll``: fetch what is new, process it, deliver it; for cron, and by hand for a list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cxr_dicom.cli import EXIT_FAILED, Refused
+from cxr_dicom.cli._service import config_option, config_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxr_dicom.polling import Round
+
+_list = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(epilog="Exit codes: 0 done, 2 cannot start (also: another service has the spool), 3 an archive failed.")
+@config_option
+@click.option("--once", is_flag=True, help="One round; then process and deliver what came, and end.")
+@click.option("--uids", type=_list, help="File of Study Instance UIDs, one a line: fetch these, once.")
+@click.option("--accessions", type=_list, help="File of accession numbers, one a line: fetch these, once.")
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON lines.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
+def poll(
+    config: Path | None, once: bool, uids: Path | None, accessions: Path | None, as_json: bool, verbose: bool
+) -> None:
+    """Ask the archives of [poller] for studies, and fetch the images that are missing.
+
+    Uses the spool alone: where `serve` runs, it polls by itself. Two runs never overlap.
+    """
+    from cxr_dicom import service, telemetry
+    from cxr_dicom.config import load
+    from cxr_dicom.errors import CxrDicomError
+
+    telemetry.configure(int(verbose), as_json=as_json)
+    path = config_path(config)
+    wanted = (_lines(uids), _lines(accessions))
+    try:
+        if once or uids or accessions:
+            rounds = service.poll_once(load(path), *wanted, verbosity=(int(verbose), as_json))
+        else:
+            service.serve(lambda: service.polling_only(load(path)), verbosity=(int(verbose), as_json))
+            return
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+    _tell(rounds)
+    raise click.exceptions.Exit(EXIT_FAILED if any(each.error for each in rounds) else 0)
+
+
+def _lines(path: Path | None) -> list[str]:
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path else []
+
+
+def _tell(rounds: Sequence[Round]) -> None:
+    for each in rounds:
+        problem = f"; {each.error}" if each.error else ""
+        click.echo(f"{each.archive}: {each.studies} studies, {each.instances} images, {each.refused} refused{problem}")

@@ -1,0 +1,138 @@
+"""Carries objects to one destination: what is due, in batches, with a receipt for each in the ledger.
+
+Each destination has a courier of its own, in a thread of its own: one that is slow or dead holds up
+no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from pydicom import Dataset
+
+from cxr_dicom import retry, telemetry
+from cxr_dicom.audit import AuditTrail
+from cxr_dicom.config_service import Destination as DestinationSettings
+from cxr_dicom.config_service import DicomDestination, DicomwebDestination
+from cxr_dicom.deliver import dicom, dicomweb, folder
+from cxr_dicom.deliver._base import Destination
+from cxr_dicom.deliver._breaker import Breaker
+from cxr_dicom.ledger import DueDelivery, Ledger
+from cxr_dicom.network import ConnectionFailedError
+from cxr_dicom.records import Answer, EncodedObject, Receipt
+
+Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
+
+
+def build(settings: DestinationSettings, ledger: Ledger) -> Destination:
+    """Make the destination that a table ``[[destinations]]`` describes."""
+    if isinstance(settings, DicomDestination):
+        return dicom.build(settings, lambda uid: ledger.deliveries.open_commitment(uid, settings.name))
+    if isinstance(settings, DicomwebDestination):
+        return dicomweb.build(settings)
+    return folder.build(settings)
+
+
+class Courier:
+    """One destination's courier."""
+
+    def __init__(self, destination: Destination, ledger: Ledger, audit: AuditTrail) -> None:
+        self.name = destination.name
+        self._destination = destination
+        self._ledger = ledger
+        self._audit = audit
+        self._breaker = Breaker()
+
+    def run(self, stop: threading.Event, pause: float = 0.3) -> None:
+        """Carry until ``stop``; nothing that happens here ends it."""
+        while not stop.is_set():
+            try:
+                busy = self.carry(stop)
+            except Exception as error:  # a locked ledger, a file that is gone: the next round may be better
+                telemetry.failure("courier", error, destination=self.name)
+                busy = False
+                stop.wait(5)
+            if not busy:
+                stop.wait(pause)
+
+    def carry(self, stop: threading.Event | None = None) -> bool:
+        """Do what is due now; tell whether there was anything."""
+        if self._breaker.is_open:
+            return False
+        sent = self._attempt(self._ledger.deliveries.due(self.name), self._destination.send, stop)
+        verified = self._attempt(
+            self._ledger.deliveries.due_for_verification(self.name), self._destination.verify, stop, is_verifying=True
+        )
+        return sent or verified
+
+    def _attempt(
+        self, due: Sequence[DueDelivery], act: Send, stop: threading.Event | None, *, is_verifying: bool = False
+    ) -> bool:
+        if not due or self._breaker.is_open:
+            return False
+        by_uid = {each.object.sop_instance_uid: each for each in due}
+        remaining = dict(by_uid)
+        try:
+            for receipt in act([each.object for each in due]):
+                self._breaker.succeeded()
+                self._record(receipt, remaining.pop(receipt.sop_instance_uid), is_verifying=is_verifying)
+                if stop is not None and stop.is_set():
+                    break
+        except ConnectionFailedError as error:
+            pause = self._breaker.failed(error.retry_after)
+            telemetry.failure("delivery", error, destination=self.name)
+            for uid, each in remaining.items():
+                failed = Receipt(
+                    sop_instance_uid=uid,
+                    destination=self.name,
+                    answer=Answer.FAILED,
+                    status=error.status,
+                    detail=error.detail,
+                    retry_after=pause,
+                )
+                self._record(failed, each, is_verifying=is_verifying)
+        return True
+
+    def _record(self, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
+        record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying)
+
+
+def record(ledger: Ledger, audit: AuditTrail, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
+    """Write a receipt to ledger and audit trail, and decide what happens next."""
+    now = time.time()
+    if receipt.answer is Answer.FAILED:
+        decision = retry.decide(
+            attempts=due.attempts + 1,
+            first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
+            now=now,
+            retry_after=receipt.retry_after,
+        )
+        if isinstance(decision, retry.RetryAt):
+            ledger.deliveries.record(receipt, retry_at=decision.time)
+        else:
+            ledger.deliveries.give_up(receipt, decision.reason)
+    elif receipt.answer is Answer.REFUSED and is_verifying:
+        ledger.deliveries.send_again(receipt)
+    else:
+        ledger.deliveries.record(receipt)
+    audit.write(
+        f"object_{receipt.answer}",
+        study_instance_uid=due.study_instance_uid,
+        sop_instance_uid=receipt.sop_instance_uid,
+        destination=receipt.destination,
+        status=receipt.status,
+    )
+
+
+def on_commitment(ledger: Ledger, audit: AuditTrail, transaction_uid: str, information: Dataset) -> bool:
+    """Record a report that came to the listener; tell whether the transaction is ours."""
+    name = ledger.deliveries.commitment_destination(transaction_uid)
+    if name is None:
+        return False
+    for receipt in dicom.read_report(name, information):
+        due = ledger.deliveries.awaiting_verification(receipt.sop_instance_uid, name)
+        if due:
+            record(ledger, audit, receipt, due, is_verifying=True)
+    return True

@@ -1,0 +1,1 @@
+"""Ways out: one file per kind of destination; each sends files as they are and returns receipts."""

@@ -1,0 +1,161 @@
+"""Archive ``dicomweb``: QIDO-RS to look (PS3.18 10.6), WADO-RS to fetch (PS3.18 10.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from email.message import Message
+from typing import Any
+
+import requests
+
+from cxr_dicom.config_service import DicomwebArchive
+from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.ingest.folder import is_uid
+from cxr_dicom.network import ConnectionFailedError, request, retry_after, session
+
+_STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
+_STUDY_DATE, _MODALITY, _STUDY_INSTANCES = "00080020", "00080060", "00201208"
+_PAGE = 100
+_JSON = {"Accept": "application/dicom+json"}
+_INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+
+Json = Mapping[str, Any]
+Query = Mapping[str, str]
+
+
+class Dicomweb:
+    """An origin server that is asked by QIDO-RS.
+
+    Parameters
+    ----------
+    max_bytes
+        Of one instance; a longer answer is not read.
+    """
+
+    def __init__(self, settings: DicomwebArchive, max_bytes: int) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._max_bytes = max_bytes
+
+    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+        """Ask once per modality."""
+        query = {"includefield": _STUDY_INSTANCES} | _matching(wanted)
+        seen: set[str] = set()
+        with session(self._settings) as opened:
+            for modality in modalities:
+                for item in self._search(opened, "studies", {**query, "ModalitiesInStudy": modality}, _STUDY_UID):
+                    uid = _text(item, _STUDY_UID)
+                    if is_uid(uid) and uid not in seen:
+                        seen.add(uid)
+                        count = _text(item, _STUDY_INSTANCES)
+                        yield RemoteStudy(
+                            study_instance_uid=uid,
+                            study_date=_text(item, _STUDY_DATE),
+                            instances=int(count) if count.isdecimal() else None,
+                        )
+
+    def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
+        """Ask for the series, then for the instances of those that matter."""
+        study_path = f"studies/{study.study_instance_uid}/series"
+        with session(self._settings) as opened:
+            for series in self._search(opened, study_path, {}, _SERIES_UID):
+                series_uid = _text(series, _SERIES_UID)
+                if _text(series, _MODALITY) not in modalities or not is_uid(series_uid):
+                    continue
+                for item in self._search(opened, f"{study_path}/{series_uid}/instances", {}, _SOP_UID):
+                    if is_uid(uid := _text(item, _SOP_UID)):
+                        yield RemoteInstance(
+                            study_instance_uid=study.study_instance_uid,
+                            series_instance_uid=series_uid,
+                            sop_instance_uid=uid,
+                            sop_class_uid=_text(item, _SOP_CLASS),
+                        )
+
+    def fetch(self, instances: Sequence[RemoteInstance], store: Store) -> None:
+        """Fetch each instance in the transfer syntax that the archive keeps it in."""
+        with session(self._settings) as opened:
+            for each in instances:
+                path = (
+                    f"studies/{each.study_instance_uid}/series/{each.series_instance_uid}"
+                    f"/instances/{each.sop_instance_uid}"
+                )
+                with request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer:
+                    _expect(answer, requests.codes.ok)
+                    body = _read(answer, self._max_bytes)
+                store((_only_part(answer.headers.get("Content-Type", ""), body),), each)
+
+    def check(self) -> str:
+        """QIDO-RS for one study."""
+        with session(self._settings) as opened:
+            answer = request(opened, self._settings, "GET", "studies", params={"limit": "1"}, headers=_JSON)
+            _expect(answer, requests.codes.ok, requests.codes.no_content)
+        return "answers QIDO-RS"
+
+    def _search(self, opened: requests.Session, path: str, query: Query, key: str) -> Iterator[Json]:
+        """Yield all matches, page by page; servers may give shorter pages than asked for, or ignore paging."""
+        seen: set[str] = set()
+        while True:
+            page_query = {**query, "limit": str(_PAGE), "offset": str(len(seen))}
+            answer = request(opened, self._settings, "GET", path, params=page_query, headers=_JSON)
+            if answer.status_code == requests.codes.no_content:
+                return
+            _expect(answer, requests.codes.ok)
+            try:
+                page = {_text(item, key): item for item in answer.json()}
+            except (ValueError, AttributeError, TypeError) as error:
+                raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
+            fresh = [item for uid, item in page.items() if uid not in seen]
+            if not fresh:
+                return
+            seen.update(page)
+            yield from fresh
+
+
+def build(settings: DicomwebArchive, max_bytes: int) -> Dicomweb:
+    """Make the archive."""
+    return Dicomweb(settings, max_bytes)
+
+
+def _matching(wanted: Wanted) -> dict[str, str]:
+    if wanted.study_instance_uid:
+        return {"StudyInstanceUID": wanted.study_instance_uid}
+    if wanted.accession_number:
+        return {"AccessionNumber": wanted.accession_number}
+    return {"StudyDate": f"{wanted.since}-"}
+
+
+def _text(item: Json, tag: str) -> str:
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _expect(answer: requests.Response, *accepted: int) -> None:
+    if answer.status_code not in accepted:
+        raise ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
+
+
+def _read(answer: requests.Response, max_bytes: int) -> bytes:
+    body = bytearray()
+    try:
+        for chunk in answer.iter_content(1 << 20):
+            body += chunk
+            if len(body) > max_bytes:
+                raise ConnectionFailedError("TOO_LONG", f"an instance of more than {max_bytes >> 20} MB")
+    except requests.RequestException as error:
+        raise ConnectionFailedError("BROKEN_OFF", type(error).__name__) from error
+    return bytes(body)
+
+
+def _only_part(content_type: str, body: bytes) -> bytes:
+    """Return the part of a multipart body that has one (RFC 2046 5.1.1), or a body that is no multipart."""
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_boundary()
+    if boundary is None:
+        return body
+    delimiter = b"--" + boundary.encode()
+    start = body.find(b"\r\n\r\n", body.find(delimiter))
+    end = body.rfind(b"\r\n" + delimiter)
+    if start < 0 or end < start:
+        raise ConnectionFailedError("BROKEN_OFF", "expected a multipart body with one part")
+    return body[start + 4 : end]

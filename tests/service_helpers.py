@@ -1,0 +1,264 @@
+"""What the tests of the service share: free ports, settings, a listener with all that is behind it."""
+
+import itertools
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from cxr_dicom.audit import AuditTrail
+from cxr_dicom.config import Settings
+from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.spool import Spool
+from cxr_dicom.intake import Intake
+from cxr_dicom.ledger import Ledger
+from cxr_dicom.records import MANUFACTURER, EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult
+from cxr_dicom.scp import Listener
+from cxr_dicom.selection import select
+from cxr_dicom.service import Service
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def settings(folder: Path, **tables) -> Settings:
+    """Make settings of a service in ``folder``; each table is given as a dict."""
+    tables["spool"] = {"folder": folder, "min_free_mb": 0} | tables.get("spool", {})
+    tables["listener"] = {"port": free_port()} | tables.get("listener", {})
+    return Settings.model_validate(tables)
+
+
+def wait_for(condition, seconds=20.0):
+    """Wait until ``condition()`` is true, and return its value."""
+    until = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < until, f"did not happen within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Listening:
+    settings: Settings
+    ledger: Ledger
+    spool: Spool
+    assembly: Assembly
+    reports: list
+
+    @property
+    def port(self):
+        return self.settings.listener.port
+
+    def files(self, folder="sources"):
+        return sorted((self.spool.folder / folder).glob("*/*" if folder != "part" else "*"))
+
+    def audit(self):
+        return (self.spool.folder / "audit.jsonl").read_text()
+
+
+@contextmanager
+def listening(folder: Path, **tables):
+    """Run a listener and what stands behind it."""
+    made = settings(folder, **tables)
+    with ExitStack() as stack:
+        spool, ledger = Spool(made), Ledger(made.spool.folder)
+        stack.callback(ledger.close)
+        assembly = Assembly(made.assembly)
+        reports = []
+        intake = Intake(spool, ledger, assembly, AuditTrail(spool.folder), made.listener.sop_classes)
+        listener = Listener(made.listener, intake, assembly, lambda *report: reports.append(report) or True)
+        listener.start()
+        stack.callback(listener.stop, 0.5)
+        yield Listening(settings=made, ledger=ledger, spool=spool, assembly=assembly, reports=reports)
+
+
+@contextmanager
+def associated(port, *contexts, calling="MODALITY", called="CXRDICOM", tls=None):
+    """Open an association from a test; it may or may not be established."""
+    entity = AE(calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 10
+    for context in contexts:
+        entity.add_requested_context(*context if isinstance(context, tuple) else (context,))
+    association = entity.associate("127.0.0.1", port, ae_title=called, tls_args=(tls, "localhost") if tls else None)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def send(port, *datasets, **options):
+    """Send data sets by C-STORE and return the statuses."""
+    contexts = {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}
+    with associated(port, *contexts, **options) as association:
+        assert association.is_established
+        return [association.send_c_store(dataset).get("Status") for dataset in datasets]
+
+
+def certificate(folder: Path, name: str, *, authority=None, days=1):
+    """Make a key and a certificate of 127.0.0.1 in PEM with openssl; return (certificate, key)."""
+    assert shutil.which("openssl")
+    key, pem, request = folder / f"{name}.key", folder / f"{name}.pem", folder / f"{name}.csr"
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key]
+    if authority is None:
+        subprocess.run([*new, "-x509", "-days", str(days), "-out", pem, *subject], check=True, capture_output=True)
+    else:
+        subprocess.run([*new, "-out", request, *subject], check=True, capture_output=True)
+        sign = ["openssl", "x509", "-req", "-in", request, "-CA", authority[0], "-CAkey", authority[1], "-out", pem]
+        sign += ["-days", str(days), "-copy_extensions", "copyall", "-CAcreateserial"]
+        subprocess.run(sign, check=True, capture_output=True)
+    return pem, key
+
+
+class FastPipeline:
+    """Selects as the real pipeline does, and makes one small object per eligible image, without a model."""
+
+    models = ()
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def job_key(self, study):
+        return repr(sorted(i.path.name for i in study.instances))
+
+    def process(self, study, folder):
+        selection = select(study, self._settings.select)
+        results = []
+        for image in selection.images:
+            made = _object(image, folder)
+            results.append(
+                InstanceResult(
+                    path=image.instance.path, outcome=Outcome.PROCESSED, instance=image.instance, objects=(made,)
+                )
+            )
+        for each in selection.skipped:
+            results.append(
+                InstanceResult(
+                    path=each.path,
+                    outcome=each.outcome,
+                    instance=each.instance,
+                    reason=each.reason,
+                    detail=each.detail,
+                )
+            )
+        return StudyResult(
+            study_instance_uid=study.study_instance_uid,
+            job_key=self.job_key(study),
+            instances=tuple(results),
+            seconds={"select": 0.01},
+        )
+
+    def close(self):
+        pass
+
+
+class SlowPipeline(FastPipeline):
+    """Takes a while, so that a stop or a kill meets it at work."""
+
+    def process(self, study, folder):
+        result = super().process(study, folder)
+        time.sleep(0.2)
+        return result
+
+
+def derived_uid(source):
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, source).int}"
+
+
+def _object(image, folder):
+    source = image.instance.sop_instance_uid
+    made = deepcopy(image.header)
+    for group in [each.tag for each in made if each.tag.group == 0x28]:
+        del made[group]
+    made.SOPClassUID = SecondaryCaptureImageStorage
+    made.SOPInstanceUID, made.SeriesInstanceUID = derived_uid(source), derived_uid(f"series {source}")
+    made.Modality, made.ConversionType, made.Manufacturer = "OT", "WSD", MANUFACTURER
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.Rows = made.Columns = 2
+    made.BitsAllocated = made.BitsStored = 8
+    made.HighBit, made.PixelRepresentation = 7, 0
+    made.add_new("PixelData", "OB", bytes(4))
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path = folder / f"{made.SOPInstanceUID}.dcm"
+    made.save_as(path, enforce_file_format=True)
+    return EncodedObject(
+        path=path,
+        kind=ObjectKind.SECONDARY_CAPTURE,
+        sop_class_uid=made.SOPClassUID,
+        sop_instance_uid=made.SOPInstanceUID,
+        series_instance_uid=made.SeriesInstanceUID,
+        source_sop_instance_uids=(source,),
+        model=None,
+    )
+
+
+@contextmanager
+def serving(folder: Path, *, build=FastPipeline, **tables):
+    """Run a whole service in this process; its workers are processes of their own."""
+    tables["assembly"] = {"quiet_seconds": 0.3} | tables.get("assembly", {})
+    made = settings(folder, **tables)
+    spool = Spool(made)
+    spool.lock()
+    service = Service(made, spool, build=build)
+    end = threading.Event()
+    thread = threading.Thread(target=service.run, args=(end,))
+    thread.start()
+    try:
+        yield service
+    finally:
+        end.set()
+        thread.join()
+        service.stop()
+        spool.unlock()
+
+
+def state_of(service, study):
+    story = service.ledger.stories.show(study)
+    return story and story["state"]
+
+
+def wait_for_state(service, study, *states, seconds=15.0):
+    return wait_for(lambda: state_of(service, study) in states, seconds)
+
+
+@contextmanager
+def archive(*, status=0x0000, commitment=None, contexts=(SecondaryCaptureImageStorage,), port=None):
+    """Run a real, small C-STORE provider in this process; yields (port, received by SOP Instance UID)."""
+    received: dict[str, list[bytes]] = {}
+    numbers = itertools.count()
+
+    def on_store(event):
+        answer = status(next(numbers)) if callable(status) else status
+        if answer in (0x0000, 0xB000):
+            received.setdefault(str(event.request.AffectedSOPInstanceUID), []).append(event.encoded_dataset(False))
+        return answer
+
+    entity = AE("ARCHIVE")
+    for context in contexts:
+        entity.add_supported_context(context)
+    entity.add_supported_context(Verification)
+    handlers = [(evt.EVT_C_STORE, on_store)]
+    if commitment:
+        entity.add_supported_context(StorageCommitmentPushModel)
+        handlers.append((evt.EVT_N_ACTION, commitment))
+    server = entity.start_server(("127.0.0.1", port or free_port()), block=False, evt_handlers=handlers)
+    try:
+        yield server.server_address[1], received
+    finally:
+        server.shutdown()

@@ -1,0 +1,249 @@
+import socket
+import ssl
+import stat
+import struct
+import time
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+from service_helpers import associated, certificate, free_port, listening, send, wait_for
+
+from cxr_dicom.errors import SettingsError
+from cxr_dicom.records import MANUFACTURER
+from cxr_dicom.testing import radiograph, stored_as
+
+
+@pytest.fixture
+def image():
+    return radiograph(64, 48)
+
+
+def data_set_bytes(file):
+    """Return what stands after the file meta information."""
+    file.seek(132)
+    dcm = dcmread(BytesIO(b"\0" * 128 + b"DICM" + file.read()), stop_before_pixels=True)
+    file.seek(0)
+    content = file.read()
+    return content[132 + 12 + dcm.file_meta.FileMetaInformationGroupLength :]
+
+
+def test_echo(tmp_path):
+    with listening(tmp_path) as here, associated(here.port, Verification) as association:
+        assert association.send_c_echo().Status == 0x0000
+
+
+def test_an_instance_is_stored_as_it_came_before_success(tmp_path, image):
+    compressed = stored_as(image, JPEG2000Lossless)
+    with listening(tmp_path / "spool") as here:
+        assert send(here.port, compressed) == [0x0000]
+        (path,) = here.files()
+        original = BytesIO()
+        compressed.save_as(original, enforce_file_format=True)
+        with path.open("rb") as file:
+            assert data_set_bytes(file) == data_set_bytes(original)
+        assert dcmread(path).file_meta.TransferSyntaxUID == JPEG2000Lossless
+        assert here.ledger.studies.knows(image.SOPInstanceUID)
+        assert here.files("part") == []
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(here.spool.folder.stat().st_mode) == 0o700
+        assert "instance_received" in here.audit()
+        assert "SYNTHETIC" not in here.audit().upper()
+
+
+def test_the_same_image_twice_is_one_file_and_two_successes(tmp_path, image):
+    with listening(tmp_path) as here:
+        assert send(here.port, image, image) == [0x0000, 0x0000]
+        assert len(here.files()) == 1
+
+
+def test_an_open_association_keeps_its_study_open(tmp_path, image):
+    with listening(tmp_path, assembly={"quiet_seconds": 0.1}) as here:
+        with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+            association.send_c_store(image)
+            time.sleep(0.3)
+            assert here.assembly.due([image.StudyInstanceUID]) == []
+        wait_for(lambda: here.assembly.due([image.StudyInstanceUID]) == [image.StudyInstanceUID])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"StudyInstanceUID": "../../etc"}, 0xC000),
+        ({"StudyInstanceUID": None}, 0xC000),
+        ({"StudyInstanceUID": "1." * 5_000_000}, 0xC000),
+        ({"SeriesInstanceUID": "1/2"}, 0xC000),
+        ({"Manufacturer": MANUFACTURER}, 0x0124),
+    ],
+    ids=["path in uid", "no uid", "10 MB uid", "slash", "own output"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_taken_is_refused_and_leaves_nothing(tmp_path, image, changes, status):
+    for keyword, value in changes.items():
+        if value is None:
+            del image[keyword]
+        else:
+            setattr(image, keyword, value)
+    with listening(tmp_path) as here:
+        assert send(here.port, image) == [status]
+        assert here.files() + here.files("part") == []
+        assert here.ledger.stories.summaries() == []
+
+
+def test_a_data_set_that_is_not_what_was_announced_is_refused(tmp_path, image):
+    with listening(tmp_path) as here:
+        announced = BytesIO()
+        image.save_as(announced, enforce_file_format=True)
+        image.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        path = tmp_path / "other.dcm"
+        path.write_bytes(
+            announced.getvalue().replace(image.SOPInstanceUID.encode(), b"9" * len(image.SOPInstanceUID), 1)
+        )
+        other = dcmread(path)
+        with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+            answer = association.send_c_store(path)  # takes the UIDs of the request from the file meta information
+        assert other.file_meta.MediaStorageSOPInstanceUID != other.SOPInstanceUID
+        assert answer.Status == 0xA900
+
+
+def test_other_sop_classes_and_deflated_get_no_context(tmp_path, image):
+    with (
+        listening(tmp_path) as here,
+        associated(here.port, SecondaryCaptureImageStorage, (image.SOPClassUID, DeflatedExplicitVRLittleEndian)) as a,
+    ):
+        assert a.is_established is False
+        assert len(a.rejected_contexts) == 2
+
+
+@pytest.mark.parametrize(
+    ("listener", "names"),
+    [
+        ({}, {"called": "SOMEBODY"}),
+        ({"calling_ae_titles": ["MODALITY"]}, {"calling": "STRANGER"}),
+    ],
+    ids=["wrong called", "unknown calling"],
+)
+def test_ae_titles_are_enforced(tmp_path, listener, names):
+    with listening(tmp_path, listener=listener) as here:
+        with associated(here.port, Verification, **names) as association:
+            assert association.is_rejected
+        with associated(here.port, Verification) as association:
+            assert association.is_established
+
+
+def test_addresses_are_enforced(tmp_path):
+    only = {"calling_addresses": ["10.1.2.0/24"]}
+    with listening(tmp_path, listener=only) as here, associated(here.port, Verification) as association:
+        assert not association.is_established
+
+
+def test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again(tmp_path, image):
+    with listening(tmp_path, spool={"min_free_mb": 10**9}) as here:
+        assert send(here.port, image) == [0xA700]
+        assert here.files() + here.files("part") == []
+
+
+def test_a_locked_ledger_is_told_likewise(tmp_path, image):
+    with listening(tmp_path) as here:
+        here.ledger._lock_seconds = 0.1
+        with here.ledger.transaction():
+            assert send(here.port, image) == [0xA700]
+        assert send(here.port, image) == [0x0000]
+
+
+def test_an_instance_beyond_the_limit_ends_the_association(tmp_path):
+    with listening(tmp_path, listener={"max_instance_mb": 1}) as here:
+        assert send(here.port, radiograph(1400, 1400)) == [None]
+        assert send(here.port, radiograph(64, 48)) == [0x0000]
+        assert len(here.files()) == 1
+
+
+def test_a_pdu_that_claims_four_gigabytes_is_not_read(tmp_path):
+    with listening(tmp_path) as here, socket.create_connection(("127.0.0.1", here.port), 5) as connection:
+        connection.sendall(struct.pack(">BBL", 1, 0, 0xFFFFFFFF) + b"\0" * 1000)
+        connection.settimeout(5)
+        assert _is_closed(connection)
+
+
+def test_silent_connections_leave_room_for_others_and_are_closed(tmp_path, image):
+    listener = {"negotiation_seconds": 1, "idle_seconds": 1, "max_associations": 4}
+    with listening(tmp_path, listener=listener) as here:
+        silent = [socket.create_connection(("127.0.0.1", here.port)) for _ in range(200)]
+        for connection in silent:
+            connection.settimeout(10)
+        wait_for(lambda: all(_is_closed(connection) for connection in silent))
+        for connection in silent:
+            connection.close()
+        assert send(here.port, image) == [0x0000]
+
+
+def _is_closed(connection):
+    try:
+        return connection.recv(100) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(tmp_path, image):
+    with listening(tmp_path) as here:
+        with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+            raw = association.dul.socket.socket
+            raw.sendall(struct.pack(">BBL", 4, 0, 500) + b"\0" * 100)
+            raw.shutdown(socket.SHUT_RDWR)
+        assert here.files() + here.files("part") == []
+        assert send(here.port, image) == [0x0000]
+
+
+def test_mutual_tls(tmp_path, image):
+    authority = certificate(tmp_path, "authority")
+    server, key = certificate(tmp_path, "server", authority=authority)
+    client = certificate(tmp_path, "client", authority=authority)
+    stranger = certificate(tmp_path, "stranger")
+    tls = {"certificate": server, "key": key, "ca": authority[0]}
+    with listening(tmp_path / "spool", listener={"tls": tls, "negotiation_seconds": 2}) as here:
+        good = ssl.create_default_context(cafile=authority[0])
+        good.load_cert_chain(*client)
+        stalled = socket.create_connection(("127.0.0.1", here.port))  # never shakes hands, and holds up nobody
+        assert send(here.port, image, tls=good) == [0x0000]
+        stalled.close()
+        for pair in (stranger, None):
+            bad = ssl.create_default_context(cafile=authority[0])
+            if pair:
+                bad.load_cert_chain(*pair)
+            with associated(here.port, Verification, tls=bad) as association:
+                assert not association.is_established
+        with associated(here.port, Verification) as association:
+            assert not association.is_established
+
+
+def test_a_port_that_is_taken_names_the_setting(tmp_path):
+    port = free_port()
+    with (
+        listening(tmp_path / "a", listener={"port": port}),
+        pytest.raises(SettingsError, match=r"listener\.port"),
+        listening(tmp_path / "b", listener={"port": port}),
+    ):
+        pass
+
+
+def test_a_report_of_storage_commitment_is_handed_on(tmp_path):
+    information = Dataset()
+    information.TransactionUID = "1.2.3"
+    information.ReferencedSOPSequence = []
+    with listening(tmp_path) as here:
+        from pynetdicom import AE, build_role
+
+        entity = AE("PACS")
+        entity.add_requested_context(StorageCommitmentPushModel)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        association = entity.associate("127.0.0.1", here.port, ae_title="CXRDICOM", ext_neg=[role])
+        status, _ = association.send_n_event_report(
+            information, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+        )
+        association.release()
+        assert status.Status == 0x0000
+        assert here.reports[0][:2] == ("1.2.3", "PACS")

@@ -1,0 +1,220 @@
+import json
+import os
+import signal
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+from pydicom.uid import ComputedRadiographyImageStorage
+from service_helpers import (
+    FastPipeline,
+    SlowPipeline,
+    archive,
+    derived_uid,
+    free_port,
+    send,
+    serving,
+    state_of,
+    wait_for,
+    wait_for_state,
+)
+
+from cxr_dicom.ingest.spool import SpoolError
+from cxr_dicom.service import housekeep
+from cxr_dicom.testing import radiograph
+
+
+class DeadlyPipeline(FastPipeline):
+    """Dies with its process, as a codec that runs wild does."""
+
+    def process(self, study, folder):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FailingPipeline(FastPipeline):
+    def process(self, study, folder):
+        raise RuntimeError("Doe^Jane")
+
+
+class ImpossiblePipeline(FastPipeline):
+    def __init__(self, settings):
+        from cxr_dicom.errors import WeightsError
+
+        raise WeightsError("no weights here")
+
+
+def to(port, **more):
+    return {"kind": "dicom", "name": "pacs", "address": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", **more}
+
+
+def test_from_c_store_to_the_archive(tmp_path):
+    image = radiograph(64, 48)
+    lateral = radiograph(64, 48, seed=1, ViewPosition="LL", PatientOrientation=["A", "F"])
+    with archive() as (port, received), serving(tmp_path, destinations=[to(port)]) as service:
+        assert send(service.settings.listener.port, image, lateral) == [0, 0]
+        wait_for_state(service, image.StudyInstanceUID, "SENT")
+        assert list(received) == [derived_uid(image.SOPInstanceUID)]
+        story = service.ledger.stories.show(image.StudyInstanceUID)
+        assert {row["reason"] for row in story["instances"]} == {None, "NOT_FRONTAL"}
+        (path,) = (tmp_path / "objects").glob("*/*")
+        sent = received[derived_uid(image.SOPInstanceUID)][0]
+        assert path.read_bytes().endswith(sent)  # byte for byte
+        trail = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+        assert [line["action"] for line in trail] == [
+            "instance_received",
+            "instance_received",
+            "object_made",
+            "study_processed",
+            "object_accepted",
+        ]
+
+
+def test_nothing_eligible_is_ignored(tmp_path):
+    image = radiograph(64, 48, ViewPosition="LL", PatientOrientation=["A", "F"])
+    with serving(tmp_path) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "IGNORED")
+
+
+def test_a_growing_study_runs_again_and_sends_only_what_is_new(tmp_path):
+    first, second = radiograph(64, 48), radiograph(64, 48, seed=1)
+    with archive() as (port, received), serving(tmp_path, destinations=[to(port)]) as service:
+        send(service.settings.listener.port, first)
+        wait_for_state(service, first.StudyInstanceUID, "SENT")
+        send(service.settings.listener.port, second)
+        wait_for(lambda: len(received) == 2)
+        wait_for_state(service, first.StudyInstanceUID, "SENT")
+        assert [len(copies) for copies in received.values()] == [1, 1]
+
+
+def test_a_study_that_kills_its_worker_is_held_and_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.service._WORKER_PAUSE_SECONDS", 0.1)
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=DeadlyPipeline, service={"max_interruptions": 2}) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "HELD")
+
+
+def test_a_study_that_fails_is_tried_again_then_dead_and_its_text_is_not_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.retry.FIRST_PAUSE", 0.01)
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=FailingPipeline) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "DEAD", seconds=60)
+        story = json.dumps(service.ledger.stories.show(image.StudyInstanceUID))
+        assert "RuntimeError" in story
+        assert "Doe" not in story + (tmp_path / "audit.jsonl").read_text()
+
+
+def test_models_that_cannot_be_loaded_are_told_at_the_start(tmp_path):
+    with pytest.raises(Exception, match="no weights here"), serving(tmp_path, build=ImpossiblePipeline):
+        pass
+
+
+def test_a_stop_finishes_the_study_at_work(tmp_path):
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=SlowPipeline) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "RUNNING")
+    with serving(tmp_path, listener={"enabled": False}) as service:
+        assert state_of(service, image.StudyInstanceUID) == "ENCODED"
+
+
+def test_a_stop_that_takes_too_long_releases_it(tmp_path):
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=SlowPipeline, service={"stop_seconds": 0.01}) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "RUNNING")
+    with serving(tmp_path, listener={"enabled": False}) as service:
+        wait_for_state(service, image.StudyInstanceUID, "ENCODED")
+
+
+def test_two_services_on_one_spool_are_refused(tmp_path):
+    with serving(tmp_path), pytest.raises(SpoolError, match=f"in use by another service, process {os.getpid()}"):
+        with serving(tmp_path):
+            pass
+
+
+def test_metrics_and_health(tmp_path):
+    port = free_port()
+    image = radiograph(64, 48)
+    with serving(tmp_path, service={"metrics_port": port}) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "ENCODED")
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        assert "cxr_dicom_received_total 1" in text
+        assert 'cxr_dicom_images_total{outcome="processed",reason=""} 1' in text
+        assert 'cxr_dicom_studies{state="ENCODED"} 1' in text
+        assert 'cxr_dicom_stage_seconds_total{stage="select"}' in text
+        health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/health"))
+        assert health == {"status": "ok", "problems": {}}
+        service._spool._min_free = 1 << 60
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
+        assert refused.value.code == 503
+        assert "MB free" in json.load(refused.value)["problems"]["spool"]
+
+
+def test_retention_deletes_files_then_rows(tmp_path):
+    image = radiograph(64, 48)
+    retention = {"sources_days": 0, "objects_days": 0, "rows_days": 1}
+    with archive() as (port, _), serving(tmp_path, destinations=[to(port)], retention=retention) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "SENT")
+        housekeep(service.settings, service._spool, service.ledger)
+        assert list(tmp_path.glob("*/*/*.dcm")) == []
+        assert state_of(service, image.StudyInstanceUID) == "SENT"
+        assert send(service.settings.listener.port, image) == [0]  # known, and not processed again
+        assert state_of(service, image.StudyInstanceUID) == "SENT"
+
+
+@pytest.mark.parametrize(
+    ("rules", "passes"),
+    [
+        ({"modalities": ["DX"]}, False),  # the fast pipeline analyses nothing: no modality is known
+        ({"senders": ["MODALITY"]}, True),
+        ({"senders": ["OTHER"]}, False),
+        ({"findings": ["cardiomegaly"]}, False),
+    ],
+)
+def test_rules_choose_destinations(tmp_path, rules, passes):
+    image = radiograph(64, 48)
+    folder = {"kind": "folder", "name": "out", "path": tmp_path / "out", "rules": rules}
+    with serving(tmp_path / "spool", destinations=[folder]) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "SENT" if passes else "ENCODED")
+    assert (tmp_path / "out").exists() is passes
+
+
+def test_a_dead_destination_holds_up_no_other(tmp_path):
+    image = radiograph(64, 48)
+    out = {"kind": "folder", "name": "out", "path": tmp_path / "out"}
+    with serving(tmp_path / "spool", destinations=[to(free_port()), out]) as service:
+        send(service.settings.listener.port, image)
+        wait_for(lambda: list((tmp_path / "out").glob("*/*.dcm")))
+        assert state_of(service, image.StudyInstanceUID) == "ENCODED"
+        with archive(port=service.settings.destinations[0].port):
+            wait_for_state(service, image.StudyInstanceUID, "SENT")
+
+
+def test_a_crash_leaves_nothing_that_nobody_knows(tmp_path):
+    for name in ("part/torn", "sources/1.2/x.dcm", "objects/1.2/y.dcm"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with serving(tmp_path):
+        assert [path for path in tmp_path.glob("*/**/*") if path.is_file()] == []
+
+
+def test_cr_is_taken_too(tmp_path):
+    image = radiograph(64, 48, modality="CR")
+    assert image.SOPClassUID == ComputedRadiographyImageStorage
+    with serving(tmp_path) as service:
+        assert send(service.settings.listener.port, image) == [0]
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    before = threading.active_count()
+    with archive() as (port, _), serving(tmp_path, destinations=[to(port)]):
+        pass
+    wait_for(lambda: threading.active_count() <= before)
