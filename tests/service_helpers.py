@@ -138,24 +138,21 @@ class FastPipeline:
 
     def process(self, study, folder):
         selection = select(study, self._settings.select)
-        results = []
-        for image in selection.images:
-            made = _object(image, folder)
-            results.append(
-                InstanceResult(
-                    path=image.instance.path, outcome=Outcome.PROCESSED, instance=image.instance, objects=(made,)
-                )
+        results = [
+            InstanceResult(
+                path=image.instance.path,
+                outcome=Outcome.PROCESSED,
+                instance=image.instance,
+                objects=(_object(image, folder),),
             )
-        for each in selection.skipped:
-            results.append(
-                InstanceResult(
-                    path=each.path,
-                    outcome=each.outcome,
-                    instance=each.instance,
-                    reason=each.reason,
-                    detail=each.detail,
-                )
+            for image in selection.images
+        ]
+        results += [
+            InstanceResult(
+                path=each.path, outcome=each.outcome, instance=each.instance, reason=each.reason, detail=each.detail
             )
+            for each in selection.skipped
+        ]
         return StudyResult(
             study_instance_uid=study.study_instance_uid,
             job_key=self.job_key(study),
