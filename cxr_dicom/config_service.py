@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]+$")]  # PS3.5 6.2
+_AE_CHARACTER = r"[\x21-\x5b\x5d-\x7e]"  # PS3.5 6.2: no backslash, and no space at either end
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHARACTER}([ ]*{_AE_CHARACTER})*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0)]
@@ -101,7 +102,7 @@ class ListenerSettings(Table):
     ae_title: AeTitle = "CXRDICOM"
     """Peers must call it by this name."""
     calling_ae_titles: tuple[AeTitle, ...] = ()
-    """Who may send; empty: anyone on this machine."""
+    """Who may send; empty: any name."""
     calling_addresses: tuple[str, ...] = ()
     """IP addresses or networks that may connect; empty: this machine only."""
     sop_classes: tuple[str, ...] = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)

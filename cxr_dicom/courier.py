@@ -26,10 +26,10 @@ from cxr_dicom.records import Answer, EncodedObject, Receipt
 Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
 
 
-def build(settings: DestinationSettings, ledger: Ledger) -> Destination:
-    """Make the destination that a table ``[[destinations]]`` describes."""
+def build(settings: DestinationSettings, open_commitment: Callable[[str], None]) -> Destination:
+    """Make the destination that a table ``[[destinations]]`` describes; see `dicom.Dicom`."""
     if isinstance(settings, DicomDestination):
-        return dicom.build(settings, lambda uid: ledger.deliveries.open_commitment(uid, settings.name))
+        return dicom.build(settings, open_commitment)
     if isinstance(settings, DicomwebDestination):
         return dicomweb.build(settings)
     return folder.build(settings)

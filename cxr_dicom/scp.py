@@ -47,7 +47,7 @@ _MAX_NEGOTIATION_BYTES = 1 << 20  # of a PDU that asks for an association
 # A deflated instance of a few kilobytes may unpack to gigabytes; every sender has another syntax to offer.
 TRANSFER_SYNTAXES = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
-OnCommitment = Callable[[str, str, Dataset], bool]
+OnCommitment = Callable[[str, Dataset], bool]
 
 
 class Listener:
@@ -62,8 +62,8 @@ class Listener:
     assembly
         Told when an association ends.
     on_commitment
-        Called with Transaction UID, calling AE title and event information of a report; tells
-        whether the transaction was ours.
+        Called with Transaction UID and event information of a report; tells whether the transaction
+        was ours. A stranger cannot guess a Transaction UID.
 
     Raises
     ------
@@ -145,9 +145,7 @@ class Listener:
         event.assoc.dul.socket.begin_message()
         try:
             information = event.event_information
-            known = self._on_commitment(
-                str(information.get("TransactionUID", "")), event.assoc.requestor.ae_title, information
-            )
+            known = self._on_commitment(str(information.get("TransactionUID", "")), information)
         except Exception as error:  # as in _store
             telemetry.failure("commitment_report", error)
             return 0x0110, None

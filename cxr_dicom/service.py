@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from cxr_dicom import courier, telemetry
 from cxr_dicom.audit import AuditTrail
@@ -154,10 +155,7 @@ class Service:
         if not self.settings.listener.enabled:
             return None
 
-        def on_commitment(transaction_uid: str, sender: str, information: object) -> bool:
-            del sender  # the transaction names its destination; a stranger cannot guess one
-            return courier.on_commitment(self.ledger, self._audit, transaction_uid, information)  # type: ignore[arg-type]
-
+        on_commitment = partial(courier.on_commitment, self.ledger, self._audit)
         listener = Listener(self.settings.listener, self.intake, self.assembly, on_commitment)
         listener.start()
         return listener
@@ -168,7 +166,8 @@ class Service:
 
     def _start_threads(self) -> None:
         for each in self.settings.destinations:
-            carrier = Courier(courier.build(each, self.ledger), self.ledger, self._audit)
+            open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
+            carrier = Courier(courier.build(each, open_commitment), self.ledger, self._audit)
             self._threads.append(
                 threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
             )

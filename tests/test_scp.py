@@ -246,4 +246,4 @@ def test_a_report_of_storage_commitment_is_handed_on(tmp_path):
         )
         association.release()
         assert status.Status == 0x0000
-        assert here.reports[0][:2] == ("1.2.3", "PACS")
+        assert here.reports[0][0] == "1.2.3"

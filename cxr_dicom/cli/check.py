@@ -1,0 +1,35 @@
+"""``cxr-dicom check``: try the settings here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cxr_dicom.cli import EXIT_FAILED
+from cxr_dicom.cli._service import config_option, load_settings
+
+
+@click.command(epilog="Exit codes: 0 all is well, 2 the settings cannot be read, 3 something is wrong.")
+@config_option
+@click.option("--models/--no-models", default=True, show_default=True, help="Load the models too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check(config: Path | None, models: bool, as_json: bool) -> None:
+    """Try all that the settings name: addresses, TLS, disk, permissions, models. Changes nothing.
+
+    Other machines are asked by C-ECHO and QIDO-RS.
+    """
+    settings = load_settings(config)
+    from cxr_dicom import checks, telemetry
+
+    telemetry.configure(-1)
+    answers = list(checks.check(settings, models=models))
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in answers], indent=1))
+    else:
+        for each in answers:
+            click.echo(f"{each.level:8} {each.key}: {each.text}")
+    if any(each.level is checks.Level.WRONG for each in answers):
+        raise click.exceptions.Exit(EXIT_FAILED)

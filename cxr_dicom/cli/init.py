@@ -1,0 +1,85 @@
+"""``cxr-dicom init``: a commented settings file to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cxr_dicom.cli import Refused
+from cxr_dicom.cli._service import DEFAULT_CONFIG
+
+TEMPLATE = """\
+# Settings of cxr-dicom. What stands in a comment is the default, or an example.
+# `cxr-dicom check` tries all of it. An environment variable wins: CXR_DICOM_LISTENER__PORT=104
+
+[spool]
+folder = "spool"                # received images, objects, ledger; on a local disk
+# min_free_mb = 1024            # below this, images are refused and the sender tries again
+
+[listener]
+# ae_title = "CXRDICOM"
+# address = "127.0.0.1"         # "0.0.0.0": all interfaces
+# port = 11112
+# calling_ae_titles = ["MODALITY1"]           # who may send; empty: any name
+# calling_addresses = ["10.1.2.0/24"]         # from where; empty: this machine only
+# [listener.tls]
+# certificate = "server.pem"
+# key = "server.key"
+# ca = "clients.pem"            # when given, peers must show a certificate
+
+# [assembly]
+# quiet_seconds = 30            # a study is complete after so much silence
+# at_most_seconds = 900
+
+# [service]
+# workers = 1
+# metrics_port = 9464           # Prometheus and health, on 127.0.0.1
+
+# [models]
+# names = ["auto"]
+
+# [retention]                   # days after a study is finished and delivered
+# sources_days = 7
+# objects_days = 30
+# rows_days = 365
+
+# [[destinations]]
+# name = "pacs"
+# kind = "dicom"
+# address = "pacs.example"
+# port = 104
+# ae_title = "PACS"
+# verify = "commitment"         # or "query", or "none"
+
+# [[destinations]]
+# name = "web"
+# kind = "dicomweb"
+# url = "https://pacs.example/dicom-web"
+# token_file = "token"
+# verify = "query"
+# [destinations.rules]          # belongs to the destination above it; without rules everything goes there
+# findings = ["pleural_effusion"]
+
+# [poller]
+# interval_seconds = 300
+# [[poller.archives]]
+# name = "archive"
+# kind = "dicomweb"             # or "query-retrieve", with address, port, ae_title, retrieve = "get" or "move"
+# url = "https://archive.example/dicom-web"
+"""
+
+
+@click.command()
+@click.argument("path", default=DEFAULT_CONFIG, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(path: Path, force: bool) -> None:
+    """Write a commented settings file to PATH, ./cxr-dicom.toml when not given."""
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as error:
+        raise Refused(f"{path} is there already; --force replaces it") from error
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+    click.echo(f"{path}: written; edit it, then try it with: cxr-dicom check --config {path}")

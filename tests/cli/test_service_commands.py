@@ -1,0 +1,159 @@
+"""Commands of the service, as a person types them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from service_helpers import archive, derived_uid, free_port, listening, send, serving, wait_for, wait_for_state
+
+from cxr_dicom.cli import cli
+from cxr_dicom.config import load
+from cxr_dicom.testing import radiograph
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a settings file and return a function that runs a command with it."""
+
+    def write(**tables):
+        path = tmp_path / "c.toml"
+        lines = [f'[spool]\nfolder = "{tmp_path / "spool"}"\nmin_free_mb = 0']
+        for table, keys in tables.items():
+            lines.append(f"[{table}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items()))
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, [str(each) for each in arguments], env={"COLUMNS": "400"})
+
+
+def test_init_writes_settings_that_can_be_read_and_does_not_overwrite(tmp_path):
+    path = tmp_path / "new.toml"
+    assert run("init", path).exit_code == 0
+    assert load(path).listener.port == 11112
+    again = run("init", path)
+    assert again.exit_code == 2
+    assert "is there already" in again.output
+
+
+def test_every_example_in_the_template_is_a_setting(tmp_path):
+    path = tmp_path / "all.toml"
+    run("init", path)
+    examples = [
+        line[2:] for line in path.read_text().splitlines() if line.startswith("# ") and ("=" in line or "[" in line)
+    ]
+    examples = [line for line in examples if not line.startswith(("Settings of", "`cxr"))]
+    path.write_text("\n".join(['[spool]\nfolder = "spool"', *examples]).replace("# min_free_mb", "min_free_mb"))
+    text = path.read_text()
+    head, listener = text.split("ae_title = ", 1)
+    path.write_text(f"{head}[listener]\nae_title = {listener}")
+    settings = load(path)
+    assert [each.kind for each in settings.destinations] == ["dicom", "dicomweb"]
+    assert settings.destinations[1].rules.findings == ("pleural_effusion",)
+
+
+def test_check_names_what_is_wrong(config):
+    port = free_port()
+    path = config(listener={"port": port})
+    path.write_text(
+        path.read_text()
+        + f'\n[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\nport = {port}\nae_title = "X"\n'
+        "timeout_seconds = 1\n"
+    )
+    result = run("check", "--no-models", "--config", path)
+    assert result.exit_code == 3, result.output
+    assert "wrong    destinations.pacs: UNREACHABLE" in result.output
+    assert "warning  listener.calling_addresses" in result.output
+    assert f"ok       listener.port: 127.0.0.1:{port} is free" in result.output
+
+
+def test_check_is_content_when_all_is_well(config):
+    with archive() as (port, _):
+        path = config(listener={"port": free_port()})
+        path.write_text(
+            path.read_text()
+            + f'\n[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\nport = {port}\nae_title = "A"'
+        )
+        result = run("check", "--no-models", "--json", "--config", path)
+    assert result.exit_code == 0, result.output
+    assert {each["level"] for each in json.loads(result.output)} == {"ok", "warning"}
+
+
+def test_jobs_tell_the_story(tmp_path, config):
+    image = radiograph(64, 48)
+    with serving(tmp_path / "spool") as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "ENCODED")
+    path = config()
+    uid = image.StudyInstanceUID
+    (row,) = json.loads(run("jobs", "list", "--json", "--config", path).output)
+    assert (row["study_instance_uid"], row["state"], row["objects"]) == (uid, "ENCODED", 1)
+    assert uid in run("jobs", "list", "--state", "encoded", "--config", path).output
+    shown = run("jobs", "show", uid, "--config", path).output
+    for word in (uid, "MODALITY", "processed", derived_uid(image.SOPInstanceUID), "secondary_capture"):
+        assert word in shown
+    assert json.loads(run("jobs", "show", uid, "--json", "--config", path).output)["state"] == "ENCODED"
+    assert "nothing was refused" in run("jobs", "retry", uid, "--config", path).output
+    assert run("jobs", "forget", uid, "--yes", "--config", path).exit_code == 0
+    assert list((tmp_path / "spool").glob("*/*/*")) == []
+    assert "not in the ledger" in run("jobs", "show", uid, "--config", path).output
+
+
+def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
+    image = radiograph(64, 48)
+    with listening(tmp_path / "spool") as here:
+        send(here.port, image)
+    path = config()
+    assert "complete" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
+    assert "found COMPLETE" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
+
+
+def test_jobs_without_a_ledger(config):
+    result = run("jobs", "list", "--config", config())
+    assert result.exit_code == 2
+    assert "there is no ledger" in result.output
+
+
+def test_poll_without_an_archive(config):
+    result = run("poll", "--once", "--config", config())
+    assert result.exit_code == 2
+    assert "poller.archives" in result.output
+
+
+def test_serve_stops_on_sigterm_and_reloads_on_sighup(tmp_path, config):
+    first, second = free_port(), free_port()
+    path = config(listener={"port": first})
+    script = Path(__file__).parent.parent / "integration" / "serve_fast.py"
+    process = subprocess.Popen([sys.executable, script, path], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: _echo(first), 30)
+        path.write_text("this is no TOML")
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        wait_for(lambda: _echo(first), 30)  # wrong settings change nothing
+        config(listener={"port": second})
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: _echo(second), 30)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+    assert "reload_failed" in log
+    assert "reloaded" in log
+
+
+def _echo(port):
+    from pynetdicom.sop_class import Verification
+    from service_helpers import associated
+
+    with associated(port, Verification) as association:
+        return association.is_established
