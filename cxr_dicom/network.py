@@ -44,6 +44,10 @@ class ConnectionFailedError(CxrDicomError):
         self.retry_after = retry_after
 
 
+class ContextsRejectedError(ConnectionFailedError):
+    """A peer takes none of the SOP classes and transfer syntaxes that we proposed."""
+
+
 # --- TLS -----------------------------------------------------------------------------------------
 
 
@@ -105,8 +109,10 @@ def association(
 
     Raises
     ------
+    ContextsRejectedError
+        If the peer accepts none of `contexts`.
     ConnectionFailedError
-        If the peer cannot be reached or rejects the association.
+        If it cannot be reached or rejects the association.
     """
     entity = AE(access.calling_ae_title)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = access.timeout_seconds
@@ -135,6 +141,8 @@ def _not_established(attempt: Association, access: DicomAccess) -> ConnectionFai
     if attempt.is_rejected and (answer := attempt.acceptor.primitive):
         why = f"result {answer.result}, source {answer.result_source}, diagnostic {answer.diagnostic}"
         return ConnectionFailedError("REJECTED", f"{peer} rejected the association ({why})")
+    if attempt.rejected_contexts:
+        return ContextsRejectedError("CONTEXT_REJECTED", f"{peer} takes nothing of what was proposed")
     return ConnectionFailedError("UNREACHABLE", f"{peer} accepted no association in {access.timeout_seconds:g} s")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -23,7 +23,7 @@ from cxr_dicom import retry
 from cxr_dicom.config_service import DicomDestination
 from cxr_dicom.deliver._base import receipt
 from cxr_dicom.files import read_header
-from cxr_dicom.network import ConnectionFailedError, association
+from cxr_dicom.network import ConnectionFailedError, ContextsRejectedError, association
 from cxr_dicom.records import Answer, EncodedObject, Receipt
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
@@ -31,6 +31,8 @@ _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
 _ASK_AGAIN_SECONDS = 60.0  # when no report came
 _NO_SUCH_INSTANCE = 0x0112  # Failure Reason of a commitment, PS3.3 C.14.1.1
 _MOST_CONTEXTS = 128  # of an association, PS3.8 9.3.2.2
+
+_Kind = tuple[str, str]  # SOP class and transfer syntax
 
 
 class Dicom:
@@ -54,15 +56,11 @@ class Dicom:
         """Send on one association that proposes what is sent, as it lies on the disk, and nothing else."""
         kinds = {each.sop_instance_uid: _kind(each) for each in objects}
         contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MOST_CONTEXTS]
-        with association(self._settings, contexts) as opened:
-            accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
+        try:
+            yield from self._send(objects, kinds, contexts)
+        except ContextsRejectedError as error:
             for each in objects:
-                if kinds[each.sop_instance_uid] not in accepted:
-                    yield receipt(self.name, each, Answer.REFUSED, "CONTEXT_REJECTED", "SOP class or syntax not taken")
-                    continue
-                if not opened.is_established:
-                    raise ConnectionFailedError("ABORTED", "the peer ended the association")
-                yield self._store(opened, each)
+                yield receipt(self.name, each, Answer.REFUSED, error.status, error.detail)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask in the way that the settings name."""
@@ -78,6 +76,19 @@ class Dicom:
         return "answers C-ECHO"
 
     # --- C-STORE ---------------------------------------------------------------------------------
+
+    def _send(
+        self, objects: Sequence[EncodedObject], kinds: Mapping[str, _Kind], contexts: Sequence[PresentationContext]
+    ) -> Iterator[Receipt]:
+        with association(self._settings, contexts) as opened:
+            accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
+            for each in objects:
+                if kinds[each.sop_instance_uid] not in accepted:
+                    yield receipt(self.name, each, Answer.REFUSED, "CONTEXT_REJECTED", "SOP class or syntax not taken")
+                    continue
+                if not opened.is_established:
+                    raise ConnectionFailedError("ABORTED", "the peer ended the association")
+                yield self._store(opened, each)
 
     def _store(self, opened: Association, each: EncodedObject) -> Receipt:
         answer = opened.send_c_store(each.path)
@@ -184,6 +195,6 @@ def _query(about: EncodedObject, series: str) -> Dataset:
     return query
 
 
-def _kind(each: EncodedObject) -> tuple[str, str]:
+def _kind(each: EncodedObject) -> _Kind:
     meta = read_header(each.path, ("SOPClassUID",)).dataset.file_meta
     return each.sop_class_uid, str(meta.TransferSyntaxUID)

@@ -1,0 +1,252 @@
+"""Destinations that are down, refuse, are slow, half-open, fail now and then, or say one thing and mean another."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydicom.uid import ComputedRadiographyImageStorage
+from service_helpers import archive, free_port, listening, send
+
+from cxr_dicom import courier
+from cxr_dicom.audit import AuditTrail
+from cxr_dicom.config import Settings
+from cxr_dicom.courier import Courier
+from cxr_dicom.deliver._breaker import Breaker
+from cxr_dicom.ledger import Route
+from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult
+from cxr_dicom.testing import radiograph
+
+
+@pytest.fixture
+def spool(tmp_path):
+    """Give a ledger with three objects that wait for the destination ``pacs``, and what carries them."""
+    images = [radiograph(32, 32, seed=seed) for seed in range(3)]
+    with listening(tmp_path / "spool", listener={"port": free_port()}) as here:
+        objects = []
+        for image in images:
+            path = here.spool.folder / "objects" / f"{image.SOPInstanceUID}.dcm"
+            image.save_as(path, enforce_file_format=True)
+            objects.append(
+                EncodedObject(
+                    path=path,
+                    kind=ObjectKind.SECONDARY_CAPTURE,
+                    sop_class_uid=image.SOPClassUID,
+                    sop_instance_uid=image.SOPInstanceUID,
+                    series_instance_uid=image.SeriesInstanceUID,
+                    source_sop_instance_uids=(),
+                    model=None,
+                )
+            )
+        yield Waiting(here, images[0].StudyInstanceUID, objects)
+
+
+class Waiting:
+    def __init__(self, here, study, objects):
+        self.ledger, self.folder, self.study = here.ledger, here.spool.folder, study
+        self.uids = [each.sop_instance_uid for each in objects]
+        assert send(here.port, radiograph(32, 32)) == [0]
+        here.ledger.studies.complete(study)
+        claim = here.ledger.studies.claim("w", max_interruptions=9)
+        (instance,) = claim.study.instances
+        result = StudyResult(
+            study_instance_uid=study,
+            job_key="k",
+            instances=(
+                InstanceResult(
+                    path=instance.path, outcome=Outcome.PROCESSED, instance=instance, objects=tuple(objects)
+                ),
+            ),
+        )
+        here.ledger.studies.finish(claim, result, [], [Route(destination="pacs", verify=False)])
+
+    def courier(self, **destination):
+        made = Settings.model_validate({"destinations": [{"name": "pacs", "timeout_seconds": 1, **destination}]})
+        built = courier.build(made.destinations[0], lambda uid: None)
+        return Courier(built, self.ledger, AuditTrail(self.folder))
+
+    def dicom(self, port, **more):
+        return self.courier(kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE", **more)
+
+    def web(self, port):
+        return self.courier(kind="dicomweb", url=f"http://127.0.0.1:{port}/dicom-web")
+
+    def carry(self, made, until, seconds=20):
+        end = time.monotonic() + seconds
+        while self.states() != until:
+            assert time.monotonic() < end, self.states()
+            made.carry()
+            time.sleep(0.02)
+
+    def states(self):
+        story = self.ledger.stories.show(self.study)
+        return sorted(each["deliveries"][0]["state"] for each in story["objects"])
+
+    def said(self):
+        story = self.ledger.stories.show(self.study)
+        return sorted({each["deliveries"][0]["status"] for each in story["objects"]})
+
+
+DX = (radiograph(32, 32).SOPClassUID,)
+
+
+def test_down_for_a_while(spool):
+    port = free_port()
+    made = spool.dicom(port)
+    assert made.carry()
+    assert (spool.states(), spool.said()) == (["waiting"] * 3, ["UNREACHABLE"])
+    assert not made.carry()  # left alone
+    with archive(contexts=DX, port=port) as (_, received):
+        spool.carry(made, ["delivered"] * 3)
+    assert sorted(received) == sorted(spool.uids)
+
+
+def test_refusing_for_good(spool):
+    with archive(contexts=DX, status=0xA900) as (port, _):
+        spool.carry(spool.dicom(port), ["refused"] * 3)
+    assert spool.said() == ["0xA900"]
+    assert spool.ledger.stories.show(spool.study)["state"] == "DEAD"
+
+
+def test_every_third_fails_and_only_that_is_sent_again(spool):
+    with archive(contexts=DX, status=lambda number: 0xA700 if number % 3 == 2 else 0x0000) as (port, received):
+        spool.carry(spool.dicom(port), ["delivered"] * 3)
+    assert [len(copies) for copies in received.values()] == [1, 1, 1]
+
+
+def test_a_warning_is_a_delivery(spool):
+    with archive(contexts=DX, status=0xB000) as (port, _):
+        spool.carry(spool.dicom(port), ["delivered"] * 3)
+    assert spool.said() == ["0xB000"]
+
+
+def test_a_sop_class_that_is_not_taken(spool):
+    with archive(contexts=(ComputedRadiographyImageStorage,)) as (port, _):
+        spool.carry(spool.dicom(port), ["refused"] * 3)
+    assert spool.said() == ["CONTEXT_REJECTED"]
+
+
+def test_half_open_accepts_and_never_answers(spool):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        spool.dicom(port).carry()
+        assert spool.said() == ["UNREACHABLE"]
+        spool.ledger.deliveries.retry(spool.study)
+        spool.web(port).carry()
+        assert spool.said() == ["TIMEOUT"]
+    assert spool.states() == ["waiting"] * 3
+
+
+@contextmanager
+def web(answers):
+    """Run an HTTP server that gives each POST the next answer: (status, headers, body)."""
+    posts = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            posts.append(b"".join(chunks))
+            status, headers, body = answers(len(posts) - 1, posts[-1])
+            content = json.dumps(body).encode() if body is not None else b""
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_address[1], posts
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def failed(reason):
+    return {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
+
+
+def test_stow_sends_the_bytes_of_the_file(spool):
+    with web(lambda n, post: (200, {}, {})) as (port, posts):
+        spool.carry(spool.web(port), ["delivered"] * 3)
+    files = [path.read_bytes() for path in (spool.folder / "objects").glob("*.dcm")]
+    assert all(sum(file in post for post in posts) == 1 for file in files)
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_failure_inside_success_is_a_refusal(spool, status):
+    with web(lambda n, post: (status, {}, failed(0xC122))) as (port, _):
+        spool.carry(spool.web(port), ["refused"] * 3)
+    assert spool.said() == [f"HTTP {status} 0xC122"]
+
+
+def test_out_of_resources_inside_success_is_tried_again(spool):
+    with web(lambda n, post: (200, {}, failed(0xA700) if n < 2 else {})) as (port, posts):
+        spool.carry(spool.web(port), ["delivered"] * 3)
+    assert len(posts) == 5
+
+
+def test_an_object_that_is_there_already_is_delivered(spool):
+    with web(lambda n, post: (409, {}, failed(0x0111))) as (port, _):
+        spool.carry(spool.web(port), ["delivered"] * 3)
+
+
+def test_429_is_honoured(spool):
+    with web(lambda n, post: (429, {"Retry-After": "120"}, None)) as (port, posts):
+        made = spool.web(port)
+        made.carry()
+        made.carry()
+    assert len(posts) == 1
+    story = spool.ledger.stories.show(spool.study)
+    due = [each["deliveries"][0]["next_attempt_at"] - time.time() for each in story["objects"]]
+    assert all(100 < seconds <= 120 for seconds in due)
+
+
+def test_503_passes(spool):
+    with web(lambda n, post: (503 if n == 0 else 200, {}, {})) as (port, posts):
+        spool.carry(spool.web(port), ["delivered"] * 3)
+    assert len(posts) == 4
+
+
+def test_a_redirect_is_not_followed_with_our_token(spool):
+    with web(lambda n, post: (307, {"Location": "http://127.0.0.1:1/"}, None)) as (port, _):
+        spool.carry(spool.web(port), ["refused"] * 3)
+    assert spool.said() == ["HTTP 307"]
+
+
+def test_a_folder_that_cannot_be_written_waits(spool, tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where a folder should be")
+    made = Settings.model_validate(
+        {"destinations": [{"name": "pacs", "kind": "folder", "path": blocked}]}
+    ).destinations[0]
+    carrier = Courier(courier.build(made, lambda uid: None), spool.ledger, AuditTrail(spool.folder))
+    carrier.carry()
+    assert spool.states() == ["waiting"] * 3
+    blocked.unlink()
+    spool.carry(carrier, ["delivered"] * 3)
+    assert len(list(blocked.glob("*/*.dcm"))) == 3
+
+
+def test_the_breaker_opens_for_growing_pauses():
+    now = [0.0]
+    breaker = Breaker(lambda: now[0])
+    pauses = [breaker.failed() for _ in range(12)]
+    assert pauses[0] <= 1
+    assert pauses[-1] >= 450
+    assert breaker.is_open
+    now[0] = 1000.0
+    assert not breaker.is_open
+    breaker.succeeded()
+    assert breaker.failed() <= 1
