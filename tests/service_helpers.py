@@ -1,6 +1,5 @@
 """What the tests of the service share: free ports, settings, a listener with all that is behind it."""
 
-import itertools
 import shutil
 import socket
 import subprocess
@@ -14,8 +13,7 @@ from pathlib import Path
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+from pynetdicom import AE
 
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
@@ -27,6 +25,7 @@ from cxr_dicom.records import MANUFACTURER, EncodedObject, InstanceResult, Objec
 from cxr_dicom.scp import Listener
 from cxr_dicom.selection import select
 from cxr_dicom.service import Service
+from cxr_dicom.testing_archive import Archive
 
 
 def free_port():
@@ -235,27 +234,8 @@ def wait_for_state(service, study, *states, seconds=15.0):
 
 
 @contextmanager
-def archive(*, status=0x0000, commitment=None, contexts=(SecondaryCaptureImageStorage,), port=None):
-    """Run a real, small C-STORE provider in this process; yields (port, received by SOP Instance UID)."""
-    received: dict[str, list[bytes]] = {}
-    numbers = itertools.count()
-
-    def on_store(event):
-        answer = status(next(numbers)) if callable(status) else status
-        if answer in (0x0000, 0xB000):
-            received.setdefault(str(event.request.AffectedSOPInstanceUID), []).append(event.encoded_dataset(False))
-        return answer
-
-    entity = AE("ARCHIVE")
-    for context in contexts:
-        entity.add_supported_context(context)
-    entity.add_supported_context(Verification)
-    handlers = [(evt.EVT_C_STORE, on_store)]
-    if commitment:
-        entity.add_supported_context(StorageCommitmentPushModel)
-        handlers.append((evt.EVT_N_ACTION, commitment))
-    server = entity.start_server(("127.0.0.1", port or free_port()), block=False, evt_handlers=handlers)
-    try:
-        yield server.server_address[1], received
-    finally:
-        server.shutdown()
+def archive(*, status=0x0000, contexts=(SecondaryCaptureImageStorage,), port=0, report_to=None):
+    """Run a small archive in this process; yields (port, received by SOP Instance UID)."""
+    answer = status if callable(status) else lambda number: status
+    with Archive(port, sop_classes=contexts, answer=answer, report_to=report_to) as running:
+        yield running.port, running.received

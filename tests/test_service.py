@@ -218,3 +218,15 @@ def test_no_thread_is_left_behind(tmp_path):
     with archive() as (port, _), serving(tmp_path, destinations=[to(port)]):
         pass
     wait_for(lambda: threading.active_count() <= before)
+
+
+def test_committed_by_a_report_on_an_association_of_its_own(tmp_path):
+    image = radiograph(64, 48)
+    port = free_port()
+    with (
+        archive(report_to=(("127.0.0.1", port), "CXRDICOM")) as (archive_port, received),
+        serving(tmp_path, listener={"port": port}, destinations=[to(archive_port, verify="commitment")]) as service,
+    ):
+        send(port, image)
+        wait_for_state(service, image.StudyInstanceUID, "COMMITTED")
+        assert len(received) == 1
