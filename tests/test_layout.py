@@ -11,14 +11,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "pictures", "telemetry"),
+    ("plane", "records", "errors", "codes", "files", "pictures", "telemetry"),
     ("config", "ingest", "selection", "infer", "measure", "encode"),
     ("_plugins",),
     ("pipeline",),
     ("results", "report"),
+    ("cohort",),
     ("cli", "__main__"),
 )
-SERVES_ITS_OWN_FLOOR = {"plane", "records", "errors", "codes", "pictures", "telemetry", "config", "results", "cli"}
+SERVES_ITS_OWN_FLOOR = {*FLOORS[0], "config", "results", "cli"}
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
