@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ from cxr_dicom.config_service import Table as _Table
 from cxr_dicom.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "CXR_DICOM_"
+RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
 
 Policy = Literal["process", "skip"]
 
@@ -68,6 +70,15 @@ class ModelSettings(_Table):
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     folder: Path | None = None
     """Where weights lie; default: TorchXRayVision's own cache folder."""
+    mirror: str | None = None
+    """URL of a folder that holds copies of the weights; default: where TorchXRayVision fetches them."""
+    sha256: Mapping[str, str] = Field(default_factory=dict)
+    """Digests that weights must have, by model name; those not named are trusted on first use."""
+    accept_licence: tuple[str, ...] = ()
+    """Models whose restrictive licence you accept, by name."""
+
+
+_WITHOUT_EFFECT = {"device", "folder", "mirror", "sha256", "accept_licence"}  # on a result, given the weights
 
 
 class EncodeSettings(_Table):
@@ -78,7 +89,7 @@ class EncodeSettings(_Table):
     geometry: Literal["viewer", "strict"] = "viewer"
     """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
     segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
-    """`auto`: BINARY where Rows x Columns is a multiple of 8, else LABELMAP."""
+    """`auto`: BINARY where Columns is a multiple of 8, which all viewers unpack rightly, else LABELMAP."""
     content_time: Literal["source", "now"] = "source"
     """Content dates taken from the source image, or from the clock."""
 
@@ -108,15 +119,7 @@ class Settings(_Table):
     @property
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
-        content = self.model_dump(
-            mode="json",
-            include={
-                "select": True,
-                "pixels": True,
-                "models": {"names"},
-                "encode": True,
-            },
-        )
+        content = self.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,6 +153,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | 
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return init_settings, env_settings, InitSettingsSource(settings_cls, _read(path))
 
+    _expect_known_tables(os.environ)
     try:
         values: dict[str, Any] = dict(overrides or {})
         return Settings.model_validate(Sources(**values).model_dump())
@@ -157,6 +161,14 @@ def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | 
         raise SettingsError(_explain(error, path)) from error
     except SettingsSourceError as error:
         raise SettingsError(f"environment: {error}") from error
+
+
+def _expect_known_tables(environment: Iterable[str]) -> None:
+    """Refuse what pydantic-settings passes over: a variable of ours that names no table."""
+    for name in environment:
+        table = name.lower().removeprefix(ENVIRONMENT_PREFIX.lower()).partition("__")[0]
+        if name.upper().startswith(ENVIRONMENT_PREFIX) and table not in Settings.model_fields:
+            raise SettingsError(f"environment: {name} names none of the tables {', '.join(Settings.model_fields)}")
 
 
 def _read(path: Path | None) -> dict[str, Any]:

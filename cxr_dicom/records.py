@@ -18,6 +18,8 @@ from cxr_dicom.plane import Grid, Point, Region, Turn
 
 # --- words ---------------------------------------------------------------------------------------
 
+MANUFACTURER = "cxr-dicom"  # in every object that this package writes; selection knows its own output by it
+
 
 class Outcome(StrEnum):
     """What became of one input."""
@@ -77,6 +79,7 @@ class ObjectKind(StrEnum):
     FINDINGS_REPORT = "findings_report"
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"
+    KEY_OBJECT_SELECTION = "key_object_selection"
 
 
 class StudyState(StrEnum):
@@ -225,9 +228,9 @@ class ModelInfo:
     manufacturer: str  # who trained it
     licence: str  # SPDX identifier or a short text
     citation: str
-    weights_file: str | None = None  # file name; None: no weights
-    weights_url: str | None = None  # where `models pull` fetches it; None: shipped in the package
-    weights_sha256: str | None = None  # of the file that was loaded; None until it is
+    weights_file: str | None = None  # file name; None: nothing to fetch, the package has all
+    weights_url: str | None = None  # where `models pull` fetches it
+    weights_sha256: str | None = None  # of the file that was loaded; None until it is, or without weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -317,6 +320,7 @@ class ImageAnalysis:
     image: ChestImage
     pixel_sha256: str
     predictions: tuple[Prediction, ...]
+    preview: NDArray[np.uint8] | None = None  # (rows, columns), the source matrix made small, bright = dense
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage
 

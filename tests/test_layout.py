@@ -11,14 +11,17 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "pictures", "telemetry"),
-    ("config", "ingest", "selection", "infer", "measure", "encode"),
+    ("plane", "records", "errors", "codes", "files", "pictures", "telemetry", "audit", "retry", "testing_archive"),
+    ("config_service", "config", "network"),
+    ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("_plugins",),
     ("pipeline",),
-    ("results", "report"),
+    ("results", "report", "intake"),
+    ("cohort", "scp", "polling", "worker", "courier", "metrics"),
+    ("checks", "service"),
     ("cli", "__main__"),
 )
-SERVES_ITS_OWN_FLOOR = {"plane", "records", "errors", "codes", "pictures", "telemetry", "config", "results", "cli"}
+SERVES_ITS_OWN_FLOOR = {*FLOORS[0], *FLOORS[1], "results", "cli"}
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -65,6 +68,7 @@ def test_no_file_is_long(path):
         "from cxr_dicom.cli import main",
         "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names()",
         "import cxr_dicom.testing",
+        "import cxr_dicom.service, cxr_dicom.checks",
     ],
 )
 def test_listing_and_help_load_nothing_heavy(statement):

@@ -1,0 +1,80 @@
+"""``cxr-dicom demo``: the pipeline on two real radiographs and one that must be refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cxr_dicom.cli import Refused
+from cxr_dicom.cli.run import exit_code, process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxr_dicom.results import Row
+
+FILES = {
+    "RG1_UNCR.dcm": "chest radiograph",
+    "RG1_J2KR.dcm": "chest radiograph, in JPEG 2000",
+    "RG3_UNCR.dcm": "extremity, must be refused",
+}
+
+
+@click.command()
+@click.argument("out", default="cxr-dicom-demo", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--network", is_flag=True, help="By C-STORE through the service to a small archive, on this machine.")
+def demo(out: Path, network: bool) -> None:
+    """Run on the sample radiographs of the package pydicom-data.
+
+    Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
+    """
+    from cxr_dicom import telemetry
+
+    telemetry.configure()
+    if network:
+        from cxr_dicom.cli._demo_network import show
+
+        raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
+    rows = process(_samples(), out, None, {"models": {"names": ["auto"]}})
+    _show(rows, out)
+    raise click.exceptions.Exit(exit_code(rows))
+
+
+def _samples() -> list[Path]:
+    from pydicom.data import get_testdata_file
+
+    found = {name: get_testdata_file(name, download=False) for name in FILES}
+    if missing := [name for name, path in found.items() if path is None]:
+        raise Refused(
+            f"the sample images {', '.join(missing)} are not installed; get them with: pip install 'cxr-dicom[demo]'"
+        )
+    return [Path(str(path)) for path in found.values()]
+
+
+def _show(rows: Sequence[Row], out: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("Input", "", "Outcome", "Made, or why not")
+    for row in rows:
+        name = Path(row["path"]).name
+        table.add_row(name, FILES[name], row["outcome"], escape(_what(row)))
+    console = Console()
+    console.print(table)
+    models = dict.fromkeys(model["name"] for row in rows for model in row["models"])
+    console.print(f"Models: {', '.join(models) or 'none'}. Not for clinical use.", highlight=False)
+    if not any(row["scores"] for row in rows):
+        console.print(
+            "No finding scores: `cxr-dicom models pull xrv-densenet121-all` fetches a classifier.", highlight=False
+        )
+    for file, what in (("report.html", "pictures and numbers"), ("results.jsonl", "one line per input")):
+        console.print(f"{out / file}: {what}", highlight=False, soft_wrap=True)
+
+
+def _what(row: Row) -> str:
+    if row["outcome"] != "processed":
+        return f"{row['reason']}: {row['detail']}"
+    return "\n".join(dict.fromkeys(each["kind"].replace("_", " ") for each in row["objects"]))

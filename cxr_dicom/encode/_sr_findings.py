@@ -1,0 +1,234 @@
+"""The findings report of a study: everything that was said and cannot be drawn.
+
+Scores, calls, rules, numbers without coordinates, numbers that could not be measured, images that
+were not analysed. OHIF shows it as text, because its title is not that of a measurement report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import highdicom.sr as hd
+from pydicom.sr.codedict import codes
+from pydicom.uid import EnhancedSRStorage
+
+from cxr_dicom import __version__
+from cxr_dicom.codes import private
+from cxr_dicom.config import Settings
+from cxr_dicom.encode import _results as results
+from cxr_dicom.encode import _sr_tree as tree
+from cxr_dicom.encode._base import Encoded
+from cxr_dicom.encode._codes import CALLS, NO_UNITS
+from cxr_dicom.encode._common import NOT_FOR_CLINICAL_USE, spacing_text
+from cxr_dicom.encode._identity import Reference, derived_uid, study_identity, tracking_uid
+from cxr_dicom.encode._segments import SegmentationPlan, plan_segmentations
+from cxr_dicom.encode._sr_document import evidence, report_document
+from cxr_dicom.records import (
+    Call,
+    ChestImage,
+    Code,
+    Finding,
+    ImageAnalysis,
+    Measurement,
+    ObjectKind,
+    Prediction,
+    Reason,
+    Skipped,
+    Statement,
+    StoredInstance,
+    StudyAnalysis,
+)
+
+SERIES_NUMBER = 9003
+TITLE = private("FINDINGS", "Chest Radiograph AI Findings Report")
+NO_SCORES = (
+    "No finding scores: no classifier ran. Its weights are not part of this package; "
+    "'cxr-dicom models pull xrv-densenet121-all' fetches them."
+)
+
+_PROBABILITY = Code(value="122157", scheme="DCM", meaning="Probability")
+_OPERATING_POINT = Code(value="111071", scheme="DCM", meaning="CAD Operating Point")
+_NETWORK_OUTPUT = private("NETWORK_OUTPUT", "Network output before calibration")
+_ANALYSIS = private("ANALYSIS", "Analysis of image")
+_ANALYSED = private("ANALYSED", "Analysed")
+_NOT_ANALYSED = private("NOT_ANALYSED", "Not analysed")
+_NOT_REPORTED = {Reason.OWN_OUTPUT, Reason.DUPLICATE_INSTANCE, Reason.WRONG_SOP_CLASS, Reason.NOT_DICOM}
+
+
+def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
+    """Return the report of a study; None when no image of it was analysed."""
+    if not study.images:
+        return None
+    skipped = {skip.instance: skip for skip in study.skipped if skip.instance and skip.reason not in _NOT_REPORTED}
+    images = [analysis.image for analysis in study.images]
+    models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
+    cited = {analysis: list(results.results(analysis, settings)) for analysis in study.images}
+    groups = [
+        *(group for analysis in study.images for group in _groups(analysis, cited[analysis], settings)),
+        *(_not_analysed(instance, skip) for instance, skip in skipped.items()),
+    ]
+    root = tree.report(TITLE, images, tree.observer(models, __version__), groups, _notes(study))
+    dataset = report_document(
+        root,
+        Reference(
+            EnhancedSRStorage,
+            study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, _content(study, skipped.values())),
+        ),
+        images[0],
+        models,
+        settings,
+        series_number=SERIES_NUMBER,
+        series_description="Findings; not for clinical use",
+        evidence=evidence(
+            [*(image.instance for image in images), *skipped],
+            chain.from_iterable(cited.values()),
+        ),
+    )
+    sources = tuple(image.instance.sop_instance_uid for image in images)
+    return Encoded(ObjectKind.FINDINGS_REPORT, dataset, sources, None)
+
+
+def _predictions(study: StudyAnalysis) -> Iterator[tuple[ImageAnalysis, Prediction]]:
+    for analysis in study.images:
+        for prediction in analysis.predictions:
+            yield analysis, prediction
+
+
+def _plans(analysis: ImageAnalysis, prediction: Prediction, settings: Settings) -> list[SegmentationPlan]:
+    """The segmentations that will be written of a prediction."""
+    return list(plan_segmentations(analysis, prediction, settings)) if "seg" in settings.encode.objects else []
+
+
+def _notes(study: StudyAnalysis) -> Iterator[str]:
+    yield NOT_FOR_CLINICAL_USE
+    if not any(prediction.findings for _, prediction in _predictions(study)):
+        yield NO_SCORES
+
+
+def _content(study: StudyAnalysis, skipped: Iterable[Skipped]) -> str:
+    """What the report says beside the predictions."""
+    missing = [(skip.instance and skip.instance.sop_instance_uid, str(skip.reason), skip.detail) for skip in skipped]
+    return repr((missing, [_remarks(analysis) for analysis in study.images]))
+
+
+def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Settings) -> Iterator[tree.Group]:
+    yield _analysed(analysis, cited)
+    for prediction in analysis.predictions:
+        image, plans = analysis.image, _plans(analysis, prediction, settings)
+        for finding in prediction.findings:
+            yield _scored(image, finding, prediction)
+        for measurement in prediction.measurements:
+            if not results.is_drawn(measurement, prediction):
+                yield _measured(image, measurement, prediction, plans)
+        for statement in prediction.statements:
+            yield _stated(image, statement, prediction)
+
+
+def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> tree.Group:
+    """A score: probability, network output, operating point, and the call."""
+    numbers = [
+        tree.number(_PROBABILITY, finding.probability, NO_UNITS),
+        tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
+    ]
+    if finding.operating_point is not None:
+        numbers.append(tree.number(_OPERATING_POINT, finding.operating_point, NO_UNITS))
+    return hd.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(image, prediction, finding.name),
+        finding_type=tree.concept(finding.code),
+        algorithm_id=tree.algorithm(prediction.model),
+        finding_sites=tree.sites(finding.site),
+        measurements=numbers,
+        qualitative_evaluations=[_presence(finding.call)],
+        source_images=[_source(image)],
+    )
+
+
+def _measured(
+    image: ChestImage, measurement: Measurement, prediction: Prediction, plans: Sequence[SegmentationPlan]
+) -> tree.Group:
+    """A number without coordinates of its own, or the reason why there is none."""
+    value = measurement.value
+    structure = results.structure_of(measurement, prediction) if results.is_box(measurement) else ""
+    group = hd.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(image, prediction, structure or measurement.name),
+        algorithm_id=tree.algorithm(prediction.model),
+        finding_sites=tree.sites(measurement.site, measurement.laterality),
+        measurements=[] if value is None else [tree.number(measurement.code, value, measurement.unit)],
+        qualitative_evaluations=[tree.failure(measurement.code)] if value is None else [],
+        source_images=[_source(image)],
+    )
+    segments = [tree.segment(plan, structure) for plan in plans if _holds(plan, structure)]
+    reasons = [tree.comment(f"Not measurable: {measurement.reason}")] if value is None else []
+    return tree.append(group, [*segments, *reasons])
+
+
+def _stated(image: ChestImage, statement: Statement, prediction: Prediction) -> tree.Group:
+    """What a named rule makes of a measurement."""
+    group = hd.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_tracking(image, prediction, statement.name),
+        finding_type=tree.concept(statement.concept),
+        algorithm_id=tree.algorithm(prediction.model),
+        qualitative_evaluations=[_presence(statement.call)],
+        source_images=[_source(image)],
+    )
+    return tree.append(group, [tree.comment(f"Rule on {statement.measurement}: {statement.rule}")])
+
+
+def _analysed(analysis: ImageAnalysis, cited: Sequence[Reference]) -> tree.Group:
+    """Which models looked at an image, what a reader should know of it, and the objects about it."""
+    image = analysis.image
+    group = hd.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_analysis_tracking(image.instance.sop_instance_uid),
+        qualitative_evaluations=[hd.QualitativeEvaluation(tree.concept(_ANALYSIS), tree.concept(_ANALYSED))],
+        source_images=[_source(image)],
+    )
+    return tree.append(group, [*map(tree.result, cited), *map(tree.comment, _remarks(analysis))])
+
+
+def _remarks(analysis: ImageAnalysis) -> list[str]:
+    ran = ", ".join(f"{p.model.name} {p.model.version}" for p in analysis.predictions)
+    warnings = [*analysis.warnings, *(text for p in analysis.predictions for text in p.warnings)]
+    methods = [f"{', '.join(names)}: {method}" for method, names in _methods(analysis).items()]
+    return [f"Models: {ran or 'none'}", f"Lengths: {spacing_text(analysis.image)}", *methods, *dict.fromkeys(warnings)]
+
+
+def _methods(analysis: ImageAnalysis) -> dict[str, list[str]]:
+    """How numbers were made, once for all that were made so."""
+    methods: dict[str, list[str]] = {}
+    for measurement in (m for p in analysis.predictions for m in p.measurements if m.method):
+        names = methods.setdefault(measurement.method, [])
+        if measurement.code.meaning not in names:
+            names.append(measurement.code.meaning)
+    return methods
+
+
+def _not_analysed(instance: StoredInstance, skipped: Skipped) -> tree.Group:
+    """An image of the study without results, and why."""
+    group = hd.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=_analysis_tracking(instance.sop_instance_uid),
+        qualitative_evaluations=[hd.QualitativeEvaluation(tree.concept(_ANALYSIS), tree.concept(_NOT_ANALYSED))],
+        source_images=[tree.source(instance.sop_class_uid, instance.sop_instance_uid)],
+    )
+    return tree.append(group, [tree.comment(f"{skipped.reason}: {skipped.detail}")])
+
+
+def _holds(plan: SegmentationPlan, structure: str) -> bool:
+    """Whether a segment number may be cited: readers and validators know those of BINARY only."""
+    return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
+
+
+def _presence(call: Call) -> hd.QualitativeEvaluation:
+    return hd.QualitativeEvaluation(codes.DCM.PresenceOfProperty, tree.concept(CALLS[call]))
+
+
+def _source(image: ChestImage) -> hd.SourceImageForMeasurementGroup:
+    return tree.source(image.instance.sop_class_uid, image.instance.sop_instance_uid)
+
+
+def _tracking(image: ChestImage, prediction: Prediction, name: str) -> hd.TrackingIdentifier:
+    return hd.TrackingIdentifier(uid=tracking_uid(image, prediction.model, name), identifier=name)
+
+
+def _analysis_tracking(sop_instance_uid: str) -> hd.TrackingIdentifier:
+    return hd.TrackingIdentifier(uid=derived_uid("analysis", sop_instance_uid), identifier="analysis")

@@ -1,0 +1,221 @@
+"""Pictures of a radiograph and of what was found on it, for reports and people.
+
+Pure drawing: arrays in, arrays out. All pictures are in the orientation of the source matrix as
+stored and lie on the preview, which is the whole matrix made smaller. What is dense is bright,
+whatever the Photometric Interpretation says.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cxr_dicom.plane import Point, Region, Shape
+from cxr_dicom.records import Heatmap, Mask
+
+Grey = NDArray[np.uint8]  # (rows, columns)
+Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB
+RGB = tuple[int, int, int]
+
+# Nine even samples of "inferno", a perceptually uniform colour map by Nathaniel J. Smith and
+# Stefan van der Walt (CC0, https://bids.github.io/colormap); between them the map is linear.
+INFERNO: tuple[RGB, ...] = (
+    (0, 0, 4),
+    (31, 12, 72),
+    (85, 15, 109),
+    (136, 34, 106),
+    (186, 54, 85),
+    (227, 89, 51),
+    (249, 140, 10),
+    (249, 201, 50),
+    (252, 255, 164),
+)
+
+_WINDOW_PERCENTILES = (0.5, 99.5)
+_MIDDLE_GREY = 0.45  # where the median of the window is shown
+_GAMMAS = (0.5, 2.0)
+_FINE = 2  # outlines are drawn on a matrix this many times finer, for smooth edges
+_OUTLINE_WIDTH = 3  # pixels of the preview
+_FILL_OPACITY = 0.18
+_OUTLINE_OPACITY = 0.95
+_HEAT_OPACITY = 0.75  # where the value is 1; it falls with the value, so that nothing hides where nothing is
+
+
+class Line(NamedTuple):
+    """A line between two points of the source matrix."""
+
+    points: Sequence[Point]
+    colour: RGB
+
+
+def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
+    """Make the small 8-bit picture that all others are drawn on.
+
+    Parameters
+    ----------
+    pixels
+        (rows, columns), bright = dense, any range; not finite values count as the darkest.
+    long_side
+        Length of the longer side in pixels. A smaller matrix keeps its size.
+
+    Returns
+    -------
+    ndarray
+        (rows, columns); 0 and 255 are the 0.5th and 99.5th percentile, the median is a middle grey.
+    """
+    rows, columns = pixels.shape
+    scale = min(1.0, long_side / max(rows, columns))
+    size = max(1, round(columns * scale)), max(1, round(rows * scale))
+    image = Image.fromarray(np.nan_to_num(pixels.astype(np.float32, copy=False)))
+    small = np.asarray(image.resize(size, Image.Resampling.BOX))
+    low, high = np.percentile(small, _WINDOW_PERCENTILES)
+    window = np.clip((small - low) / max(float(high - low), np.finfo(np.float32).tiny), 0, 1)
+    median = min(max(float(np.median(window)), 0.01), 0.99)
+    gamma = min(max(np.log(_MIDDLE_GREY) / np.log(median), _GAMMAS[0]), _GAMMAS[1])
+    grey: Grey = np.rint(window**gamma * 255).astype(np.uint8)
+    return grey
+
+
+def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
+    """Draw outlines and translucent fills of ``masks`` in the colours of their structures."""
+    picture = _to_colour(preview)
+    for mask in masks:
+        fine = _sample(mask.region, (preview.shape[0] * _FINE, preview.shape[1] * _FINE))
+        outline = fine & ~_erode(fine, _OUTLINE_WIDTH * _FINE)
+        opacity = np.maximum(_shrink(fine) * _FILL_OPACITY, _shrink(outline) * _OUTLINE_OPACITY)
+        _blend(picture, np.asarray(mask.structure.colour, np.float32), opacity)
+    return _to_bytes(picture)
+
+
+def heat(preview: Grey, heatmap: Heatmap, shape: Shape) -> Colour:
+    """Lay ``heatmap`` over the preview of a source matrix of ``shape``; clear at 0, and outside its grid."""
+    values, inside = spread(heatmap, preview.shape[:2], shape)
+    picture = _to_colour(preview)
+    _blend(picture, inferno(values), np.where(inside, _HEAT_OPACITY * values, 0.0))
+    return _to_bytes(picture)
+
+
+def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
+    """Draw measured lines of a source matrix of ``shape``, with a tick at either end and a dark rim."""
+    fine = Image.fromarray(picture).resize(
+        (picture.shape[1] * _FINE, picture.shape[0] * _FINE), Image.Resampling.BILINEAR
+    )
+    draw = ImageDraw.Draw(fine)
+    thickness = max(2, round(max(fine.size) / 220))
+    for line in lines:
+        strokes = _with_ticks(_scaled(line.points, shape, (fine.size[1], fine.size[0])), tick=4 * thickness)
+        for colour, width in (((0, 0, 0), thickness + 3), (line.colour, thickness)):
+            for stroke in strokes:
+                draw.line(stroke, fill=colour, width=width)
+    return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
+
+
+def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Interpolate ``heatmap`` linearly on a matrix of ``size`` that covers a source matrix of ``shape``.
+
+    Returns
+    -------
+    values, inside
+        Both of shape ``size``: 0 to 1, and which pixels lie on the grid of the heatmap.
+    """
+    (first_row, next_row, row_part, row_inside), (first_column, next_column, column_part, column_inside) = (
+        _along(size[axis], shape[axis], heatmap, axis) for axis in (0, 1)
+    )
+    values = heatmap.values
+    rows = values[first_row] * (1 - row_part)[:, None] + values[next_row] * row_part[:, None]
+    spread = rows[:, first_column] * (1 - column_part) + rows[:, next_column] * column_part
+    return np.clip(spread, 0, 1).astype(np.float32, copy=False), row_inside[:, None] & column_inside
+
+
+def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Colour of each value of 0 to 1: (..., 3), 0 to 255."""
+    stops = np.linspace(0, 1, len(INFERNO))
+    table = np.asarray(INFERNO, np.float32)
+    return np.stack([np.interp(values, stops, table[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
+
+
+def colour_bar(length: int, thickness: int) -> Colour:
+    """Draw the colours of 0 (left) to 1 (right)."""
+    return _to_bytes(np.repeat(inferno(np.linspace(0, 1, length))[None], thickness, axis=0))
+
+
+def data_uri(picture: Grey | Colour, quality: int = 82) -> str:
+    """Encode a picture as a JPEG inside a ``data:`` URI. Equal pictures give equal text."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _to_colour(preview: Grey) -> NDArray[np.float32]:
+    return np.repeat(preview[..., None], 3, axis=-1).astype(np.float32)
+
+
+def _to_bytes(picture: NDArray[np.float32]) -> Colour:
+    return np.rint(picture).astype(np.uint8)
+
+
+def _blend(picture: NDArray[np.float32], colour: NDArray[np.float32], opacity: NDArray[np.floating]) -> None:
+    picture += opacity[..., None].astype(np.float32) * (colour - picture)
+
+
+def _sample(region: Region, shape: Shape) -> NDArray[np.bool_]:
+    """Nearest pixels of ``region`` on a matrix of ``shape``; costs no more than its box."""
+    rows = _nearest(shape[0], region.shape[0])
+    columns = _nearest(shape[1], region.shape[1])
+    box = region.box
+    row_range = slice(*np.searchsorted(rows, (box.top, box.bottom)))
+    column_range = slice(*np.searchsorted(columns, (box.left, box.right)))
+    sampled = np.zeros(shape, bool)
+    sampled[row_range, column_range] = region.pixels[
+        np.ix_(rows[row_range] - box.top, columns[column_range] - box.left)
+    ]
+    return sampled
+
+
+def _nearest(samples: int, size: int) -> NDArray[np.intp]:
+    return ((np.arange(samples) + 0.5) * size / samples).astype(np.intp)
+
+
+def _erode(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    inner = mask.copy()
+    for _ in range(pixels):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inner
+
+
+def _shrink(fine: NDArray[np.bool_]) -> NDArray[np.float64]:
+    rows, columns = fine.shape
+    blocks: NDArray[np.float64] = fine.reshape(rows // _FINE, _FINE, columns // _FINE, _FINE).mean(axis=(1, 3))
+    return blocks
+
+
+def _along(
+    size: int, source: int, heatmap: Heatmap, axis: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
+    """Along one axis of the preview: the two grid samples around each pixel, the part of the second, and if inside."""
+    grid = heatmap.grid
+    position = ((np.arange(size) + 0.5) * source / size - grid.origin[axis]) / grid.step[axis]
+    inside = (position >= 0) & (position <= grid.shape[axis])
+    sample = np.clip(position - 0.5, 0, grid.shape[axis] - 1)
+    first = sample.astype(np.intp)
+    return first, np.minimum(first + 1, grid.shape[axis] - 1), (sample - first).astype(np.float32), inside
+
+
+def _scaled(points: Sequence[Point], shape: Shape, size: Shape) -> tuple[Point, Point]:
+    (x0, y0), (x1, y1) = points
+    x_scale, y_scale = size[1] / shape[1], size[0] / shape[0]
+    return (x0 * x_scale, y0 * y_scale), (x1 * x_scale, y1 * y_scale)
+
+
+def _with_ticks(ends: tuple[Point, Point], tick: float) -> list[tuple[Point, Point]]:
+    (x0, y0), (x1, y1) = ends
+    length = max(float(np.hypot(x1 - x0, y1 - y0)), 1e-6)
+    dx, dy = -(y1 - y0) / length * tick, (x1 - x0) / length * tick
+    return [ends, *(((x - dx, y - dy), (x + dx, y + dy)) for x, y in ends)]

@@ -1,0 +1,159 @@
+"""What may be written about a study, and how: the one place that decides.
+
+A log record is an action and fields of a fixed list: UIDs, codes, numbers. Names, IDs, dates and
+free text of patients have no field, so they cannot be written; the text of a foreign exception,
+which may quote a data set, is replaced by its type and place. Libraries underneath quote bad
+values too (pydicom's warnings do), so their own logging stays silent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from pathlib import Path
+
+from cxr_dicom.errors import CxrDicomError
+
+FIELDS = frozenset(
+    {
+        "study_instance_uid",
+        "series_instance_uid",
+        "sop_instance_uid",
+        "sop_class_uid",
+        "outcome",
+        "reason",
+        "error",
+        "model",
+        "device",
+        "processed",
+        "skipped",
+        "failed",
+        "objects",
+        "seconds",
+        "files",
+        "studies",
+        "jobs",
+        "sender",
+        "address",
+        "port",
+        "state",
+        "status",
+        "destination",
+        "archive",
+    }
+)
+
+_LOGGER = logging.getLogger("cxr_dicom")
+_LOGGER.addHandler(logging.NullHandler())  # a library is silent until the program says otherwise
+_configuration: tuple[int, bool] | None = None
+
+Value = str | int | float
+
+
+def event(action: str, *, level: int = logging.INFO, **fields: Value | None) -> None:
+    """Write that ``action`` happened.
+
+    Parameters
+    ----------
+    action
+        Stable word: ``study_done``.
+    level
+        As in ``logging``.
+    fields
+        Names from `FIELDS`; None is left out.
+
+    Raises
+    ------
+    ValueError
+        For a field that is not on the list.
+    """
+    if unknown := fields.keys() - FIELDS:
+        raise ValueError(f"a log record has no field {', '.join(sorted(unknown))}")
+    known = {name: value for name, value in fields.items() if value is not None}
+    _LOGGER.log(level, action, extra={"action": action, "fields": known})
+
+
+def failure(action: str, error: BaseException, **fields: Value | None) -> None:
+    """Write that ``action`` failed, with what may be said of ``error``."""
+    event(f"{action}_failed", level=logging.ERROR, error=safe_description(error), **fields)
+
+
+def safe_description(error: BaseException) -> str:
+    """Say what went wrong without quoting anything that may come from a data set.
+
+    Our own errors hold no patient data. Of others only the type and the place are told.
+    """
+    if isinstance(error, CxrDicomError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
+
+
+def configure(verbosity: int = 0, *, as_json: bool = False) -> None:
+    """Send the log to standard error.
+
+    Parameters
+    ----------
+    verbosity
+        Below 0 errors only, 0 warnings, 1 information, 2 and above everything.
+    as_json
+        One JSON object per line instead of text.
+    """
+    global _configuration
+    _configuration = (verbosity, as_json)
+    levels = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter() if as_json else _TextFormatter())
+    _LOGGER.handlers = [handler]
+    _LOGGER.setLevel(levels[min(max(verbosity, -1), 2) + 1])
+    _LOGGER.propagate = False
+    _silence_libraries()
+
+
+def configuration() -> tuple[int, bool] | None:
+    """Return what `configure` was last called with, for a worker process to do the same."""
+    return _configuration
+
+
+def configure_as(configuration: tuple[int, bool] | None) -> None:
+    """Do as in the process that ``configuration`` comes from."""
+    if configuration:
+        configure(configuration[0], as_json=configuration[1])
+
+
+def _silence_libraries() -> None:
+    """Drop what other libraries log or warn of: it may quote a data set."""
+    logging.captureWarnings(True)
+    root = logging.getLogger()
+    if not root.handlers:  # without any handler Python itself writes warnings to standard error
+        root.addHandler(logging.NullHandler())
+    for name in ("pydicom", "highdicom", "pynetdicom", "py.warnings"):
+        logging.getLogger(name).handlers = [logging.NullHandler()]
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        content = {
+            "time": f"{when}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "action": getattr(record, "action", record.getMessage()),
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps(content)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={_text(value)}" for name, value in getattr(record, "fields", {}).items())
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.getMessage()} {fields}".rstrip()
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = str(value)
+    return json.dumps(text) if any(character.isspace() for character in text) else text

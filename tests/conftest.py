@@ -1,0 +1,50 @@
+"""What all tests share: real files by name, and the short way from a data set to a selection."""
+
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from cxr_dicom.config import SelectSettings
+from cxr_dicom.ingest.folder import scan
+from cxr_dicom.selection import select
+
+
+@pytest.fixture(scope="session")
+def real():
+    """Return the path of a file that pydicom or pydicom-data ships."""
+
+    def path_of(name):
+        path = get_testdata_file(name, download=False)
+        assert path, f"{name} is not installed"
+        return Path(path)
+
+    return path_of
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Write a data set to a new file and return its path."""
+    numbers = iter(range(1_000_000))
+
+    def write(dataset):
+        path = tmp_path / f"stored-{next(numbers)}"
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def selected(stored):
+    """Select one data set or file: its ChestImage, or what was skipped."""
+
+    def select_one(source, **settings):
+        path = source if isinstance(source, Path) else stored(source)
+        (study,), skipped = scan([path])
+        assert not skipped
+        selection = select(study, SelectSettings(**settings))
+        (only,) = selection.images + selection.skipped
+        return only
+
+    return select_one

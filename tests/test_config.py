@@ -1,0 +1,153 @@
+"""Settings: three sources in one order, errors that name the key, a digest of what changes a result."""
+
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from cxr_dicom.config import ENVIRONMENT_PREFIX, Settings, load
+from cxr_dicom.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch):
+    for name in os.environ:
+        if name.upper().startswith(ENVIRONMENT_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(text):
+        path = tmp_path / "cxr-dicom.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_without_any_source_the_defaults_hold():
+    assert load() == Settings()
+
+
+def test_a_file_sets_keys_and_leaves_the_others(toml):
+    settings = load(toml('[encode]\ngeometry = "strict"\n[models]\nnames = ["chestx-det", "lung-opacity"]\n'))
+    assert settings.encode.geometry == "strict"
+    assert settings.encode.content_time == "source"
+    assert settings.models.names == ("chestx-det", "lung-opacity")
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(toml, monkeypatch):
+    path = toml('[encode]\ngeometry = "strict"\nsegmentation = "binary"\ncontent_time = "now"\n')
+    monkeypatch.setenv("CXR_DICOM_ENCODE__SEGMENTATION", "labelmap")
+    monkeypatch.setenv("CXR_DICOM_ENCODE__CONTENT_TIME", "source")
+    settings = load(path, {"encode": {"content_time": "now"}})
+    assert (settings.encode.geometry, settings.encode.segmentation, settings.encode.content_time) == (
+        "strict",
+        "labelmap",
+        "now",
+    )
+
+
+def test_the_environment_sets_numbers_and_lists(monkeypatch):
+    monkeypatch.setenv("CXR_DICOM_SELECT__MAX_PIXELS", "1000")
+    monkeypatch.setenv("CXR_DICOM_MODELS__NAMES", '["a", "b"]')
+    settings = load()
+    assert settings.select.max_pixels == 1000
+    assert settings.models.names == ("a", "b")
+
+
+WRONG = [
+    ('[encode]\ngeometry = "flat"\n', ("encode.geometry", "'flat'", "'viewer'", "'strict'")),
+    ("[select]\nmax_pixels = 0\n", ("select.max_pixels", "0", "greater than 0")),
+    ('[select]\nunknown_view = "maybe"\n', ("select.unknown_view", "'maybe'", "'process'", "'skip'")),
+    ('[pixels]\nintensity = "raw"\n', ("pixels.intensity", "'raw'", "'xrv'", "'voi'")),
+    ("[models]\nnames = []\n", ("models.names", "[]")),
+    ('[models]\nnames = "auto"\n', ("models.names", "'auto'")),
+    ('[models]\ndevice = "gpu"\n', ("models.device", "'gpu'", "cuda")),
+    ("[encode]\ngeometri = 1\n", ("encode.geometri", "1")),
+    ("[encoder]\n", ("encoder",)),
+    ("encode = 3\n", ("encode", "3")),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected[0] for _, expected in WRONG])
+def test_an_error_names_the_file_the_key_the_value_and_what_is_accepted(toml, text, expected):
+    path = toml(text)
+    with pytest.raises(SettingsError) as raised:
+        load(path)
+    for part in (str(path), *expected):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CXR_DICOM_ENCODE__GEOMETRY", "flat", ("encode.geometry", "flat")),
+        ("CXR_DICOM_ENCODE__GEOMETRI", "strict", ("encode.geometri",)),
+        ("CXR_DICOM_MODELS__NAMES", "auto", ("models",)),
+        ("CXR_DICOM_MODELS__NAMES", "", ("models",)),
+        ("CXR_DICOM_ENCODE", "strict", ("encode",)),
+        ("CXR_DICOM_GEOMETRY", "strict", ("geometry",)),
+    ],
+)
+def test_an_error_in_the_environment_names_the_key(monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        load()
+    for part in expected:
+        assert part in str(raised.value).lower()
+
+
+def test_an_error_of_the_command_line_names_the_key():
+    with pytest.raises(SettingsError, match=r"models\.device"):
+        load(overrides={"models": {"device": "gpu"}})
+
+
+@pytest.mark.parametrize("content", [b"[encode\n", b"\xff\xfe", b"[encode]\ngeometry = \n"])
+def test_a_file_that_is_no_toml_is_named(tmp_path, content):
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"broken\.toml"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.toml"):
+        load(tmp_path / "none.toml")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        Settings().encode.geometry = "strict"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("select", "unknown_view", "skip"),
+        ("select", "unknown_body_part", "skip"),
+        ("select", "no_lungs", "process"),
+        ("select", "max_pixels", 1),
+        ("pixels", "intensity", "voi"),
+        ("models", "names", ["chestx-det"]),
+        ("encode", "objects", ["seg"]),
+        ("encode", "geometry", "strict"),
+        ("encode", "segmentation", "binary"),
+        ("encode", "content_time", "now"),
+    ],
+)
+def test_the_digest_follows_what_changes_a_result(table, key, value):
+    assert load(overrides={table: {key: value}}).digest != load().digest
+
+
+@pytest.mark.parametrize(("key", "value"), [("device", "cpu"), ("folder", "/somewhere")])
+def test_the_digest_does_not_follow_where_a_result_is_computed(key, value):
+    assert load(overrides={"models": {key: value}}).digest == load().digest
+
+
+def test_the_digest_is_the_same_from_every_source(toml, monkeypatch):
+    from_file = load(toml('[encode]\nsegmentation = "both"\ngeometry = "strict"\n')).digest
+    monkeypatch.setenv("CXR_DICOM_ENCODE__GEOMETRY", "strict")
+    assert load(overrides={"encode": {"segmentation": "both"}}).digest == from_file
+    assert len(from_file) == 64

@@ -1,0 +1,74 @@
+"""The settings of the service: explained, strict, and without effect on results."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cxr_dicom import config_service
+from cxr_dicom.config import RESULT_TABLES, Settings, load
+from cxr_dicom.errors import SettingsError
+
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "service-settings.md").read_text(encoding="utf-8")
+TABLES = {
+    "[spool]": config_service.SpoolSettings,
+    "[listener]": config_service.ListenerSettings,
+    "[listener.tls]": config_service.ListenerTls,
+    "[assembly]": config_service.AssemblySettings,
+    "[service]": config_service.ServiceSettings,
+    "[retention]": config_service.RetentionSettings,
+    "[poller]": config_service.PollerSettings,
+    "[[poller.archives]], kind dicomweb": config_service.DicomwebArchive,
+    "[[poller.archives]], kind query-retrieve": config_service.QueryRetrieveArchive,
+    "[[destinations]], kind dicom": config_service.DicomDestination,
+    "[[destinations]], kind dicomweb": config_service.DicomwebDestination,
+    "[[destinations]], kind folder": config_service.FolderDestination,
+    "[destinations.rules]": config_service.Rules,
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_setting_is_explained(table):
+    _, found, section = PAGE.partition(f"### {table}\n")
+    assert found, table
+    section = section.partition("\n#")[0]
+    explained = re.findall(r"^\| `(\w+)` \| ", section, re.MULTILINE)
+    assert sorted(explained) == sorted(TABLES[table].model_fields)
+
+
+def test_where_a_result_goes_does_not_change_it():
+    elsewhere = Settings.model_validate(
+        {
+            "spool": {"folder": "elsewhere"},
+            "listener": {"port": 1},
+            "destinations": [{"kind": "folder", "name": "x", "path": "y"}],
+        }
+    )
+    assert elsewhere.digest == Settings().digest
+    assert set(RESULT_TABLES) < set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[listener]\nae_title = "SEVENTEEN_LETTERS"', "listener.ae_title = 'SEVENTEEN_LETTERS'"),
+        ('[listener]\nae_title = " A"', "listener.ae_title"),
+        ("[listener]\nport = 70000", "listener.port = 70000"),
+        ('[[destinations]]\nkind = "smoke"\nname = "x"', "'smoke'"),
+        ('[[destinations]]\nkind = "folder"\nname = "../x"\npath = "y"', "destinations.0.folder.name"),
+        ('[[destinations]]\nkind = "folder"\nname = "x"\npath = "y"\n' * 2, "same name"),
+        ('[[poller.archives]]\nkind = "dicomweb"\nname = "x"\nurl = "ftp://x"', "'ftp://x'"),
+        ("[retention]\nrows_days = 1", "rows_days must not be less"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(tmp_path, text, words):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load(path)
+    assert words in str(refused.value)
+
+
+def test_a_port_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CXR_DICOM_LISTENER__PORT", "104")
+    assert load().listener.port == 104
