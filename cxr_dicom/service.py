@@ -30,8 +30,6 @@ _HOUSEKEEPING_SECONDS = 3600.0
 _ORPHAN_SECONDS = 3600.0  # a file that no row knows may be on its way for so long
 _WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
 
-Verbosity = tuple[int, bool]
-
 
 class Service:
     """Everything between the network and the network, for one set of settings.
@@ -42,8 +40,6 @@ class Service:
     ----------
     build
         Makes the pipeline in a worker process.
-    verbosity
-        Of the workers' logs: as for `telemetry.configure`.
     polls
         Whether archives are polled by themselves.
 
@@ -59,13 +55,11 @@ class Service:
         spool: Spool,
         *,
         build: Build = build_pipeline,
-        verbosity: Verbosity | None = None,
         polls: bool = True,
     ) -> None:
         self.settings = settings
         self._spool = spool
         self._build = build
-        self._verbosity = verbosity
         self._polls = polls
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -187,7 +181,7 @@ class Service:
 
     def _start_workers(self) -> None:
         for _ in range(self.settings.service.workers):
-            self._workers.append(WorkerProcess(self.settings, self._build, self._verbosity))
+            self._workers.append(WorkerProcess(self.settings, self._build))
         for worker in self._workers:
             worker.wait_until_ready()
 
@@ -198,7 +192,7 @@ class Service:
             self._replace_at = time.monotonic() + _WORKER_PAUSE_SECONDS
             for uid in self.ledger.studies.take_back(worker.owner):
                 telemetry.event("worker_died", study_instance_uid=uid)
-            self._workers[number] = WorkerProcess(self.settings, self._build, self._verbosity)
+            self._workers[number] = WorkerProcess(self.settings, self._build)
 
     def _stop_workers(self) -> None:
         until = time.monotonic() + self.settings.service.stop_seconds
@@ -226,7 +220,6 @@ def serve(
     load: Callable[[], Settings],
     *,
     build: Build = build_pipeline,
-    verbosity: Verbosity | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
@@ -250,7 +243,7 @@ def serve(
     spool = Spool(settings)
     spool.lock()
     try:
-        service = Service(settings, spool, build=build, verbosity=verbosity)
+        service = Service(settings, spool, build=build)
         while True:
             try:
                 service.run(wake)
@@ -261,11 +254,11 @@ def serve(
             wake.clear()
             previous, settings = settings, _reload(load, settings)
             try:
-                service = Service(settings, spool, build=build, verbosity=verbosity)
+                service = Service(settings, spool, build=build)
             except CxrDicomError as error:
                 telemetry.failure("reload", error)
                 settings = previous
-                service = Service(settings, spool, build=build, verbosity=verbosity)
+                service = Service(settings, spool, build=build)
     finally:
         spool.unlock()
 
@@ -285,7 +278,6 @@ def poll_once(
     accession_numbers: Sequence[str] = (),
     *,
     build: Build = build_pipeline,
-    verbosity: Verbosity | None = None,
 ) -> list[Round]:
     """Make one round, process and deliver what came, and end when nothing more is due.
 
@@ -299,7 +291,7 @@ def poll_once(
     spool = Spool(settings)
     spool.lock()
     try:
-        service = Service(polling_only(settings), spool, build=build, verbosity=verbosity, polls=False)
+        service = Service(polling_only(settings), spool, build=build, polls=False)
         try:
             rounds = service.polling.once(wanted)
             while not service.is_idle():

@@ -193,11 +193,11 @@ class WorkerProcess:
         Makes the pipeline, in the new process; must be importable there.
     """
 
-    def __init__(self, settings: Settings, build: Build, verbosity: tuple[int, bool] | None = None) -> None:
+    def __init__(self, settings: Settings, build: Build) -> None:
         self.owner = owner()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        arguments = (settings, build, self.owner, theirs, verbosity)
+        arguments = (settings, build, self.owner, theirs, telemetry.configuration())
         self._process = context.Process(target=_work, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -241,14 +241,11 @@ class WorkerProcess:
         return self._process.exitcode
 
 
-def _work(settings: Settings, build: Build, name: str, parent: Connection, verbosity: tuple[int, bool] | None) -> None:
+def _work(settings: Settings, build: Build, name: str, parent: Connection, log: tuple[int, bool] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if verbosity:
-        telemetry.configure(verbosity[0], as_json=verbosity[1])
-    else:
-        telemetry.silence_libraries()
+    telemetry.configure_as(log)
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop), daemon=True).start()
     try:

@@ -99,7 +99,7 @@ def _watch(service: Service) -> None:
             uid, state = row["study_instance_uid"], row["state"]
             if states.get(uid) != state:
                 states[uid] = state
-                click.echo(f"{time.strftime('%H:%M:%S')} study …{uid[-12:]}: {state} {row['reason']}".rstrip())
+                click.echo(f"{time.strftime('%H:%M:%S')} study {uid}: {state} {row['reason']}".rstrip())
         time.sleep(0.1)
 
 
@@ -108,17 +108,16 @@ def _tell(service: Service, archive: Archive, samples: Mapping[Path, str]) -> in
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("Sent", "", "Outcome", "Made, or why not", "Archive")
+    table = Table("Sent", "", "Outcome", "Made, and what the archive said; or why not")
     names = {str(dcmread(path, stop_before_pixels=True).SOPInstanceUID): path for path in samples}
     stories = [service.ledger.stories.show(row["study_instance_uid"]) for row in service.ledger.stories.summaries()]
     for story in filter(None, stories):
         for image in story["instances"]:
             path = names[image["sop_instance_uid"]]
             about = [each for each in story["objects"] if image["sop_instance_uid"] in each["sources"]]
-            made = "\n".join(each["kind"].replace("_", " ") for each in about)
-            kept = "\n".join(each["deliveries"][0]["state"] for each in about)
+            made = "\n".join(f"{_words(each['kind'])}: {each['deliveries'][0]['state']}" for each in about)
             why = f"{image['reason']}: {image['detail']}" if image["reason"] else made
-            table.add_row(path.name, samples[path], image["outcome"], why, kept)
+            table.add_row(path.name, samples[path], image["outcome"], why)
     console = Console()
     console.print(table)
     objects = [each for story in stories if story for each in story["objects"]]
@@ -126,6 +125,10 @@ def _tell(service: Service, archive: Archive, samples: Mapping[Path, str]) -> in
     arrived = {each["sop_instance_uid"] for each in objects} == set(archive.received)
     console.print(f"{len(archive.received)} objects are in the archive. Not for clinical use.", highlight=False)
     return 0 if objects and committed and arrived else 3
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _free_port() -> int:

@@ -41,9 +41,9 @@ def poll(
     wanted = (_lines(uids), _lines(accessions))
     try:
         if once or uids or accessions:
-            rounds = service.poll_once(load(path), *wanted, verbosity=(int(verbose), as_json))
+            rounds = service.poll_once(load(path), *wanted)
         else:
-            service.serve(lambda: service.polling_only(load(path)), verbosity=(int(verbose), as_json))
+            service.serve(lambda: service.polling_only(load(path)))
             return
     except CxrDicomError as error:
         raise Refused(str(error)) from error

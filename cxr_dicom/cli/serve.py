@@ -21,10 +21,9 @@ def serve(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> Non
     from cxr_dicom.config import load
     from cxr_dicom.errors import CxrDicomError
 
-    verbosity = (0 if quiet else 1 + verbose, as_json)
-    telemetry.configure(verbosity[0], as_json=as_json)
+    telemetry.configure(0 if quiet else 1 + verbose, as_json=as_json)
     path = config_path(config)
     try:
-        service.serve(lambda: load(path), verbosity=verbosity)
+        service.serve(lambda: load(path))
     except CxrDicomError as error:
         raise Refused(str(error)) from error

@@ -12,4 +12,4 @@ from cxr_dicom.config import load
 
 if __name__ == "__main__":
     telemetry.configure(1)
-    service.serve(lambda: load(Path(sys.argv[1])), build=FastPipeline, verbosity=(0, False))
+    service.serve(lambda: load(Path(sys.argv[1])), build=FastPipeline)
