@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.encaps import parse_fragments
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_partial
+from pydicom.filereader import _read_file_meta_info, read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -35,6 +35,7 @@ from cxr_dicom.records import Reason
 _PIXEL_TAGS = frozenset(map(Tag, ("FloatPixelData", "DoubleFloatPixelData", "PixelData")))
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ELEMENT_HEAD_LENGTH = 8
+_MOST_INFLATED = 1 << 29  # bytes of a deflated data set; no radiograph comes near
 _DELIMITER_LENGTH = 8  # of the item that ends encapsulated pixel data
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
 _SYNTAX_OF_ENCODING: dict[tuple[bool | None, bool | None], UID] = {
@@ -200,7 +201,10 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         if not path.is_file():  # a named pipe would block
             raise ImageError(Reason.UNREADABLE, "expected a file, found none or something else")
         with path.open("rb") as file:
-            _expect_dicom(file.read(132))
+            start = file.read(132)
+            _expect_dicom(start)
+            if start[128:] == b"DICM":
+                _expect_bounded(file)
             file.seek(0)
             yield file
     except OSError as error:
@@ -217,6 +221,19 @@ def _expect_dicom(start: bytes) -> None:
     found = "an empty file" if not start else "something else"
     found = next((name for magic, name in _SIGNATURES.items() if start.startswith(magic)), found)
     raise ImageError(Reason.NOT_DICOM, f"expected 'DICM' at byte 128 or a first DICOM element, found {found}")
+
+
+def _expect_bounded(file: BinaryIO) -> None:
+    """Refuse a deflated data set that unpacks beyond all reason; pydicom would unpack it in memory."""
+    if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    packed = file.read(1 << 20)
+    while packed and not inflater.eof:
+        size += len(inflater.decompress(packed, 1 << 20))
+        if size > _MOST_INFLATED:
+            raise ImageError(Reason.UNREADABLE, f"expected at most {_MOST_INFLATED >> 20} MB when unpacked, found more")
+        packed = inflater.unconsumed_tail or file.read(1 << 20)
 
 
 def _is_first_element(start: bytes) -> bool:

@@ -1,0 +1,125 @@
+"""Files that mean harm, or were damaged at random: refused or skipped with a reason, never a crash.
+
+``scripts/soak`` runs many more mutations.
+"""
+
+import os
+import random
+import zlib
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from service_helpers import listening
+
+from cxr_dicom.audit import AuditTrail
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import ImageError
+from cxr_dicom.files import read_header, read_whole
+from cxr_dicom.infer._pixels import read
+from cxr_dicom.intake import Intake, RefusedError
+from cxr_dicom.records import Reason, StoredInstance, Study
+from cxr_dicom.selection import select
+from cxr_dicom.testing import radiograph, stored_as
+
+MUTATIONS = int(os.environ.get("CXR_DICOM_MUTATIONS", "150"))
+
+
+def content(dataset):
+    file = BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("reader", [read_header, read_whole])
+def test_a_deflated_bomb_is_not_unpacked(tmp_path, reader):
+    image = radiograph(32, 32)
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole = content(image)
+    start = 132 + 12 + dcmread(BytesIO(whole)).file_meta.FileMetaInformationGroupLength
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    unpacked = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
+    path = tmp_path / "bomb.dcm"
+    with path.open("wb") as file:
+        file.write(whole[:start])
+        file.write(packer.compress(unpacked))
+        for _ in range(600):
+            file.write(packer.compress(bytes(1 << 20)))
+        file.write(packer.flush())
+    assert path.stat().st_size < 2 << 20
+    with pytest.raises(ImageError, match="when unpacked") as refused:
+        reader(path)
+    assert refused.value.reason is Reason.UNREADABLE
+
+
+def test_a_matrix_of_60000_by_60000_is_refused_unread(tmp_path):
+    image = radiograph(32, 32)
+    image.Rows = image.Columns = 60000
+    path = tmp_path / "huge.dcm"
+    path.write_bytes(content(image))
+    selection = select(study_of(path), Settings().select)
+    assert not selection.images
+    assert selection.skipped[0].reason in (Reason.MATRIX_TOO_LARGE, Reason.CORRUPT_PIXEL_DATA)
+
+
+def study_of(path):
+    instance = StoredInstance(
+        path=path, study_instance_uid="1", series_instance_uid="1", sop_instance_uid="1", sop_class_uid="1"
+    )
+    return Study(study_instance_uid="1", instances=(instance,))
+
+
+def mutate(chance, whole):
+    """Damage a file: some bytes, mostly of its header; or its end is missing; or a part is repeated."""
+    damaged = bytearray(whole)
+    kind = chance.random()
+    if kind < 0.15:
+        del damaged[chance.randrange(132, len(damaged)) :]
+    elif kind < 0.3:
+        start = chance.randrange(132, len(damaged))
+        damaged[start:start] = damaged[start : start + chance.randrange(1, 64)]
+    for _ in range(chance.randrange(1, 12)):
+        limit = len(damaged) if chance.random() < 0.3 else min(len(damaged), 2500)
+        damaged[chance.randrange(128, max(limit, 129))] = chance.randrange(256)
+    return bytes(damaged)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_files_are_refused_or_skipped_with_a_reason(tmp_path, real):
+    chance = random.Random(20260101)
+    plain = radiograph(64, 48)
+    sources = [content(plain), content(stored_as(plain, RLELossless)), content(stored_as(plain, JPEG2000Lossless))]
+    sources.append(real("RG3_J2KR.dcm").read_bytes())
+    settings = Settings.model_validate({"select": {"max_pixels": 4_000_000}})
+    path = tmp_path / "damaged.dcm"
+    ends = dict.fromkeys(("refused", "skipped", "unreadable pixels", "read"), 0)
+    with listening(tmp_path / "spool") as here:
+        classes = here.settings.listener.sop_classes
+        intake = Intake(here.spool, here.ledger, here.assembly, AuditTrail(here.spool.folder), classes)
+        for number in range(MUTATIONS):
+            whole = mutate(chance, sources[-1] if number % 50 == 0 else chance.choice(sources[:3]))
+            path.write_bytes(whole)
+            try:
+                intake.store([whole], sender="FUZZ", sop_instance_uid=str(announced(path)))
+            except RefusedError:
+                ends["refused"] += 1
+            selection = select(study_of(path), settings.select)
+            ends["skipped"] += len(selection.skipped)
+            for image in selection.images:
+                try:
+                    read(image, settings.pixels)
+                    ends["read"] += 1
+                except ImageError:
+                    ends["unreadable pixels"] += 1
+        assert here.files("part") == []
+        here.spool.sweep(here.ledger.stories.paths())  # the same UID with other content leaves the earlier file
+        assert set(here.files()) == here.ledger.stories.paths()
+    assert all(ends.values()), ends
+
+
+def announced(path):
+    try:
+        return dcmread(path, force=True, stop_before_pixels=True).get("SOPInstanceUID", "1")
+    except Exception:
+        return "1"
