@@ -33,6 +33,7 @@ MODEL = ModelInfo(
     licence="none",
     citation="none",
 )
+AS_STORED = Turn()
 EVERY_TURN = [
     Turn(transpose=t, flip_rows=r, flip_columns=c) for t in (False, True) for r in (False, True) for c in (False, True)
 ]
@@ -50,7 +51,7 @@ def upright_shapes() -> dict[str, np.ndarray]:
     return shapes
 
 
-def chest_image(turn: Turn = Turn(), spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
+def chest_image(turn: Turn = AS_STORED, spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
     header = Dataset()
     header.Rows, header.Columns = (COLUMNS, ROWS) if turn.transpose else (ROWS, COLUMNS)
     for keyword, value in attributes.items():
@@ -62,7 +63,7 @@ def chest_image(turn: Turn = Turn(), spacing: Spacing | None = None, view: str =
     return ChestImage(instance=instance, header=header, view=view, turn=turn, spacing=spacing)
 
 
-def painted(turn: Turn = Turn(), without: tuple[str, ...] = ()) -> Prediction:
+def painted(turn: Turn = AS_STORED, without: tuple[str, ...] = ()) -> Prediction:
     masks = tuple(
         Mask(
             structure=Structure(
