@@ -8,12 +8,13 @@ import pytest
 from pydicom import Dataset
 
 from cxr_dicom import codes
-from cxr_dicom.measure import implausible_lungs, measure
+from cxr_dicom.measure import implausible_lungs, lateral_by_content, measure
 from cxr_dicom.plane import Region, Turn
 from cxr_dicom.records import (
     Call,
     ChestImage,
     Mask,
+    Measurement,
     ModelInfo,
     Prediction,
     Spacing,
@@ -171,3 +172,13 @@ def test_lungs_are_plausible_when_both_are_there_and_no_model_need_look():
     assert implausible_lungs(chest_image(), []) == ""
     assert "left lung covers 0.0%" in implausible_lungs(chest_image(), [painted(without=("left_lung",))])
     assert implausible_lungs(chest_image(), [painted(without=("left_lung",)), painted()]) == ""
+
+
+@pytest.mark.parametrize(
+    ("view", "probability", "problem"),
+    [("", 0.9, "expected a frontal view, model painted sees a lateral one"), ("", 0.2, ""), ("PA", 0.9, "")],
+)
+def test_a_view_model_is_asked_only_where_the_image_does_not_state_its_view(view, probability, problem):
+    said = Measurement(name="view_lateral", code=codes.AREA, value=probability, unit=codes.RATIO)
+    prediction = Prediction(model=MODEL, measurements=(said,))
+    assert lateral_by_content(chest_image(view=view), [prediction]) == problem
