@@ -73,6 +73,17 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     )
 
 
+def lateral_by_content(image: ChestImage, predictions: Iterable[Prediction]) -> str:
+    """Say which model sees a lateral view on an image that does not state its view; empty when none does."""
+    if image.view:
+        return ""
+    for prediction in predictions:
+        for measurement in prediction.measurements:
+            if measurement.name == "view_lateral" and (measurement.value or 0.0) > 0.5:
+                return f"expected a frontal view, model {prediction.model.name} sees a lateral one"
+    return ""
+
+
 def implausible_lungs(image: ChestImage, predictions: Iterable[Prediction]) -> str:
     """Say why no model found plausible lungs on the image; empty when one did, or none looked."""
     looked = [p for p in predictions if {"right_lung", "left_lung"} <= set(p.model.predicts)]

@@ -18,7 +18,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode._common import write
 from cxr_dicom.errors import CxrDicomError, EncodingError, ImageError, ModelError
 from cxr_dicom.infer._pixels import read
-from cxr_dicom.measure import implausible_lungs, measure
+from cxr_dicom.measure import implausible_lungs, lateral_by_content, measure
 from cxr_dicom.pictures import preview
 from cxr_dicom.records import (
     ChestImage,
@@ -101,6 +101,8 @@ class Pipeline:
                 prediction = model.predict(radiograph, predictions)
             with clock.stage("measure"):
                 predictions.append(measure(image, prediction))
+        if problem := lateral_by_content(image, predictions):
+            raise ImageError(Reason.NOT_FRONTAL, problem)
         if self.settings.select.no_lungs == "skip" and (problem := implausible_lungs(image, predictions)):
             raise ImageError(Reason.NOT_A_CHEST_CONTENT, problem)
         return ImageAnalysis(

@@ -102,11 +102,7 @@ class Region:
             return cls(shape=shape, box=Box(top=0, left=0, bottom=0, right=0), pixels=np.zeros((0, 0), bool))
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
         box = Box(top=top + offset[0], left=left + offset[1], bottom=bottom + offset[0], right=right + offset[1])
-        return cls(shape=shape, box=box, pixels=np.ascontiguousarray(matrix[top:bottom, left:right]))
-
-    def turned(self, turn: Turn) -> Region:
-        """Return this region, given in the standard view, on the matrix as stored."""
-        return Region.from_matrix(turn.to_source(self.matrix()))
+        return cls(shape=shape, box=box, pixels=np.array(matrix[top:bottom, left:right], order="C"))
 
     def matrix(self) -> NDArray[np.bool_]:
         """The whole source matrix, (rows, columns), true inside."""

@@ -8,12 +8,13 @@ import pytest
 from pydicom import Dataset
 
 from cxr_dicom import codes
-from cxr_dicom.measure import implausible_lungs, measure
+from cxr_dicom.measure import implausible_lungs, lateral_by_content, measure
 from cxr_dicom.plane import Region, Turn
 from cxr_dicom.records import (
     Call,
     ChestImage,
     Mask,
+    Measurement,
     ModelInfo,
     Prediction,
     Spacing,
@@ -33,6 +34,7 @@ MODEL = ModelInfo(
     licence="none",
     citation="none",
 )
+AS_STORED = Turn()
 EVERY_TURN = [
     Turn(transpose=t, flip_rows=r, flip_columns=c) for t in (False, True) for r in (False, True) for c in (False, True)
 ]
@@ -50,7 +52,7 @@ def upright_shapes() -> dict[str, np.ndarray]:
     return shapes
 
 
-def chest_image(turn: Turn = Turn(), spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
+def chest_image(turn: Turn = AS_STORED, spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
     header = Dataset()
     header.Rows, header.Columns = (COLUMNS, ROWS) if turn.transpose else (ROWS, COLUMNS)
     for keyword, value in attributes.items():
@@ -62,7 +64,7 @@ def chest_image(turn: Turn = Turn(), spacing: Spacing | None = None, view: str =
     return ChestImage(instance=instance, header=header, view=view, turn=turn, spacing=spacing)
 
 
-def painted(turn: Turn = Turn(), without: tuple[str, ...] = ()) -> Prediction:
+def painted(turn: Turn = AS_STORED, without: tuple[str, ...] = ()) -> Prediction:
     masks = tuple(
         Mask(
             structure=Structure(
@@ -170,3 +172,13 @@ def test_lungs_are_plausible_when_both_are_there_and_no_model_need_look():
     assert implausible_lungs(chest_image(), []) == ""
     assert "left lung covers 0.0%" in implausible_lungs(chest_image(), [painted(without=("left_lung",))])
     assert implausible_lungs(chest_image(), [painted(without=("left_lung",)), painted()]) == ""
+
+
+@pytest.mark.parametrize(
+    ("view", "probability", "problem"),
+    [("", 0.9, "expected a frontal view, model painted sees a lateral one"), ("", 0.2, ""), ("PA", 0.9, "")],
+)
+def test_a_view_model_is_asked_only_where_the_image_does_not_state_its_view(view, probability, problem):
+    said = Measurement(name="view_lateral", code=codes.AREA, value=probability, unit=codes.RATIO)
+    prediction = Prediction(model=MODEL, measurements=(said,))
+    assert lateral_by_content(chest_image(view=view), [prediction]) == problem

@@ -57,15 +57,6 @@ def test_the_corners_of_the_picture_stay_its_corners(turn):
     assert set(turn.points_to_source(corners, (5, 3))) == {(0, 0), (3, 0), (3, 5), (0, 5)}
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=str)
-@pytest.mark.parametrize("position", [(0, 0), (4, 2), (1, 2)])
-def test_a_turned_region_has_the_turned_pixels(turn, position):
-    source = marked((5, 3), *position)
-    turned = Region.from_matrix(turn.to_standard(source)).turned(turn)
-    assert turned.shape == (5, 3)
-    np.testing.assert_array_equal(turned.matrix(), source)
-
-
 def test_a_region_keeps_only_its_bounding_box_and_gives_the_matrix_back():
     matrix = np.zeros((7, 9), bool)
     matrix[2:4, 3:8] = True
@@ -99,7 +90,6 @@ def test_an_empty_region_is_empty(shape):
     assert region.box.shape == (0, 0)
     assert not region.matrix().any()
     assert region.matrix().shape == (shape or (3, 3))
-    assert region.turned(Turn(transpose=True)).area == 0
 
 
 def test_the_corners_of_a_box_are_the_outer_edges_of_its_pixels():

@@ -11,7 +11,8 @@ from pydicom import DataElement
 
 from cxr_dicom import __version__, testing
 from cxr_dicom.encode import _common, seg
-from cxr_dicom.records import MANUFACTURER, ObjectKind
+from cxr_dicom.plane import Region
+from cxr_dicom.records import MANUFACTURER, Mask, ObjectKind, Prediction
 
 KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
 
@@ -32,13 +33,15 @@ def test_equal_results_are_equal_bytes(selected, encoded, tmp_path):
 
 
 def test_a_changed_pixel_is_a_new_instance_of_the_same_series(image, encoded):
-    def segmentation(rows):
-        mask = replace(painted.anatomy(image).masks[0], region=painted.region(image.shape, 0.1, 0.1, 0.1 + rows, 0.4))
-        analysis = painted.analysis(image, (painted.anatomy(image, masks=(mask,)),))
+    def segmentation(hole):
+        matrix = painted.region(image.shape, 0.1, 0.1, 0.6, 0.4).matrix()
+        matrix[30, 20] = not hole
+        mask = Mask(structure=painted.structure("right_lung"), region=Region.from_matrix(matrix))
+        analysis = painted.analysis(image, (Prediction(model=painted.model("m"), masks=(mask,)),))
         (only,) = encoded("seg", painted.study(analysis), painted.settings())
         return only.dataset
 
-    one, same, other = segmentation(0.5), segmentation(0.5), segmentation(0.6)
+    one, same, other = segmentation(hole=False), segmentation(hole=False), segmentation(hole=True)
     assert one.SOPInstanceUID == same.SOPInstanceUID != other.SOPInstanceUID
     assert one.SeriesInstanceUID == other.SeriesInstanceUID
 
@@ -49,8 +52,9 @@ def test_a_changed_pixel_is_a_new_instance_of_the_same_series(image, encoded):
         lambda image, model, settings: (image, replace(model, weights_sha256="ff" * 32), settings),
         lambda image, model, settings: (image, model, painted.settings(geometry="strict")),
         lambda image, model, settings: (renamed(image), model, settings),
+        lambda image, model, settings: (replace(image, spacing=replace(image.spacing, rows_mm=0.5)), model, settings),
     ],
-    ids=["weights", "settings", "patient name"],
+    ids=["weights", "settings", "patient name", "spacing"],
 )
 def test_what_else_makes_a_new_instance(image, encoded, change):
     def uid(image, model, settings):

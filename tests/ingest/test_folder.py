@@ -147,7 +147,13 @@ def test_an_element_of_undefined_length_that_does_not_end_is_unreadable(tmp_path
 
 
 @pytest.mark.parametrize(
-    "start", [b"\x08\x00 is how this text begins", b"\x08\x00\x05\x00 is, too, by bad luck", b"\x02\x00\x00"]
+    "start",
+    [
+        b"\x08\x00 is how this text begins",
+        b"\x08\x00\x05\x00 is, too, by bad luck",
+        b"\x08\x00IDUI and more text",
+        b"\x02\x00\x00",
+    ],
 )
 def test_what_only_begins_like_a_group_of_dicom_is_not_dicom(tmp_path, start):
     (tmp_path / "text").write_bytes(start + b"." * 200 if len(start) > 8 else start)
