@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +33,8 @@ class AuditTrail:
         fields
             As for `telemetry.event`.
         """
-        telemetry.event(action, **fields)
         known = {name: value for name, value in fields.items() if value is not None}
+        telemetry.event(action, level=logging.INFO, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -161,8 +161,7 @@ def session(access: HttpAccess) -> Iterator[requests.Session]:
     with requests.Session() as opened:
         if token := _token(access):
             opened.headers["Authorization"] = f"Bearer {token}"
-            opened.trust_env = access.proxy is None  # but no .netrc: it would replace the token
-            opened.auth = _keep_header
+            opened.auth = _keep_header  # a .netrc would replace the token
         elif access.username is not None:
             password = _read(access.password_file) if access.password_file else ""
             opened.auth = (access.username, password)

@@ -62,8 +62,8 @@ class Archive:
         self._asked = 0
         entity = AE(self.ae_title)
         entity.add_supported_context(Verification)
-        for sop_class in sop_classes or [context.abstract_syntax for context in AllStoragePresentationContexts]:
-            entity.add_supported_context(str(sop_class))
+        for sop_class in sop_classes or [str(each.abstract_syntax) for each in AllStoragePresentationContexts]:
+            entity.add_supported_context(sop_class)
         if report_to:
             entity.add_supported_context(StorageCommitmentPushModel)
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._commit)]

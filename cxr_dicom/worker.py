@@ -176,9 +176,9 @@ def _applies(rules: Rules, processed: Sequence[InstanceResult]) -> bool:
 
 def _called_present(result: InstanceResult) -> Iterator[str]:
     for prediction in result.analysis.predictions if result.analysis else ():
-        for said in (*prediction.findings, *prediction.statements):
-            if said.call is Call.PRESENT:
-                yield said.name
+        calls = {each.name: each.call for each in prediction.findings}
+        calls |= {each.name: each.call for each in prediction.statements}
+        yield from (name for name, call in calls.items() if call is Call.PRESENT)
 
 
 # --- the process ---------------------------------------------------------------------------------

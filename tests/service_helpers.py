@@ -1,6 +1,5 @@
 """What the tests of the service share: free ports, settings, a listener with all that is behind it."""
 
-import shutil
 import socket
 import subprocess
 import threading
@@ -108,20 +107,29 @@ def send(port, *datasets, **options):
         return [association.send_c_store(dataset).get("Status") for dataset in datasets]
 
 
-def certificate(folder: Path, name: str, *, authority=None, days=1):
+def certificate(folder: Path, name: str, *, authority=None, expired=False):
     """Make a key and a certificate of 127.0.0.1 in PEM with openssl; return (certificate, key)."""
-    assert shutil.which("openssl")
     key, pem, request = folder / f"{name}.key", folder / f"{name}.pem", folder / f"{name}.csr"
     subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key]
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key]
     if authority is None:
-        subprocess.run([*new, "-x509", "-days", str(days), "-out", pem, *subject], check=True, capture_output=True)
-    else:
-        subprocess.run([*new, "-out", request, *subject], check=True, capture_output=True)
-        sign = ["openssl", "x509", "-req", "-in", request, "-CA", authority[0], "-CAkey", authority[1], "-out", pem]
-        sign += ["-days", str(days), "-copy_extensions", "copyall", "-CAcreateserial"]
-        subprocess.run(sign, check=True, capture_output=True)
+        _openssl(*new, "-x509", "-days", "1", "-out", pem, *subject)
+        return pem, key
+    _openssl(*new, "-out", request, *subject)
+    (folder / "index.txt").touch()
+    (folder / "ca.cnf").write_text(
+        f"[ca]\ndefault_ca = x\n[x]\ndatabase = {folder}/index.txt\nnew_certs_dir = {folder}\nrand_serial = yes\n"
+        "default_md = sha256\npolicy = any\ncopy_extensions = copyall\nunique_subject = no\n"
+        "[any]\ncommonName = supplied\n"
+    )
+    dates = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"] if expired else ["-days", "1"]
+    sign = ["ca", "-batch", "-notext", "-config", folder / "ca.cnf", "-cert", authority[0], "-keyfile", authority[1]]
+    _openssl(*sign, "-in", request, "-out", pem, *dates)
     return pem, key
+
+
+def _openssl(*arguments):
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 class FastPipeline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from cxr_dicom.records import Answer, EncodedObject, Receipt
 _FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE = "00081198", "00081199"
 _REFERENCED_SOP_INSTANCE_UID = "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
+_PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 429, 502, 503, 504})  # 401: a token may be renewed
+_JSON = {"Accept": "application/dicom+json"}
 _ALREADY_THERE = 0x0111  # duplicate SOP instance: an earlier attempt, whose answer was lost, succeeded
 
 Json = Mapping[str, Any]
@@ -47,7 +50,7 @@ class Dicomweb:
                 query = {"SOPInstanceUID": each.sop_instance_uid}
                 answer = request(opened, self._settings, "GET", path, params=query, headers=_JSON)
                 _expect_service(answer)
-                is_there = answer.status_code == requests.codes.ok and each.sop_instance_uid in answer.text
+                is_there = answer.status_code == HTTPStatus.OK and each.sop_instance_uid in answer.text
                 yield receipt(
                     self.name,
                     each,
@@ -59,7 +62,7 @@ class Dicomweb:
         """QIDO-RS for one study."""
         with session(self._settings) as opened:
             answer = request(opened, self._settings, "GET", "studies", params={"limit": "1"}, headers=_JSON)
-        if answer.status_code >= requests.codes.bad_request:
+        if answer.status_code >= HTTPStatus.BAD_REQUEST:
             raise ConnectionFailedError(f"HTTP {answer.status_code}", "QIDO-RS for one study")
         return "answers QIDO-RS"
 
@@ -76,12 +79,9 @@ class Dicomweb:
         if said is not None:
             return receipt(self.name, each, said[0], f"{status} 0x{said[1]:04X}")
         verdict = retry.answer_of_http(answer.status_code)
-        if answer.status_code == requests.codes.conflict:  # PS3.18 table 10.5.3-1: nothing was stored
+        if answer.status_code == HTTPStatus.CONFLICT:  # PS3.18 table 10.5.3-1: nothing was stored
             verdict = Answer.REFUSED
         return receipt(self.name, each, verdict, status, retry_after=retry_after(answer))
-
-
-_JSON = {"Accept": "application/dicom+json"}
 
 
 def build(settings: DicomwebDestination) -> Dicomweb:
@@ -93,9 +93,6 @@ def _expect_service(answer: requests.Response) -> None:
     """Tell trouble of the place, which may pass for all objects at once, from trouble with one object."""
     if answer.status_code in _PLACE_IS_IN_TROUBLE:
         raise ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
-
-
-_PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 429, 502, 503, 504})
 
 
 def _body(path: Path, boundary: str) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -80,7 +81,7 @@ class Dicomweb:
                     f"/instances/{each.sop_instance_uid}"
                 )
                 with request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer:
-                    _expect(answer, requests.codes.ok)
+                    _expect(answer, HTTPStatus.OK)
                     body = _read(answer, self._max_bytes)
                 store((_only_part(answer.headers.get("Content-Type", ""), body),), each)
 
@@ -88,7 +89,7 @@ class Dicomweb:
         """QIDO-RS for one study."""
         with session(self._settings) as opened:
             answer = request(opened, self._settings, "GET", "studies", params={"limit": "1"}, headers=_JSON)
-            _expect(answer, requests.codes.ok, requests.codes.no_content)
+            _expect(answer, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
         return "answers QIDO-RS"
 
     def _search(self, opened: requests.Session, path: str, query: Query, key: str) -> Iterator[Json]:
@@ -97,9 +98,9 @@ class Dicomweb:
         while True:
             page_query = {**query, "limit": str(_PAGE), "offset": str(len(seen))}
             answer = request(opened, self._settings, "GET", path, params=page_query, headers=_JSON)
-            if answer.status_code == requests.codes.no_content:
+            if answer.status_code == HTTPStatus.NO_CONTENT:
                 return
-            _expect(answer, requests.codes.ok)
+            _expect(answer, HTTPStatus.OK)
             try:
                 page = {_text(item, key): item for item in answer.json()}
             except (ValueError, AttributeError, TypeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
@@ -24,7 +24,7 @@ from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.network import ConnectionFailedError, association
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
-_SYNTAXES = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
+_SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
 
 class QueryRetrieve:

@@ -54,7 +54,7 @@ def test_four_senders_at_once(tmp_path, capsys):
     with archive() as (archive_port, received), (tmp_path / "log").open("w") as log:
         config.write_text(
             f'[spool]\nfolder = "{spool}"\nmin_free_mb = 0\n[listener]\nport = {port}\n'
-            '[assembly]\nquiet_seconds = 0.2\n'
+            "[assembly]\nquiet_seconds = 0.2\n"
             f'[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\nport = {archive_port}\n'
             'ae_title = "ARCHIVE"\n'
         )
