@@ -18,7 +18,7 @@ from cxr_dicom.config_service import Archive as ArchiveSettings
 from cxr_dicom.config_service import DicomwebArchive
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest import dicomweb, query_retrieve
-from cxr_dicom.ingest._archive import Archive, RemoteInstance, RemoteStudy, Wanted
+from cxr_dicom.ingest._archive import Archive, FetchError, RemoteInstance, RemoteStudy, Wanted
 from cxr_dicom.intake import Intake, Refusal, RefusedError
 from cxr_dicom.ledger import Ledger
 from cxr_dicom.network import ConnectionFailedError
@@ -31,7 +31,8 @@ class Round:
     archive: str
     studies: int = 0  # that had something new
     instances: int = 0  # fetched
-    refused: int = 0
+    refused: int = 0  # by us: not an image that we take
+    failed: int = 0  # not given by the archive
     error: str = ""
 
 
@@ -111,13 +112,23 @@ class Polling:
     def _study(self, archive: Archive, study: RemoteStudy, made: Round) -> None:
         """Fetch what is missing of a study, and close it: the archive has no more."""
         missing = list(self._missing(archive.instances(study, self._settings.modalities)))
+        failed_before = made.failed
+        for each in missing:
+            self._fetch(archive, each, made)
         if missing:
             made.studies += 1
-            archive.fetch(missing, lambda chunks, each: self._store(archive, chunks, each, made))
-            made.instances += len(missing)
             self._ledger.studies.complete(study.study_instance_uid)
-        if study.instances is not None:
+        if study.instances is not None and made.failed == failed_before:
             self._ledger.polls.set_instances(archive.name, study.study_instance_uid, study.instances)
+
+    def _fetch(self, archive: Archive, each: RemoteInstance, made: Round) -> None:
+        """Fetch one instance; what the archive does not give is asked for again while the study is in the window."""
+        try:
+            archive.fetch(each, lambda chunks, about: self._store(archive, chunks, about, made))
+            made.instances += 1
+        except FetchError as error:
+            made.failed += 1
+            telemetry.failure("fetch", error, archive=archive.name, sop_instance_uid=each.sop_instance_uid)
 
     def _missing(self, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
         for each in found:

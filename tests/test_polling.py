@@ -7,7 +7,7 @@ import pytest
 from service_helpers import listening
 
 from cxr_dicom.audit import AuditTrail
-from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy
+from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy
 from cxr_dicom.intake import Intake
 from cxr_dicom.network import ConnectionFailedError
 from cxr_dicom.polling import Polling
@@ -24,6 +24,7 @@ class Shelf:
         self.fetched = []
         self.since = []
         self.breaks_after = None
+        self.withheld = set()
 
     def studies(self, wanted, modalities):
         self.since.append(wanted.since)
@@ -43,15 +44,16 @@ class Shelf:
                     sop_instance_uid=image.SOPInstanceUID,
                 )
 
-    def fetch(self, instances, store):
-        for each in instances:
-            if self.breaks_after is not None and len(self.fetched) >= self.breaks_after:
-                raise ConnectionFailedError("UNREACHABLE", "pulled the plug")
-            (image,) = [image for image in self.images if image.SOPInstanceUID == each.sop_instance_uid]
-            file = BytesIO()
-            image.save_as(file, enforce_file_format=True)
-            self.fetched.append(each.sop_instance_uid)
-            store((file.getvalue(),), each)
+    def fetch(self, each, store):
+        if self.breaks_after is not None and len(self.fetched) >= self.breaks_after:
+            raise ConnectionFailedError("UNREACHABLE", "pulled the plug")
+        if each.sop_instance_uid in self.withheld:
+            raise FetchError("HTTP 404")
+        (image,) = [image for image in self.images if image.SOPInstanceUID == each.sop_instance_uid]
+        file = BytesIO()
+        image.save_as(file, enforce_file_format=True)
+        self.fetched.append(each.sop_instance_uid)
+        store((file.getvalue(),), each)
 
     def check(self):
         return "is there"
@@ -151,3 +153,12 @@ def test_a_fetched_study_is_complete_at_once(poll, shelf):
     shelf.images = [image("20260105")]
     poll(date(2026, 1, 5))
     assert poll.ledger.studies.uids("COMPLETE") == [shelf.images[0].StudyInstanceUID]
+
+
+def test_one_instance_that_is_not_given_holds_up_no_other_and_is_asked_for_again(poll, shelf):
+    shelf.images = [image("20260105"), image("20260106", 1, "a")]
+    shelf.withheld = {shelf.images[0].SOPInstanceUID}
+    first = poll(date(2026, 1, 6))
+    assert (first.instances, first.failed, first.error) == (1, 1, "")
+    shelf.withheld = set()
+    assert poll(date(2026, 1, 6)).instances == 1

@@ -48,7 +48,7 @@ def poll(
     except CxrDicomError as error:
         raise Refused(str(error)) from error
     _tell(rounds)
-    raise click.exceptions.Exit(EXIT_FAILED if any(each.error for each in rounds) else 0)
+    raise click.exceptions.Exit(EXIT_FAILED if any(each.error or each.failed for each in rounds) else 0)
 
 
 def _lines(path: Path | None) -> list[str]:
@@ -57,5 +57,5 @@ def _lines(path: Path | None) -> list[str]:
 
 def _tell(rounds: Sequence[Round]) -> None:
     for each in rounds:
-        problem = f"; {each.error}" if each.error else ""
-        click.echo(f"{each.archive}: {each.studies} studies, {each.instances} images, {each.refused} refused{problem}")
+        counts = f"{each.studies} studies, {each.instances} images, {each.refused} refused, {each.failed} not given"
+        click.echo(f"{each.archive}: {counts}{'; ' if each.error else ''}{each.error}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from cxr_dicom.errors import CxrDicomError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteStudy:
@@ -35,6 +37,10 @@ class Wanted:
     accession_number: str | None = None
 
 
+class FetchError(CxrDicomError):
+    """An archive that answers does not give one instance."""
+
+
 Store = Callable[[Iterable[bytes], RemoteInstance], None]
 
 
@@ -49,8 +55,14 @@ class Archive(Protocol):
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Yield the instances of a study's series with one of the modalities."""
 
-    def fetch(self, instances: Sequence[RemoteInstance], store: Store) -> None:
-        """Have instances sent; they come to ``store``, or to our own listener."""
+    def fetch(self, instance: RemoteInstance, store: Store) -> None:
+        """Have an instance sent; it comes to ``store``, or to our own listener.
+
+        Raises
+        ------
+        FetchError
+            If the archive answers but does not give it.
+        """
 
     def check(self) -> str:
         """Say in a few words that the place answers.

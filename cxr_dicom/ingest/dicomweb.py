@@ -10,13 +10,14 @@ from typing import Any
 import requests
 
 from cxr_dicom.config_service import DicomwebArchive
-from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.network import ConnectionFailedError, request, retry_after, session
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _STUDY_DATE, _MODALITY, _STUDY_INSTANCES = "00080020", "00080060", "00201208"
 _PAGE = 100
+_PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _JSON = {"Accept": "application/dicom+json"}
 _INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
@@ -72,18 +73,21 @@ class Dicomweb:
                             sop_class_uid=_text(item, _SOP_CLASS),
                         )
 
-    def fetch(self, instances: Sequence[RemoteInstance], store: Store) -> None:
-        """Fetch each instance in the transfer syntax that the archive keeps it in."""
-        with session(self._settings) as opened:
-            for each in instances:
-                path = (
-                    f"studies/{each.study_instance_uid}/series/{each.series_instance_uid}"
-                    f"/instances/{each.sop_instance_uid}"
-                )
-                with request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer:
-                    _expect(answer, HTTPStatus.OK)
-                    body = _read(answer, self._max_bytes)
-                store((_only_part(answer.headers.get("Content-Type", ""), body),), each)
+    def fetch(self, instance: RemoteInstance, store: Store) -> None:
+        """Fetch an instance in the transfer syntax that the archive keeps it in."""
+        path = (
+            f"studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
+            f"/instances/{instance.sop_instance_uid}"
+        )
+        with (
+            session(self._settings) as opened,
+            request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer,
+        ):
+            if answer.status_code != HTTPStatus.OK and answer.status_code not in _PLACE_IS_IN_TROUBLE:
+                raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}")
+            _expect(answer, HTTPStatus.OK)
+            body = _read(answer, self._max_bytes)
+        store((_only_part(answer.headers.get("Content-Type", ""), body),), instance)
 
     def check(self) -> str:
         """QIDO-RS for one study."""
@@ -141,7 +145,7 @@ def _read(answer: requests.Response, max_bytes: int) -> bytes:
         for chunk in answer.iter_content(1 << 20):
             body += chunk
             if len(body) > max_bytes:
-                raise ConnectionFailedError("TOO_LONG", f"an instance of more than {max_bytes >> 20} MB")
+                raise FetchError(f"expected an instance of at most {max_bytes >> 20} MB, found more")
     except requests.RequestException as error:
         raise ConnectionFailedError("BROKEN_OFF", type(error).__name__) from error
     return bytes(body)
@@ -158,5 +162,5 @@ def _only_part(content_type: str, body: bytes) -> bytes:
     start = body.find(b"\r\n\r\n", body.find(delimiter))
     end = body.rfind(b"\r\n" + delimiter)
     if start < 0 or end < start:
-        raise ConnectionFailedError("BROKEN_OFF", "expected a multipart body with one part")
+        raise FetchError("expected a multipart body with one part")
     return body[start + 4 : end]

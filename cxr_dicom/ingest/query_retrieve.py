@@ -8,7 +8,6 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import build_role, evt
-from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
@@ -19,11 +18,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from cxr_dicom.config_service import ListenerSettings, QueryRetrieveArchive
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.network import ConnectionFailedError, association
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
+_OUT_OF_RESOURCES, _NOT_ASKED_FOR = 0xA700, 0xA900  # answers to the C-STORE of a C-GET
 _SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
 
@@ -79,12 +79,12 @@ class QueryRetrieve:
                         sop_class_uid=str(item.get("SOPClassUID") or ""),
                     )
 
-    def fetch(self, instances: Sequence[RemoteInstance], store: Store) -> None:
-        """Have each instance sent."""
+    def fetch(self, instance: RemoteInstance, store: Store) -> None:
+        """Have an instance sent."""
         if self._settings.retrieve == "get":
-            self._get(instances, store)
+            self._get(instance, store)
         else:
-            self._move(instances)
+            self._move(instance)
 
     def check(self) -> str:
         """C-ECHO."""
@@ -103,37 +103,30 @@ class QueryRetrieve:
                     found.append(identifier)
         return found
 
-    def _get(self, instances: Sequence[RemoteInstance], store: Store) -> None:
+    def _get(self, instance: RemoteInstance, store: Store) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
         contexts = [build_context(model), *(build_context(uid, _SYNTAXES) for uid in self._listener.sop_classes)]
         roles = [build_role(uid, scp_role=True) for uid in self._listener.sop_classes]
-        wanted = {each.sop_instance_uid: each for each in instances}
 
         def on_store(event: Any) -> int:
-            each = wanted.get(str(event.request.AffectedSOPInstanceUID))
-            if each is None:
-                return 0xA900
+            if str(event.request.AffectedSOPInstanceUID) != instance.sop_instance_uid:
+                return _NOT_ASKED_FOR
             try:
-                store((event.encoded_dataset(),), each)
+                store((event.encoded_dataset(),), instance)
             except CxrDicomError:
-                return 0xA700
+                return _OUT_OF_RESOURCES
             return _SUCCESS
 
         handlers = [(evt.EVT_C_STORE, on_store)]
         with association(self._settings, contexts, handlers=handlers, roles=roles) as opened:
-            for each in instances:
-                for status, _ in opened.send_c_get(_identifier(each), model):
-                    _expect(status, "C-GET")
+            for status, _ in opened.send_c_get(_identifier(instance), model):
+                _expect_given(status, "C-GET", instance)
 
-    def _move(self, instances: Sequence[RemoteInstance]) -> None:
+    def _move(self, instance: RemoteInstance) -> None:
         model = StudyRootQueryRetrieveInformationModelMove
         with association(self._settings, [build_context(model)]) as opened:
-            for each in instances:
-                self._move_one(opened, each, model)
-
-    def _move_one(self, opened: Association, each: RemoteInstance, model: str) -> None:
-        for status, _ in opened.send_c_move(_identifier(each), self._listener.ae_title, model):
-            _expect(status, "C-MOVE")
+            for status, _ in opened.send_c_move(_identifier(instance), self._listener.ae_title, model):
+                _expect_given(status, "C-MOVE", instance)
 
 
 def build(settings: QueryRetrieveArchive, listener: ListenerSettings) -> QueryRetrieve:
@@ -156,6 +149,12 @@ def _identifier(each: RemoteInstance) -> Dataset:
         SeriesInstanceUID=each.series_instance_uid,
         SOPInstanceUID=each.sop_instance_uid,
     )
+
+
+def _expect_given(status: Dataset, what: str, instance: RemoteInstance) -> None:
+    if "Status" in status and status.Status != _SUCCESS and status.Status not in _PENDING:
+        raise FetchError(f"{what} of {instance.sop_instance_uid}: 0x{status.Status:04X}")
+    _expect(status, what)
 
 
 def _expect(status: Dataset, what: str) -> None:
