@@ -101,20 +101,19 @@ def _identity(
     predictions = tuple(predictions)
     models = tuple(dict.fromkeys(prediction.model.name for prediction in predictions))
     series = derived_uid("series", analyses[0].image.instance.study_instance_uid, about, models, str(kind), variant)
-    sources = [(analysis.pixel_sha256, copied_values(analysis.image.header)) for analysis in analyses]
+    sources = [(a.pixel_sha256, a.image.spacing, copied_values(a.image.header)) for a in analyses]
     contents = [digest(prediction) for prediction in predictions]
     instance = derived_uid("instance", series, sources, contents, content, settings.digest, __version__)
     return Identity(series, instance)
 
 
 def _digest(prediction: Prediction) -> str:
-    model = prediction.model
-    total = hashlib.sha256(repr((model.name, model.version, model.weights_sha256)).encode())
+    total = hashlib.sha256(repr(prediction.model).encode())
     total.update(repr((prediction.findings, prediction.measurements, prediction.statements)).encode())
     for mask in prediction.masks:
         total.update(repr((mask.structure, mask.region.shape, mask.region.box)).encode())
         total.update(mask.region.pixels.tobytes())
     for heatmap in prediction.heatmaps:
-        total.update(repr((heatmap.name, heatmap.quantity, heatmap.definition, heatmap.grid)).encode())
+        total.update(repr((heatmap.name, heatmap.title, heatmap.quantity, heatmap.definition, heatmap.grid)).encode())
         total.update(heatmap.values.astype("<f4").tobytes())
     return total.hexdigest()

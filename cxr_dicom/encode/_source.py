@@ -70,6 +70,14 @@ _EQUIPMENT = (
     "DeviceSerialNumber",
     "SoftwareVersions",
 )
+_ALSO_USED = (
+    "PatientOrientation",
+    "TimezoneOffsetFromUTC",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+    *(f"{event}{part}" for event in ("Content", "Acquisition", "Series") for part in ("Date", "Time")),
+)
 _DATES = ("Content", "Acquisition", "Series", "Study")
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
@@ -89,9 +97,10 @@ def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
 
 
 def copied_values(header: Dataset) -> tuple[str, ...]:
-    """Return what :func:`copy_patient_and_study` copies, as text: it is part of an object's identity."""
+    """Return all that objects take from the source, as text: it is part of their identity."""
     dataset = Dataset()
-    copy_patient_and_study(dataset, header)
+    for keywords in (_WHEN_PRESENT, _EMPTY_WHEN_MISSING, _EQUIPMENT, _ALSO_USED):
+        _copy(dataset, header, keywords)
     return tuple(map(str, dataset))
 
 

@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -429,6 +429,21 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(selected, monkeypa
         read(image, XRV)
     assert refused.value.reason is Reason.CORRUPT_PIXEL_DATA
     assert "60000" in refused.value.detail, "the stated size was compared, nothing was decoded"
+
+
+def test_the_size_of_a_jpeg_2000_stream_is_that_of_its_image_area():
+    """Inside the reference grid: Xsiz - XOsiz, Ysiz - YOsiz (ISO/IEC 15444-1 B.2)."""
+    size = struct.pack(">3H4L", 0xFF51, 47, 0, 48 + 5, 65 + 7, 5, 7)
+    assert _pixels._codestream_shape(b"\xff\x4f" + size) == (65, 48)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_file_without_meta_information_is_read(tmp_path, pixels, implicit):
+    original = chest()
+    bare = chest()
+    del bare.file_meta
+    dcmwrite(tmp_path / "bare", bare, implicit_vr=implicit, little_endian=True)
+    np.testing.assert_array_equal(pixels(tmp_path / "bare"), pixels(original))
 
 
 def test_a_file_that_is_gone_is_unreadable(selected, stored):

@@ -1,0 +1,244 @@
+"""``cxr-dicom models``: which models there are, and their weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cxr_dicom.cli import Refused
+
+if TYPE_CHECKING:
+    from cxr_dicom.config import Settings
+    from cxr_dicom.records import ModelInfo
+
+    Tell = Callable[[int, int], None]
+
+_MEGABYTE = 1_000_000
+
+_config = click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file (TOML).")
+_names = click.argument("names", nargs=-1, metavar="[NAME]...")
+
+
+@click.group(epilog="Exit codes: 0 done, 2 it cannot be done: the text says why and what to do.")
+def models() -> None:
+    """List models, and fetch, check and move their weights."""
+
+
+@models.command("list")
+@_names
+@_config
+@click.option("-l", "--long", "is_long", is_flag=True, help="Also labels, file, licence and citation.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each model.")
+def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: bool) -> None:
+    """List models: what they predict, and whether their weights are here."""
+    with _refusing():
+        settings = _settings(config)
+        rows = [_row(info, settings) for info in _chosen(names)]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+        return
+    if not is_long:
+        click.echo(f"{'NAME':26}{'WEIGHTS':12}{'INPUT':>6}  TITLE")
+    for row in rows:
+        click.echo(_described(row) if is_long else _line(row))
+
+
+@models.command()
+@click.argument("name", required=False)
+@_config
+def path(name: str | None, config: Path | None) -> None:
+    """Print the folder of the weights, or where the file of model NAME belongs."""
+    from cxr_dicom.infer import _weights
+
+    with _refusing():
+        settings = _settings(config)
+        place = _weights.source_path(_chosen((name,))[0], settings) if name else _weights.folder(settings)
+    click.echo(place)
+
+
+@models.command()
+@_names
+@_config
+@click.option("--all", "is_all", is_flag=True, help="Every model that is served by HTTP.")
+@click.option("--dest", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: as `models path`.")
+def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path | None) -> None:
+    """Fetch weights; what an earlier try left is continued.
+
+    They come from TorchXRayVision's own addresses and go to its own folder, so that both share them.
+    """
+    from cxr_dicom.infer import _pull, _weights
+
+    with _refusing():
+        settings = _settings(config, folder=dest)
+        for info in _with_weights(names, is_all=is_all):
+            if _weights.is_present(info, settings):
+                click.echo(f"{info.name}: already here")
+                continue
+            with _bar(info.name) as tell:
+                place = _pull.pull(info, settings, tell)
+            click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {_weights.sha256(place)}")
+
+
+@models.command()
+@_names
+@_config
+def verify(names: tuple[str, ...], config: Path | None) -> None:
+    """Check weights against what was recorded; the first time, convert and record them.
+
+    Without NAME: all that are here.
+    """
+    with _refusing():
+        settings = _settings(config)
+        for info in _here(names, settings):
+            click.echo(f"{info.name}: {_verified(info, settings)}")
+
+
+@models.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@_names
+@_config
+def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
+    """Write weights to the tar FILE, for a machine without a network.
+
+    Without NAME: all that are here. They are verified first.
+    """
+    from cxr_dicom.infer._bundle import pack
+
+    with _refusing():
+        settings = _settings(config)
+        infos = _here(names, settings)
+        for info in infos:
+            _verified(info, settings)
+        pack(infos, settings, file)
+    click.echo(f"{file}: {', '.join(info.name for info in infos)}")
+
+
+@models.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_config
+def import_(file: Path, config: Path | None) -> None:
+    """Bring weights from a tar FILE that `models export` wrote."""
+    from cxr_dicom.infer._bundle import unpack
+
+    with _refusing():
+        made = unpack(file, _chosen(()), _settings(config))
+    click.echo(f"imported: {', '.join(info.name for info in made)}")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn a named error into the one line of a refused command."""
+    from cxr_dicom.errors import CxrDicomError
+
+    try:
+        yield
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+
+
+def _settings(config: Path | None, folder: Path | None = None) -> Settings:
+    from cxr_dicom.config import load
+
+    return load(config, {"models": {"folder": folder}} if folder else None)
+
+
+def _chosen(names: tuple[str, ...]) -> list[ModelInfo]:
+    """Models by name, in the order given; every model without a name."""
+    from cxr_dicom._plugins import model_infos
+
+    infos = model_infos()
+    for name in names:
+        if name not in infos:
+            raise Refused(f"{name!r} is not one of {', '.join(sorted(infos))}")
+    return [infos[name] for name in names or sorted(infos)]
+
+
+def _with_weights(names: tuple[str, ...], *, is_all: bool) -> list[ModelInfo]:
+    if bool(names) == is_all:
+        raise click.UsageError("give the names of models, or --all")
+    served = [
+        info for info in _chosen(()) if info.weights_file and (info.weights_url or "").endswith(info.weights_file)
+    ]
+    return served if is_all else _chosen(names)
+
+
+def _here(names: tuple[str, ...], settings: Settings) -> list[ModelInfo]:
+    from cxr_dicom.infer._weights import is_present
+
+    if names:
+        return _chosen(names)
+    infos = [info for info in _chosen(()) if info.weights_file and is_present(info, settings)]
+    if not infos:
+        raise Refused("no weights are here; fetch some with `cxr-dicom models pull NAME`")
+    return infos
+
+
+def _verified(info: ModelInfo, settings: Settings) -> str:
+    """Load the model as a run does, and return the SHA-256 of its upstream file."""
+    from cxr_dicom._plugins import build_models
+
+    only = {"names": (info.name,), "device": "cpu", "accept_licence": (info.name,)}  # it is not used, only checked
+    models = build_models(settings.model_copy(update={"models": settings.models.model_copy(update=only)}))
+    digests = [model.info.weights_sha256 for model in models]
+    for model in models:
+        model.close()
+    return digests[0] or "no weights"
+
+
+def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
+    from cxr_dicom.infer import _weights
+
+    files = _weights.files(info, settings) if info.weights_file else ()
+    lock = _weights.read_lock(_weights.source_path(info, settings)) if info.weights_file else None
+    return asdict(info) | {
+        "is_present": _weights.is_present(info, settings),
+        "bytes": sum(file.stat().st_size for file in files),
+        "weights_sha256": lock.source_sha256 if lock else None,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['name']:26}{_state(row):12}{row['input_size'] or 'any':>6}  {row['title']}"
+
+
+def _described(row: dict[str, Any]) -> str:
+    lines = {
+        "predicts": f"{len(row['predicts'])}: {', '.join(row['predicts'])}",
+        "input": f"{row['input_size']} x {row['input_size']}" if row["input_size"] else "any",
+        "weights": f"{_state(row)}; {row['weights_file'] or 'none'}",
+        "address": row["weights_url"] or "in the package",
+        "SHA-256": row["weights_sha256"] or "not recorded yet",
+        "made by": row["manufacturer"],
+        "licence": row["licence"],
+        "citation": row["citation"],
+    }
+    return "\n".join([f"{row['name']}: {row['title']}", *(f"  {key:9} {text}" for key, text in lines.items()), ""])
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["weights_file"] is None:
+        return "included"
+    return f"{row['bytes'] / _MEGABYTE:.0f} MB" if row["is_present"] else "missing"
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Tell]:
+    """Show how far a file is, on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -1,0 +1,267 @@
+"""Weights that can be trusted: where they lie, whether they are what they were, and how they load.
+
+Beside an upstream file ``NAME.pt`` lie ``NAME.safetensors``, its tensors, converted on first use,
+and ``NAME.lock.json``, the digests of both with the targets and thresholds. From then on only the
+tensors are loaded, memory-mapped, and a digest that differs is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import WeightsError
+from cxr_dicom.records import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+
+RELEASE = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"  # where TorchXRayVision fetches from
+
+FORMAT = 1  # of the lock file and of what a conversion writes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lock:
+    """What was recorded when weights were first used."""
+
+    source: str  # name of the upstream file
+    source_sha256: str  # of the upstream file; the identity of the weights
+    loaded: str  # name of the file that is loaded: the safetensors file, or the upstream file itself
+    loaded_sha256: str
+    targets: tuple[str, ...] = ()  # the network's outputs as upstream names them; "" for an unused one
+    thresholds: tuple[float | None, ...] = ()  # operating points, aligned with the targets
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upstream:
+    """How to make tensors from an upstream file; only called for a file whose digest is as expected."""
+
+    state: Callable[[Path], Mapping[str, torch.Tensor]]  # reads safely, and names as our network does
+    targets: Sequence[str] = ()
+    thresholds: Sequence[float | None] = ()
+
+
+def folder(settings: Settings) -> Path:
+    """Where weights lie: ``models.folder``, else the folder that TorchXRayVision itself uses."""
+    return settings.models.folder or Path.home() / ".torchxrayvision" / "models_data"
+
+
+def source_path(info: ModelInfo, settings: Settings) -> Path:
+    """Where the upstream file of a model belongs.
+
+    Raises
+    ------
+    WeightsError
+        If the model has none.
+    """
+    if info.weights_file is None:
+        raise WeightsError(f"{info.name} has no weight file: what it needs is in the package")
+    return folder(settings) / info.weights_file
+
+
+def lock_path(source: Path) -> Path:
+    """Where the digests of an upstream file are recorded."""
+    return source.with_suffix(".lock.json")
+
+
+def is_present(info: ModelInfo, settings: Settings) -> bool:
+    """Whether the weights of a model are on this machine; a model without weights always is."""
+    return info.weights_file is None or bool(files(info, settings))
+
+
+def files(info: ModelInfo, settings: Settings) -> tuple[Path, ...]:
+    """Files of a model's weights on this machine: the upstream one, and what was made from it."""
+    source = source_path(info, settings)
+    lock = read_lock(source)
+    made = {source.with_name(lock.loaded), lock_path(source)} if lock else set()
+    if not all(path.is_file() for path in made):
+        made = set()
+    return tuple(sorted(made | ({source} if source.is_file() else set())))
+
+
+def load(info: ModelInfo, settings: Settings, upstream: Upstream) -> tuple[dict[str, torch.Tensor], Lock]:
+    """Return the tensors of a model, memory-mapped, and what is recorded of them.
+
+    Raises
+    ------
+    WeightsError
+        If they are missing, damaged, not those that were recorded, or not those that the settings pin.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    lock = verify(info, settings, upstream)
+    path = source_path(info, settings).with_name(lock.loaded)
+    try:
+        return load_file(path), lock
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: cannot be read as safetensors ({error}); {_start_over(info, path)}") from error
+
+
+def verify(info: ModelInfo, settings: Settings, upstream: Upstream | None) -> Lock:
+    """Check the weights of a model against what was recorded; on first use, convert and record.
+
+    Parameters
+    ----------
+    upstream
+        How to convert; None for a file that is loaded as it is.
+
+    Raises
+    ------
+    WeightsError
+        As `load`.
+    """
+    source = source_path(info, settings)
+    present = files(info, settings)
+    if not present:
+        raise WeightsError(
+            f"{info.name}: weights are missing; {source.name} belongs in {source.parent}; "
+            f"fetch it with `cxr-dicom models pull {info.name}`"
+        )
+    lock = read_lock(source)
+    identity = sha256(source) if lock is None or source in present else lock.source_sha256
+    expect(identity, info, settings)
+    if lock is None or source.with_name(lock.loaded) not in present:
+        return _record(source, identity, upstream)
+    loaded = source.with_name(lock.loaded)
+    _expect(sha256(loaded), lock.loaded_sha256, f"recorded in {lock_path(source).name}", loaded, info)
+    return lock
+
+
+def expect(identity: str, info: ModelInfo, settings: Settings) -> None:
+    """Compare the digest of an upstream file with the one that is pinned, and the one that was recorded.
+
+    Raises
+    ------
+    WeightsError
+        If it is another.
+    """
+    source = source_path(info, settings)
+    lock = read_lock(source)
+    _expect(identity, settings.models.sha256.get(info.name), "pinned in models.sha256", source, info)
+    _expect(identity, lock.source_sha256 if lock else None, f"recorded in {lock_path(source).name}", source, info)
+
+
+def read_lock(source: Path) -> Lock | None:
+    """Return what is recorded of an upstream file; None before its first use.
+
+    Raises
+    ------
+    WeightsError
+        If the lock file is damaged, or of a version that this package does not know.
+    """
+    path = lock_path(source)
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        lock = Lock(**content)
+        if lock.format != FORMAT or Path(lock.loaded).name != lock.loaded:
+            raise ValueError(f"format {lock.format}, file {lock.loaded}")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: expected a lock file of format {FORMAT}, found something else; delete it"
+        ) from error
+    return lock
+
+
+def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: str) -> None:
+    """Put tensors into a network that was made on the ``meta`` device, without copying them on a CPU.
+
+    Raises
+    ------
+    WeightsError
+        If they are not those of this network.
+    """
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(f"weights do not fit the network: {' '.join(str(error).split())[:200]}") from error
+    network.eval().requires_grad_(False).to(device)
+
+
+def identified(info: ModelInfo, lock: Lock) -> ModelInfo:
+    """Return ``info`` with the digest of the upstream file, which others can compare."""
+    return replace(info, weights_sha256=lock.source_sha256)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and move it to ``path`` when it is complete and on the disk.
+
+    Raises
+    ------
+    WeightsError
+        If the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        expected = "set models.folder to a folder that can, or convert once as a user who may"
+        raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _record(source: Path, identity: str, upstream: Upstream | None) -> Lock:
+    """Write the tensors and the lock of an upstream file; the lock last."""
+    from safetensors.torch import save_file
+
+    loaded = source
+    if upstream is not None:
+        loaded = source.with_suffix(".safetensors")
+        tensors = {name: tensor.clone().contiguous() for name, tensor in upstream.state(source).items()}
+        with written(loaded) as part:
+            save_file(tensors, part)
+    lock = Lock(
+        source=source.name,
+        source_sha256=identity,
+        loaded=loaded.name,
+        loaded_sha256=sha256(loaded) if upstream else identity,
+        targets=tuple(upstream.targets) if upstream else (),
+        thresholds=tuple(upstream.thresholds) if upstream else (),
+    )
+    with written(lock_path(source)) as part:
+        part.write_text(json.dumps(asdict(lock), indent=1) + "\n", encoding="utf-8")
+    return lock
+
+
+def _expect(actual: str, expected: str | None, origin: str, path: Path, info: ModelInfo) -> None:
+    if expected is not None and actual != expected.lower():
+        raise WeightsError(
+            f"{path}: expected SHA-256 {expected} ({origin}), found {actual}: the file was changed, swapped or only "
+            f"partly copied; {_start_over(info, path)}"
+        )
+
+
+def _start_over(info: ModelInfo, path: Path) -> str:
+    return (
+        f"if you did not mean to change it, delete {path.stem}.* in {path.parent} and run "
+        f"`cxr-dicom models pull {info.name}`"
+    )

@@ -1,0 +1,1 @@
+"""Small models whose weights ship inside the package."""

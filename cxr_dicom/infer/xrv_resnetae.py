@@ -1,0 +1,54 @@
+"""``xrv-resnetae``: reconstruction error of the ResNet autoencoder of TorchXRayVision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cxr_dicom.config import Settings
+from cxr_dicom.infer import _weights
+from cxr_dicom.infer._autoencoder import Autoencoder
+from cxr_dicom.infer._base import Model
+from cxr_dicom.infer._device import choose
+from cxr_dicom.infer._pickles import read_state
+from cxr_dicom.records import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+
+_FILE = "nihpcrsnamimic_ch-resnet101-2-ae-test2-elastic-e250.pt"
+
+MODELS = (
+    ModelInfo(
+        name="xrv-resnetae",
+        version="1",
+        title="Reconstruction error of an autoencoder, ResNet-101 trained on five public data sets",
+        predicts=("reconstruction_error", "mean_reconstruction_error"),
+        input_size=224,
+        manufacturer="TorchXRayVision",
+        licence="Apache-2.0",
+        citation=(
+            "Cohen et al. Gifsplanation via latent shift: a simple autoencoder approach to counterfactual generation "
+            "for chest X-rays. MIDL 2021. https://arxiv.org/abs/2102.09475"
+        ),
+        weights_file=_FILE,
+        weights_url=_weights.RELEASE + _FILE,
+    ),
+)
+
+
+def build(name: str, settings: Settings) -> Model:
+    """Load the autoencoder."""
+    import torch
+    from torchxrayvision.autoencoders import ResNetAE101
+
+    device = choose(settings.models.device)
+    tensors, lock = _weights.load(MODELS[0], settings, _weights.Upstream(state=read_state))
+    with torch.device("meta"):
+        network: Any = ResNetAE101()
+    _weights.fill(network, tensors, device)
+
+    def redraw(pixels: torch.Tensor) -> torch.Tensor:
+        drawn: torch.Tensor = network(pixels)["out"]
+        return drawn
+
+    return Autoencoder(info=_weights.identified(MODELS[0], lock), redraw=redraw, device=device)

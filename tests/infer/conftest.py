@@ -1,0 +1,147 @@
+"""A home folder with random weights, and radiographs to run them on.
+
+Each file is made once per session: what TorchXRayVision reads there, we read there.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import random_weights
+import torch
+import torchxrayvision as xrv
+from pydicom import Dataset, dcmread
+
+from cxr_dicom import _plugins, testing
+from cxr_dicom.config import ModelSettings, PixelSettings, Settings
+from cxr_dicom.infer._pixels import read
+from cxr_dicom.plane import Turn
+from cxr_dicom.records import ChestImage, Radiograph, Spacing, SpacingSource, StoredInstance
+
+torch.set_num_threads(1)  # more of them wait for each other on a small machine
+
+
+@pytest.fixture(scope="session")
+def parity():
+    """Collect (model, image, what was compared, greatest difference) for the table in the docs."""
+    rows = []
+    yield lambda *row: rows.append(row)
+    if path := os.environ.get("PARITY_TABLE"):
+        Path(path).write_text(PARITY + "".join(f"| `{a}` | {b} | {c} | {d} |\n" for a, b, c, d in rows))
+
+
+PARITY = f"""\
+# Parity with TorchXRayVision
+
+Made by the tests; do not edit by hand:
+
+```bash
+PARITY_TABLE=docs/models/parity.md pytest tests/infer -k torchxrayvision
+```
+
+Random weights in the upstream file formats; RG1 is a real CR image of 1955 × 1841 pixels, DX a synthetic one of 700 ×
+560. The left side is TorchXRayVision {xrv.__version__} as its users call it: its reader, its crop, its class, its file.
+Segmenters and the VQGAN are compared at a side of about 200, on both sides, to save time; that their full input is the
+same has rows of its own.
+
+| model | image | what | greatest difference |
+|---|---|---|---|
+"""
+
+
+@dataclass
+class Home:
+    """A home folder, in which weights appear when they are asked for."""
+
+    folder: Path  # TorchXRayVision's own below it
+
+    def weights(self, name):
+        """Return the upstream file of a model."""
+        path = self.folder / _plugins.model_infos()[name].weights_file
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            random_weights.write(name, path)
+        return path
+
+    def build(self, name):
+        """Build a model from its upstream file."""
+        self.weights(name)
+        settings = Settings(models=ModelSettings(names=(name,), device="cpu", accept_licence=("cxas",)))
+        (model,) = _plugins.build_models(settings)
+        return model
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def home(session_home, monkeypatch):
+    """The home folder with the weights of this session."""
+    monkeypatch.setenv("HOME", str(session_home))
+    return Home(session_home / ".torchxrayvision" / "models_data")
+
+
+def chest_image(path, header, turn=None):
+    """A chest image without the selection, which has tests of its own."""
+    instance = StoredInstance(
+        path=path, study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3", sop_class_uid="4"
+    )
+    spacing = Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.NONE)
+    return ChestImage(instance=instance, header=header, view="PA", turn=turn or Turn(), spacing=spacing)
+
+
+def decoded(path):
+    return read(chest_image(path, dcmread(path, stop_before_pixels=True)), PixelSettings())
+
+
+@pytest.fixture(scope="session")
+def dx_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dx") / "dx.dcm"
+    testing.radiograph(700, 560).save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dx(dx_path):
+    """A synthetic DX image."""
+    return decoded(dx_path)
+
+
+@pytest.fixture(scope="session")
+def rg1(real):
+    """A real CR image."""
+    return decoded(real("RG1_UNCR.dcm"))
+
+
+@pytest.fixture(params=["rg1", "dx"])
+def radiograph(request):
+    """Each of the two in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def upstream_input():
+    """Give what a user of TorchXRayVision feeds to a model: its reader and its crop."""
+
+    def read_and_crop(radiograph):
+        pixels = xrv.utils.read_xray_dcm(radiograph.image.instance.path)
+        return torch.from_numpy(xrv.datasets.XRayCenterCrop()(pixels[None]))[None]
+
+    return read_and_crop
+
+
+@pytest.fixture
+def painted():
+    """Make a radiograph of pixels that are given in the standard view."""
+
+    def make(pixels, turn=None):
+        header = Dataset()
+        header.Rows, header.Columns = (turn or Turn()).to_source(pixels).shape
+        image = chest_image(Path("painted"), header, turn)
+        return Radiograph(image=image, pixels=np.ascontiguousarray(pixels, np.float32), sha256="0")
+
+    return make

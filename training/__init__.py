@@ -1,0 +1,1 @@
+"""Training and evaluation of the offline models: development code, not part of the installed package."""
