@@ -131,7 +131,7 @@ def test_poll_without_an_archive(config):
 def test_serve_stops_on_sigterm_and_reloads_on_sighup(tmp_path, config):
     first, second = free_port(), free_port()
     path = config(listener={"port": first})
-    script = Path(__file__).parent.parent / "integration" / "serve_fast.py"
+    script = Path(__file__).parent.parent / "integration" / "service" / "serve_fast.py"
     process = subprocess.Popen([sys.executable, script, path], stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: _echo(first), 30)
