@@ -1,5 +1,7 @@
 """What the tests of the service share: free ports, settings, a listener with all that is behind it."""
 
+import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -10,6 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
@@ -25,6 +28,17 @@ from cxr_dicom.scp import Listener
 from cxr_dicom.selection import select
 from cxr_dicom.service import Service
 from cxr_dicom.testing_archive import Archive
+
+
+def tool(name):
+    """Return the path of a program, or skip; under CI a program that is missing is a failure."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if path is None:
+        problem = f"{name} is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(problem)
+        pytest.skip(problem)
+    return path
 
 
 def free_port():
@@ -129,7 +143,7 @@ def certificate(folder: Path, name: str, *, authority=None, expired=False):
 
 
 def _openssl(*arguments):
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+    subprocess.run([tool("openssl"), *arguments], check=True, capture_output=True)
 
 
 class FastPipeline:

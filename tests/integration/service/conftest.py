@@ -4,25 +4,12 @@ Where one is not installed its tests are skipped, except under CI, where that is
 """
 
 import json
-import os
-import shutil
 import subprocess
 import time
 import urllib.request
 
 import pytest
-from service_helpers import free_port, wait_for
-
-
-def tool(name):
-    """Return the path of a program, or skip; under CI a program that is missing is a failure."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin")
-    if path is None:
-        problem = f"{name} is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(problem)
-        pytest.skip(problem)
-    return path
+from service_helpers import free_port, tool, wait_for
 
 
 @pytest.fixture
