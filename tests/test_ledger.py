@@ -177,6 +177,18 @@ def test_states_follow_the_receipts(ledger):
         assert state(ledger) == ("ENCODED" if uid == "9.1" else "SENT")
 
 
+def test_a_route_may_take_some_kinds_only(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    routes = [
+        Route(destination="pacs", verify=False, kinds=frozenset({"segmentation"})),
+        Route(destination="other", verify=False, kinds=frozenset({"parametric_map"})),
+    ]
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    assert len(ledger.deliveries.due("pacs")) == 1
+    assert ledger.deliveries.due("other") == []
+
+
 def test_committed_where_asked(ledger):
     sent(ledger, "pacs", verify=True)
     say(ledger, Answer.ACCEPTED)

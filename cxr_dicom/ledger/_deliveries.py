@@ -57,8 +57,9 @@ class Deliveries:
             for row in self._of_study(study_instance_uid):
                 if row["state"] == _State.WAITING and row["sop_instance_uid"] not in object_uids:
                     self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
+            kinds = self._kinds(study_instance_uid)
             for route in routes:
-                for uid in sorted(object_uids):
+                for uid in sorted(uid for uid in object_uids if not route.kinds or kinds[uid] in route.kinds):
                     connection.execute(
                         "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
                         " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state"
@@ -189,6 +190,10 @@ class Deliveries:
             "SELECT d.*, o.path FROM deliveries d JOIN objects o USING (sop_instance_uid) WHERE study_instance_uid = ?",
             uid,
         )
+
+    def _kinds(self, uid: str) -> dict[str, str]:
+        rows = self._ledger.rows("SELECT sop_instance_uid, kind FROM objects WHERE study_instance_uid = ?", uid)
+        return {row["sop_instance_uid"]: row["kind"] for row in rows}
 
     def _study_of(self, object_uid: str) -> str:
         (row,) = self._ledger.rows("SELECT study_instance_uid FROM objects WHERE sop_instance_uid = ?", object_uid)
