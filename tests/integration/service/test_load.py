@@ -17,7 +17,7 @@ from service_helpers import archive, associated, derived_uid, free_port, send, w
 from cxr_dicom.ledger import Ledger
 from cxr_dicom.testing import radiograph
 
-IMAGES = int(os.environ.get("CXR_DICOM_IMAGES", "40"))
+IMAGES = int(os.environ.get("SOAK_IMAGES", "40"))
 SENDERS = 4
 
 
