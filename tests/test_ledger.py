@@ -1,5 +1,7 @@
+import contextlib
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -286,5 +288,24 @@ def test_the_file_is_private(ledger):
     assert ledger.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_thread_leaves_no_open_file_behind(ledger):
+    def names():
+        return [name for name in _open_files() if str(ledger.folder) in name]
+
+    ledger.count("x")
+    before = len(names())
+    for _ in range(20):
+        thread = threading.Thread(target=ledger.count, args=("x",))
+        thread.start()
+        thread.join()
+    assert len(names()) <= before + 3
+
+
 def test_owners_differ():
     assert owner() != owner()
+
+
+def _open_files():
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing itself
+            yield str(path.readlink())
