@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import stat
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
-from cxr_dicom import courier, polling, telemetry
+from cxr_dicom import courier, polling, telemetry, testing
+from cxr_dicom._plugins import build_encoders, build_models, resolve
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import ListenerTls
 from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.infer._pixels import read
+from cxr_dicom.ingest.folder import scan
 from cxr_dicom.ledger import FILE_NAME, Ledger
 from cxr_dicom.network import server_tls
+from cxr_dicom.records import Prediction, Radiograph
+from cxr_dicom.selection import select
 
 _EMPTY = {
     "calling_ae_titles": "empty: any name may send",
@@ -47,7 +56,7 @@ def check(settings: Settings, *, models: bool = True) -> Iterator[Check]:
     Parameters
     ----------
     models
-        Load the models and encoders too; that takes a while.
+        Load the models and encoders too, and say what memory each model takes; that takes a while.
     """
     yield from _spool(settings)
     if settings.listener.enabled:
@@ -59,7 +68,8 @@ def check(settings: Settings, *, models: bool = True) -> Iterator[Check]:
     for archive in settings.poller.archives:
         yield _tried(f"poller.archives.{archive.name}", polling.build(archive, settings).check)
     if models:
-        yield _tried("models, encode", lambda: _models(settings))
+        yield _tried("encode.objects", lambda: f"{len(build_encoders(settings))} kinds of objects")
+        yield from _models(settings)
 
 
 def _tried(key: str, act: Callable[[], str]) -> Check:
@@ -120,10 +130,30 @@ def _port(address: str, port: int) -> str:
     return f"{address}:{port} is free"
 
 
-def _models(settings: Settings) -> str:
-    from cxr_dicom.pipeline import Pipeline
+def _models(settings: Settings) -> Iterator[Check]:
+    """Load each model and let it see a synthetic radiograph, for weights take their memory when they are used."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "radiograph.dcm"
+        testing.radiograph(1024, 1024).save_as(path, enforce_file_format=True)
+        (study,), _ = scan([path])
+        radiograph = read(select(study, settings.select).images[0], settings.pixels)
+    earlier: list[Prediction] = []
+    for name in resolve(settings):
+        yield _tried(f"models.names: {name}", partial(_model, name, settings, radiograph, earlier))
 
-    pipeline = Pipeline(settings)
-    names = ", ".join(model.info.name for model in pipeline.models)
-    pipeline.close()
-    return f"loaded: {names}"
+
+def _model(name: str, settings: Settings, radiograph: Radiograph, earlier: list[Prediction]) -> str:
+    import torch  # noqa: F401  its own memory is no model's
+
+    before = _peak_memory_mb()
+    only = settings.models.model_copy(update={"names": (name,)})
+    (model,) = build_models(settings.model_copy(update={"models": only}))
+    earlier.append(model.predict(radiograph, earlier))
+    model.close()
+    return f"works; {_peak_memory_mb() - before:.0f} MB of memory more, {_peak_memory_mb():.0f} MB in all"
+
+
+def _peak_memory_mb() -> float:
+    """Greatest resident set of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
