@@ -16,6 +16,7 @@ from time import time
 from typing import Any
 
 import requests
+from dicomweb_client import DICOMwebClient
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
@@ -188,6 +189,43 @@ def request(opened: requests.Session, access: HttpAccess, method: str, path: str
         raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
     except requests.RequestException as error:
         raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+
+
+@contextmanager
+def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
+    """Open a client for QIDO-RS; redirects are not followed, and nothing is tried twice behind our back.
+
+    WADO-RS and STOW-RS do not use it: it decodes and encodes what has to stay as it is.
+
+    Raises
+    ------
+    ConnectionFailedError
+        For everything that goes wrong with a search inside.
+    """
+    with session(access) as opened:
+        opened.max_redirects = 0
+        client = DICOMwebClient(
+            access.url.rstrip("/"), session=opened, timeout=access.timeout_seconds, permissive_uid=True
+        )
+        client.set_http_retry_params(retry=False)
+        try:
+            yield client
+        except requests.HTTPError as error:
+            if error.response is None:
+                raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+            raise _answered(error.response) from error
+        except requests.TooManyRedirects as error:
+            raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
+        except requests.Timeout as error:
+            raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
+        except requests.RequestException as error:
+            raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+
+
+def _answered(answer: requests.Response) -> ConnectionFailedError:
+    return ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
 
 
 def retry_after(answer: requests.Response) -> float | None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import threading
 import time
 import uuid
@@ -32,7 +33,9 @@ from cxr_dicom.testing_archive import Archive
 
 def tool(name):
     """Return the path of a program, or skip; under CI a program that is missing is a failure."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    own = sysconfig.get_path("scripts")  # pynetdicom brings programs of the same names
+    places = [place for place in os.get_exec_path() if place != own]
+    path = shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin"]))
     if path is None:
         problem = f"{name} is not installed"
         if os.environ.get("CI") == "true":

@@ -14,10 +14,11 @@ from cxr_dicom import retry
 from cxr_dicom.config_service import DicomwebDestination
 from cxr_dicom.deliver._base import receipt
 from cxr_dicom.files import read_header
-from cxr_dicom.network import ConnectionFailedError, request, retry_after, session
+from cxr_dicom.network import ConnectionFailedError, request, retry_after, searching, session
 from cxr_dicom.records import Answer, EncodedObject, Receipt
 
 # Attributes of the Store Instances Response Module (PS3.18 10.5.3)
+_SOP_UID = "00080018"
 _FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE = "00081198", "00081199"
 _REFERENCED_SOP_INSTANCE_UID = "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
@@ -43,14 +44,12 @@ class Dicomweb:
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask by QIDO-RS for each object."""
-        with session(self._settings) as opened:
+        with searching(self._settings) as client:
             for each in objects:
                 study = read_header(each.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID
-                path = f"studies/{study}/series/{each.series_instance_uid}/instances"
-                query = {"SOPInstanceUID": each.sop_instance_uid}
-                answer = request(opened, self._settings, "GET", path, params=query, headers=_JSON)
-                _expect_service(answer)
-                is_there = answer.status_code == HTTPStatus.OK and each.sop_instance_uid in answer.text
+                filters = {"SOPInstanceUID": each.sop_instance_uid}
+                found = client.search_for_instances(study, each.series_instance_uid, search_filters=filters)
+                is_there = any(each.sop_instance_uid in item.get(_SOP_UID, {}).get("Value", ()) for item in found)
                 yield receipt(
                     self.name,
                     each,
@@ -60,10 +59,8 @@ class Dicomweb:
 
     def check(self) -> str:
         """QIDO-RS for one study."""
-        with session(self._settings) as opened:
-            answer = request(opened, self._settings, "GET", "studies", params={"limit": "1"}, headers=_JSON)
-        if answer.status_code >= HTTPStatus.BAD_REQUEST:
-            raise ConnectionFailedError(f"HTTP {answer.status_code}", "QIDO-RS for one study")
+        with searching(self._settings) as client:
+            client.search_for_studies(limit=1)
         return "answers QIDO-RS"
 
     def _store(self, opened: requests.Session, each: EncodedObject) -> Receipt:

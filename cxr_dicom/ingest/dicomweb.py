@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.message import Message
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -12,17 +13,16 @@ import requests
 from cxr_dicom.config_service import DicomwebArchive
 from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
-from cxr_dicom.network import ConnectionFailedError, request, retry_after, session
+from cxr_dicom.network import ConnectionFailedError, request, retry_after, searching, session
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _STUDY_DATE, _MODALITY, _STUDY_INSTANCES = "00080020", "00080060", "00201208"
 _PAGE = 100
 _PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-_JSON = {"Accept": "application/dicom+json"}
 _INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 Json = Mapping[str, Any]
-Query = Mapping[str, str]
+Search = Callable[..., Sequence[Json]]  # takes limit and offset
 
 
 class Dicomweb:
@@ -41,11 +41,12 @@ class Dicomweb:
 
     def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
-        query = {"includefield": _STUDY_INSTANCES} | _matching(wanted)
         seen: set[str] = set()
-        with session(self._settings) as opened:
+        with searching(self._settings) as client:
             for modality in modalities:
-                for item in self._search(opened, "studies", {**query, "ModalitiesInStudy": modality}, _STUDY_UID):
+                filters = {**_matching(wanted), "ModalitiesInStudy": modality}
+                search = partial(client.search_for_studies, fields=[_STUDY_INSTANCES], search_filters=filters)
+                for item in _all(search, _STUDY_UID):
                     uid = _text(item, _STUDY_UID)
                     if is_uid(uid) and uid not in seen:
                         seen.add(uid)
@@ -58,18 +59,18 @@ class Dicomweb:
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Ask for the series, then for the instances of those that matter."""
-        study_path = f"studies/{study.study_instance_uid}/series"
-        with session(self._settings) as opened:
-            for series in self._search(opened, study_path, {}, _SERIES_UID):
+        uid = study.study_instance_uid
+        with searching(self._settings) as client:
+            for series in _all(partial(client.search_for_series, uid), _SERIES_UID):
                 series_uid = _text(series, _SERIES_UID)
                 if _text(series, _MODALITY) not in modalities or not is_uid(series_uid):
                     continue
-                for item in self._search(opened, f"{study_path}/{series_uid}/instances", {}, _SOP_UID):
-                    if is_uid(uid := _text(item, _SOP_UID)):
+                for item in _all(partial(client.search_for_instances, uid, series_uid), _SOP_UID):
+                    if is_uid(sop_uid := _text(item, _SOP_UID)):
                         yield RemoteInstance(
-                            study_instance_uid=study.study_instance_uid,
+                            study_instance_uid=uid,
                             series_instance_uid=series_uid,
-                            sop_instance_uid=uid,
+                            sop_instance_uid=sop_uid,
                             sop_class_uid=_text(item, _SOP_CLASS),
                         )
 
@@ -91,34 +92,26 @@ class Dicomweb:
 
     def check(self) -> str:
         """QIDO-RS for one study."""
-        with session(self._settings) as opened:
-            answer = request(opened, self._settings, "GET", "studies", params={"limit": "1"}, headers=_JSON)
-            _expect(answer, HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+        with searching(self._settings) as client:
+            client.search_for_studies(limit=1)
         return "answers QIDO-RS"
-
-    def _search(self, opened: requests.Session, path: str, query: Query, key: str) -> Iterator[Json]:
-        """Yield all matches, page by page; servers may give shorter pages than asked for, or ignore paging."""
-        seen: set[str] = set()
-        while True:
-            page_query = {**query, "limit": str(_PAGE), "offset": str(len(seen))}
-            answer = request(opened, self._settings, "GET", path, params=page_query, headers=_JSON)
-            if answer.status_code == HTTPStatus.NO_CONTENT:
-                return
-            _expect(answer, HTTPStatus.OK)
-            try:
-                page = {_text(item, key): item for item in answer.json()}
-            except (ValueError, AttributeError, TypeError) as error:
-                raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
-            fresh = [item for uid, item in page.items() if uid not in seen]
-            if not fresh:
-                return
-            seen.update(page)
-            yield from fresh
 
 
 def build(settings: DicomwebArchive, max_bytes: int) -> Dicomweb:
     """Make the archive."""
     return Dicomweb(settings, max_bytes)
+
+
+def _all(search: Search, key: str) -> Iterator[Json]:
+    """Yield all matches, page by page; servers may give shorter pages than asked for, or ignore paging."""
+    seen: set[str] = set()
+    while True:
+        page = {_text(item, key): item for item in search(limit=_PAGE, offset=len(seen))}
+        fresh = [item for uid, item in page.items() if uid not in seen]
+        if not fresh:
+            return
+        seen.update(page)
+        yield from fresh
 
 
 def _matching(wanted: Wanted) -> dict[str, str]:
