@@ -1,0 +1,192 @@
+"""Real servers and viewers on this machine: Orthanc, OHIF, Chromium. For tests and for the playground.
+
+Versions are pinned here. OHIF and playwright-core come from npm, through npm's own settings, into a
+cache folder outside of the source tree: ``$CXR_DICOM_CACHE``, else ``~/.cache/cxr-dicom``.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+OHIF_VERSIONS = ("3.12.10", "3.13.2")
+PLAYWRIGHT_VERSION = "1.65.1"
+
+SCRIPTS = Path(__file__).parent / "ohif"
+_DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
+_START_SECONDS = 60
+
+
+class MissingError(Exception):
+    """A program that this machine lacks; the text says how to get it."""
+
+
+class Archive(NamedTuple):
+    """A running Orthanc."""
+
+    url: str  # its own REST interface; DICOMweb is at /dicom-web/
+    dicom_port: int
+    ae_title: str = "ARCHIVE"
+
+    def store(self, path: Path) -> None:
+        """Store one file."""
+        request = urllib.request.Request(f"{self.url}/instances", data=path.read_bytes(), method="POST")
+        with urllib.request.urlopen(request) as answer:
+            json.load(answer)
+
+
+def cache() -> Path:
+    """Where downloads are kept."""
+    return Path(os.environ.get("CXR_DICOM_CACHE") or Path.home() / ".cache" / "cxr-dicom")
+
+
+def free_port() -> int:
+    """Return a port on the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def orthanc_program() -> str:
+    """Return the path of Orthanc."""
+    _dicomweb_plugin()
+    return program("Orthanc", package="orthanc orthanc-dicomweb")
+
+
+def node() -> str:
+    """Return the path of Node.js."""
+    return program("node", "nodejs", package="nodejs npm")
+
+
+def chromium() -> str:
+    """Return the path of the browser."""
+    return program("chromium", "chromium-browser", "google-chrome", package="chromium")
+
+
+def program(*names: str, package: str) -> str:
+    """Return the path of the first of ``names`` that is installed.
+
+    Raises
+    ------
+    MissingError
+        If none is; it names the Debian package.
+    """
+    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/sbin"))
+    for name in names:
+        if path := shutil.which(name, path=places):
+            return path
+    raise MissingError(f"{names[0]} is not installed; on Debian: apt-get install {package}")
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[Archive]:
+    """Run Orthanc with DICOMweb on free ports of the loopback interface; it stores into ``folder``."""
+    executable = orthanc_program()
+    archive = Archive(f"http://127.0.0.1:{free_port()}", free_port())
+    settings = folder / "orthanc.json"
+    settings.write_text(json.dumps(_orthanc_settings(archive, folder)))
+    with _running([executable, str(settings)], folder / "orthanc.log", f"{archive.url}/dicom-web/studies"):
+        yield archive
+
+
+@contextmanager
+def ohif(version: str, archive: Archive, log: Path) -> Iterator[str]:
+    """Serve one version of OHIF on ``archive``; yields its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [node(), str(SCRIPTS / "server.mjs"), str(ohif_build(version)), url.rpartition(":")[2], archive.url]
+    with _running(command, log, f"{url}/app-config.js"):
+        yield url
+
+
+def ohif_build(version: str) -> Path:
+    """Return the folder of an OHIF build; fetch it when it is not in the cache."""
+    return _fetched(f"@ohif/app@{version}") / "package" / "dist"
+
+
+def playwright() -> Path:
+    """Return the folder of playwright-core, which drives Chromium."""
+    return _fetched(f"playwright-core@{PLAYWRIGHT_VERSION}") / "package"
+
+
+def _fetched(package: str) -> Path:
+    """The unpacked tarball of an npm package, without what it depends on."""
+    folder = cache() / package.removeprefix("@").replace("/", "-").replace("@", "-")
+    if folder.is_dir():
+        return folder
+    npm = program("npm", package="npm")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        command = [npm, "pack", package, "--loglevel=error", "--pack-destination", scratch]
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MissingError(f"npm cannot fetch {package}: {' '.join(done.stderr.split())[:300]}")
+        (tarball,) = Path(scratch).glob("*.tgz")
+        with tarfile.open(tarball) as archive:
+            archive.extractall(Path(scratch) / "whole", filter="data")
+        (Path(scratch) / "whole").replace(folder)
+    return folder
+
+
+def _orthanc_settings(archive: Archive, folder: Path) -> dict[str, object]:
+    return {
+        "Name": archive.ae_title,
+        "DicomAet": archive.ae_title,
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "Plugins": [_dicomweb_plugin()],
+        "HttpPort": int(archive.url.rpartition(":")[2]),
+        "HttpBindAddresses": ["127.0.0.1"],
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomPort": archive.dicom_port,
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckCalledAet": False,
+        "OverwriteInstances": True,
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": True, "WadoRoot": "/wado"},
+    }
+
+
+def _dicomweb_plugin() -> str:
+    name, *folders = _DICOMWEB_PLUGIN
+    folders.append(f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/orthanc")
+    for folder in folders:
+        if found := sorted(Path(folder).glob(f"{name}*")):
+            return str(found[0])
+    raise MissingError("the DICOMweb plugin of Orthanc is not installed; on Debian: apt-get install orthanc-dicomweb")
+
+
+@contextmanager
+def _running(command: list[str], log: Path, url: str) -> Iterator[None]:
+    """Run a server until the block ends; the block begins when ``url`` answers."""
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as server:
+        try:
+            _await(url, server, log)
+            yield
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _await(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer: {log.read_text()[-1000:]}")
