@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from cxr_dicom.records import ObjectKind
+
 _AE_CHARACTER = r"[\x21-\x5b\x5d-\x7e]"  # PS3.5 6.2: no backslash, and no space at either end
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHARACTER}([ ]*{_AE_CHARACTER})*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -191,7 +193,7 @@ class PollerSettings(Table):
 
 
 class Rules(Table):
-    """Which studies go to a destination; an empty rule lets all pass."""
+    """What goes to a destination; an empty rule lets all pass."""
 
     modalities: tuple[str, ...] = ()
     """A processed image has one of these modalities."""
@@ -199,6 +201,8 @@ class Rules(Table):
     """A processed image came from one of these AE titles or archives."""
     findings: tuple[str, ...] = ()
     """One of these findings or statements was called present."""
+    kinds: tuple[ObjectKind, ...] = ()
+    """Only objects of these kinds, for a destination that does not take all of them."""
 
 
 class _Destination(Table):

@@ -112,7 +112,7 @@ class Intake:
         """Check who a file is, without touching its pixels."""
         try:
             instance = read_instance(part.path)
-            manufacturer = read_header(part.path, ("Manufacturer",)).dataset.get("Manufacturer")
+            manufacturers = read_header(part.path, ("Manufacturer",)).values("Manufacturer")
         except ImageError as error:
             raise RefusedError(_refusal(error), error.detail) from error
         if instance is None or instance.sop_class_uid not in self._sop_classes:
@@ -122,7 +122,7 @@ class Intake:
             raise RefusedError(
                 Refusal.UID_MISMATCH, "expected the SOP UIDs of the request in the data set, found others"
             )
-        if manufacturer == MANUFACTURER:
+        if manufacturers == [MANUFACTURER]:
             raise RefusedError(Refusal.OWN_OUTPUT, "expected a source image, found our own output")
         return instance
 

@@ -162,7 +162,11 @@ def _routes(result: StudyResult, settings: Settings) -> Iterator[Route]:
     processed = [each for each in result.instances if each.outcome is Outcome.PROCESSED]
     for destination in settings.destinations:
         if _applies(destination.rules, processed):
-            yield Route(destination=destination.name, verify=destination.verify != "none")
+            yield Route(
+                destination=destination.name,
+                verify=destination.verify != "none",
+                kinds=frozenset(destination.rules.kinds),
+            )
 
 
 def _applies(rules: Rules, processed: Sequence[InstanceResult]) -> bool:

@@ -23,7 +23,7 @@ from cxr_dicom.records import Reason, StoredInstance, Study
 from cxr_dicom.selection import select
 from cxr_dicom.testing import radiograph, stored_as
 
-MUTATIONS = int(os.environ.get("CXR_DICOM_MUTATIONS", "150"))
+MUTATIONS = int(os.environ.get("SOAK_MUTATIONS", "150"))
 
 
 def content(dataset):

@@ -1,5 +1,7 @@
+import contextlib
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +179,18 @@ def test_states_follow_the_receipts(ledger):
         assert state(ledger) == ("ENCODED" if uid == "9.1" else "SENT")
 
 
+def test_a_route_may_take_some_kinds_only(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    routes = [
+        Route(destination="pacs", verify=False, kinds=frozenset({"segmentation"})),
+        Route(destination="other", verify=False, kinds=frozenset({"parametric_map"})),
+    ]
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    assert len(ledger.deliveries.due("pacs")) == 1
+    assert ledger.deliveries.due("other") == []
+
+
 def test_committed_where_asked(ledger):
     sent(ledger, "pacs", verify=True)
     say(ledger, Answer.ACCEPTED)
@@ -274,5 +288,24 @@ def test_the_file_is_private(ledger):
     assert ledger.path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_thread_leaves_no_open_file_behind(ledger):
+    def names():
+        return [name for name in _open_files() if str(ledger.folder) in name]
+
+    ledger.count("x")
+    before = len(names())
+    for _ in range(20):
+        thread = threading.Thread(target=ledger.count, args=("x",))
+        thread.start()
+        thread.join()
+    assert len(names()) <= before + 3
+
+
 def test_owners_differ():
     assert owner() != owner()
+
+
+def _open_files():
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing itself
+            yield str(path.readlink())

@@ -247,3 +247,11 @@ def test_a_report_of_storage_commitment_is_handed_on(tmp_path):
         association.release()
         assert status.Status == 0x0000
         assert here.reports[0][0] == "1.2.3"
+
+
+def test_an_association_that_falls_silent_lets_its_study_go(tmp_path, image):
+    tables = {"listener": {"idle_seconds": 0.5}, "assembly": {"quiet_seconds": 0.1}}
+    context = (image.SOPClassUID, image.file_meta.TransferSyntaxUID)
+    with listening(tmp_path, **tables) as here, associated(here.port, context) as association:
+        association.send_c_store(image)
+        wait_for(lambda: here.assembly.due([image.StudyInstanceUID]))

@@ -20,7 +20,6 @@ DEFAULT_CONFIG = Path("cxr-dicom.toml")
 config_option = click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
-    envvar="CXR_DICOM_CONFIG",
     help="Settings file (TOML); ./cxr-dicom.toml when it is there.",
 )
 

@@ -55,8 +55,8 @@ class Ledger:
         if not create and not self.path.is_file():
             raise LedgerError(f"{self.path}: there is no ledger; `cxr-dicom serve` makes one")
         self._lock_seconds = lock_seconds
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._guard = threading.Lock()
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
         self.polls = Polls(self)
@@ -117,17 +117,21 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
+        with self._guard:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()
 
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        """Return the connection of this thread."""
+        thread = threading.current_thread()
+        if thread not in self._connections:
             connection = self._connect()
-            self._local.connection = connection
-            self._connections.append(connection)
-        return connection
+            with self._guard:
+                self._connections[thread] = connection
+                for gone in [each for each in self._connections if not each.is_alive()]:  # an association is a thread
+                    self._connections.pop(gone).close()
+        return self._connections[thread]
 
     def _connect(self) -> sqlite3.Connection:
         try:

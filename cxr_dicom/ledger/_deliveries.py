@@ -59,8 +59,9 @@ class Deliveries:
                 is_made_again = not object_uids.isdisjoint((row["sop_instance_uid"], row["twin_of"]))
                 if row["state"] in (_State.WAITING, _State.REPLACED) and not is_made_again:
                     self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
+            kinds = self._kinds(study_instance_uid)
             for route in routes:
-                for uid in sorted(object_uids):
+                for uid in sorted(uid for uid in object_uids if not route.kinds or kinds[uid] in route.kinds):
                     self._send(connection, uid, route.destination, verify=route.verify)
             self.settle(study_instance_uid)
 
@@ -231,6 +232,10 @@ class Deliveries:
             " WHERE study_instance_uid = ?",
             uid,
         )
+
+    def _kinds(self, uid: str) -> dict[str, str]:
+        rows = self._ledger.rows("SELECT sop_instance_uid, kind FROM objects WHERE study_instance_uid = ?", uid)
+        return {row["sop_instance_uid"]: row["kind"] for row in rows}
 
     def _study_of(self, object_uid: str) -> str:
         (row,) = self._ledger.rows("SELECT study_instance_uid FROM objects WHERE sop_instance_uid = ?", object_uid)

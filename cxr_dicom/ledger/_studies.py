@@ -37,6 +37,7 @@ class Route:
 
     destination: str
     verify: bool  # delivered is not enough
+    kinds: frozenset[str] = frozenset()  # of objects that go there; empty: all
 
 
 class Studies:

@@ -18,7 +18,7 @@ from service_helpers import archive, derived_uid, free_port, wait_for
 from cxr_dicom.ledger import Ledger
 from cxr_dicom.testing import radiograph
 
-KILLS = int(os.environ.get("CXR_DICOM_KILLS", "3"))
+KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SCRIPT = Path(__file__).parent / "serve_fast.py"
 
 

@@ -5,6 +5,7 @@ from service_helpers import FastPipeline, derived_uid, free_port, serving, setti
 
 from cxr_dicom.service import poll_once
 from cxr_dicom.testing import radiograph, write_study
+from cxr_dicom.worker import build_pipeline
 
 
 def dicom(port, title, **more):
@@ -89,3 +90,24 @@ def test_a_list_of_accession_numbers(tmp_path, image, orthanc):
     made = settings(tmp_path / "spool", poller={"archives": [archive]})
     assert poll_once(made, [], ["A8"], build=FastPipeline)[0].instances == 0
     assert poll_once(made, [], ["A7"], build=FastPipeline)[0].instances == 1
+
+
+def test_a_real_radiograph_through_the_real_pipeline(tmp_path, real, storescu, orthanc):
+    port = free_port()
+    pacs = orthanc(port)
+    destinations = [
+        dicom(pacs.dicom_port, "ORTHANC", verify="commitment"),
+        {"kind": "dicomweb", "name": "web", "url": f"{pacs.url}/dicom-web", "verify": "query"},
+    ]
+    with serving(
+        tmp_path / "spool", build=build_pipeline, listener={"port": port}, destinations=destinations
+    ) as service:
+        assert storescu(port, real("RG1_UNCR.dcm")).returncode == 0
+        (study,) = wait_for(lambda: [row["study_instance_uid"] for row in service.ledger.stories.summaries()])
+        wait_for_state(service, study, "COMMITTED", "DEAD", seconds=90)
+        story = service.ledger.stories.show(study)
+    assert story["state"] == "COMMITTED", story["reason"]
+    kinds = {each["kind"] for each in story["objects"]}
+    assert kinds >= {"segmentation", "measurement_report", "findings_report"}
+    assert pacs.sop_instance_uids() == {each["sop_instance_uid"] for each in story["objects"]}
+    assert [job["outcome"] for job in story["jobs"]] == ["processed"]
