@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from pydicom import Dataset
+from pydicom.uid import SegmentationStorage
 
 from cxr_dicom import retry, telemetry
 from cxr_dicom.audit import AuditTrail
@@ -19,6 +21,12 @@ from cxr_dicom.config_service import DicomDestination, DicomwebDestination
 from cxr_dicom.deliver import dicom, dicomweb, folder
 from cxr_dicom.deliver._base import Destination
 from cxr_dicom.deliver._breaker import Breaker
+from cxr_dicom.encode._base import Encoded
+from cxr_dicom.encode._common import write
+from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
+from cxr_dicom.encode._twin import binary_twin
+from cxr_dicom.files import read_whole
+from cxr_dicom.ingest.spool import Spool
 from cxr_dicom.ledger import DueDelivery, Ledger
 from cxr_dicom.network import ConnectionFailedError
 from cxr_dicom.records import Answer, EncodedObject, Receipt
@@ -38,11 +46,12 @@ def build(settings: DestinationSettings, open_commitment: Callable[[str], None])
 class Courier:
     """One destination's courier."""
 
-    def __init__(self, destination: Destination, ledger: Ledger, audit: AuditTrail) -> None:
+    def __init__(self, destination: Destination, ledger: Ledger, audit: AuditTrail, spool: Spool) -> None:
         self.name = destination.name
         self._destination = destination
         self._ledger = ledger
         self._audit = audit
+        self._spool = spool
         self._breaker = Breaker()
 
     def run(self, stop: threading.Event, pause: float = 0.3) -> None:
@@ -96,13 +105,63 @@ class Courier:
         return True
 
     def _record(self, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
-        record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying)
+        twin = None
+        if receipt.answer is Answer.UNSUPPORTED and due.object.sop_class_uid == LABEL_MAP_STORAGE:
+            receipt, twin = self._replaced(receipt, due)
+        record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying, twin=twin)
+
+    def _replaced(self, receipt: Receipt, due: DueDelivery) -> tuple[Receipt, EncodedObject | None]:
+        """Find what says the same as a label map in a SOP class that every archive knows, or make it."""
+        try:
+            twin = self._ledger.deliveries.sibling(due.object.sop_instance_uid, SegmentationStorage)
+            twin = twin or self._make_twin(due)
+        except Exception as error:  # a full disk, a damaged file: neither may hold up other objects
+            telemetry.failure("twin", error, destination=self.name, sop_instance_uid=receipt.sop_instance_uid)
+            detail = f"BINARY twin not made: {telemetry.safe_description(error)}"
+            return replace(receipt, answer=Answer.FAILED, detail=detail), None
+        detail = f"SOP class not supported; BINARY twin {twin.sop_instance_uid} sent instead"
+        return replace(receipt, detail=detail), twin
+
+    def _make_twin(self, due: DueDelivery) -> EncodedObject:
+        """Put the BINARY twin of a label map durably beside it; after a crash it is found, or made alike."""
+        about = due.object
+        dataset = binary_twin(read_whole(about.path))
+        encoded = Encoded(about.kind, dataset, about.source_sop_instance_uids, about.model)
+        with self._spool.workshop() as folder:
+            twin = self._spool.adopt(due.study_instance_uid, write(encoded, folder))
+        self._audit.write(
+            "object_made",
+            study_instance_uid=due.study_instance_uid,
+            series_instance_uid=twin.series_instance_uid,
+            sop_instance_uid=twin.sop_instance_uid,
+            sop_class_uid=twin.sop_class_uid,
+            model=twin.model,
+        )
+        return twin
 
 
-def record(ledger: Ledger, audit: AuditTrail, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
-    """Write a receipt to ledger and audit trail, and decide what happens next."""
+def record(
+    ledger: Ledger,
+    audit: AuditTrail,
+    receipt: Receipt,
+    due: DueDelivery,
+    *,
+    is_verifying: bool,
+    twin: EncodedObject | None = None,
+) -> None:
+    """Write a receipt to ledger and audit trail, and decide what happens next.
+
+    Parameters
+    ----------
+    is_verifying
+        Whether the object was asked for, not sent.
+    twin
+        What is sent instead of an object that was refused.
+    """
     now = time.time()
-    if receipt.answer is Answer.FAILED:
+    if twin is not None:
+        ledger.deliveries.replace(receipt, twin)
+    elif receipt.answer is Answer.FAILED:
         decision = retry.decide(
             attempts=due.attempts + 1,
             first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,

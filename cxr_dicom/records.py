@@ -103,6 +103,7 @@ class Answer(StrEnum):
     WARNING = "warning"  # accepted, but changed or with a remark
     COMMITTED = "committed"  # it will keep it
     REFUSED = "refused"  # never again the same way
+    UNSUPPORTED = "unsupported"  # refused because of its SOP class; another one may be taken
     FAILED = "failed"  # not now: try again
 
 

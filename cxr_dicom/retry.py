@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from cxr_dicom.records import Answer
 
@@ -18,6 +19,7 @@ GIVE_UP_AFTER = 86400.0  # seconds since the first attempt
 PROCESSING_ATTEMPTS = 3  # of a study whose processing failed
 
 _WARNINGS = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3
+_SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.8
 _TRANSIENT_DIMSE = frozenset({0x0110, 0x0211, 0x0213})  # processing failure, unrecognised operation, resources
 _TRANSIENT_HTTP = frozenset({408, 425, 429})
 
@@ -44,7 +46,7 @@ def answer_of_dimse(status: int) -> Answer:
         return Answer.WARNING
     if status >> 8 == 0xA7 or status in _TRANSIENT_DIMSE:
         return Answer.FAILED
-    return Answer.REFUSED
+    return Answer.UNSUPPORTED if status == _SOP_CLASS_NOT_SUPPORTED else Answer.REFUSED
 
 
 def answer_of_http(status: int) -> Answer:
@@ -53,7 +55,7 @@ def answer_of_http(status: int) -> Answer:
         return Answer.ACCEPTED
     if status >= 500 or status in _TRANSIENT_HTTP:
         return Answer.FAILED
-    return Answer.REFUSED
+    return Answer.UNSUPPORTED if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else Answer.REFUSED
 
 
 def decide(

@@ -161,7 +161,7 @@ class Service:
     def _start_threads(self) -> None:
         for each in self.settings.destinations:
             open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
-            carrier = Courier(courier.build(each, open_commitment), self.ledger, self._audit)
+            carrier = Courier(courier.build(each, open_commitment), self.ledger, self._audit, self._spool)
             self._threads.append(
                 threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
             )

@@ -18,7 +18,7 @@ from cxr_dicom.records import Answer
         (0x0110, Answer.FAILED),
         (0xA900, Answer.REFUSED),
         (0xC001, Answer.REFUSED),
-        (0x0122, Answer.REFUSED),
+        (0x0122, Answer.UNSUPPORTED),
         (0x0124, Answer.REFUSED),
     ],
 )

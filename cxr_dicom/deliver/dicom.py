@@ -60,7 +60,7 @@ class Dicom:
             yield from self._send(objects, kinds, contexts)
         except ContextsRejectedError as error:
             for each in objects:
-                yield receipt(self.name, each, Answer.REFUSED, error.status, error.detail)
+                yield receipt(self.name, each, Answer.UNSUPPORTED, error.status, error.detail)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask in the way that the settings name."""
@@ -84,7 +84,9 @@ class Dicom:
             accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
             for each in objects:
                 if kinds[each.sop_instance_uid] not in accepted:
-                    yield receipt(self.name, each, Answer.REFUSED, "CONTEXT_REJECTED", "SOP class or syntax not taken")
+                    yield receipt(
+                        self.name, each, Answer.UNSUPPORTED, "CONTEXT_REJECTED", "SOP class or syntax not taken"
+                    )
                     continue
                 if not opened.is_established:
                     raise ConnectionFailedError("ABORTED", "the peer ended the association")

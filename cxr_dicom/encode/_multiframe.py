@@ -23,7 +23,7 @@ class Dimension(NamedTuple):
     group: str  # Functional Group Pointer
 
 
-_POSITION = Dimension("ImagePositionPatient", "PlanePositionSequence")
+POSITION = Dimension("ImagePositionPatient", "PlanePositionSequence")
 _LABEL = Dimension("FrameLabel", "FrameContentSequence")
 
 
@@ -62,18 +62,19 @@ def set_frames(
     if plane:
         set_frame_of_reference(dataset, image)
         shared.update(plane_groups(image))
-        dimensions.append(_POSITION)
+        dimensions.append(POSITION)
     else:
         copy_patient_orientation(dataset, image.header)
         dimensions = dimensions or [_LABEL]
-    _set_dimensions(dataset, dimensions)
+    set_dimensions(dataset, dimensions)
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = [
         _complete(groups, number, dimensions, image, derivation) for number, groups in enumerate(frames, start=1)
     ]
 
 
-def _set_dimensions(dataset: Dataset, dimensions: Sequence[Dimension]) -> None:
+def set_dimensions(dataset: Dataset, dimensions: Sequence[Dimension]) -> None:
+    """State what frames are indexed by (PS3.3 C.7.6.17); the organization's UID follows from the object's."""
     organization = Dataset()
     organization.DimensionOrganizationUID = derived_uid("dimensions", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence = [organization]
@@ -98,7 +99,7 @@ def _complete(
         content.FrameLabel = "Frame"
     groups.FrameContentSequence = [content]
     groups.DerivationImageSequence = [_derivation(image, derivation)]
-    if _POSITION in dimensions:
+    if POSITION in dimensions:
         groups.PlanePositionSequence = [plane_position()]
     return groups
 

@@ -20,12 +20,12 @@ from cxr_dicom.encode._common import new_object
 from cxr_dicom.encode._geometry import has_plane
 from cxr_dicom.encode._identity import tracking_uid
 from cxr_dicom.encode._multiframe import Dimension, set_frames
-from cxr_dicom.encode._segments import SegmentationPlan, plan_segmentations
+from cxr_dicom.encode._segments import SegmentationPlan, SegmentationType, plan_segmentations
 from cxr_dicom.plane import Region, Shape
 from cxr_dicom.records import ChestImage, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
 
 SERIES_NUMBER = 9001
-_SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence")
+SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence")
 
 
 def build(settings: Settings) -> Encoder:
@@ -61,17 +61,16 @@ class SegmentationEncoder:
         dataset.ContentLabel = "SEGMENTATION"
         dataset.ContentDescription = ascii_text(f"{model.title}; not for clinical use", 64)
         dataset.ContentCreatorName = None
-        dataset.SegmentationType = plan.type
         dataset.SegmentSequence = [
             _segment(number, mask, image, model) for number, mask in enumerate(plan.masks, start=1)
         ]
-        _set_pixels(dataset, plan)
+        set_pixels(dataset, plan.type, [mask.region for mask in plan.masks])
         set_frames(
             dataset,
             image,
             plane=has_plane(self._settings),
             frames=_frames(plan),
-            dimension=_SEGMENT if plan.type == "BINARY" else None,
+            dimension=SEGMENT if plan.type == "BINARY" else None,
             derivation=DERIVATION_SEGMENTATION,
             shared=Dataset(),
         )
@@ -103,10 +102,11 @@ def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo) -> Da
 def _frames(plan: SegmentationPlan) -> list[Dataset]:
     if plan.type == "LABELMAP":
         return [Dataset()]
-    return [_segment_identification(number) for number in range(1, len(plan.masks) + 1)]
+    return [segment_identification(number) for number in range(1, len(plan.masks) + 1)]
 
 
-def _segment_identification(number: int) -> Dataset:
+def segment_identification(number: int) -> Dataset:
+    """Return the functional groups that say whose frame it is (PS3.3 C.8.20.3.1)."""
     identification = Dataset()
     identification.ReferencedSegmentNumber = number
     groups = Dataset()
@@ -114,16 +114,17 @@ def _segment_identification(number: int) -> Dataset:
     return groups
 
 
-def _set_pixels(dataset: Dataset, plan: SegmentationPlan) -> None:
-    regions = [mask.region for mask in plan.masks]
-    bits = 1 if plan.type == "BINARY" else 8
+def set_pixels(dataset: Dataset, kind: SegmentationType, regions: Sequence[Region]) -> None:
+    """Set Segmentation Type, the pixels, and what describes them; segment ``i + 1`` is ``regions[i]``."""
+    dataset.SegmentationType = kind
+    bits = 1 if kind == "BINARY" else 8
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits, bits - 1, 0
-    if plan.type == "LABELMAP":
+    if kind == "LABELMAP":
         dataset.PixelPaddingValue = 0
         dataset["PixelPaddingValue"].VR = "US"
     else:
         dataset.SegmentsOverlap = "UNDEFINED"
-    dataset.PixelData = pack(regions) if plan.type == "BINARY" else paint(regions)
+    dataset.PixelData = pack(regions) if kind == "BINARY" else paint(regions)
     dataset["PixelData"].VR = "OB"
 
 

@@ -23,6 +23,7 @@ class _State(StrEnum):
     DELIVERED = "delivered"
     COMMITTED = "committed"
     REFUSED = "refused"
+    REPLACED = "replaced"  # another object goes in its place
     WITHDRAWN = "withdrawn"  # a newer result took its place before it was sent
 
 
@@ -31,6 +32,7 @@ _STATE_AFTER = {
     Answer.WARNING: _State.DELIVERED,
     Answer.COMMITTED: _State.COMMITTED,
     Answer.REFUSED: _State.REFUSED,
+    Answer.UNSUPPORTED: _State.REFUSED,
 }
 
 
@@ -52,20 +54,15 @@ class Deliveries:
 
     def plan(self, study_instance_uid: str, object_uids: set[str], routes: Iterable[Route]) -> None:
         """Send the objects of the latest result on their routes; withdraw what waits of earlier ones."""
-        now = time.time()
         with self._ledger.transaction() as connection:
             for row in self._of_study(study_instance_uid):
-                if row["state"] == _State.WAITING and row["sop_instance_uid"] not in object_uids:
+                is_made_again = not object_uids.isdisjoint((row["sop_instance_uid"], row["twin_of"]))
+                if row["state"] in (_State.WAITING, _State.REPLACED) and not is_made_again:
                     self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
             kinds = self._kinds(study_instance_uid)
             for route in routes:
                 for uid in sorted(uid for uid in object_uids if not route.kinds or kinds[uid] in route.kinds):
-                    connection.execute(
-                        "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
-                        " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state"
-                        " WHERE deliveries.state = ?",
-                        (uid, route.destination, _State.WAITING, route.verify, now, _State.WITHDRAWN),
-                    )
+                    self._send(connection, uid, route.destination, verify=route.verify)
             self.settle(study_instance_uid)
 
     def due(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
@@ -95,6 +92,39 @@ class Deliveries:
             if row := self._row(receipt.sop_instance_uid, receipt.destination):
                 self._set(connection, row, _State.REFUSED, receipt.status, f"{reason}; last: {receipt.detail}")
                 self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def replace(self, receipt: Receipt, twin: EncodedObject) -> None:
+        """Send ``twin`` to a destination that refused an object for its SOP class; the object is settled."""
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is None or row["state"] != _State.WAITING:
+                return  # forgotten or withdrawn meanwhile
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            connection.execute(
+                "INSERT INTO objects SELECT ?, study_instance_uid, ?, ?, job_id, kind, model, sources, ?,"
+                " sop_instance_uid FROM objects WHERE sop_instance_uid = ?"
+                " ON CONFLICT DO UPDATE SET path = coalesce(path, excluded.path)",
+                (
+                    twin.sop_instance_uid,
+                    twin.series_instance_uid,
+                    twin.sop_class_uid,
+                    self._ledger.stored(twin.path),
+                    receipt.sop_instance_uid,
+                ),
+            )
+            self._send(connection, twin.sop_instance_uid, receipt.destination, verify=bool(row["verify"]))
+            self._set(connection, row, _State.REPLACED, receipt.status, receipt.detail)
+            self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def sibling(self, sop_instance_uid: str, sop_class_uid: str) -> EncodedObject | None:
+        """Return what the same job said of the same images in another SOP class; twins do not count."""
+        rows = self._ledger.rows(
+            "SELECT o.* FROM objects o JOIN objects a USING (job_id, kind, sources) WHERE a.sop_instance_uid = ?"
+            " AND o.model IS a.model AND o.sop_class_uid = ? AND o.twin_of IS NULL AND o.path IS NOT NULL",
+            sop_instance_uid,
+            sop_class_uid,
+        )
+        return self._object(rows[0]) if rows else None
 
     def send_again(self, receipt: Receipt) -> None:
         """The destination does not have what it took: start anew."""
@@ -147,6 +177,14 @@ class Deliveries:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _send(self, connection: sqlite3.Connection, uid: str, destination: str, *, verify: bool) -> None:
+        """Let an object wait for a destination, unless it was sent there or is on its way."""
+        connection.execute(
+            "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state WHERE deliveries.state = ?",
+            (uid, destination, _State.WAITING, verify, time.time(), _State.WITHDRAWN),
+        )
+
     def _due(self, destination: str, state: _State, limit: int) -> list[DueDelivery]:
         now = time.time()
         rows = self._joined(destination, state)
@@ -165,18 +203,21 @@ class Deliveries:
 
     def _delivery(self, row: sqlite3.Row) -> DueDelivery:
         return DueDelivery(
-            object=EncodedObject(
-                path=self._ledger.folder / row["path"],
-                kind=ObjectKind(row["kind"]),
-                sop_class_uid=row["sop_class_uid"],
-                sop_instance_uid=row["sop_instance_uid"],
-                series_instance_uid=row["series_instance_uid"],
-                source_sop_instance_uids=tuple(json.loads(row["sources"])),
-                model=row["model"],
-            ),
+            object=self._object(row),
             study_instance_uid=row["study_instance_uid"],
             attempts=row["attempts"],
             first_attempt_at=row["first_attempt_at"],
+        )
+
+    def _object(self, row: sqlite3.Row) -> EncodedObject:
+        return EncodedObject(
+            path=self._ledger.folder / row["path"],
+            kind=ObjectKind(row["kind"]),
+            sop_class_uid=row["sop_class_uid"],
+            sop_instance_uid=row["sop_instance_uid"],
+            series_instance_uid=row["series_instance_uid"],
+            source_sop_instance_uids=tuple(json.loads(row["sources"])),
+            model=row["model"],
         )
 
     def _row(self, uid: str, destination: str) -> sqlite3.Row | None:
@@ -187,7 +228,8 @@ class Deliveries:
 
     def _of_study(self, uid: str) -> list[sqlite3.Row]:
         return self._ledger.rows(
-            "SELECT d.*, o.path FROM deliveries d JOIN objects o USING (sop_instance_uid) WHERE study_instance_uid = ?",
+            "SELECT d.*, o.path, o.twin_of FROM deliveries d JOIN objects o USING (sop_instance_uid)"
+            " WHERE study_instance_uid = ?",
             uid,
         )
 

@@ -96,4 +96,8 @@ MIGRATIONS = (
         PRIMARY KEY (name, labels)
     ) STRICT;
     """,
+    """
+    -- SOP Instance UID of the label map that a segmentation was made from, for destinations that refuse that class
+    ALTER TABLE objects ADD COLUMN twin_of TEXT;
+    """,
 )

@@ -47,6 +47,7 @@ def spool(tmp_path):
 class Waiting:
     def __init__(self, here, study, objects):
         self.ledger, self.folder, self.study = here.ledger, here.spool.folder, study
+        self.spool = here.spool
         self.uids = [each.sop_instance_uid for each in objects]
         assert send(here.port, radiograph(32, 32)) == [0]
         here.ledger.studies.complete(study)
@@ -66,7 +67,7 @@ class Waiting:
     def courier(self, **destination):
         made = Settings.model_validate({"destinations": [{"name": "pacs", "timeout_seconds": 1, **destination}]})
         built = courier.build(made.destinations[0], lambda uid: None)
-        return Courier(built, self.ledger, AuditTrail(self.folder))
+        return Courier(built, self.ledger, AuditTrail(self.folder), self.spool)
 
     def dicom(self, port, **more):
         return self.courier(kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE", **more)
@@ -231,7 +232,7 @@ def test_a_folder_that_cannot_be_written_waits(spool, tmp_path):
     made = Settings.model_validate(
         {"destinations": [{"name": "pacs", "kind": "folder", "path": blocked}]}
     ).destinations[0]
-    carrier = Courier(courier.build(made, lambda uid: None), spool.ledger, AuditTrail(spool.folder))
+    carrier = Courier(courier.build(made, lambda uid: None), spool.ledger, AuditTrail(spool.folder), spool.spool)
     carrier.carry()
     assert spool.states() == ["waiting"] * 3
     blocked.unlink()

@@ -1,31 +1,61 @@
 """Everything on one machine, to look at: `scripts/playground`.
 
-An archive, a viewer, and the real radiograph of the demo with all objects that cxr-dicom makes of it.
+A modality, the service, an archive and a viewer: DCMTK's storescu sends the real radiograph of the demo to
+`cxr-dicom serve`, as a modality would, and to the archive; the service delivers there what it makes.
 """
 
 import argparse
+import json
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rig
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.errors import InvalidDicomError
 from sources import RG1_SPACING_MM, with_pixel_spacing
 
-_CONFIG = '[encode]\nobjects = ["seg", "sr", "parametric-map", "secondary-capture", "key-objects"]\n'
+_CONFIG = """\
+[encode]
+objects = ["seg", "sr", "parametric-map", "secondary-capture", "key-objects"]
+
+[spool]
+folder = "{folder}/spool"
+
+[listener]
+port = {port}
+
+[assembly]
+quiet_seconds = 2
+
+[[destinations]]
+name = "archive"
+kind = "dicomweb"
+url = "{archive}/dicom-web"
+"""
+_CXR_DICOM = (sys.executable, "-m", "cxr_dicom")
+_DELIVERED = ("SENT", "COMMITTED")
+_ENDED = (*_DELIVERED, "IGNORED", "HELD", "DEAD")
+_LOOK_EVERY_SECONDS = 0.5
 
 
 def main() -> int:
     """Run until Ctrl-C."""
     options = _options()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: nothing is left running
+        signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="cxr-dicom-playground-") as folder:
             _play(options.ohif, [path.resolve() for path in options.radiographs], Path(folder))
-    except rig.MissingError as missing:
-        print(missing, file=sys.stderr)
+    except (rig.MissingError, rig.NotRunningError) as problem:
+        print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nAll stopped; nothing is kept.")
@@ -41,18 +71,23 @@ def _options() -> argparse.Namespace:
 
 def _play(version: str, radiographs: list[Path], folder: Path) -> None:
     rig.node()
+    rig.storescu()
+    studies = _studies(radiographs or [_demo(folder)])
     print(f"Getting OHIF {version} (50 MB the first time)", flush=True)
     rig.ohif_build(version)
-    with rig.orthanc(folder) as archive, rig.ohif(version, archive, folder / "ohif.log") as viewer:
-        sources = radiographs or [_demo(folder)]
-        print("Processing", flush=True)
-        results = _processed(sources, folder)
-        files = [file for source in sources for file in ([source] if source.is_file() else sorted(source.rglob("*")))]
-        for path in [*filter(Path.is_file, files), *results]:
-            archive.store(path)
-        for uid in sorted({str(dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path in results}):
-            print(f"Open     {viewer}/viewer?StudyInstanceUIDs={uid}")
-        print(f"Archive  {archive.url}/app/explorer.html; storescu 127.0.0.1 {archive.dicom_port}, {archive.ae_title}")
+    with (
+        rig.orthanc(folder) as archive,
+        rig.ohif(version, archive, folder / "ohif.log") as viewer,
+        _service(folder, archive) as service,
+    ):
+        for paths in studies.values():
+            rig.send(paths, archive.dicom_port, archive.ae_title)
+            rig.send(paths, service.port, "CXRDICOM")
+        for study in studies:
+            state = service.wait_for(study)
+            print(f"{state:8} {viewer}/viewer?StudyInstanceUIDs={study}", flush=True)
+        print(f"Archive  {archive.url}/app/explorer.html")
+        print(f"Service  storescu -aec CXRDICOM 127.0.0.1 {service.port} FILE")
         print("Double-click a result in the list on the left. Ctrl-C ends all of it.", flush=True)
         threading.Event().wait()
 
@@ -65,13 +100,66 @@ def _demo(folder: Path) -> Path:
     return with_pixel_spacing(Path(source), folder / "radiograph.dcm", RG1_SPACING_MM)
 
 
-def _processed(sources: list[Path], folder: Path) -> list[Path]:
-    config, out = folder / "cxr-dicom.toml", folder / "results"
-    config.write_text(_CONFIG)
-    command = [sys.executable, "-m", "cxr_dicom", "run", *map(str, sources), "--out", str(out), "--config", str(config)]
-    if subprocess.run([*command, "--quiet"], check=False).returncode:
-        raise rig.MissingError("cxr-dicom made no results of these files")
-    return sorted(out.glob("*/*.dcm"))
+def _studies(sources: list[Path]) -> dict[str, list[Path]]:
+    """The DICOM files in ``sources``, by Study Instance UID."""
+    found: dict[str, list[Path]] = {}
+    for source in sources:
+        for path in [source] if source.is_file() else sorted(filter(Path.is_file, source.rglob("*"))):
+            try:
+                study = str(dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+            except (InvalidDicomError, AttributeError):
+                print(f"{path.name} is no DICOM image")
+            else:
+                found.setdefault(study, []).append(path)
+    if not found:
+        raise rig.MissingError("there is no DICOM image in what was named")
+    return found
+
+
+class _Service:
+    """A running `cxr-dicom serve`."""
+
+    def __init__(self, config: Path, port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.port = port
+        self._config, self._process, self._log = config, process, log
+
+    def wait_until_ready(self) -> None:
+        """Wait until the models are loaded and the listener answers."""
+        print("Starting cxr-dicom serve", flush=True)
+        while not rig.listens(self.port):
+            self._pause()
+
+    def wait_for(self, study: str) -> str:
+        """Tell the states of a study as they change, and return the last."""
+        state = ""
+        while state not in _ENDED:
+            self._pause()
+            shown = self._show(study)
+            if shown["state"] != state:
+                state = shown["state"]
+                print(f"{state} {shown['reason']}".rstrip(), flush=True)
+        return "Open" if state in _DELIVERED else state
+
+    def _show(self, study: str) -> dict[str, str]:
+        command = [*_CXR_DICOM, "jobs", "show", study, "--json", "--config", str(self._config)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+        return dict(json.loads(shown.stdout))
+
+    def _pause(self) -> None:
+        if self._process.poll() is not None:
+            raise rig.NotRunningError(f"cxr-dicom serve ended: {self._log.read_text()[-1000:]}")
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+@contextmanager
+def _service(folder: Path, archive: rig.Archive) -> Iterator[_Service]:
+    """Run `cxr-dicom serve` on a free port; it delivers to ``archive`` by STOW-RS."""
+    port, config, log = rig.free_port(), folder / "cxr-dicom.toml", folder / "serve.log"
+    config.write_text(_CONFIG.format(folder=folder, port=port, archive=archive.url))
+    with rig.process([*_CXR_DICOM, "serve", "--config", str(config)], log) as running:
+        service = _Service(config, port, running, log)
+        service.wait_until_ready()
+        yield service
 
 
 if __name__ == "__main__":

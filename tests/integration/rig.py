@@ -20,16 +20,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
 OHIF_VERSIONS = ("3.12.10", "3.13.2")
 PLAYWRIGHT_VERSION = "1.65.1"
 
 SCRIPTS = Path(__file__).parent / "ohif"
 _DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
 _START_SECONDS = 60
+_PROPOSE = {  # what makes storescu propose a compressed transfer syntax
+    JPEGBaseline8Bit: ["-xy"],
+    JPEGExtended12Bit: ["-xx"],
+    JPEGLosslessSV1: ["-xs"],
+    JPEGLSLossless: ["-xt"],
+    JPEGLSNearLossless: ["-xu"],
+    JPEG2000Lossless: ["-xv"],
+    JPEG2000: ["-xw"],
+    RLELossless: ["-xr"],
+}
 
 
 class MissingError(Exception):
     """A program that this machine lacks; the text says how to get it."""
+
+
+class NotRunningError(Exception):
+    """A program ended, or does not answer."""
 
 
 class Archive(NamedTuple):
@@ -72,6 +98,11 @@ def node() -> str:
 def chromium() -> str:
     """Return the path of the browser."""
     return program("chromium", "chromium-browser", "google-chrome", package="chromium")
+
+
+def storescu() -> str:
+    """Return the path of DCMTK's C-STORE user."""
+    return program("storescu", package="dcmtk")
 
 
 def program(*names: str, package: str) -> str:
@@ -166,19 +197,51 @@ def _dicomweb_plugin() -> str:
     raise MissingError("the DICOMweb plugin of Orthanc is not installed; on Debian: apt-get install orthanc-dicomweb")
 
 
+def send(paths: list[Path], port: int, ae_title: str) -> None:
+    """Send files by C-STORE to a port of this machine.
+
+    Raises
+    ------
+    NotRunningError
+        If they are not taken.
+    """
+    for path in paths:
+        propose = _PROPOSE.get(str(read_file_meta_info(path).get("TransferSyntaxUID", "")), [])
+        command = [storescu(), *propose, "-aet", "MODALITY", "-aec", ae_title, "127.0.0.1", str(port), str(path)]
+        sent = subprocess.run(command, capture_output=True, text=True, check=False)
+        if sent.returncode:
+            raise NotRunningError(f"{ae_title} does not take {path.name} from storescu: {sent.stderr[-1000:]}")
+
+
+def listens(port: int) -> bool:
+    """Whether a port of this machine takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def process(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program until the block ends; a signal to us from the terminal is ours to pass on."""
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True) as running,
+    ):
+        try:
+            yield running
+        finally:
+            running.terminate()
+            try:
+                running.wait(10)
+            except subprocess.TimeoutExpired:
+                running.kill()
+
+
 @contextmanager
 def _running(command: list[str], log: Path, url: str) -> Iterator[None]:
     """Run a server until the block ends; the block begins when ``url`` answers."""
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as server:
-        try:
-            _await(url, server, log)
-            yield
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with process(command, log) as server:
+        _await(url, server, log)
+        yield
 
 
 def _await(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -189,4 +252,4 @@ def _await(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
-    raise RuntimeError(f"{url} does not answer: {log.read_text()[-1000:]}")
+    raise NotRunningError(f"{url} does not answer: {log.read_text()[-1000:]}")

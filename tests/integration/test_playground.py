@@ -11,21 +11,24 @@ from pathlib import Path
 import pytest
 import rig
 
+from cxr_dicom.records import StudyState
+
 PLAYGROUND = Path(__file__).with_name("playground.py")
 
 
 @pytest.fixture
 def playground(needs):
-    for get in (rig.orthanc_program, rig.node):
+    for get in (rig.orthanc_program, rig.node, rig.storescu):
         needs(get)
     needs(rig.ohif_build, rig.OHIF_VERSIONS[-1])
     with subprocess.Popen([sys.executable, str(PLAYGROUND)], stdout=subprocess.PIPE, text=True) as process:
         yield process
-        process.kill()
+        process.terminate()
 
 
 def test_the_printed_study_is_there_until_the_playground_ends(playground):
-    viewer, study = _printed(playground)
+    states, viewer, study = _printed(playground)
+    assert states[-1] == "SENT"
     with urllib.request.urlopen(f"{viewer}/dicom-web/studies/{study}/series") as answer:
         modalities = sorted(series["00080060"]["Value"][0] for series in json.load(answer))
     assert modalities == ["CR", "OT", "OT", "OT", "SEG", "SR", "SR"]
@@ -38,8 +41,12 @@ def test_the_printed_study_is_there_until_the_playground_ends(playground):
 
 
 def _printed(process):
+    """The states that the study went through, the viewer's address, and the study."""
+    states = []
     for line in process.stdout:
+        if line.strip() in set(StudyState):
+            states.append(line.strip())
         if found := re.fullmatch(r"Open +(http://\S+)/viewer\?StudyInstanceUIDs=(\S+)\n", line):
-            return found.groups()
+            return states, *found.groups()
     pytest.fail("no link was printed")
     return None

@@ -68,7 +68,6 @@ def orthanc(tmp_path):
             "DicomCheckModalityHost": False,
             "Plugins": ["/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins"],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-            "UnknownSopClassAccepted": True,  # Debian's is older than Label Map Segmentation
             "StableAge": 1,
         }
         (tmp_path / "orthanc.json").write_text(json.dumps(settings))

@@ -110,4 +110,13 @@ def test_a_real_radiograph_through_the_real_pipeline(tmp_path, real, storescu, o
     kinds = {each["kind"] for each in story["objects"]}
     assert kinds >= {"segmentation", "measurement_report", "findings_report"}
     assert pacs.sop_instance_uids() == {each["sop_instance_uid"] for each in story["objects"]}
+    replaced = {(r["sop_instance_uid"], r["destination"]) for r in deliveries(story) if r["state"] == "replaced"}
+    twins = [each for each in story["objects"] if each["twin_of"]]
+    assert twins  # Debian's Orthanc is older than Label Map Segmentation, and takes it by STOW-RS only
+    assert replaced == {(twin["twin_of"], "pacs") for twin in twins}
+    assert all([row["destination"] for row in twin["deliveries"]] == ["pacs"] for twin in twins)
     assert [job["outcome"] for job in story["jobs"]] == ["processed"]
+
+
+def deliveries(story):
+    return [row for each in story["objects"] for row in each["deliveries"]]

@@ -1,0 +1,41 @@
+"""The BINARY twin of a label map is valid and consistent with its source."""
+
+import painted
+import pytest
+
+from cxr_dicom import testing
+from cxr_dicom.encode._base import Encoded
+from cxr_dicom.encode._common import write
+from cxr_dicom.encode._twin import binary_twin
+from cxr_dicom.files import read_whole
+
+
+@pytest.fixture(scope="module", params=["viewer", "strict"])
+def geometry(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["CR", "DX"])
+def analysis(request, chest_image):
+    return painted.analysis(chest_image(testing.radiograph(97, 81, modality=request.param)))
+
+
+@pytest.fixture(scope="module")
+def twins(analysis, encode, geometry, tmp_path_factory):
+    """The twins of two lungs, and of the heart."""
+    label_maps = encode(painted.study(analysis), "seg", geometry=geometry)
+    folder = tmp_path_factory.mktemp("twins")
+    return [
+        write(Encoded(each.kind, binary_twin(read_whole(each.path)), each.source_sop_instance_uids, each.model), folder)
+        for each in label_maps
+    ]
+
+
+def test_dciodvfy_finds_no_error(twins, validate):
+    assert len(twins) == 2
+    assert validate(each.path for each in twins) == {}
+
+
+def test_dcentvfy_finds_no_error_beside_the_source(analysis, twins, tool):
+    output = tool("dcentvfy", *(each.path for each in twins), analysis.image.instance.path, check=False)
+    assert [line for line in output.splitlines() if line.startswith("Error")] == []
