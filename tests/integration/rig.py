@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sysconfig
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -113,7 +114,9 @@ def program(*names: str, package: str) -> str:
     MissingError
         If none is; it names the Debian package.
     """
-    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/sbin"))
+    own = sysconfig.get_path("scripts")  # pynetdicom brings programs of the same names as DCMTK
+    elsewhere = [place for place in os.get_exec_path() if place != own]
+    places = os.pathsep.join((*elsewhere, "/usr/sbin", "/usr/local/sbin", "/sbin"))
     for name in names:
         if path := shutil.which(name, path=places):
             return path
