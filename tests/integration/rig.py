@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sysconfig
-import sysconfig
 import tarfile
 import tempfile
 import time
