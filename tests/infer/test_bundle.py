@@ -87,7 +87,7 @@ def test_what_was_never_verified_is_not_packed(home, infos, tmp_path):
     "extra",
     [
         added("../escaped.safetensors"),
-        added("/tmp/escaped.safetensors"),
+        added("/escaped.safetensors"),
         added("sub/folder.safetensors"),
         added("unknown.safetensors"),
         added("link.safetensors", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
