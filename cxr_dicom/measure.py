@@ -33,6 +33,7 @@ _MEASURED_AREAS: Mapping[str, tuple[str, Code, Code | None]] = {
     "left_lung": ("left_lung_area", codes.LUNG, codes.LEFT),
     "heart": ("heart_area", codes.HEART, None),
 }
+_MEASURED = frozenset({*_MEASURED_AREAS, "spine"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     masks = {mask.structure.name: mask for mask in prediction.masks}
     if not masks.keys() & _MEASURED_AREAS.keys():
         return prediction
-    upright = {name: image.turn.to_standard(mask.region.matrix()) for name, mask in masks.items() if name in _USED}
+    upright = {name: image.turn.to_standard(mask.region.matrix()) for name, mask in masks.items() if name in _MEASURED}
     heart, thorax = _heart_width(upright), _thorax_width(upright)
     measurements = (
         _line(image, "cardiac_width", _HEART_WIDTH, codes.HEART, heart, "no heart outlined"),
@@ -125,9 +126,6 @@ def _thorax_width(upright: Mapping[str, NDArray[np.bool_]]) -> _Width | None:
     outer_left = left.shape[1] - np.argmax(left[rows, ::-1], axis=1)
     widest = int(np.argmax(outer_left - outer_right))
     return _Width(float(outer_right[widest]), float(outer_left[widest]), float(rows[widest]) + 0.5)
-
-
-_USED = frozenset({"right_lung", "left_lung", "heart", "spine"})
 
 
 def _length(points: tuple[Point, ...], spacing: Spacing) -> tuple[float, Code]:
