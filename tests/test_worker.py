@@ -1,3 +1,5 @@
+import time
+
 import pydicom
 import pytest
 from service_helpers import listening, send
@@ -92,6 +94,29 @@ def predecessor(here, made):
     document = pydicom.dcmread(here.spool.folder / made["path"])
     found = document.get("PredecessorDocumentsSequence")
     return found and found[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+
+
+@pytest.mark.parametrize(("choice", "is_now"), [("auto", True), ("now", True), ("source", False)])
+def test_objects_of_the_service_are_dated_by_the_clock_unless_told_otherwise(service, choice, is_now):
+    here, work = service
+    image = radiograph(96, 80)
+    send(here.port, image)
+    for made in work(image.StudyInstanceUID, content_time=choice).values():
+        dated = pydicom.dcmread(here.spool.folder / made["path"]).ContentDate
+        assert (dated != image.ContentDate) is is_now
+
+
+def test_what_is_made_again_later_keeps_its_first_bytes(service):
+    here, work = service
+    first, second = radiograph(96, 80), radiograph(96, 80, seed=1)
+    study = first.StudyInstanceUID
+    send(here.port, first)
+    before = {uid: (here.spool.folder / made["path"]).read_bytes() for uid, made in work(study).items()}
+    time.sleep(1)  # Content Time is in seconds
+    send(here.port, second)
+    after = work(study)
+    assert len(after) > len(before)
+    assert all((here.spool.folder / after[uid]["path"]).read_bytes() == content for uid, content in before.items())
 
 
 def test_a_second_run_names_its_predecessors_and_an_equal_one_is_none(service):
