@@ -90,8 +90,8 @@ class EncodeSettings(_Table):
     """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
     segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
     """`auto`: BINARY where Columns is a multiple of 8, which all viewers unpack rightly, else LABELMAP."""
-    content_time: Literal["source", "now"] = "source"
-    """Content dates taken from the source image, or from the clock."""
+    content_time: Literal["auto", "source", "now"] = "auto"
+    """Content dates taken from the source image, or from the clock; `auto`: `now` in the service, else `source`."""
 
 
 class Settings(_Table):
@@ -116,10 +116,17 @@ class Settings(_Table):
             raise ValueError("two destinations have the same name")
         return destinations
 
+    def with_content_time(self, choice: Literal["source", "now"]) -> Settings:
+        """Return these settings with ``content_time`` decided, if it was left open."""
+        if self.encode.content_time != "auto":
+            return self
+        return self.model_copy(update={"encode": self.encode.model_copy(update={"content_time": choice})})
+
     @property
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
-        content = self.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
+        decided = self.with_content_time("source")
+        content = decided.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ Errors of the libraries underneath become `ConnectionFailedError`, which says wh
 
 from __future__ import annotations
 
+import os
 import shlex
 import ssl
 import subprocess
@@ -20,6 +21,7 @@ from dicomweb_client import DICOMwebClient
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
+from requests.utils import get_environ_proxies
 
 from cxr_dicom.config_service import DicomAccess, HttpAccess, ListenerTls
 from cxr_dicom.errors import CxrDicomError, SettingsError
@@ -162,15 +164,15 @@ def session(access: HttpAccess) -> Iterator[requests.Session]:
     with requests.Session() as opened:
         if token := _token(access):
             opened.headers["Authorization"] = f"Bearer {token}"
-            opened.auth = _keep_header  # a .netrc would replace the token
         elif access.username is not None:
             password = _read(access.password_file) if access.password_file else ""
             opened.auth = (access.username, password)
-        if access.proxy:
-            opened.proxies = {"http": access.proxy, "https": access.proxy}
         if access.client_certificate:
             opened.cert = str(access.client_certificate)
-        opened.verify = str(access.ca) if access.ca else True
+        opened.trust_env = False  # for requests, HTTPS_PROXY, REQUESTS_CA_BUNDLE and .netrc count more than a session
+        proxy = {"http": access.proxy, "https": access.proxy} if access.proxy else get_environ_proxies(access.url)
+        opened.proxies.update(proxy)
+        opened.verify = str(access.ca) if access.ca else os.environ.get("REQUESTS_CA_BUNDLE") or True
         yield opened
 
 
@@ -237,10 +239,6 @@ def retry_after(answer: requests.Response) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (TypeError, ValueError):
         return None
-
-
-def _keep_header(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
 
 
 def _token(access: HttpAccess) -> str | None:

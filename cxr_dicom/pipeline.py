@@ -58,7 +58,9 @@ class Pipeline:
         outcomes = [self._analyse(image) for image in selection.images]
         images = tuple(outcome for outcome in outcomes if isinstance(outcome, ImageAnalysis))
         skipped = selection.skipped + tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped))
-        analysis = StudyAnalysis(study_instance_uid=study.study_instance_uid, images=images, skipped=skipped)
+        analysis = StudyAnalysis(
+            study_instance_uid=study.study_instance_uid, images=images, skipped=skipped, earlier=study.earlier
+        )
         with clock.stage("encode"):
             objects = self._encode(analysis, folder)
         return StudyResult(

@@ -132,11 +132,23 @@ class StoredInstance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenObject:
+    """One DICOM instance that this package wrote, perhaps long ago; the file may be gone."""
+
+    kind: ObjectKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    source_sop_instance_uids: tuple[str, ...]  # the images it speaks of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
     """The instances of one study that are processed together."""
 
     study_instance_uid: str
     instances: tuple[StoredInstance, ...]
+    earlier: tuple[WrittenObject, ...] = ()  # what was written of it before, oldest first; `run` knows of none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -333,21 +345,17 @@ class StudyAnalysis:
     study_instance_uid: str
     images: tuple[ImageAnalysis, ...]
     skipped: tuple[Skipped, ...]
+    earlier: tuple[WrittenObject, ...] = ()  # as in `Study`
 
 
 # --- encode --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedObject:
-    """One DICOM instance that was written, once."""
+class EncodedObject(WrittenObject):
+    """One with its file, which is written once."""
 
     path: Path
-    kind: ObjectKind
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    source_sop_instance_uids: tuple[str, ...]  # the images it speaks of
     model: str | None  # None when it speaks of several
 
 

@@ -279,7 +279,10 @@ def _listen(parent: Connection, stop: threading.Event) -> None:
 
 
 def build_pipeline(settings: Settings) -> Processor:
-    """Make the pipeline; torch is imported here, in the worker's process only."""
+    """Make the pipeline; torch is imported here, in the worker's process only.
+
+    The clock may be read, for the ledger keeps the first bytes of a result, and sends those again.
+    """
     from cxr_dicom.pipeline import Pipeline
 
-    return Pipeline(settings)
+    return Pipeline(settings.with_content_time("now"))

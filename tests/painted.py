@@ -124,9 +124,9 @@ def analysis(image, predictions=None):
     return ImageAnalysis(image=image, pixel_sha256="0" * 64, predictions=predictions, preview=preview)
 
 
-def study(*analyses, skipped=()):
+def study(*analyses, skipped=(), earlier=()):
     uid = analyses[0].image.instance.study_instance_uid
-    return StudyAnalysis(study_instance_uid=uid, images=analyses, skipped=tuple(skipped))
+    return StudyAnalysis(study_instance_uid=uid, images=analyses, skipped=tuple(skipped), earlier=tuple(earlier))
 
 
 def skip(instance, reason=Reason.NOT_FRONTAL, detail="View Position LL"):

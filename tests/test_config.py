@@ -33,7 +33,7 @@ def test_without_any_source_the_defaults_hold():
 def test_a_file_sets_keys_and_leaves_the_others(toml):
     settings = load(toml('[encode]\ngeometry = "strict"\n[models]\nnames = ["chestx-det", "lung-opacity"]\n'))
     assert settings.encode.geometry == "strict"
-    assert settings.encode.content_time == "source"
+    assert settings.encode.content_time == "auto"
     assert settings.models.names == ("chestx-det", "lung-opacity")
 
 
@@ -144,6 +144,13 @@ def test_the_digest_follows_what_changes_a_result(table, key, value):
 @pytest.mark.parametrize(("key", "value"), [("device", "cpu"), ("folder", "/somewhere")])
 def test_the_digest_does_not_follow_where_a_result_is_computed(key, value):
     assert load(overrides={"models": {key: value}}).digest == load().digest
+
+
+def test_a_content_time_left_open_is_that_of_the_source_unless_someone_decides():
+    left_open, source, now = (load(overrides={"encode": {"content_time": c}}) for c in ("auto", "source", "now"))
+    assert left_open.digest == source.digest
+    assert left_open.with_content_time("now") == now
+    assert source.with_content_time("now") == source
 
 
 def test_the_digest_is_the_same_from_every_source(toml, monkeypatch):

@@ -198,6 +198,30 @@ def test_a_dead_destination_holds_up_no_other(tmp_path):
             wait_for_state(service, image.StudyInstanceUID, "SENT")
 
 
+def test_a_slow_destination_holds_up_no_other_and_loses_nothing(tmp_path):
+    images = [radiograph(64, 48, seed=seed) for seed in range(3)]
+    asked, may_answer = [], threading.Event()
+
+    def answer(number):
+        asked.append(number)
+        may_answer.wait(20)
+        return 0x0000
+
+    out = {"kind": "folder", "name": "out", "path": tmp_path / "out"}
+    with (
+        archive(status=answer) as (port, received),
+        serving(tmp_path / "spool", destinations=[to(port), out]) as service,
+    ):
+        study = images[0].StudyInstanceUID
+        send(service.settings.listener.port, *images)
+        wait_for(lambda: asked and len(list((tmp_path / "out").glob("*/*.dcm"))) == 3)
+        assert (received, state_of(service, study)) == ({}, "ENCODED")
+        may_answer.set()
+        wait_for_state(service, study, "SENT")
+        assert sorted(received) == sorted(derived_uid(image.SOPInstanceUID) for image in images)
+        assert [len(copies) for copies in received.values()] == [1, 1, 1]
+
+
 def test_a_crash_leaves_nothing_that_nobody_knows(tmp_path):
     for name in ("part/torn", "sources/1.2/x.dcm", "objects/1.2/y.dcm"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

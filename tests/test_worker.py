@@ -1,4 +1,8 @@
+import time
+
+import pydicom
 import pytest
+from service_helpers import listening, send
 
 from cxr_dicom.config_service import Rules
 from cxr_dicom.records import (
@@ -11,9 +15,10 @@ from cxr_dicom.records import (
     Outcome,
     Prediction,
     Statement,
+    StudyState,
 )
 from cxr_dicom.testing import radiograph
-from cxr_dicom.worker import _applies
+from cxr_dicom.worker import Worker, _applies, build_pipeline
 
 CODE = Code(value="1", scheme="99TEST", meaning="test")
 
@@ -64,3 +69,72 @@ def processed(selected):
 )
 def test_every_rule_must_be_met(processed, rules, passes):
     assert _applies(Rules.model_validate(rules), processed) is passes
+
+
+@pytest.fixture
+def service(tmp_path):
+    """Give a listener, and a way to let a worker with the offline models process what it received."""
+    models = {"names": ("offline-anatomy",), "device": "cpu"}
+    with listening(tmp_path, models=models, select={"no_lungs": "process"}, encode={"objects": ["sr"]}) as here:
+
+        def work(study, **encode):
+            settings = here.settings.model_copy(
+                update={"encode": here.settings.encode.model_copy(update=encode)},
+            )
+            here.ledger.studies.complete(study)
+            worker = Worker(settings, build_pipeline(settings), "w")
+            assert worker.step()
+            worker.close()
+            return {each["sop_instance_uid"]: each for each in here.ledger.stories.show(study)["objects"]}
+
+        yield here, work
+
+
+def predecessor(here, made):
+    document = pydicom.dcmread(here.spool.folder / made["path"])
+    found = document.get("PredecessorDocumentsSequence")
+    return found and found[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+
+
+@pytest.mark.parametrize(("choice", "is_now"), [("auto", True), ("now", True), ("source", False)])
+def test_objects_of_the_service_are_dated_by_the_clock_unless_told_otherwise(service, choice, is_now):
+    here, work = service
+    image = radiograph(96, 80)
+    send(here.port, image)
+    for made in work(image.StudyInstanceUID, content_time=choice).values():
+        dated = pydicom.dcmread(here.spool.folder / made["path"]).ContentDate
+        assert (dated != image.ContentDate) is is_now
+
+
+def test_what_is_made_again_later_keeps_its_first_bytes(service):
+    here, work = service
+    first, second = radiograph(96, 80), radiograph(96, 80, seed=1)
+    study = first.StudyInstanceUID
+    send(here.port, first)
+    before = {uid: (here.spool.folder / made["path"]).read_bytes() for uid, made in work(study).items()}
+    time.sleep(1)  # Content Time is in seconds
+    send(here.port, second)
+    after = work(study)
+    assert len(after) > len(before)
+    assert all((here.spool.folder / after[uid]["path"]).read_bytes() == content for uid, content in before.items())
+
+
+def test_a_second_run_names_its_predecessors_and_an_equal_one_is_none(service):
+    here, work = service
+    first, second, third = (radiograph(96, 80, seed=seed) for seed in range(3))
+    study = first.StudyInstanceUID
+    send(here.port, first)
+    once = work(study)
+    send(here.port, second)
+    grown = work(study)
+    (old,) = (uid for uid, each in once.items() if each["kind"] == "findings_report")
+    (new,) = (uid for uid, each in grown.items() if each["kind"] == "findings_report" and uid != old)
+    assert predecessor(here, grown[new]) == old
+    assert grown.keys() >= once.keys()
+    send(here.port, third)
+    otherwise = work(study, geometry="strict")
+    (newest,) = (uid for uid, each in otherwise.items() if each["kind"] == "findings_report" and uid not in grown)
+    assert predecessor(here, otherwise[newest]) == new
+    here.ledger.studies.move(study, tuple(StudyState), StudyState.COMPLETE)
+    assert work(study, geometry="strict").keys() == otherwise.keys()
+    assert len(here.ledger.stories.show(study)["jobs"]) == 3  # what was written before is no new input

@@ -39,6 +39,10 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # [models]
 # names = ["auto"]
 
+# [encode]
+# objects = ["seg", "sr", "parametric-map"]
+# content_time = "auto"         # the service dates objects by the clock; "source": as the image
+
 # [retention]                   # days after a study is finished and delivered
 # sources_days = 7
 # objects_days = 30

@@ -23,7 +23,7 @@ class Encoder(Protocol):
     """One kind of DICOM object.
 
     Equal input gives equal bytes: UIDs are derived (see ``encode._common``), and no clock is read
-    unless the settings ask for ``content_time = "now"``.
+    unless ``content_time`` is ``now``, as it is in the service by default.
     """
 
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydicom.uid import EnhancedSRStorage, ParametricMapStorage, SecondaryCaptureImageStorage
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode._identity import Reference, image_identity
 from cxr_dicom.encode._segments import plan_segmentations
-from cxr_dicom.records import Heatmap, ImageAnalysis, Measurement, ObjectKind, Prediction
+from cxr_dicom.encode._succession import Succession, chain, succeed
+from cxr_dicom.records import Heatmap, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
 
 
-def results(analysis: ImageAnalysis, settings: Settings) -> Iterator[Reference]:
+def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
     """Yield the objects that the settings ask for about one image, but for reports on the study."""
     written = settings.encode.objects
     if "seg" in written:
         for prediction in analysis.predictions:
             yield from (plan.reference for plan in plan_segmentations(analysis, prediction, settings))
     if "sr" in written and drawn_predictions(analysis):
-        yield measurement_report(analysis, settings)
+        yield measurement_report(analysis, earlier, settings).reference
     for prediction in analysis.predictions:
         if "parametric-map" in written:
             yield from (parametric_map(analysis, prediction, heatmap, settings) for heatmap in prediction.heatmaps)
@@ -29,10 +30,11 @@ def results(analysis: ImageAnalysis, settings: Settings) -> Iterator[Reference]:
             )
 
 
-def measurement_report(analysis: ImageAnalysis, settings: Settings) -> Reference:
-    """Return the measurement report of one image."""
-    drawn = drawn_predictions(analysis)
-    return Reference(EnhancedSRStorage, image_identity(ObjectKind.MEASUREMENT_REPORT, analysis, drawn, settings))
+def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Succession:
+    """Return the measurement report of one image, and the one that it takes the place of."""
+    kind, drawn = ObjectKind.MEASUREMENT_REPORT, drawn_predictions(analysis)
+    report = Reference(EnhancedSRStorage, image_identity(kind, analysis, drawn, settings))
+    return succeed(report, chain(earlier, kind, analysis.image.instance.sop_instance_uid))
 
 
 def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap, settings: Settings) -> Reference:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from copy import deepcopy
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from pydicom import Dataset
 
@@ -109,16 +109,23 @@ def set_content_time(dataset: Dataset, header: Dataset, settings: Settings) -> N
 
     A source without any date gives 1 January 1900: both attributes are Type 1.
     """
+    _copy(dataset, header, ("TimezoneOffsetFromUTC",))
     if settings.encode.content_time == "now":
-        now = datetime.now().astimezone()
+        now = datetime.now(_time_zone(header))  # the copied times of the study are in it too
         dataset.ContentDate, dataset.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-        dataset.TimezoneOffsetFromUTC = now.strftime("%z")
         return
     event = next((event for event in _DATES if _DATE.fullmatch(_text(header, f"{event}Date"))), "")
     dataset.ContentDate = _text(header, f"{event}Date") or _UNKNOWN_DATE
     time = _text(header, f"{event}Time")
     dataset.ContentTime = time if _TIME.fullmatch(time) else "000000"
-    _copy(dataset, header, ("TimezoneOffsetFromUTC",))
+
+
+def _time_zone(header: Dataset) -> tzinfo | None:
+    """The time zone that the source names; None for that of this machine."""
+    try:
+        return datetime.strptime(_text(header, "TimezoneOffsetFromUTC"), "%z").tzinfo
+    except ValueError:
+        return None
 
 
 def copy_lossy_compression(dataset: Dataset, header: Dataset) -> None:

@@ -12,7 +12,8 @@ from pydicom import Dataset
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode._common import new_object
-from cxr_dicom.encode._identity import Reference
+from cxr_dicom.encode._identity import Identity, Reference
+from cxr_dicom.encode._succession import Succession
 from cxr_dicom.records import ChestImage, ModelInfo, StoredInstance
 
 _ROOT = ("ValueType", "ConceptNameCodeSequence", "ContinuityOfContent", "ContentTemplateSequence", "ContentSequence")
@@ -20,7 +21,7 @@ _ROOT = ("ValueType", "ConceptNameCodeSequence", "ContinuityOfContent", "Content
 
 def report_document(
     root: Dataset,
-    reference: Reference,
+    place: Succession,
     image: ChestImage,
     models: Sequence[ModelInfo],
     settings: Settings,
@@ -32,7 +33,7 @@ def report_document(
     """Return the report with content tree ``root``, complete, preliminary and unverified."""
     dataset = new_document(
         root,
-        reference,
+        place.reference,
         image,
         models,
         settings,
@@ -41,6 +42,9 @@ def report_document(
         series_description=series_description,
         evidence=evidence,
     )
+    if place.predecessor:
+        study = image.instance.study_instance_uid
+        dataset.PredecessorDocumentsSequence = [_cited(study, [place.predecessor])]
     dataset.PerformedProcedureCodeSequence = []
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY"
@@ -79,14 +83,18 @@ def new_document(
 
 def evidence(instances: Iterable[StoredInstance], results: Iterable[Reference] = ()) -> Dataset:
     """Return what the tree refers to, by series: one study's item of an evidence sequence (PS3.3 C.17.2.3)."""
+    instances = list(instances)
+    sources = [
+        Reference(each.sop_class_uid, Identity(each.series_instance_uid, each.sop_instance_uid)) for each in instances
+    ]
+    return _cited(instances[0].study_instance_uid, [*sources, *results])
+
+
+def _cited(study: str, references: Iterable[Reference]) -> Dataset:
+    """Return the references to objects of one study, by series (PS3.3 table C.17-3)."""
     series: dict[str, dict[str, str]] = {}
-    study = ""
-    for instance in instances:
-        study = study or instance.study_instance_uid
-        series.setdefault(instance.series_instance_uid, {})[instance.sop_instance_uid] = instance.sop_class_uid
-    for result in results:
-        identity = result.identity
-        series.setdefault(identity.series_instance_uid, {})[identity.sop_instance_uid] = result.sop_class_uid
+    for sop_class_uid, identity in references:
+        series.setdefault(identity.series_instance_uid, {})[identity.sop_instance_uid] = sop_class_uid
     item = Dataset()
     item.StudyInstanceUID = study
     item.ReferencedSeriesSequence = [_series(uid, contents) for uid, contents in series.items()]

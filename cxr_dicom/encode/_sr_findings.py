@@ -7,7 +7,6 @@ were not analysed. OHIF shows it as text, because its title is not that of a mea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
 import highdicom.sr as hd
 from pydicom.sr.codedict import codes
@@ -24,6 +23,7 @@ from cxr_dicom.encode._common import NOT_FOR_CLINICAL_USE, spacing_text
 from cxr_dicom.encode._identity import Reference, derived_uid, study_identity, tracking_uid
 from cxr_dicom.encode._segments import SegmentationPlan, plan_segmentations
 from cxr_dicom.encode._sr_document import evidence, report_document
+from cxr_dicom.encode._succession import chain, succeed
 from cxr_dicom.records import (
     Call,
     ChestImage,
@@ -63,18 +63,18 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     skipped = {skip.instance: skip for skip in study.skipped if skip.instance and skip.reason not in _NOT_REPORTED}
     images = [analysis.image for analysis in study.images]
     models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
-    cited = {analysis: list(results.results(analysis, settings)) for analysis in study.images}
+    cited = {analysis: list(results.results(analysis, study.earlier, settings)) for analysis in study.images}
     groups = [
         *(group for analysis in study.images for group in _groups(analysis, cited[analysis], settings)),
         *(_not_analysed(instance, skip) for instance, skip in skipped.items()),
     ]
     root = tree.report(TITLE, images, tree.observer(models, __version__), groups, _notes(study))
+    objects = [reference for references in cited.values() for reference in references]
+    content = _content(study, skipped.values(), objects)
+    identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
     dataset = report_document(
         root,
-        Reference(
-            EnhancedSRStorage,
-            study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, _content(study, skipped.values())),
-        ),
+        succeed(Reference(EnhancedSRStorage, identity), chain(study.earlier, ObjectKind.FINDINGS_REPORT)),
         images[0],
         models,
         settings,
@@ -82,7 +82,7 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
         series_description="Findings; not for clinical use",
         evidence=evidence(
             [*(image.instance for image in images), *skipped],
-            chain.from_iterable(cited.values()),
+            objects,
         ),
     )
     sources = tuple(image.instance.sop_instance_uid for image in images)
@@ -106,10 +106,11 @@ def _notes(study: StudyAnalysis) -> Iterator[str]:
         yield NO_SCORES
 
 
-def _content(study: StudyAnalysis, skipped: Iterable[Skipped]) -> str:
+def _content(study: StudyAnalysis, skipped: Iterable[Skipped], objects: Iterable[Reference]) -> str:
     """What the report says beside the predictions."""
     missing = [(skip.instance and skip.instance.sop_instance_uid, str(skip.reason), skip.detail) for skip in skipped]
-    return repr((missing, [_remarks(analysis) for analysis in study.images]))
+    cited = [reference.identity.sop_instance_uid for reference in objects]
+    return repr((missing, [_remarks(analysis) for analysis in study.images], cited))
 
 
 def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Settings) -> Iterator[tree.Group]:

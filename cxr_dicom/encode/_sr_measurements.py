@@ -6,7 +6,7 @@ and nothing of it otherwise. A ratio of two lines therefore stands in the group 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import highdicom.sr as hd
 from pydicom.sr.codedict import codes
@@ -19,7 +19,7 @@ from cxr_dicom.encode._base import Encoded
 from cxr_dicom.encode._common import NOT_FOR_CLINICAL_USE, spacing_text
 from cxr_dicom.encode._identity import tracking_uid
 from cxr_dicom.encode._sr_document import evidence, report_document
-from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Measurement, ObjectKind, Prediction
+from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
 
 SERIES_NUMBER = 9002
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
@@ -27,7 +27,7 @@ TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
 _OHIF_TOOL = "Cornerstone3DTools@^0.1.0"  # how OHIF knows with which tool to draw a group
 
 
-def measurement_report(analysis: ImageAnalysis, settings: Settings) -> Encoded | None:
+def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Encoded | None:
     """Return the report of one image; None when nothing on it has coordinates."""
     image, drawn = analysis.image, results.drawn_predictions(analysis)
     if not drawn:
@@ -42,7 +42,7 @@ def measurement_report(analysis: ImageAnalysis, settings: Settings) -> Encoded |
     )
     dataset = report_document(
         root,
-        results.measurement_report(analysis, settings),
+        results.measurement_report(analysis, earlier, settings),
         image,
         models,
         settings,

@@ -26,7 +26,7 @@ class ReportEncoder:
         from cxr_dicom.encode._sr_measurements import measurement_report
 
         for analysis in study.images:
-            report = measurement_report(analysis, self._settings)
+            report = measurement_report(analysis, study.earlier, self._settings)
             if report:
                 yield report
         findings = findings_report(study, self._settings)

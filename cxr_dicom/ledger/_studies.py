@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from cxr_dicom import retry
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.records import EncodedObject, ModelInfo, Outcome, StoredInstance, Study, StudyResult, StudyState
+from cxr_dicom.records import (
+    EncodedObject,
+    ModelInfo,
+    ObjectKind,
+    Outcome,
+    StoredInstance,
+    Study,
+    StudyResult,
+    StudyState,
+    WrittenObject,
+)
 
 if TYPE_CHECKING:
     from cxr_dicom.ledger import Ledger
@@ -196,7 +206,9 @@ class Studies:
             Outcome.FAILED,
         )
         return Claim(
-            study=Study(study_instance_uid=uid, instances=tuple(self._instances(uid))),
+            study=Study(
+                study_instance_uid=uid, instances=tuple(self._instances(uid)), earlier=tuple(self._earlier(uid))
+            ),
             owner=owner,
             job_key=job[0]["job_key"] if job and not row["forced"] else None,
             attempts=row["attempts"],
@@ -214,6 +226,16 @@ class Studies:
                 sop_instance_uid=row["sop_instance_uid"],
                 sop_class_uid=row["sop_class_uid"],
                 sender=row["sender"],
+            )
+
+    def _earlier(self, uid: str) -> Iterable[WrittenObject]:
+        for row in self._ledger.rows("SELECT * FROM objects WHERE study_instance_uid = ? ORDER BY rowid", uid):
+            yield WrittenObject(
+                kind=ObjectKind(row["kind"]),
+                sop_class_uid=row["sop_class_uid"],
+                sop_instance_uid=row["sop_instance_uid"],
+                series_instance_uid=row["series_instance_uid"],
+                source_sop_instance_uids=tuple(json.loads(row["sources"])),
             )
 
     def _let_go(self, connection: sqlite3.Connection, claim: Claim, state: StudyState, reason: str) -> None:

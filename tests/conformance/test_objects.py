@@ -171,6 +171,18 @@ def test_an_image_that_was_not_analysed(chest_image, encode, validate, tool):
     assert "NOT_FRONTAL: View Position LL" in tool("dsrdump", "+Pl", report, system=True)
 
 
+def test_reports_that_name_their_predecessors(chest_image, encode, validate, tool):
+    analysis = painted.analysis(chest_image(testing.radiograph(96, 80)))
+    first = encode(painted.study(analysis))
+    second = encode(painted.study(analysis, earlier=first), geometry="strict")
+    paths = of_kind(second, ObjectKind.MEASUREMENT_REPORT, ObjectKind.FINDINGS_REPORT)
+    assert all("PredecessorDocumentsSequence" in pydicom.dcmread(path) for path in paths)
+    assert validate(paths) == {}
+    everything = [*(each.path for each in (*first, *second)), analysis.image.instance.path]
+    assert "Error" not in tool("dcentvfy", *everything, check=False)
+    assert all("Predecessor" in tool("dsrdump", "+Pl", path, system=True) for path in paths)
+
+
 def test_the_real_radiograph(real, chest_image, encode, validate):
     image = chest_image(pydicom.dcmread(real("RG1_UNCR.dcm")))
     objects = encode(painted.study(painted.analysis(image)), segmentation="both")

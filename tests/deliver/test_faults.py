@@ -2,14 +2,16 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
-from service_helpers import archive, free_port, listening, send
+from service_helpers import archive, certificate, free_port, listening, send
 
 from cxr_dicom import courier
 from cxr_dicom.audit import AuditTrail
@@ -72,8 +74,8 @@ class Waiting:
     def dicom(self, port, **more):
         return self.courier(kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE", **more)
 
-    def web(self, port):
-        return self.courier(kind="dicomweb", url=f"http://127.0.0.1:{port}/dicom-web")
+    def web(self, port, scheme="http", host="127.0.0.1", **more):
+        return self.courier(kind="dicomweb", url=f"{scheme}://{host}:{port}/dicom-web", **more)
 
     def carry(self, made, until, seconds=20):
         end = time.monotonic() + seconds
@@ -141,8 +143,20 @@ def test_half_open_accepts_and_never_answers(spool):
     assert spool.states() == ["waiting"] * 3
 
 
+def test_one_answer_that_comes_too_late_costs_a_repeat_and_no_object(spool):
+    never = threading.Event()
+
+    def answer(number):
+        never.wait(3 if number == 0 else 0)  # the courier waits for 1 s
+        return 0x0000
+
+    with archive(contexts=DX, status=answer) as (port, received):
+        spool.carry(spool.dicom(port), ["delivered"] * 3)
+    assert sorted(received) == sorted(spool.uids)
+
+
 @contextmanager
-def web(answers):
+def web(answers, tls=None):
     """Run an HTTP server that gives each POST the next answer: (status, headers, body)."""
     posts = []
 
@@ -166,6 +180,8 @@ def web(answers):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_address[1], posts
@@ -251,3 +267,109 @@ def test_the_breaker_opens_for_growing_pauses():
     assert not breaker.is_open
     breaker.succeeded()
     assert breaker.failed() <= 1
+
+
+# --- through a proxy, and with a client certificate ----------------------------------------------
+
+
+@contextmanager
+def proxy(origin):
+    """Run a proxy that passes all on to port ``origin``, whatever host was asked for; yield (port, request lines)."""
+    asked = []
+
+    class Handler(StreamRequestHandler):
+        def handle(self):
+            head = [self.rfile.readline()]
+            while head[-1] not in (b"\r\n", b""):
+                head.append(self.rfile.readline())
+            asked.append(head[0].decode().split()[:2])
+            with socket.create_connection(("127.0.0.1", origin)) as onward:
+                if head[0].startswith(b"CONNECT"):
+                    self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                else:
+                    onward.sendall(b"".join(head))
+                back = threading.Thread(target=pump, args=(onward.makefile("rb", 0), self.connection))
+                back.start()
+                pump(self.rfile, onward)
+                back.join()
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], asked
+        server.shutdown()
+
+
+def pump(source, target):
+    with suppress(OSError):  # either side may hang up
+        while data := source.read1(1 << 16) if hasattr(source, "read1") else source.read(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def mutual(tmp_path):
+    """Give the TLS context of a server that asks for certificates, and the settings of a client that has one."""
+    authority = certificate(tmp_path, "authority")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority[0])
+    context.load_cert_chain(*certificate(tmp_path, "server", authority=authority))
+    context.verify_mode = ssl.CERT_REQUIRED
+    client = tmp_path / "client.both"
+    client.write_text("".join(each.read_text() for each in certificate(tmp_path, "client", authority=authority)))
+    return context, {"ca": authority[0], "client_certificate": client}
+
+
+def taken(number, post):
+    return 200, {}, {}
+
+
+@pytest.fixture
+def misleading(monkeypatch, tmp_path):
+    """Let the environment name another proxy and other authorities; the settings count more."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate(tmp_path, "stranger")[0]))
+
+
+def test_through_a_proxy_that_forwards(spool, misleading):
+    with web(taken) as (origin, posts), proxy(origin) as (port, asked):
+        spool.carry(
+            spool.web(80, host="pacs.invalid", proxy=f"http://127.0.0.1:{port}"),
+            ["delivered"] * 3,
+        )
+    assert len(posts) == 3
+    assert {url.partition(":80")[0] for _, url in asked} == {"http://pacs.invalid"}
+
+
+def test_with_a_client_certificate_through_a_proxy_that_connects(spool, mutual, misleading):
+    context, access = mutual
+    with web(taken, tls=context) as (origin, posts), proxy(origin) as (port, asked):
+        spool.carry(
+            spool.web(443, "https", "localhost", proxy=f"http://127.0.0.1:{port}", **access),
+            ["delivered"] * 3,
+        )
+    assert len(posts) == 3
+    assert asked[0] == ["CONNECT", "localhost:443"]
+
+
+def test_the_proxy_of_the_environment_is_the_default(spool, monkeypatch):
+    with web(taken) as (origin, posts), proxy(origin) as (port, _):
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        spool.carry(spool.web(80, host="pacs.invalid"), ["delivered"] * 3)
+    assert len(posts) == 3
+
+
+def test_a_proxy_that_is_down_is_waited_for(spool):
+    with web(taken) as (origin, posts):
+        spool.web(origin, proxy=f"http://127.0.0.1:{free_port()}").carry()
+    assert (spool.states(), spool.said(), posts) == (["waiting"] * 3, ["UNREACHABLE"], [])
+
+
+@pytest.mark.parametrize("lacking", ["client_certificate", "ca"])
+def test_who_shows_no_certificate_or_trusts_nobody_sends_nothing(spool, mutual, lacking):
+    context, access = mutual
+    with web(taken, tls=context) as (port, posts):
+        del access[lacking]
+        spool.web(port, "https", "localhost", **access).carry()
+    assert (spool.states(), spool.said(), posts) == (["waiting"] * 3, ["UNREACHABLE"], [])

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import painted
 import pydicom
@@ -152,6 +152,14 @@ def test_content_time_comes_from_the_source(selected, written, dates, expected):
 def test_content_time_now(image, written):
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
     assert abs((pydicom.valuerep.DA(dataset.ContentDate) - date.today()).days) <= 1
+
+
+def test_content_time_now_is_told_in_the_time_zone_of_the_source(selected, written):
+    image = selected(testing.radiograph(96, 80, TimezoneOffsetFromUTC="+1200"))
+    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
+    assert dataset.TimezoneOffsetFromUTC == "+1200"
+    said = datetime.strptime(dataset.ContentDate + dataset.ContentTime + "+1200", "%Y%m%d%H%M%S%z")
+    assert abs(datetime.now().astimezone() - said) < timedelta(hours=1)
 
 
 def test_provenance(image, encoded, tmp_path):

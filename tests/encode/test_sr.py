@@ -1,11 +1,15 @@
 """What the reports say, read with highdicom."""
 
+from itertools import count
+
 import highdicom.sr as hd
 import painted
+import pydicom
 import pytest
 from pydicom.sr.codedict import codes
 
 from cxr_dicom import testing
+from cxr_dicom.encode._common import write
 from cxr_dicom.records import Reason
 
 
@@ -263,3 +267,76 @@ def test_images_with_nothing_to_draw_have_no_measurement_report(image, reports):
     measurements, findings = reports(image, painted.analysis(image, (painted.scores(image),)))
     assert not measurements
     assert group(findings, "opacity")
+
+
+@pytest.fixture
+def run(encoded, tmp_path):
+    """Process a study again and again, as the service does: each run knows what was written before."""
+    known, folders = {}, count()
+
+    def once(*analyses, **settings):
+        study = painted.study(*analyses, earlier=known.values())
+        made = [
+            write(each, tmp_path / f"{next(folders)}") for each in encoded("sr", study, painted.settings(**settings))
+        ]
+        for each in made:
+            known.setdefault(each.sop_instance_uid, each)
+        return made
+
+    return once
+
+
+def predecessors(written):
+    """The SOP Instance UID of each report's predecessor, or None."""
+    found = []
+    for dataset in (pydicom.dcmread(each.path) for each in written):
+        (study,) = dataset.get("PredecessorDocumentsSequence") or (None,)
+        if study is None:
+            found.append(None)
+            continue
+        assert study.StudyInstanceUID == dataset.StudyInstanceUID
+        (series,) = study.ReferencedSeriesSequence
+        (reference,) = series.ReferencedSOPSequence
+        assert reference.ReferencedSOPClassUID == dataset.SOPClassUID
+        found.append(reference.ReferencedSOPInstanceUID)
+    return found
+
+
+def uids(written):
+    return [each.sop_instance_uid for each in written]
+
+
+def test_a_changed_report_names_the_one_it_takes_the_place_of(image, run):
+    analysis = painted.analysis(image)
+    first = run(analysis)
+    second = run(analysis, geometry="strict")
+    third = run(analysis)  # back to the first settings: a third instance, for a chain never runs in a circle
+    assert predecessors(first) == [None, None]
+    assert predecessors(second) == uids(first)
+    assert predecessors(third) == uids(second)
+    assert len({*uids(first), *uids(second), *uids(third)}) == 6
+
+
+def test_a_report_that_says_the_same_is_the_same_bytes(image, run):
+    analysis = painted.analysis(image)
+    run(analysis)
+    second, again = run(analysis, geometry="strict"), run(analysis, geometry="strict")
+    assert [each.path.read_bytes() for each in second] == [each.path.read_bytes() for each in again]
+
+
+def test_a_grown_study_changes_only_the_report_about_all_of_it(image, selected, run):
+    analyses = [painted.analysis(each) for each in (image, selected(testing.radiograph(96, 80, seed=1)))]
+    measured, found = run(analyses[0])
+    first, second, both = run(*analyses)
+    assert first.path.read_bytes() == measured.path.read_bytes()
+    assert predecessors([first, second, both]) == [None, None, found.sop_instance_uid]
+
+
+def test_the_findings_report_cites_the_measurement_report_that_was_written(image, run):
+    run(painted.analysis(image))
+    measured, found = run(painted.analysis(image), geometry="strict")
+    cited = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in items(pydicom.dcmread(found.path), "COMPOSITE")
+    }
+    assert measured.sop_instance_uid in cited
