@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cxr_dicom import telemetry
+from cxr_dicom.records import EncodedObject
 
 FILE_NAME = "audit.jsonl"
 
@@ -41,3 +42,14 @@ class AuditTrail:
             os.write(descriptor, f"{line}\n".encode())
         finally:
             os.close(descriptor)
+
+    def object_made(self, study_instance_uid: str, made: EncodedObject) -> None:
+        """Append that an object was made for a study."""
+        self.write(
+            "object_made",
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=made.series_instance_uid,
+            sop_instance_uid=made.sop_instance_uid,
+            sop_class_uid=made.sop_class_uid,
+            model=made.model,
+        )

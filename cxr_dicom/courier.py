@@ -129,14 +129,7 @@ class Courier:
         encoded = Encoded(about.kind, dataset, about.source_sop_instance_uids, about.model)
         with self._spool.workshop() as folder:
             twin = self._spool.adopt(due.study_instance_uid, write(encoded, folder))
-        self._audit.write(
-            "object_made",
-            study_instance_uid=due.study_instance_uid,
-            series_instance_uid=twin.series_instance_uid,
-            sop_instance_uid=twin.sop_instance_uid,
-            sop_class_uid=twin.sop_class_uid,
-            model=twin.model,
-        )
+        self._audit.object_made(due.study_instance_uid, twin)
         return twin
 
 

@@ -22,7 +22,7 @@ from cxr_dicom.records import MANUFACTURER, StoredInstance
 class Refusal(StrEnum):
     """Why an instance is not taken."""
 
-    NO_SPACE = "NO_SPACE"  # for now
+    NO_SPACE = "NO_SPACE"  # the sender may try again later
     UNREADABLE = "UNREADABLE"
     INVALID_UID = "INVALID_UID"
     WRONG_SOP_CLASS = "WRONG_SOP_CLASS"

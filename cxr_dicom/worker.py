@@ -135,16 +135,9 @@ class Worker:
         self._tell(result, "COMPLETE")
 
     def _tell(self, result: StudyResult, state: str) -> None:
-        for each in result.instances:
-            for made in each.objects:
-                self._audit.write(
-                    "object_made",
-                    study_instance_uid=result.study_instance_uid,
-                    series_instance_uid=made.series_instance_uid,
-                    sop_instance_uid=made.sop_instance_uid,
-                    sop_class_uid=made.sop_class_uid,
-                    model=made.model,
-                )
+        made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
+        for each in made.values():  # once each: a findings report belongs to every image of its study
+            self._audit.object_made(result.study_instance_uid, each)
         reasons = sorted({str(each.reason) for each in result.instances if each.reason})
         self._audit.write(
             "study_processed",

@@ -29,8 +29,8 @@ MASS = (slice(440, 540), slice(600, 700))  # lower zone of the left lung
 TURNS = [Turn(), Turn(flip_columns=True), Turn(transpose=True, flip_rows=True), Turn(flip_rows=True)]
 
 
-def radiograph(turn: Turn) -> Radiograph:
-    pixels = np.full(SHAPE, 600, np.float32)
+def radiograph(turn: Turn, shape: tuple[int, int] = SHAPE) -> Radiograph:
+    pixels = np.full(shape, 600, np.float32)
     for lung in LUNGS.values():
         pixels[lung] = -500
     pixels[MASS] = 600
@@ -44,7 +44,7 @@ def radiograph(turn: Turn) -> Radiograph:
     return Radiograph(image=image, pixels=pixels, sha256="0")
 
 
-def anatomy(turn: Turn) -> Prediction:
+def anatomy(turn: Turn, shape: tuple[int, int] = SHAPE) -> Prediction:
     info = ModelInfo(
         name="painted",
         version="1",
@@ -57,7 +57,7 @@ def anatomy(turn: Turn) -> Prediction:
     )
     masks = []
     for name, where in LUNGS.items():
-        matrix = np.zeros(SHAPE, bool)
+        matrix = np.zeros(shape, bool)
         matrix[where] = True
         structure = Structure(
             name=name, title=name, category=codes.ORGAN, type=codes.LUNG, laterality=None, colour=(0, 0, 0)
@@ -88,6 +88,20 @@ def test_the_mass_is_opaque_and_aerated_lung_is_not_wherever_the_source_stores_t
     assert value(mass) > 0.95
     assert value(aerated) < 0.05
     assert value(outside) == 0
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_the_map_covers_the_lungs_to_half_a_sample_where_the_step_does_not_divide_the_matrix(model, turn):
+    shape = (701, 1997)  # a step of 4 repeats the border three times
+    prediction = anatomy(turn, shape)
+    heatmap = model.predict(radiograph(turn, shape), [prediction]).heatmaps[0]
+    boxes = [mask.region.box for mask in prediction.masks]
+    for axis, low, high in ((0, "top", "bottom"), (1, "left", "right")):
+        reached = np.flatnonzero(heatmap.values.any(axis=1 - axis))
+        step, origin = heatmap.grid.step[axis], heatmap.grid.origin[axis]
+        assert step == 4
+        assert reached[0] * step + origin == pytest.approx(min(getattr(box, low) for box in boxes), abs=step / 2)
+        assert (reached[-1] + 1) * step + origin == pytest.approx(max(getattr(b, high) for b in boxes), abs=step / 2)
 
 
 def test_numbers_of_zones_say_where_the_mass_is(model):
