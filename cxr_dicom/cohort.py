@@ -19,13 +19,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cxr_dicom import report, results, telemetry
+from cxr_dicom import report, results, states, telemetry
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import Outcome, Skipped, Study
-from cxr_dicom.results import Row, StudyState
+from cxr_dicom.results import Row
+from cxr_dicom.states import State
 
 RESULT_FILES = ("results.jsonl", "results.csv", "report.html")
 
@@ -128,8 +129,8 @@ def _inputs(paths: Sequence[Path], out: Path) -> tuple[list[Study], list[Skipped
     written = {home / name for name in RESULT_FILES}
     for study in scanned:
         is_inside = any(_real(each.path).is_relative_to(home) for each in study.instances)
-        if is_inside and (state := results.load_state(out, study.study_instance_uid)):
-            written |= {home / path for path in state.object_paths()}
+        if is_inside and (state := states.load(out, study.study_instance_uid)):
+            written |= {home / path for path in state.file_paths()}
     studies = [
         replace(study, instances=tuple(each for each in study.instances if _real(each.path) not in written))
         for study in scanned
@@ -162,7 +163,7 @@ class _Worker:
             if not self.force and (state := self._finished(study, job_key)):
                 return StudyDone(study_instance_uid=uid, rows=state.rows, is_reused=True)
             state = self._process(study)
-            results.save_state(self.out, state)
+            states.save(self.out, state)
         except Exception as error:  # one bad study never stops a run
             telemetry.failure("study", error, study_instance_uid=uid)
             return self.failed(study, telemetry.safe_description(error))
@@ -176,14 +177,18 @@ class _Worker:
         if "pipeline" in self.__dict__:
             self.pipeline.close()
 
-    def _finished(self, study: Study, job_key: str) -> StudyState | None:
-        state = results.load_state(self.out, study.study_instance_uid)
-        return state.at(study) if state and state.is_answer_to(study, job_key, self.out) else None
+    def _finished(self, study: Study, job_key: str) -> State | None:
+        state = states.load(self.out, study.study_instance_uid)
+        if state is None or state.job_key != job_key or state.has_failures:
+            return None
+        is_whole = state.is_about(study.instances) and state.is_complete(self.out)
+        return state.at(study.instances) if is_whole else None
 
-    def _process(self, study: Study) -> StudyState:
+    def _process(self, study: Study) -> State:
         result = self.pipeline.process(study, results.study_folder(self.out, study.study_instance_uid))
-        return StudyState(
-            study_instance_uid=study.study_instance_uid,
+        return State(
+            key=study.study_instance_uid,
+            stamp="",
             job_key=result.job_key,
             rows=results.study_rows(result, self.settings, self.out),
             figures={
@@ -268,5 +273,5 @@ def _counts(rows: list[Row]) -> dict[str, int]:
 
 
 def _figures(out: Path, study_instance_uid: str) -> dict[str, list[report.Figure]]:
-    state = results.load_state(out, study_instance_uid)
+    state = states.load(out, study_instance_uid)
     return state.figures if state else {}

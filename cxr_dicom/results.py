@@ -1,7 +1,6 @@
-"""What a run leaves behind: the state of each finished study, ``results.jsonl`` and ``results.csv``.
+"""What a run says of each input: ``results.jsonl`` and ``results.csv``.
 
 A row is one input, as a plain dict with stable keys (``docs/results.md``, ``docs/results.schema.json``).
-States make a repeated run cheap; the result files are written anew from the rows of each run.
 """
 
 from __future__ import annotations
@@ -11,13 +10,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import (
     EncodedObject,
     ImageAnalysis,
@@ -32,51 +29,6 @@ from cxr_dicom.records import (
 )
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyState:
-    """One finished study, as it is kept in ``OUT/.cxr-dicom/<StudyInstanceUID>.json``."""
-
-    study_instance_uid: str
-    job_key: str
-    rows: list[Row]
-    figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
-
-    def is_answer_to(self, study: Study, job_key: str, out: Path) -> bool:
-        """Whether this is the complete result of ``study``, with all objects still in ``out``."""
-        return (
-            self.job_key == job_key
-            and all(row["outcome"] != Outcome.FAILED for row in self.rows)
-            and {row["sop_instance_uid"] for row in self.rows} == {i.sop_instance_uid for i in study.instances}
-            and all((out / path).is_file() for path in self.object_paths())
-        )
-
-    def object_paths(self) -> set[str]:
-        """Paths of the objects, relative to the output folder."""
-        return {each["path"] for row in self.rows for each in row["objects"]}
-
-    def at(self, study: Study) -> StudyState:
-        """Return the same state with the paths that the inputs have now."""
-        paths = {instance.sop_instance_uid: path_text(instance.path) for instance in study.instances}
-        return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
-
-
-def load_state(out: Path, study_instance_uid: str) -> StudyState | None:
-    """Read the state of a study; None when there is none, or none that this version understands."""
-    try:
-        return StudyState(**json.loads(_state_path(out, study_instance_uid).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def save_state(out: Path, state: StudyState) -> None:
-    """Keep ``state``, and remove the objects of an earlier result that are not in it."""
-    earlier = load_state(out, state.study_instance_uid)
-    with open_atomically(_state_path(out, state.study_instance_uid)) as file:
-        json.dump(asdict(state), file, indent=1)
-    for path in (earlier.object_paths() if earlier else set()) - state.object_paths():
-        (out / path).unlink(missing_ok=True)
 
 
 def study_folder(out: Path, study_instance_uid: str) -> Path:
@@ -157,10 +109,6 @@ def path_text(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
-def _state_path(out: Path, study_instance_uid: str) -> Path:
-    return out / STATE_FOLDER / f"{study_instance_uid}.json"
-
-
 def _row(result: InstanceResult, settings: Settings) -> Row:
     instance = result.instance
     return {
@@ -177,6 +125,7 @@ def _row(result: InstanceResult, settings: Settings) -> Row:
         "measurements": {},
         "statements": {},
         "objects": [],
+        "exports": [],
         "warnings": [],
         "seconds": {},
         "geometry": settings.encode.geometry,

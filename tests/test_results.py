@@ -1,7 +1,6 @@
 """Rows, states and result files, on records made by hand."""
 
 import csv
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -31,10 +30,8 @@ from cxr_dicom.records import (
     SpacingSource,
     Statement,
     StoredInstance,
-    Study,
     StudyResult,
 )
-from cxr_dicom.results import StudyState
 
 SETTINGS = Settings()
 
@@ -219,64 +216,3 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
         results.write_jsonl(path, [{"new": 1}, {"new": float("nan")}])
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-# --- states --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def study():
-    return Study(study_instance_uid="1.2", instances=(instance(1),))
-
-
-@pytest.fixture
-def state(row, tmp_path):
-    (tmp_path / "1.2").mkdir()
-    (tmp_path / "1.2" / "seg.dcm").touch()
-    state = StudyState(
-        study_instance_uid="1.2", job_key="k", rows=[row], figures={"1.2.3.1": [{"title": "Radiograph"}]}
-    )
-    results.save_state(tmp_path, state)
-    return state
-
-
-def test_a_state_is_read_as_it_was_written(state, tmp_path):
-    assert results.load_state(tmp_path, "1.2") == state
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"job_key": "k"}', '{"of": "another version"}', "\0"])
-def test_a_state_that_is_not_understood_is_none(state, tmp_path, content):
-    (tmp_path / ".cxr-dicom" / "1.2.json").write_text(content)
-    assert results.load_state(tmp_path, "1.2") is None
-
-
-def test_a_state_answers_to_its_study_only(state, study, tmp_path):
-    more = dataclasses.replace(study, instances=(instance(1), instance(2)))
-    assert state.is_answer_to(study, "k", tmp_path)
-    assert not state.is_answer_to(study, "another key", tmp_path)
-    assert not state.is_answer_to(more, "k", tmp_path)
-
-
-def test_a_state_with_a_failure_or_a_lost_object_is_no_answer(state, study, row, tmp_path):
-    failed = dataclasses.replace(state, rows=[row | {"outcome": "failed"}])
-    assert not failed.is_answer_to(study, "k", tmp_path)
-    (tmp_path / "1.2" / "seg.dcm").unlink()
-    assert not state.is_answer_to(study, "k", tmp_path)
-
-
-def test_a_state_takes_the_paths_that_the_inputs_have_now(state):
-    moved = Study(study_instance_uid="1.2", instances=(instance(1, "elsewhere/9.dcm"),))
-    assert [row["path"] for row in state.at(moved).rows] == ["elsewhere/9.dcm"]
-
-
-def test_a_new_state_removes_the_objects_that_it_no_longer_has(state, row, tmp_path):
-    kept, foreign = tmp_path / "1.2" / "new.dcm", tmp_path / "1.2" / "of-the-user.dcm"
-    kept.touch()
-    foreign.touch()
-    results.save_state(tmp_path, dataclasses.replace(state, rows=[row | {"objects": [{"path": "1.2/new.dcm"}]}]))
-    assert sorted((tmp_path / "1.2").iterdir()) == [kept, foreign]
-
-
-def test_saving_the_same_result_again_keeps_its_objects(state, tmp_path):
-    results.save_state(tmp_path, state)
-    assert (tmp_path / "1.2" / "seg.dcm").exists()
