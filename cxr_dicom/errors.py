@@ -7,7 +7,8 @@
     ├── ImageError                  one image cannot be used; carries its Reason
     ├── ModelError                  a model cannot be built or failed on an image
     │   └── WeightsError            weights are missing, damaged or not the expected ones
-    └── EncodingError               a DICOM object could not be made
+    ├── EncodingError               a DICOM object could not be made
+    └── FetchError                  files that a manifest names could not be fetched
 
 No message holds patient data: UIDs, keywords, numbers and file names of ours only.
 """
@@ -58,3 +59,7 @@ class WeightsError(ModelError):
 
 class EncodingError(CxrDicomError):
     """A DICOM object could not be made."""
+
+
+class FetchError(CxrDicomError):
+    """Files that a manifest names could not be fetched."""

@@ -17,6 +17,8 @@ FLOORS = (
     ("_plugins",),
     ("pipeline", "engine"),
     ("results", "states", "report", "intake"),
+    ("cohort_task",),
+    ("tally",),
     ("cohort", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
