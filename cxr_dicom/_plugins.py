@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from cxr_dicom import encode, infer
 from cxr_dicom.config import Settings
+from cxr_dicom.config_service import Destination as Described
+from cxr_dicom.config_service import DicomDestination, DicomwebDestination
+from cxr_dicom.deliver._base import Destination
 from cxr_dicom.encode._base import Encoder
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer._base import Model
@@ -50,6 +53,17 @@ def build_encoders(settings: Settings) -> list[Encoder]:
 def encoder_names() -> list[str]:
     """Every kind of object that a user can name."""
     return [_choice(module) for module in _modules(encode)]
+
+
+def build_destination(described: Described, open_commitment: Callable[[str], None]) -> Destination:
+    """Make the destination that a table ``[[destinations]]`` describes; see `deliver.dicom.Dicom`."""
+    from cxr_dicom.deliver import dicom, dicomweb, folder
+
+    if isinstance(described, DicomDestination):
+        return dicom.build(described, open_commitment)
+    if isinstance(described, DicomwebDestination):
+        return dicomweb.build(described)
+    return folder.build(described)
 
 
 def resolve(settings: Settings) -> tuple[str, ...]:

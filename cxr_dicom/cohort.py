@@ -43,8 +43,7 @@ def run(
     settings: Settings,
     engine: Engine,
     *,
-    force: bool = False,
-    retry_failed: bool = True,
+    options: Options | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
 ) -> Tally:
     """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
@@ -59,10 +58,8 @@ def run(
         The same for every study.
     engine
         Where the work is done.
-    force
-        Process again what is finished.
-    retry_failed
-        Process again what failed.
+    options
+        How. Of more than `FIGURES_UP_TO` entries only small pictures are kept.
     tell
         Called at the start and after every entry.
 
@@ -76,8 +73,8 @@ def run(
     try:
         out.mkdir(parents=True, exist_ok=True)
         manifest = _without_own_output(manifest, out)
-        has_figures = len(manifest.entries) <= FIGURES_UP_TO
-        options = Options(force=force, retry_failed=retry_failed, has_figures=has_figures)
+        options = options or Options()
+        options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
         content = _Content(manifest, out, settings)
         telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
         tell(Progress(tally=content.tally))

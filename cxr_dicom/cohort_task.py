@@ -7,6 +7,7 @@ answer without any work.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_dicom import report, results, states, telemetry
+from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.folder import STATE_FOLDER
@@ -25,10 +28,13 @@ from cxr_dicom.results import STUDY_STAGES, Row
 from cxr_dicom.states import State
 
 if TYPE_CHECKING:
+    from cxr_dicom.export._base import Exporter
     from cxr_dicom.pipeline import Pipeline
 
+EXPORT_FOLDER = "also"
 DEATHS = 3  # of worker processes at one entry; then it is set aside
 
+_LEADING_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _building = threading.Lock()  # two items of one worker must not load the models twice
 
 
@@ -39,6 +45,8 @@ class Options:
     force: bool = False  # process again what is finished
     retry_failed: bool = True  # process again what failed
     has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
+    also: tuple[str, ...] = ()  # formats for those who train, as `_plugins.exporter_names` lists them
+    destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,12 +98,23 @@ class EntryTask:
 
         return Pipeline(self._settings)
 
+    @cached_property
+    def _exporters(self) -> list[Exporter]:
+        return build_exporters(self._options.also, self._settings)
+
+    @cached_property
+    def _delivery(self) -> Delivery | None:
+        name = self._options.destination
+        return Delivery(self._settings, name) if name is not None else None
+
     # --- what was done before --------------------------------------------------------------------
 
     def _finished(self, entry: Entry, pipeline: Pipeline) -> State | None:
         """Return the state that is still the answer to ``entry``."""
         state = states.load(self._out, entry.key)
         if state is None or not state.is_complete(self._out) or (state.has_failures and self._options.retry_failed):
+            return None
+        if not set(self._options.also) <= set(state.also) or not self._is_delivered(state):
             return None
         if state.stamp == self._stamp(entry, pipeline):
             return state
@@ -106,6 +125,9 @@ class EntryTask:
         moved = replace(state.at(entry.study.instances), stamp=self._stamp(entry, pipeline))
         states.save(self._out, moved)
         return moved
+
+    def _is_delivered(self, state: State) -> bool:
+        return self._options.destination in (None, *state.delivered)
 
     def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
         sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
@@ -120,25 +142,55 @@ class EntryTask:
         try:
             with fetched(entry, self._out / STATE_FOLDER) as (studies, skipped):
                 done = [pipeline.process(each, results.study_folder(self._out, _uid(each))) for each in studies]
-                return self._state(entry, pipeline, done, skipped)
+                exported = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
         except FetchError as error:
             return self._failed(entry, Reason.FETCH_FAILED, str(error))
         except Exception as error:  # one bad study never stops a run
             telemetry.failure("study", error, study_instance_uid=entry.key)
             return self._failed(entry, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
-
-    def _state(
-        self, entry: Entry, pipeline: Pipeline, done: Sequence[StudyResult], skipped: Sequence[Skipped]
-    ) -> State:
         rows = [row for each in done for row in results.study_rows(each, self._settings, self._out)]
         rows += [results.skipped_row(each, self._settings) for each in skipped]
-        return State(
+        for row in rows:
+            row["path"] = entry.sources[0] if entry.sources else row["path"]
+            row["exports"] = [
+                {"path": results.path_text(path.relative_to(self._out)), "kind": kind}
+                for kind, paths in exported.items()
+                for path in paths.get(row["sop_instance_uid"], ())
+            ]
+        state = State(
             key=entry.key,
             stamp=self._stamp(entry, pipeline),
             job_key=_digest(sorted(each.job_key for each in done)),
-            rows=[row | {"path": entry.sources[0]} for row in rows] if entry.sources else rows,
+            rows=rows,
             figures=dict(self._figures(done)),
+            also=list(self._options.also),
         )
+        return self._deliver(state, done)
+
+    def _export(self, exporter: Exporter, done: Sequence[StudyResult]) -> dict[str | None, list[Path]]:
+        """Write one format; give its files by SOP Instance UID, with which their names begin."""
+        folder = self._out / EXPORT_FOLDER / exporter.name
+        files: dict[str | None, list[Path]] = {}
+        for path in sorted(path for each in done for path in exporter.export(each, folder)):
+            uid = _LEADING_UID.match(path.relative_to(folder).parts[0])
+            files.setdefault(uid and uid[0], []).append(path)
+        return files
+
+    def _deliver(self, state: State, done: Sequence[StudyResult]) -> State:
+        """Send the objects, where they are to be sent; what the destination has already is not sent again."""
+        destination = self._options.destination
+        if self._delivery is None or destination is None:
+            return state
+        made = {each.sop_instance_uid: each for study in done for i in study.instances for each in i.objects}
+        earlier = states.load(self._out, state.key)
+        delivered = dict(earlier.delivered) if earlier else {}
+        try:
+            taken = self._delivery.send(list(made.values()), delivered.get(destination, ()))
+        except NotDeliveredError as error:
+            failed = {"outcome": str(Outcome.FAILED), "reason": str(Reason.DELIVERY_FAILED), "detail": str(error)}
+            rows = [row | failed if row["objects"] else row for row in state.rows]
+            return replace(state, rows=rows, delivered=delivered | {destination: error.taken})
+        return replace(state, delivered=delivered | {destination: taken})
 
     def _figures(self, done: Sequence[StudyResult]) -> Iterator[tuple[str, list[report.Figure]]]:
         draw = report.figures if self._options.has_figures else report.thumbnail

@@ -17,6 +17,7 @@ FLOORS = (
     ("_plugins",),
     ("pipeline", "engine"),
     ("results", "states", "report", "intake"),
+    ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),
     ("cohort", "scp", "polling", "worker", "courier", "metrics"),

@@ -75,6 +75,7 @@ def process(
 ) -> Tally:
     """Run with settings from ``config`` and ``overrides``; a named error becomes a usage error."""
     from cxr_dicom import cohort
+    from cxr_dicom.cohort_task import Options
     from cxr_dicom.engine._here import Here
     from cxr_dicom.engine.local import Local
     from cxr_dicom.errors import CxrDicomError
@@ -84,7 +85,7 @@ def process(
         settings = _settings(config, overrides)
         with progress(is_quiet=is_quiet) as tell:
             engine = Local(jobs) if jobs > 1 else Here()
-            return cohort.run(manifest.read(paths), out, settings, engine, force=force, tell=tell)
+            return cohort.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)
     except CxrDicomError as error:
         raise Refused(str(error)) from error
 

@@ -13,7 +13,7 @@ from pydicom.uid import SegmentationStorage
 from service_helpers import archive, free_port, listening, send, tool
 from test_faults import failed, web
 
-from cxr_dicom import courier
+from cxr_dicom import _plugins
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.cli import cli
 from cxr_dicom.config import SelectSettings, Settings
@@ -57,7 +57,7 @@ class Study:
 
     def courier(self, name, **destination):
         made = Settings.model_validate({"destinations": [{"name": name, "timeout_seconds": 5, **destination}]})
-        built = courier.build(made.destinations[0], lambda uid: None)
+        built = _plugins.build_destination(made.destinations[0], lambda uid: None)
         return courier.Courier(built, self.ledger, AuditTrail(self.spool.folder), self.spool)
 
     def dicom(self, port):
