@@ -35,7 +35,9 @@ class Delivery:
     def __init__(self, settings: Settings, name: str, pause: Callable[[float], None] = time.sleep) -> None:
         described = {each.name: each for each in settings.destinations}
         if name not in described:
-            raise SettingsError(f"destination {name!r} is not one of [[destinations]]: {', '.join(described) or 'none'}")
+            raise SettingsError(
+                f"destination {name!r} is not one of [[destinations]]: {', '.join(described) or 'none'}"
+            )
         self._destination = build_destination(described[name], open_commitment=lambda transaction: None)
         self._pause = pause
 
@@ -60,9 +62,7 @@ class Delivery:
         return sorted({*taken, *uids})
 
     def _attempt(self, waiting: dict[str, EncodedObject]) -> tuple[str, float, bool]:
-        """Send once, and take away what arrived; return what was said of the rest, the pause that was asked for,
-        and whether it makes no sense to try again.
-        """
+        """Send once and take away what arrived; say of the rest why not, when to try again, and whether to try at all."""
         problem, asked, is_final = "", 0.0, False
         try:
             for receipt in self._destination.send(list(waiting.values())):

@@ -16,6 +16,7 @@ from pydicom.uid import SegmentationStorage
 
 from cxr_dicom import retry, telemetry
 from cxr_dicom.audit import AuditTrail
+from cxr_dicom.deliver import dicom
 from cxr_dicom.deliver._base import Destination
 from cxr_dicom.deliver._breaker import Breaker
 from cxr_dicom.encode._base import Encoded

@@ -14,6 +14,7 @@ FLOORS = (
     ("plane", "records", "errors", "codes", "files", "pictures", "telemetry", "audit", "retry", "testing_archive"),
     ("config_service", "config", "network"),
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
+    ("export",),
     ("_plugins",),
     ("pipeline", "engine"),
     ("results", "states", "report", "intake"),
@@ -69,7 +70,7 @@ def test_no_file_is_long(path):
     "statement",
     [
         "from cxr_dicom.cli import main",
-        "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names()",
+        "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names(); _plugins.exporter_names()",
         "import cxr_dicom.testing",
         "import cxr_dicom.service, cxr_dicom.checks",
     ],
