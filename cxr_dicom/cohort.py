@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from cxr_dicom import report, results, states, tally, telemetry
-from cxr_dicom.cohort_task import Done, EntryTask, Options
+from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._base import Engine
 from cxr_dicom.errors import CxrDicomError
@@ -84,6 +85,8 @@ def run(
                 content.add(done)
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
                 tell(Progress(tally=content.tally, latest=done))
+        for exporter in build_exporters(options.also, settings):
+            exporter.collect(out / EXPORT_FOLDER / exporter.name)
         content.write(engine.description)
         telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     except OSError as error:

@@ -62,7 +62,7 @@ class Delivery:
         return sorted({*taken, *uids})
 
     def _attempt(self, waiting: dict[str, EncodedObject]) -> tuple[str, float, bool]:
-        """Send once and take away what arrived; say of the rest why not, when to try again, and whether to try at all."""
+        """Send once, take away what arrived; say of the rest why not, when to try again, and whether that is final."""
         problem, asked, is_final = "", 0.0, False
         try:
             for receipt in self._destination.send(list(waiting.values())):

@@ -20,6 +20,7 @@ from cxr_dicom import report, results, states, telemetry
 from cxr_dicom._plugins import build_exporters
 from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
+from cxr_dicom.config_service import HttpAccess
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, fetched
@@ -46,6 +47,7 @@ class Options:
     retry_failed: bool = True  # process again what failed
     has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
     also: tuple[str, ...] = ()  # formats for those who train, as `_plugins.exporter_names` lists them
+    access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
     destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
 
 
@@ -140,7 +142,7 @@ class EntryTask:
 
     def _process(self, entry: Entry, pipeline: Pipeline) -> State:
         try:
-            with fetched(entry, self._out / STATE_FOLDER) as (studies, skipped):
+            with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
                 done = [pipeline.process(each, results.study_folder(self._out, _uid(each))) for each in studies]
                 exported = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
         except FetchError as error:
@@ -150,8 +152,9 @@ class EntryTask:
             return self._failed(entry, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
         rows = [row for each in done for row in results.study_rows(each, self._settings, self._out)]
         rows += [results.skipped_row(each, self._settings) for each in skipped]
+        origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
-            row["path"] = entry.sources[0] if entry.sources else row["path"]
+            row["path"] = origins.get(row["sop_instance_uid"], entry.sources[0]) if entry.sources else row["path"]
             row["exports"] = [
                 {"path": results.path_text(path.relative_to(self._out)), "kind": kind}
                 for kind, paths in exported.items()

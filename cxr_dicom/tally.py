@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Tally:
         self.reasons: Counter[tuple[str, str]] = Counter()  # outcome and reason
         self.models: dict[tuple[str, str, str | None], None] = {}  # name, version, digest
         self.has_scores = False
-        self.stages: Counter[str] = Counter()  # seconds of this session
+        self.stages: dict[str, float] = {}  # seconds of this session
         self.computed = 0  # images of this session
         self._started = time.time()
         self._clock = time.monotonic()
@@ -45,6 +46,17 @@ class Tally:
         """Seconds since the start of this session."""
         return time.monotonic() - self._clock
 
+    @property
+    def rate(self) -> float:
+        """Images per second of this session."""
+        return self.computed / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate from the entries of this session; None before the first."""
+        worked = self.done - self.reused
+        return (self.total - self.done) * self.seconds / worked if worked else None
+
     def add(self, done: Done) -> None:
         """Count a finished entry."""
         self.done += 1
@@ -53,7 +65,7 @@ class Tally:
         self.objects += done.objects
         self.models.update(dict.fromkeys(done.models))
         self.has_scores = self.has_scores or done.has_scores
-        self.stages.update(done.seconds)
+        _add(self.stages, done.seconds)
         for (outcome, reason), count in done.outcomes.items():
             self._count(outcome, reason, count)
             self.computed += 0 if done.is_reused else count
@@ -90,9 +102,9 @@ def write(
 ) -> dict[str, Any]:
     """Write ``run.json``, with the sessions of an earlier one, and return its content."""
     earlier = _earlier_sessions(path)
-    stages = Counter(tally.stages)
-    for session in earlier:
-        stages.update(session.get("seconds_per_stage", {}))
+    stages = dict(tally.stages)
+    for each in earlier:
+        _add(stages, each.get("seconds_per_stage", {}))
     session = tally.session() | {"seconds_per_stage": _rounded(tally.stages)}
     content: dict[str, Any] = {
         "package_version": __version__,
@@ -134,5 +146,10 @@ def _by_reason(tally: Tally) -> Counter[str]:
     return counts
 
 
-def _rounded(stages: Counter[str]) -> dict[str, float]:
+def _add(stages: dict[str, float], more: Mapping[str, float]) -> None:
+    for stage, seconds in more.items():
+        stages[stage] = stages.get(stage, 0.0) + seconds
+
+
+def _rounded(stages: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(seconds, 3) for stage, seconds in stages.items()}

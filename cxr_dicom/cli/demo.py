@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli.run import exit_code, process
+from cxr_dicom.cli._options import exit_code, settings
+from cxr_dicom.cli.run import process
 
 if TYPE_CHECKING:
     from cxr_dicom.results import Row
@@ -30,13 +31,17 @@ def demo(out: Path, network: bool) -> None:
     Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
     """
     from cxr_dicom import telemetry
+    from cxr_dicom.errors import CxrDicomError
 
     telemetry.configure()
     if network:
         from cxr_dicom.cli._demo_network import show
 
         raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
-    tally = process(_samples(), out, None, {"models": {"names": ["auto"]}})
+    try:
+        tally = process(_samples(), out, settings(None, "auto", None, None))
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
     _show(tally, out)
     raise click.exceptions.Exit(exit_code(tally))
 
