@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort import Progress
-    from cxr_dicom.results import Row
+    from cxr_dicom.tally import Tally
 
     Tell = Callable[[Progress], None]
 
@@ -30,31 +30,30 @@ def progress(*, is_quiet: bool) -> Iterator[Tell]:
         yield _line
 
 
-def summary(rows: Sequence[Row], out: Path) -> str:
+def summary(tally: Tally, out: Path) -> str:
     """Say in a few lines what was made, what was not and why, and where to look."""
-    outcomes = Counter(row["outcome"] for row in rows)
-    objects = {each["path"] for row in rows for each in row["objects"]}
-    reasons = Counter((row["outcome"], row["reason"]) for row in rows if row["reason"])
-    models = dict.fromkeys(model["name"] for row in rows for model in row["models"])
+    images = tally.images
     lines = [
-        f"{outcomes['processed']} processed, {outcomes['skipped']} skipped, {outcomes['failed']} failed; "
-        f"{len(objects)} DICOM objects",
-        *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(reasons.items())),
+        f"{images['processed']} processed, {images['skipped']} skipped, {images['failed']} failed; "
+        f"{tally.objects} DICOM objects",
+        *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(tally.reasons.items())),
     ]
-    if models:
-        lines.append(f"models: {', '.join(models)}")
-        if not any(row["scores"] for row in rows):
+    if tally.models:
+        lines.append(f"models: {', '.join(dict.fromkeys(name for name, _, _ in tally.models))}")
+        if not tally.has_scores:
             lines.append("no finding scores: fetch a classifier with `cxr-dicom models pull xrv-densenet121-all`")
     lines.append(f"report: {out / 'report.html'}")
     return "\n".join(lines)
 
 
 def _line(progress: Progress) -> None:
-    if study := progress.latest:
-        outcomes = Counter(row["outcome"] for row in study.rows)
+    if done := progress.latest:
+        outcomes = Counter({outcome: 0 for outcome, _ in done.outcomes})
+        for (outcome, _), count in done.outcomes.items():
+            outcomes[outcome] += count
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        kept = ", kept from an earlier run" if study.is_reused else ""
-        click.echo(f"[{progress.done}/{progress.total}] {study.study_instance_uid}: {counts}{kept}", err=True)
+        kept = ", kept from an earlier run" if done.is_reused else ""
+        click.echo(f"[{progress.tally.done}/{progress.tally.total}] {done.key}: {counts}{kept}", err=True)
 
 
 @contextmanager
@@ -66,4 +65,6 @@ def _bar() -> Iterator[Tell]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading", total=None)
-        yield lambda progress: bar.update(task, description="studies", completed=progress.done, total=progress.total)
+        yield lambda progress: bar.update(
+            task, description="studies", completed=progress.tally.done, total=progress.tally.total
+        )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cxr_dicom.config import Settings
-    from cxr_dicom.results import Row
+    from cxr_dicom.tally import Tally
 
     Overrides = dict[str, dict[str, Any]]  # by table and key; None: not given
 
@@ -55,12 +55,12 @@ def run(
 
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
     overrides: Overrides = {"models": {"names": _names(models), "device": device}, "encode": {"geometry": geometry}}
-    rows = process(paths, out, config, overrides, jobs=jobs, force=force, is_quiet=quiet or as_json)
+    tally = process(paths, out, config, overrides, jobs=jobs, force=force, is_quiet=quiet or as_json)
     if as_json:
-        _print_rows(rows)
+        _print_rows(out)
     elif not quiet:
-        click.echo(summary(rows, out))
-    raise click.exceptions.Exit(exit_code(rows))
+        click.echo(summary(tally, out))
+    raise click.exceptions.Exit(exit_code(tally))
 
 
 def process(
@@ -72,25 +72,29 @@ def process(
     jobs: int = 1,
     force: bool = False,
     is_quiet: bool = False,
-) -> list[Row]:
+) -> Tally:
     """Run with settings from ``config`` and ``overrides``; a named error becomes a usage error."""
     from cxr_dicom import cohort
+    from cxr_dicom.cohort_task import Options
+    from cxr_dicom.engine._here import Here
+    from cxr_dicom.engine.local import Local
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.ingest import manifest
 
     try:
         settings = _settings(config, overrides)
         with progress(is_quiet=is_quiet) as tell:
-            return cohort.run(paths, out, settings, jobs=jobs, force=force, tell=tell)
+            engine = Local(jobs) if jobs > 1 else Here()
+            return cohort.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)
     except CxrDicomError as error:
         raise Refused(str(error)) from error
 
 
-def exit_code(rows: Sequence[Row]) -> int:
+def exit_code(tally: Tally) -> int:
     """Tell scripts how a run went."""
-    outcomes = {row["outcome"] for row in rows}
-    if "failed" in outcomes:
+    if tally.images["failed"]:
         return EXIT_FAILED
-    return 0 if "processed" in outcomes else EXIT_NOTHING
+    return 0 if tally.images["processed"] else EXIT_NOTHING
 
 
 def _names(models: str | None) -> list[str] | None:
@@ -104,8 +108,7 @@ def _settings(config: Path | None, overrides: Overrides) -> Settings:
     return load(config, {table: keys for table, keys in given.items() if keys})
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
-    from cxr_dicom.results import json_line
-
-    for row in rows:
-        click.echo(json_line(row))
+def _print_rows(out: Path) -> None:
+    with (out / "results.jsonl").open(encoding="utf-8") as rows:
+        for row in rows:
+            click.echo(row, nl=False)
