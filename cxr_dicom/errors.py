@@ -8,7 +8,8 @@
     ├── ModelError                  a model cannot be built or failed on an image
     │   └── WeightsError            weights are missing, damaged or not the expected ones
     ├── EncodingError               a DICOM object could not be made
-    └── FetchError                  files that a manifest names could not be fetched
+    ├── ManifestError               a list of studies cannot be understood
+    └── FetchError                  an image or a study is not given by the place where it lies
 
 No message holds patient data: UIDs, keywords, numbers and file names of ours only.
 """
@@ -61,5 +62,9 @@ class EncodingError(CxrDicomError):
     """A DICOM object could not be made."""
 
 
+class ManifestError(CxrDicomError):
+    """A list of studies cannot be understood; the text names the place and what is accepted."""
+
+
 class FetchError(CxrDicomError):
-    """Files that a manifest names could not be fetched."""
+    """An image or a study is not given by the place where it lies."""

@@ -44,7 +44,7 @@ def settings(config: Path | None, models: str | None, geometry: str | None, devi
     """Read the settings; what was given on the command line counts most."""
     from cxr_dicom.config import load
 
-    overrides = {
+    overrides: dict[str, dict[str, Any]] = {
         "models": {"names": split(models), "device": device},
         "encode": {"geometry": geometry},
     }

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command(epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible.")
 @click.argument("manifest", required=False, metavar="[MANIFEST]")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
-@click.option("--from", "origin", metavar="URL", help="DICOMweb server that has the studies; or an archive of [poller].")
+@click.option(
+    "--from", "origin", metavar="URL", help="DICOMweb server that has the studies; or an archive of [poller]."
+)
 @click.option("--query", multiple=True, metavar="KEY=VALUE", help="Ask that server, e.g. StudyDate=20240101-20241231.")
 @click.option("--wrap", is_flag=True, help="Take PNG and JPEG radiographs too, as DX instances.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
@@ -104,7 +106,7 @@ def _access(origin: str | None, settings: Settings) -> HttpAccess | None:
 def _query(given: tuple[str, ...]) -> dict[str, str]:
     if wrong := [each for each in given if "=" not in each]:
         raise click.BadParameter(f"--query {wrong[0]}: expected KEY=VALUE")
-    return dict(each.split("=", 1) for each in given)  # type: ignore[misc]
+    return dict(each.split("=", 1) for each in given)
 
 
 def _engine(name: str, workers: int | None, address: str | None, gpus_per_worker: float | None) -> Engine:
