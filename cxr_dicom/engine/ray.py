@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from logging.handlers import QueueHandler
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any, Generic
@@ -46,7 +47,7 @@ class Ray:
     cpus_per_worker
         CPUs that an actor reserves, and threads of its networks.
     gpus_per_worker
-        GPUs that an actor reserves: 0.25 puts four on a GPU. An actor that reserves none sees none.
+        GPUs that an actor reserves: 0.25 puts four on a GPU. One that reserves none sees none.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class Ray:
         *,
         address: str | None = None,
         cpus_per_worker: int = 1,
-        gpus_per_worker: float = 0.0,
+        gpus_per_worker: float | None = None,
     ) -> None:
         self._workers = workers
         self._address = address
         self._cpus = cpus_per_worker
-        self._gpus = gpus_per_worker
+        self._gpus = gpus_per_worker or 0.0
         self._machines: set[str] = set()
 
     @property
@@ -236,13 +237,12 @@ class _Worker(Generic[Item]):
             **options,
             max_restarts=0,  # Ray would give it the same items again, together
             max_task_retries=0,
-            max_concurrency=DEPTH,
-            concurrency_groups={"control": 1},  # a thread that is never at work
+            max_concurrency=DEPTH + 1,  # the last thread is for the word to end
         )(_Actor)
         self.at_work: dict[Any, Item] = {}
         self._ray = ray
         self._actor = actor_class.remote(telemetry.configuration())
-        self._start = self._actor.start.remote(__version__, task)
+        self._start = self._actor.start.remote(__version__, str(Path.cwd()), task)
         self.is_ready = False
         self._is_alone = False
 
@@ -277,7 +277,7 @@ class _Worker(Generic[Item]):
         """Let an idle actor close its task; stop one that is at work, and wait until it is gone."""
         if self.is_ready:
             word = self._actor.leave if self.at_work else self._actor.close
-            self._ray.wait([word.options(concurrency_group="control").remote()], timeout=_FAREWELL)
+            self._ray.wait([word.remote()], timeout=_FAREWELL)
         self._ray.kill(self._actor)
 
     def _give(self, item: Item) -> None:
@@ -302,7 +302,11 @@ class _Actor:
         self._log: SimpleQueue[logging.LogRecord] = SimpleQueue()
         logging.getLogger("cxr_dicom").handlers = [QueueHandler(self._log)]  # it is written where the run was started
 
-    def start(self, version: str, task: bytes) -> _Answer:
+    def start(self, version: str, folder: str, task: bytes) -> _Answer:
+        if not Path(folder).is_dir():
+            text = f"{folder} is not on every machine of the Ray cluster; start the run in a shared folder"
+            return _Answer(error=CxrDicomError(text))
+        os.chdir(folder)  # paths may be relative
         if version != __version__:
             text = f"a machine of the Ray cluster has cxr-dicom {__version__}, this one has {version}"
             return _Answer(error=CxrDicomError(text))
