@@ -79,6 +79,7 @@ class EntryTask:
         with _building:
             pipeline = self._pipeline  # its errors end the run: they are about the settings, not about this entry
         if not self._options.force and (state := self._finished(item, pipeline)):
+            states.forgive(self._out, item.key)  # killed after its state was written, before it was counted as ended
             return _done(state, is_reused=True)
         with states.attempt(self._out, item.key) as deaths:
             state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
@@ -175,8 +176,8 @@ class EntryTask:
         folder = self._out / EXPORT_FOLDER / exporter.name
         files: dict[str | None, list[Path]] = {}
         for path in sorted(path for each in done for path in exporter.export(each, folder)):
-            uid = _LEADING_UID.match(path.relative_to(folder).parts[0])
-            files.setdefault(uid and uid[0], []).append(path)
+            named = (_LEADING_UID.match(part) for part in path.relative_to(folder).parts)
+            files.setdefault(next((uid[0] for uid in named if uid), None), []).append(path)
         return files
 
     def _deliver(self, state: State, done: Sequence[StudyResult]) -> State:
