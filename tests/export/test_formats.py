@@ -63,7 +63,7 @@ def test_an_image_without_masks_has_files_that_say_so(without_masks, exported):
     assert set(files(folder)) == {
         f"png/{uid(without_masks)}/image.png",
         f"npz/{uid(without_masks)}.npz",
-        f"coco/parts/{uid(without_masks)}.jsonl",
+        f"coco/{uid(without_masks)}.jsonl",
         "coco/annotations.json",
     }
     coco = json.loads((folder / "coco" / "annotations.json").read_text())
