@@ -129,6 +129,16 @@ def test_a_parquet_table_is_known_by_its_content(tmp_path, images):
     assert reasons(manifest) == [(Reason.UNREADABLE, "x")]
 
 
+def test_names_that_no_file_system_has_are_listed(images, written):
+    long = f"{'x' * 300}.dcm"
+    manifest = read(written(f"path\nimages/0.dcm\n{long}\n{'a/' * 3000}b\na\x7fb\n"))
+    assert len(manifest.entries) == 1
+    assert len(manifest.skipped) == 3
+    assert len(read(written(f"images/0.dcm\n{long}\n")).skipped) == 1
+    with pytest.raises(ManifestError, match="there is nothing"):
+        read(long)
+
+
 def test_rows_that_lead_nowhere_are_listed(images, written):
     manifest = read(written("path,n\nimages/0.dcm,1\nimages/lost.dcm,2\n,3\nimages/0.dcm,4\nhttps://a/b.dcm,5\n"))
     assert len(manifest.entries) == 1
@@ -370,7 +380,23 @@ def test_what_is_not_there_is_an_error(tmp_path):
 
 def test_junk_is_an_error_or_skipped_and_never_an_entry(written, no_index):
     chance = random.Random(4)
-    words = ["path", "cp", "s3://b", "\0", "\xff", '"', "'", ",", "\t", "\n", "1.2", "StudyInstanceUID", "#", "PAR1", "/*"]
+    words = [
+        "path",
+        "cp",
+        "s3://b",
+        "\0",
+        "\xff",
+        '"',
+        "'",
+        ",",
+        "\t",
+        "\n",
+        "1.2",
+        "StudyInstanceUID",
+        "#",
+        "PAR1",
+        "/*",
+    ]
     for number in range(400):
         if number % 2:
             content = chance.randbytes(chance.randrange(300))
@@ -387,7 +413,9 @@ def test_junk_is_an_error_or_skipped_and_never_an_entry(written, no_index):
 def test_nothing_of_a_list_is_lost_without_a_word(written):
     chance, count = random.Random(5), 500
     lines = [
-        chance.choice([f"cp s3://bucket/{n}/* .", f"s3://bucket/{n}", f"rm {n}", f"cp {n}", "cp s3://x .", f"9.{n}.", '"'])
+        chance.choice(
+            [f"cp s3://bucket/{n}/* .", f"s3://bucket/{n}", f"rm {n}", f"cp {n}", "cp s3://x .", f"9.{n}.", '"']
+        )
         for n in range(count)
     ]
     manifest = read(written("\n".join(["s3://bucket/first", *lines])))
@@ -395,13 +423,13 @@ def test_nothing_of_a_list_is_lost_without_a_word(written):
 
 
 def test_a_hundred_thousand_entries_are_cheap(written):
-    path = written("\n".join(f"cp s3://idc-open-data/prefix-{number}/* ." for number in range(20_000)))
+    path = written("\n".join(f"cp s3://idc-open-data/prefix-{number}/* ." for number in range(4_000)))
     tracemalloc.start()
     manifest = read(path)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(manifest.entries) == 20_000
-    assert held / 20_000 < 600, "bytes per entry"
+    assert len(manifest.entries) == 4_000
+    assert held / 4_000 < 600, "bytes per entry"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")

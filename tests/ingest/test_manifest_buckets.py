@@ -43,6 +43,7 @@ def environment(server, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setitem(conf, "s3", {"endpoint_url": server[0]})
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(S3FileSystem, "retries", 1)  # its own pauses are long
 
 
 @pytest.fixture
@@ -91,7 +92,9 @@ def test_the_files_of_a_series_are_there_and_then_gone(stored, entry_of, work):
     assert list(work.iterdir()) == []
 
 
-@pytest.mark.parametrize(("pattern", "count"), [("/*", 3), ("/", 3), ("", 3), ("/a*.dcm", 2), ("/a?.dcm", 1), ("/b.dcm", 1)])
+@pytest.mark.parametrize(
+    ("pattern", "count"), [("/*", 3), ("/", 3), ("", 3), ("/a*.dcm", 2), ("/a?.dcm", 1), ("/b.dcm", 1)]
+)
 def test_a_url_is_a_prefix_a_pattern_or_one_object(stored, entry_of, work, pattern, count):
     prefix = stored("a1.dcm", "a/2.dcm", "b.dcm")
     with fetched(entry_of(f"s3://{BUCKET}/{prefix}{pattern}"), work) as ((study,), _):
@@ -126,9 +129,8 @@ def test_the_address_of_the_server_may_be_in_the_usual_variable(server, stored, 
 def test_files_are_removed_whatever_happens(stored, entry_of, work):
     entry = entry_of(f"s3://{BUCKET}/{stored('a.dcm')}/*")
     for error in (ValueError, KeyboardInterrupt, SystemExit):
-        with pytest.raises(error), fetched(entry, work):
-            assert len(list(work.iterdir())) == 1
-            raise error
+        with pytest.raises(error), fetched(entry, work) as ((study,), _):
+            raise error if study.instances[0].path.is_file() else AssertionError
         assert list(work.iterdir()) == []
 
 
