@@ -17,7 +17,7 @@ FLOORS = (
     ("_plugins",),
     ("pipeline", "engine"),
     ("results", "states", "report", "intake"),
-    ("cohort", "scp", "polling", "worker", "courier", "metrics"),
+    ("cohort", "compare", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
 )
