@@ -182,7 +182,7 @@ def _unpack(packed: NDArray[np.uint8], first_bit: int, shape: Shape) -> Region:
     """Unpack only the rows between the first and the last byte of a frame that is not zero."""
     rows, columns = shape
     start = first_bit // 8
-    filled = np.flatnonzero(packed[start : (first_bit + rows * columns + 7) // 8])
+    filled = np.flatnonzero(packed[start : (first_bit + rows * columns + 7) // 8] != 0)
     if not filled.size:
         return Region.from_matrix(np.zeros(shape, bool))
     lead = first_bit % 8
