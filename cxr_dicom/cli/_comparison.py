@@ -63,8 +63,8 @@ def _head(comparison: Comparison) -> Iterator[str]:
         f"{comparison.images} images in both, {len(comparison.only_a)} only in A, {len(comparison.only_b)} only in B; "
         f"{comparison.processed} processed in both, {len(comparison.changes)} with another outcome"
     )
-    if not comparison.knows_settings:
-        yield "a run has no run.json: its settings are known by their digest only"
+    if comparison.settings and not comparison.knows_settings:
+        yield "settings are known by their digest only, where a run has no run.json"
     for where, names in (("A", comparison.names.only_a), ("B", comparison.names.only_b)):
         if names:
             yield f"only {where} has {', '.join(names)}"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxr_dicom.compare._overlap import MaskAgreement, StructureAgreement, Tell, compare_masks
-from cxr_dicom.compare._runs import Column, Matched, Model, Run, match
+from cxr_dicom.compare._runs import Column, Columns, Matched, Model, Run, match
 from cxr_dicom.compare._statistics import (
     CallAgreement,
     Differences,
@@ -62,7 +62,7 @@ class Side:
     images: int
     inputs_without_uid: int
     models: list[Model]
-    has_run_json: bool  # without it the settings are known by their digest only
+    has_settings: bool  # that run.json holds them; else only their digest is known
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Comparison:
     @property
     def knows_settings(self) -> bool:
         """Whether `settings` holds each setting that differs."""
-        return self.a.has_run_json and self.b.has_run_json
+        return self.a.has_settings and self.b.has_settings
 
     @property
     def moved_calls(self) -> int:
@@ -181,10 +181,16 @@ def _broken_masks(masks: MaskAgreement | None, min_dice: float) -> Iterator[str]
 
 
 def _side(run: Run) -> Side:
-    return Side(str(run.folder), len(run.rows), run.unnamed, sorted(run.models, key=str), bool(run.about))
+    return Side(
+        folder=str(run.folder),
+        images=len(run.rows),
+        inputs_without_uid=run.unnamed,
+        models=sorted(run.models, key=str),
+        has_settings=any(key.startswith("settings.") for key in run.about),
+    )
 
 
-def _shared(a: dict[str, Column], b: dict[str, Column]) -> Iterator[tuple[str, tuple[Column, Column]]]:
+def _shared(a: dict[str, Column], b: dict[str, Column]) -> Iterator[tuple[str, Columns]]:
     return ((name, (a[name], b[name])) for name in a if name in b)
 
 

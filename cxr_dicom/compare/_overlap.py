@@ -6,6 +6,7 @@ A mask becomes the content of its bounding box at once; no stack of planes is ev
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,7 +246,12 @@ def _mapping(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if jobs == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent
+    )
     try:
         yield partial(pool.map, chunksize=8)
     except BrokenProcessPool as error:

@@ -10,6 +10,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,11 +113,12 @@ class Matched:
 
     def at_processed(self, columns: Columns) -> tuple[tuple[Values, Labels], tuple[Values, Labels]]:
         """Return values and labels of the images that both processed."""
-        of_a, of_b = (
-            column.at(np.array([run.rows[uid] for uid in self.processed], np.int64))
-            for column, run in zip(columns, (self.a, self.b), strict=True)
-        )
+        of_a, of_b = (column.at(rows) for column, rows in zip(columns, self._rows, strict=True))
         return of_a, of_b
+
+    @cached_property
+    def _rows(self) -> list[Rows]:
+        return [np.array([run.rows[uid] for uid in self.processed], np.int64) for run in (self.a, self.b)]
 
 
 def match(a: Path, b: Path) -> Matched:

@@ -81,7 +81,7 @@ def write(path: Path, comparison: Comparison, runs: Matched) -> None:
         it=comparison,
         plots=[plot for name in _ratios(runs) for plot in _plots(name, runs)],
         structures=structures,
-        worst=[_worst(each, runs) for each in structures if each.worst][:MOST_PICTURES],
+        worst=[_worst(each, runs) for each in [s for s in structures if s.worst][:MOST_PICTURES]],
         key=_KEY,
         most=MOST_SHOWN,
         frame={"width": WIDTH, "height": HEIGHT, "left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
@@ -133,7 +133,7 @@ def _plots(name: str, runs: Matched) -> list[Plot]:
 
 
 def _lowest(structure: StructureAgreement) -> float:
-    return 1.0 if structure.minimum is None else structure.minimum
+    return -1.0 if structure.minimum is None else structure.minimum  # first what only one run outlines
 
 
 def _worst(structure: StructureAgreement, runs: Matched) -> dict[str, Any]:
