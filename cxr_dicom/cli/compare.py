@@ -85,7 +85,7 @@ def _compare(a: Path, b: Path, *, masks: bool, jobs: int, html: Path | None) -> 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Give the function that shows how many masks are compared: a bar on a terminal, else nothing."""
+    """Give the function that shows how far the masks are compared: a bar on a terminal, else nothing."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -93,5 +93,5 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("masks", total=None)
+        task = bar.add_task("comparing", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
