@@ -30,6 +30,8 @@ from cxr_dicom.records import (
 
 Row = dict[str, Any]
 
+STUDY_STAGES = ("select", "encode")  # their seconds are those of the whole study
+
 
 def study_folder(out: Path, study_instance_uid: str) -> Path:
     """Folder of a study's objects."""
