@@ -21,7 +21,7 @@ FLOORS = (
     ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),
-    ("cohort", "estimate", "scp", "polling", "worker", "courier", "metrics"),
+    ("cohort", "compare", "estimate", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
 )
