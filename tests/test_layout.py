@@ -16,7 +16,7 @@ FLOORS = (
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("_plugins",),
     ("pipeline",),
-    ("results", "report", "intake"),
+    ("results", "report", "intake", "reception"),
     ("cohort", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
