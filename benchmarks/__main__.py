@@ -29,7 +29,8 @@ def main() -> None:
     rows = list(_measured(given.names or NAMES, Plan(repeats=given.repeats, is_quick=given.quick)))
     print("\n".join(_markdown(rows) if given.markdown else _plain(rows)))
     if given.json:
-        given.json.write_text(json.dumps(_figures(rows), indent=1) + "\n", encoding="utf-8")
+        figures = {"quick": given.quick, "repeats": given.repeats, **_figures(rows)}
+        given.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,26 @@ class Plan:
 
     repeats: int = 3
     is_quick: bool = False  # sizes so small that the figures mean nothing: does it run at all?
+
+    def apart(self, function: Callable[..., T], *arguments: object, threads: int | None = None) -> T:
+        """Call a function of a benchmark in a process of its own; arguments and result travel as JSON.
+
+        A quick run stays in this process, for importing PyTorch would be most of its time.
+
+        Parameters
+        ----------
+        threads
+            Of PyTorch and what lies below it; None: as many as the machine has cores.
+        """
+        call = (function.__module__, function.__qualname__, json.dumps(arguments))
+        if self.is_quick:
+            return _called(*call)
+        environment = {name: value for name, value in os.environ.items() if name not in _THREADS}
+        if threads:
+            environment |= dict.fromkeys(_THREADS, str(threads))
+        command = [sys.executable, "-c", "from benchmarks._harness import answer; answer()", *call]
+        finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        return json.loads(finished.stdout.splitlines()[-1])
 
 
 @dataclass(frozen=True)
@@ -92,32 +113,20 @@ def in_turn(first: Callable[[], T], second: Callable[[], T], repeats: int) -> li
     return pairs
 
 
-def apart(function: Callable[..., T], *arguments: object, threads: int | None = None) -> T:
-    """Call a function of a benchmark in a process of its own; arguments and result travel as JSON.
-
-    ``threads`` is for PyTorch and what lies below it; None: as many as the machine has cores.
-    """
-    call = (function.__module__, function.__qualname__, json.dumps(arguments))
-    environment = {name: value for name, value in os.environ.items() if name not in _THREADS}
-    if threads:
-        environment |= dict.fromkeys(_THREADS, str(threads))
-    finished = subprocess.run(
-        [sys.executable, "-c", "from benchmarks._harness import answer; answer()", *call],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=ROOT,
-    )
-    result: T = json.loads(finished.stdout.splitlines()[-1])
-    return result
-
-
 def answer() -> None:
-    """Be the other process of `apart`."""
-    module, name, arguments = sys.argv[1:]
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    print(json.dumps(function(*json.loads(arguments))))
+    """Be the other process of `Plan.apart`."""
+    print(json.dumps(_called(*sys.argv[1:])))
+
+
+def _called(module: str, name: str, arguments: str) -> Any:
+    return getattr(importlib.import_module(module), name)(*json.loads(arguments))
+
+
+def seconds(act: Callable[[], T]) -> tuple[float, T]:
+    """Do something; return how long it took, and its result."""
+    start = perf_counter()
+    result = act()
+    return perf_counter() - start, result
 
 
 @contextmanager

@@ -6,18 +6,15 @@ have a run, an object and a delivery too. Every claim and every finish is on the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
-from benchmarks._harness import Plan, Row, folder, in_turn, ratios
+from benchmarks._harness import Plan, Row, folder, in_turn, ratios, seconds
 from cxr_dicom.ledger import Claim, Ledger, Route
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult, StudyState
 
-T = TypeVar("T")
 FEW, MANY = 100, 1_000_000
 CALLS = 10  # of each kind in one measurement
 ROUTES = (Route(destination="pacs", verify=False),)
@@ -99,10 +96,3 @@ def result_of(claim: Claim, ledger: Ledger) -> StudyResult:
     )
     processed = InstanceResult(path=instance.path, outcome=Outcome.PROCESSED, instance=instance, objects=(made,))
     return StudyResult(study_instance_uid=instance.study_instance_uid, job_key="key", instances=(processed,))
-
-
-def seconds(act: Callable[[], T]) -> tuple[float, T]:
-    """Do something; return how long it took, and its result."""
-    start = time.perf_counter()
-    result = act()
-    return time.perf_counter() - start, result
