@@ -17,7 +17,7 @@ FLOORS = (
     ("export",),
     ("_plugins",),
     ("pipeline", "engine"),
-    ("results", "states", "report", "intake"),
+    ("results", "states", "report", "intake", "reception"),
     ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),
