@@ -77,7 +77,7 @@ def test_equal_runs_agree_wholly(run, invoke, images, first, tmp_path):
 
 def test_a_label_map_holds_the_same_masks_as_binary(invoke, first, label_maps):
     found = report(invoke("compare", first, label_maps, "--json", "--jobs", "2"))
-    assert [each["key"] for each in found["settings"]] == ["settings_digest"]
+    assert [each["key"] for each in found["settings"]] == ["settings_digest", "settings.encode.segmentation"]
     assert {each["name"] for each in found["masks"]["structures"]} == STRUCTURES
     assert all((each["n"], each["minimum"]) == (3, 1) for each in found["masks"]["structures"])
 
