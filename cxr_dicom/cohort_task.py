@@ -208,12 +208,10 @@ class EntryTask:
         return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {DEATHS} times")
 
     def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
-        return State(
-            key=entry.key,
-            stamp=self._stamp(entry, self._pipeline),
-            job_key="",
-            rows=[results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)],
-        )
+        rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
+        if entry.sources:
+            rows = [row | {"path": entry.sources[0]} for row in rows]
+        return State(key=entry.key, stamp=self._stamp(entry, self._pipeline), job_key="", rows=rows)
 
 
 def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
