@@ -146,6 +146,9 @@ def _without_own_output(manifest: Manifest, out: Path) -> Manifest:
     written = {home / name for name in RESULT_FILES}
     entries: list[Entry] = []
     for entry in manifest.entries:
+        if entry.is_picture and (state := states.load(out, entry.key)):
+            written |= {home / path for path in state.file_paths()}
+    for entry in manifest.entries:
         if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
             state = states.load(out, entry.key)
             written |= {home / path for path in state.file_paths()} if state else set()
