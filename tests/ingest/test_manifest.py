@@ -74,6 +74,13 @@ def test_a_folder_is_its_studies(images):
     assert read([images / "1.dcm"]).digest != manifest.digest
 
 
+def test_the_order_of_a_list_does_not_change_its_digest(written):
+    lines = [f"s3://bucket/{n}/*" for n in range(9)]
+    digests = {read(written("\n".join(each))).digest for each in (lines, lines[::-1], [*lines, lines[0]])}
+    assert len(digests) == 1
+    assert read(written("\n".join(lines[1:]))).digest not in digests
+
+
 def test_one_dicom_file_is_a_manifest(images):
     (entry,) = read(str(images / "1.dcm")).entries
     with fetched(entry, images) as (studies, skipped):

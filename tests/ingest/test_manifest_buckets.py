@@ -13,7 +13,7 @@ from werkzeug.serving import make_server
 
 from cxr_dicom import retry, testing
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.manifest import fetched, read
+from cxr_dicom.ingest.manifest import _bucket, fetched, read
 from cxr_dicom.records import Reason
 
 BUCKET = "idc-open-data"
@@ -116,6 +116,13 @@ def test_google_buckets_are_reached_by_their_s3_interface(server, stored, tmp_pa
     (entry,) = read(str(tmp_path / "manifest")).entries
     with fetched(entry, work) as ((study,), _):
         assert study.instances[0].sender.startswith(f"gs://{BUCKET}/")
+
+
+def test_google_is_asked_at_its_own_address_and_without_the_keys_of_others(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    google = _bucket._file_system("gs")
+    assert (google.endpoint_url, google.anon) == ("https://storage.googleapis.com", True)
+    assert not _bucket._file_system("s3").anon
 
 
 def test_the_address_of_the_server_may_be_in_the_usual_variable(server, stored, entry_of, work, monkeypatch):

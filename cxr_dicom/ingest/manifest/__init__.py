@@ -153,7 +153,9 @@ class _Reader:
     def file(self, source: str) -> Manifest:
         path = _source.local_path(source, Path())
         if path is None or not path.exists():
-            raise ManifestError(f"{source}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing")
+            raise ManifestError(
+                f"{source or 'manifest'}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing"
+            )
         if not path.is_file():
             return self.folder([path])
         head = _text.head_of(path)
