@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cxr_dicom import report, results, states, telemetry
+from cxr_dicom import report, results, states, tables, telemetry
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import scan
@@ -264,7 +264,7 @@ def _cores() -> int:
 
 def _write(rows: list[Row], out: Path) -> None:
     results.write_jsonl(out / "results.jsonl", rows)
-    results.write_csv(out / "results.csv", rows)
+    tables.write_csv(out / "results.csv", lambda: iter(rows))
     report.write(out / "report.html", rows, lambda uid: _figures(out, uid))
 
 

@@ -163,6 +163,7 @@ class Skipped:
     detail: str  # expected and actual, without patient data
     outcome: Outcome = Outcome.SKIPPED
     instance: StoredInstance | None = None  # None when the file is not readable as DICOM
+    image: ChestImage | None = None  # when it was eligible, and something else stood in the way
 
 
 # --- select --------------------------------------------------------------------------------------
@@ -371,6 +372,7 @@ class InstanceResult:
     instance: StoredInstance | None = None
     reason: Reason | None = None
     detail: str = ""
+    image: ChestImage | None = None  # None unless eligible
     analysis: ImageAnalysis | None = None  # None unless processed
     objects: tuple[EncodedObject, ...] = ()
 

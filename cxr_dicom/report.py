@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from cxr_dicom import __version__, pictures
+from cxr_dicom import __version__, pages, pictures
 from cxr_dicom._plugins import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
 from cxr_dicom.records import Call, ImageAnalysis, Outcome, Prediction
@@ -24,7 +22,6 @@ FiguresOfStudy = Callable[[str], dict[str, list[Figure]]]  # Study Instance UID 
 CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding scores points to
 
 _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
-_UNITS = {"mm2": "mm²", "{ratio}": "", "{pixels}": "pixels", "1": ""}
 
 
 def figures(analysis: ImageAnalysis) -> list[Figure]:
@@ -42,18 +39,9 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
 
 def write(path: Path, rows: Sequence[Row], figures_of: FiguresOfStudy) -> None:
     """Write the page for the rows of a run."""
-    environment = Environment(
-        loader=PackageLoader("cxr_dicom", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"amount": _amount, "unit": _unit, "words": _words}
-    template = environment.get_template("report.html.jinja")
     numbered = [{**row, "line": line} for line, row in enumerate(rows, start=1)]
     processed = [row for row in numbered if row["outcome"] == Outcome.PROCESSED]
-    page = template.stream(
+    page = pages.template("report.html.jinja").stream(
         package_version=__version__,
         settings_digests=sorted({row["settings_digest"] for row in rows}),
         geometries=sorted({row["geometry"] for row in rows}),
@@ -162,18 +150,3 @@ def _models(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _css(colour: RGB) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _amount(value: float) -> str:
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def _unit(code: str) -> str:
-    return _UNITS.get(code, code)
-
-
-def _words(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]

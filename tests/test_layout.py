@@ -11,12 +11,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "files", "pictures", "telemetry", "audit", "retry", "testing_archive"),
+    ("plane", "records", "errors", "codes", "files", "pictures", "pages", "telemetry", "audit", "retry", "testing_archive"),
     ("config_service", "config", "network"),
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("_plugins",),
     ("pipeline", "engine"),
-    ("results", "states", "report", "intake"),
+    ("results", "states", "tables", "report", "cohort_report", "intake"),
     ("cohort", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
