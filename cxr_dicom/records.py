@@ -1,7 +1,4 @@
-"""Every type that crosses a stage boundary, in the order in which data flows.
-
-All are frozen and keyword-only. Arrays inside them are never written to after they are made.
-"""
+"""Every type that crosses a stage boundary, in the order of the data. Arrays inside are never written to again."""
 
 from __future__ import annotations
 

@@ -151,7 +151,9 @@ def _header_columns(image: ChestImage | None) -> Row:
         "view_position": _code(header, "ViewPosition"),
         "rows": image.shape[0] if image else None,
         "columns": image.shape[1] if image else None,
-        "spacing_mm": [image.spacing.rows_mm, image.spacing.columns_mm] if image and image.spacing.is_physical else None,
+        "spacing_mm": [image.spacing.rows_mm, image.spacing.columns_mm]
+        if image and image.spacing.is_physical
+        else None,
         "patient_age_years": _age(header),
         "patient_sex": sex if (sex := _code(header, "PatientSex")) in ("M", "F", "O") else None,
     }

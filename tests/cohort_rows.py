@@ -49,7 +49,11 @@ def processed(number: int = 1) -> dict:
 
 def failed() -> dict:
     """One row of an image on which a model broke."""
-    return _blank(random.Random("failed")) | {"outcome": "failed", "reason": "MODEL_FAILED", "detail": "OutOfMemoryError"}
+    return _blank(random.Random("failed")) | {
+        "outcome": "failed",
+        "reason": "MODEL_FAILED",
+        "detail": "OutOfMemoryError",
+    }
 
 
 def _row(dice: random.Random) -> dict:
@@ -178,7 +182,9 @@ def _score(model: str, probability: float, point: float | None) -> dict:
 
 
 def _measured(dice: random.Random, view: str | None, age: int, sex: str | None) -> dict:
-    ratio = dice.gauss(0.435 + 0.0011 * (age - 50) + (0.015 if sex == "F" else 0) + (0.05 if view == "AP" else 0), 0.042)
+    ratio = dice.gauss(
+        0.435 + 0.0011 * (age - 50) + (0.015 if sex == "F" else 0) + (0.05 if view == "AP" else 0), 0.042
+    )
     right, left = dice.gauss(17500, 3200), dice.gauss(15200, 3000)
     if dice.random() < 0.01:
         left *= dice.uniform(0.15, 0.6)

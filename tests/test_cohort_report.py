@@ -40,7 +40,13 @@ RUN = {
     "engine": {"name": "local", "workers": 2},
     "sessions": [
         {"started": "2026-01-01T00:00:00Z", "seconds": 10, "images": 40, "studies": 4, "timeline": [[0, 0], [10, 40]]},
-        {"started": "2026-01-02T00:00:00Z", "seconds": 30, "images": 30, "studies": 3, "timeline": [[10, 20], [30, 30]]},
+        {
+            "started": "2026-01-02T00:00:00Z",
+            "seconds": 30,
+            "images": 30,
+            "studies": 3,
+            "timeline": [[10, 20], [30, 30]],
+        },
     ],
     "seconds_per_stage": {"read": 1.0, "encode": 3.0},
 }
@@ -133,7 +139,13 @@ def test_every_reason_has_its_gate_and_the_words_of_the_document():
 
 
 def test_the_flow_counts_each_input_once():
-    rows = [processed(view="PA"), processed(view=None), skipped("NOT_CHEST"), skipped("NOT_CHEST"), cohort_rows.failed()]
+    rows = [
+        processed(view="PA"),
+        processed(view=None),
+        skipped("NOT_CHEST"),
+        skipped("NOT_CHEST"),
+        cohort_rows.failed(),
+    ]
     flow = added(Flow(), rows)
     assert (flow.total, flow.processed) == (5, 2)
     assert [(each["reason"], each["outcome"], each["count"]) for each in flow.table()] == [
@@ -146,7 +158,9 @@ def test_the_flow_counts_each_input_once():
 def test_streams_are_as_wide_as_their_numbers():
     rows = [processed(view="PA")] * 60 + [skipped("NOT_CHEST")] * 30 + [cohort_rows.failed()] * 10
     picture = ElementTree.fromstring(added(Flow(), rows).picture())
-    widths = {each.get("class"): float(each.get("stroke-width")) for each in picture.iter("path") if each.get("stroke-width")}
+    widths = {
+        each.get("class"): float(each.get("stroke-width")) for each in picture.iter("path") if each.get("stroke-width")
+    }
     assert widths["band-of lost"] / widths["band-of failed"] == pytest.approx(3)
     blocks = [float(each.get("height")) for each in picture.iter("rect") if each.get("class") == "block"]
     assert blocks[1] / blocks[0] == pytest.approx(0.6)
@@ -219,7 +233,9 @@ def test_no_cell_of_few_people_is_drawn():
 def test_models_are_compared_name_by_name():
     pairs = [("present", "present")] * 20 + [("present", "absent")] * 5 + [("absent", "present")] * 10
     pairs += [("absent", "absent")] * 15
-    rows = [processed(scores={"a": scored(0.6, one), "a__two": scored(0.5, other, model="two")}) for one, other in pairs]
+    rows = [
+        processed(scores={"a": scored(0.6, one), "a__two": scored(0.5, other, model="two")}) for one, other in pairs
+    ]
     (compared,) = added(Agreement(), rows).findings()
     assert (compared["name"], compared["models"], compared["agreement"]) == ("a", ("one", "two"), "70%")
     assert compared["kappa"] == pytest.approx(0.4)
@@ -346,7 +362,14 @@ def test_nothing_of_a_patient_is_on_the_page(text):
 
 def test_the_page_says_what_it_counts(text):
     words = Page(text).text
-    for expected in ("a cohort of 63 images", "12,345 studies", "1 failed", "MODEL_FAILED", "d1" * 32, "1.75 images per second"):
+    for expected in (
+        "a cohort of 63 images",
+        "12,345 studies",
+        "1 failed",
+        "MODEL_FAILED",
+        "d1" * 32,
+        "1.75 images per second",
+    ):
         assert expected in words, expected
 
 

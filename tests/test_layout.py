@@ -11,7 +11,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "files", "pictures", "pages", "telemetry", "audit", "retry", "testing_archive"),
+    (
+        "plane",
+        "records",
+        "errors",
+        "codes",
+        "files",
+        "pictures",
+        "pages",
+        "telemetry",
+        "audit",
+        "retry",
+        "testing_archive",
+    ),
     ("config_service", "config", "network"),
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("_plugins",),

@@ -81,7 +81,9 @@ def test_statisticians_read_it(written):
     processed = [row for row in ROWS if row["outcome"] == "processed"]
     ratios = [row["measurements"]["cardiothoracic_ratio"]["value"] for row in processed]
     assert table.cardiothoracic_ratio.mean() == pytest.approx(sum(ratios) / len(ratios))
-    assert (table.effusion_call == "present").sum() == sum(r["scores"]["effusion"]["call"] == "present" for r in processed)
+    assert (table.effusion_call == "present").sum() == sum(
+        r["scores"]["effusion"]["call"] == "present" for r in processed
+    )
     assert table.loc[table.outcome == "processed", "models"].iloc[0][0] == "chestx-det 1"
     some = parquet.read_table(written / "results.parquet", columns=["outcome"], filters=[("outcome", "=", "skipped")])
     assert len(some) == sum(row["outcome"] == "skipped" for row in ROWS)

@@ -1,4 +1,4 @@
-"""Where two models speak of the same thing: do they agree?
+"""Whether two models that speak of the same thing agree.
 
 A row keeps the value of the first model under its name, and that of another one under the name, two
 underscores and the model.
@@ -155,5 +155,7 @@ def _bland_altman(pair: _Measured) -> Drawn:
     for value, words in ((high, "+1.96 SD"), (pair.pairs.mean_difference, "mean"), (low, "−1.96 SD")):
         y = plot.at_y(min(max(value, plot.y[0]), plot.y[1]))
         parts.append(line(plot.left, y, plot.width - plot.right, y, "median" if words == "mean" else "limit"))
-        parts.append(text(plot.width - plot.right + 5, y + 4, f"{words} {value:+.3f}".replace("-", "−"), class_="t tiny"))
+        parts.append(
+            text(plot.width - plot.right + 5, y + 4, f"{words} {value:+.3f}".replace("-", "−"), class_="t tiny")
+        )
     return drawing(parts, plot.width, plot.height, "Difference of two models' cardiothoracic ratios against their mean")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -13,7 +14,9 @@ from cxr_dicom.pages import number, share
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.results import Row
 
-GATES: Mapping[str, Mapping[Reason, tuple[str, str]]] = {  # reason -> a few words, and what docs/reasons.md says in short
+GATES: Mapping[
+    str, Mapping[Reason, tuple[str, str]]
+] = {  # reason -> a few words, and what docs/reasons.md says in short
     "Files": {
         Reason.FETCH_FAILED: ("not fetched", "its files could not be fetched"),
         Reason.NOT_DICOM: ("not DICOM", "the file is something else"),
@@ -84,15 +87,13 @@ class Flow:
 
     def table(self) -> list[dict[str, Any]]:
         """Return every reason that occurs, in the order of the checks, with its count and meaning."""
-        counted = []
-        for gate, reasons in GATES.items():
-            for reason, (_, meaning) in reasons.items():
-                for outcome in (Outcome.SKIPPED, Outcome.FAILED):
-                    if count := self.reasons[reason, outcome]:
-                        counted.append(
-                            {"reason": reason, "gate": gate, "outcome": outcome, "meaning": meaning, "count": count}
-                        )
-        return counted
+        return [
+            {"reason": reason, "outcome": outcome, "meaning": meaning, "count": self.reasons[reason, outcome]}
+            for reasons in GATES.values()
+            for reason, (_, meaning) in reasons.items()
+            for outcome in (Outcome.SKIPPED, Outcome.FAILED)
+            if self.reasons[reason, outcome]
+        ]
 
     def picture(self) -> Drawn:
         """Draw the stream of images: at each gate some leave it; its width is their number."""
@@ -180,7 +181,9 @@ class Flow:
             parts += [
                 path(data, f"stream {name}", f"{view}: {number(count)} images"),
                 text(last + 8, end + thick / 2 + 1, view, class_="t strong"),
-                text(last + 8, end + thick / 2 + 16, f"{number(count)} · {share(count, self.processed)}", class_="t soft"),
+                text(
+                    last + 8, end + thick / 2 + 16, f"{number(count)} · {share(count, self.processed)}", class_="t soft"
+                ),
             ]
             start += thick
             label_at = end + thick / 2 + 38
@@ -191,5 +194,5 @@ class Flow:
 def _stream(banks: Sequence[tuple[float, float]]) -> Drawn:
     """Draw what flows on: one shape, whose lower bank rises where images leave."""
     lower = [(x, _TOP + thick) for x, thick in banks]
-    steps = [point for (_, before), (x, y) in zip(lower, lower[1:], strict=False) for point in ((x, before), (x, y))]
+    steps = [point for (_, before), (x, y) in pairwise(lower) for point in ((x, before), (x, y))]
     return path(points([(0, _TOP), lower[0], *steps, (_END, lower[-1][1]), (_END, _TOP)]) + "Z", "stream")

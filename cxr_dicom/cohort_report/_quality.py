@@ -110,7 +110,7 @@ def _holds(keyword: str, value: str | None) -> bool | None:
     """Whether a value alone names a chest, or a frontal view; None when it says nothing."""
     dataset = Dataset()
     with disable_value_validation():
-        dataset.update({keyword: value or ""})
+        setattr(dataset, keyword, value or "")
     header = Header(dataset=dataset, pixel_keyword="", pixel_length=None)
     return (body_part if keyword == "BodyPartExamined" else view)(header).holds
 

@@ -72,7 +72,9 @@ class Ratios:
         for place in reversed(range(len(_VIEWS))):
             if merged[place].any():
                 outline = points(plot.steps(edges[: last + 1], shares[place, :last].tolist()))
-                parts.append(path(outline, f"curve v{place + 1}", f"{_VIEWS[place]}: {number(int(merged[place].sum()))}"))
+                parts.append(
+                    path(outline, f"curve v{place + 1}", f"{_VIEWS[place]}: {number(int(merged[place].sum()))}")
+                )
         parts += _limit(plot, along_x=True)
         return drawing(parts, plot.width, plot.height, "Cardiothoracic ratio by view")
 
@@ -98,7 +100,9 @@ def _against_age(counts: Counts, width: int, title: str) -> Drawn:
     parts.append(path(points((plot.at_x(age), plot.at_y(median)) for age, _, median, _, _ in groups), "median"))
     for age, low, median, high, count in groups:
         x, y = plot.at_x(age), plot.at_y(median)
-        hint = f"about {age:.0f} years: {number(count)} images, median {median:.3f}, 10% to 90%: {low:.3f} to {high:.3f}"
+        hint = (
+            f"about {age:.0f} years: {number(count)} images, median {median:.3f}, 10% to 90%: {low:.3f} to {high:.3f}"
+        )
         parts.append(rectangle(x - 3, y - 3, 6, 6, "dot", hint, rx=3))
     parts += _limit(plot, along_x=False)
     return drawing(parts, plot.width, plot.height, f"Cardiothoracic ratio against age: {title}")
@@ -109,9 +113,10 @@ def _groups(counts: Counts, width: int) -> Iterator[tuple[float, float, float, f
     for start in range(0, _AGES, width):
         group = counts[start : start + width].sum(axis=0)
         if (size := int(group.sum())) >= _FEWEST_IN_GROUP:
-            low, median, high = (_FINE.quantile(group, part) for part in (0.1, 0.5, 0.9))
-            middle = start + min(width, _AGES - start) / 2
-            yield middle, *(min(max(value, _SHOWN[0]), _SHOWN[1]) for value in (low, median, high)), size
+            low, median, high = (
+                min(max(_FINE.quantile(group, part), _SHOWN[0]), _SHOWN[1]) for part in (0.1, 0.5, 0.9)
+            )
+            yield start + min(width, _AGES - start) / 2, low, median, high, size
 
 
 def _cells(plot: Plot, counts: Counts) -> Iterator[Drawn]:

@@ -72,9 +72,7 @@ def _panel(name: str, spread: _Spread) -> dict[str, Any]:
 
 
 def _picture(counts: Counts, hint: str, *, has_point: bool) -> Drawn:
-    plot = Plot(
-        width=240, height=92, x=(0, 1), y=(0, float(max(counts.max(), 1))), left=6, right=6, top=4, bottom=18
-    )
+    plot = Plot(width=240, height=92, x=(0, 1), y=(0, float(max(counts.max(), 1))), left=6, right=6, top=4, bottom=18)
     middle = _BINS.of(_CALIBRATED) if has_point else _BINS.number
     edges = [_BINS.edge(place) for place in range(_BINS.number + 1)]
     parts = plot.axes([(0, "0"), (0.5, "0.5"), (1, "1")], [])

@@ -79,8 +79,10 @@ class Plot:
 
     def at_y(self, value: float) -> float:
         """Return where a value lies from top to bottom."""
-        return self.height - self.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (
-            self.height - self.top - self.bottom
+        return (
+            self.height
+            - self.bottom
+            - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.height - self.top - self.bottom)
         )
 
     def axes(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cxr_dicom.cohort_report._numbers import measured, measured_area
-from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.records import Call, Outcome, Reason
 from cxr_dicom.results import Row, RowsOf
 
 MOST_SCORES = 32  # of an image that the page carries; the tables have all
@@ -71,5 +71,9 @@ def _line(row: Row, scores: Sequence[str]) -> str:
 
 
 def _thousandths(row: Row, name: str) -> str:
+    """Return a score for which "above 500" is "called present", also where rounding would say otherwise."""
     score = row["scores"].get(name)
-    return str(round(1000 * score["probability"])) if score else ""
+    if not score:
+        return ""
+    rounded = round(1000 * score["probability"])
+    return str(max(rounded, 501) if score["call"] == Call.PRESENT else rounded)

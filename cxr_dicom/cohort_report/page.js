@@ -51,11 +51,11 @@
     { key: "outcome", title: "Outcome", value: row => rows.outcome[row] * 256 + rows.reason[row],
       cell: row => layout.reasons[rows.reason[row]] || layout.outcomes[rows.outcome[row]], tag: row => layout.outcomes[rows.outcome[row]] },
     { key: "view", title: "View", value: row => rows.view[row], cell: row => layout.views[rows.view[row]] },
-    { key: "ratio", title: "CT ratio", number: true, value: row => rows.ratio[row], cell: row => shown(rows.ratio[row], 2) },
+    { key: "ratio", title: "CT ratio", number: true, value: row => rows.ratio[row], cell: row => shown(rows.ratio[row], 3) },
     { key: "lungs", title: "Lungs, cm²", number: true, value: row => rows.lungs[row], cell: row => shown(rows.lungs[row], 0) },
   ];
   if (width) columns.push(
-    { key: "score", title: "Score", number: true, value: row => score(row, state.scored), cell: row => shown(score(row, state.scored), 2) },
+    { key: "score", title: "Score", number: true, value: row => score(row, state.scored), cell: row => shown(score(row, state.scored), 3) },
     { key: "present", title: "Called present", cell: present, className: "words" });
   columns.push({ key: "warnings", title: "Warnings", number: true, value: row => rows.warnings[row], cell: row => rows.warnings[row] || "" });
   const shown = (value, digits) => Number.isNaN(value) ? "" : value.toFixed(digits);
