@@ -82,6 +82,13 @@ def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
     return grey
 
 
+def smaller(picture: Grey, long_side: int) -> Grey:
+    """Shrink a picture to this length of its longer side in pixels; a smaller one keeps its size."""
+    image = Image.fromarray(picture)
+    image.thumbnail((long_side, long_side), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
 def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
     """Draw outlines and translucent fills of ``masks`` in the colours of their structures."""
     picture = _to_colour(preview)

@@ -73,8 +73,13 @@ class Pipeline:
     def job_key(self, study: Study) -> str:
         """Identify what a result depends on: sources, weights, settings, version."""
         sources = sorted((i.sop_instance_uid, _file_sha256(i.path)) for i in study.instances)
-        weights = [(model.info.name, model.info.version, model.info.weights_sha256) for model in self.models]
-        return hashlib.sha256(repr((sources, weights, self.settings.digest, __version__)).encode()).hexdigest()
+        return hashlib.sha256(repr((sources, self.identity)).encode()).hexdigest()
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that a result depends on but the sources."""
+        weights = tuple((model.info.name, model.info.version, model.info.weights_sha256) for model in self.models)
+        return weights, self.settings.digest, __version__
 
     def close(self) -> None:
         """Give the models' memory back."""

@@ -16,9 +16,9 @@ from cxr_dicom import telemetry
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import Archive as ArchiveSettings
 from cxr_dicom.config_service import DicomwebArchive
-from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest import dicomweb, query_retrieve
-from cxr_dicom.ingest._archive import Archive, FetchError, RemoteInstance, RemoteStudy, Wanted
+from cxr_dicom.ingest._archive import Archive, RemoteInstance, RemoteStudy, Wanted
 from cxr_dicom.intake import Intake, Refusal, RefusedError
 from cxr_dicom.ledger import Ledger
 from cxr_dicom.network import ConnectionFailedError

@@ -21,6 +21,7 @@ FiguresOfStudy = Callable[[str], dict[str, list[Figure]]]  # Study Instance UID 
 
 CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding scores points to
 
+_THUMBNAIL = 192  # pixels on the longer side
 _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
 
 
@@ -35,6 +36,15 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     if analysis.preview is None:
         return []
     return list(_draw(analysis, analysis.preview))
+
+
+def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
+    """Draw one small picture: the radiograph with the anatomy of the first model that outlines."""
+    if analysis.preview is None:
+        return []
+    small = pictures.smaller(analysis.preview, _THUMBNAIL)
+    masks = next((each.masks for each in analysis.predictions if each.masks), ())
+    return [_figure("Anatomy", pictures.overlay(small, masks))]
 
 
 def write(path: Path, rows: Sequence[Row], figures_of: FiguresOfStudy) -> None:

@@ -39,6 +39,8 @@ _OLDEST_PLAUSIBLE = 125
 _AGES_PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}  # Age String (PS3.5 6.2)
 _LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 
+STUDY_STAGES = ("select", "encode")  # their seconds are those of the whole study
+
 
 def study_folder(out: Path, study_instance_uid: str) -> Path:
     """Folder of a study's objects."""

@@ -28,6 +28,9 @@ class State:
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
 
+    also: list[str] = field(default_factory=list)  # formats that were exported
+    delivered: dict[str, list[str]] = field(default_factory=dict)  # SOP Instance UIDs, by destination
+
     @property
     def has_failures(self) -> bool:
         """Whether an image failed."""

@@ -368,6 +368,8 @@ def test_the_page_says_what_it_counts(text):
         "1 failed",
         "MODEL_FAILED",
         "d1" * 32,
+        "system Linux, machine x86_64",
+        "workers 2, devices cpu, cuda:0",
         "1.75 images per second",
     ):
         assert expected in words, expected

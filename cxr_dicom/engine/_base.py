@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Protocol, TypeVar
 
-Item = TypeVar("Item", contravariant=True)
-Result = TypeVar("Result", covariant=True)
+DEPTH = 2  # items at work in one worker at once
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 
-class Task(Protocol[Item, Result]):
+class Task(Protocol[Item_contra, Result_co]):
     """The work, which an engine copies to each worker by pickling it before its first use.
 
     What is dear, the models above all, is built at the first call and kept until `close`. A worker may
@@ -17,14 +21,14 @@ class Task(Protocol[Item, Result]):
     The answer to an item does not depend on the worker, on its neighbours or on the order.
     """
 
-    def __call__(self, item: Item) -> Result:
+    def __call__(self, item: Item_contra) -> Result_co:
         """Do one item, in a worker.
 
         An item that cannot be done is a result too. An error means that no item can be done, and ends the run.
         A task that was killed at an item often enough answers at once that it gave it up.
         """
 
-    def interrupt(self, item: Item) -> None:
+    def interrupt(self, item: Item_contra) -> None:
         """Hear, in the parent, that an item was stopped on purpose: this is no fault of its own."""
 
     def close(self) -> None:
