@@ -44,7 +44,7 @@ def share(part: float, whole: float) -> str:
         return "<0.1%"
     if 99.9 < percent < 100:
         return ">99.9%"
-    return f"{percent:.1f}%" if percent < 10 or percent > 99 else f"{percent:.0f}%"
+    return f"{percent:.1f}%" if 0 < percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
 
 
 def unit(code: str) -> str:

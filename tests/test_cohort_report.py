@@ -37,7 +37,8 @@ RUN = {
     "settings_digest": "d1" * 32,
     "manifest": {"kind": "table", "digest": "aa" * 32, "entries": 3},
     "totals": {"studies": 12_345, "objects": 6},
-    "engine": {"name": "local", "workers": 2},
+    "engine": {"name": "local", "workers": 2, "devices": ["cpu", "cuda:0"]},
+    "platform": {"system": "Linux", "machine": "x86_64"},
     "sessions": [
         {"started": "2026-01-01T00:00:00Z", "seconds": 10, "images": 40, "studies": 4, "timeline": [[0, 0], [10, 40]]},
         {
@@ -211,8 +212,8 @@ def test_scores_count_what_is_called_present():
 def test_ratios_by_view():
     rows = [with_ratio(0.55, view="AP")] * 3 + [with_ratio(0.45, view="PA")] * 4 + [with_ratio(None)]
     views = {each["view"]: each for each in added(Ratios(), rows).views()}
-    assert (views["AP"]["count"], views["AP"]["above"]) == (3, "100.0%")
-    assert (views["PA"]["count"], views["PA"]["above"]) == (4, "0.0%")
+    assert (views["AP"]["count"], views["AP"]["above"]) == (3, "100%")
+    assert (views["PA"]["count"], views["PA"]["above"]) == (4, "0%")
     assert views["PA"]["median"] == pytest.approx(0.45, abs=0.003)
 
 

@@ -59,13 +59,15 @@ class Ratios:
             if counts.any()
         ]
 
-    def histogram(self) -> Drawn:
-        """Draw the share of each value, view by view."""
+    def histogram(self) -> Drawn | None:
+        """Draw the share of each value, view by view; None for few images."""
         fine = 5 if self._views.sum() >= _MANY else 10  # bins in one step
         merged = self._views.reshape(len(_VIEWS), -1, fine).sum(axis=2)
         merged[merged.sum(axis=1) < _FEWEST_IN_CURVE] = 0
+        if not merged.any():
+            return None
         shares = merged / np.maximum(merged.sum(axis=1, keepdims=True), 1)
-        plot = Plot(width=400, height=260, x=(0.2, 0.8), y=(0, float(shares.max()) * 1.08 or 1.0), left=14, top=18)
+        plot = Plot(width=400, height=260, x=(0.2, 0.8), y=(0, float(shares.max()) * 1.08), left=14, top=18)
         edges = [_FINE.edge(place * fine) for place in range(merged.shape[1] + 1)]
         last = next(place for place, edge in enumerate(edges) if edge >= plot.x[1] - 1e-9)
         parts = plot.axes([(tick / 10, f"{tick / 10:.1f}") for tick in range(2, 9)], [], "cardiothoracic ratio")
