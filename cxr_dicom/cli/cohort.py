@@ -79,6 +79,7 @@ def cohort(
             return
         options = Options(
             force=force,
+            has_figures=False,
             retry_failed=retry_failed,
             also=tuple(_options.split(also) or ()),
             destination=destination,
