@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -121,6 +122,12 @@ def test_dialects_of_tables(tmp_path, images, delimiter, encoding, end):
     assert manifest.skipped == ()
 
 
+def test_names_in_a_table_of_one_column_may_have_commas(images, written):
+    (images / "0.dcm").rename(images / "a, b;c.dcm")
+    manifest = read(written('path\nimages/a, b;c.dcm\n"images/1.dcm"\n'))
+    assert (len(manifest.entries), manifest.skipped) == (2, ())
+
+
 def test_a_table_of_a_windows_program_is_read(tmp_path, images):
     (images / "0.dcm").rename(images / "Thorax-ä.dcm")
     (tmp_path / "table.csv").write_bytes("path;n\r\nimages/Thorax-ä.dcm;1\r\n".encode("cp1252"))
@@ -210,6 +217,12 @@ def test_ways_to_write_what_is_copied(written, line):
     assert manifest.kind == "s5cmd"
     assert sources(manifest) == [["s3://bucket/a/*"], ["s3://bucket/b.dcm"]]
     assert all(entry.key[0] == "x" and len(entry.key) == 33 for entry in manifest.entries)
+
+
+def test_buckets_need_their_client(written, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ManifestError, match=r"cxr-dicom\[cloud\]"):
+        read(written("s3://bucket/a/*"))
 
 
 @pytest.mark.parametrize(
@@ -345,6 +358,12 @@ def test_a_picture_becomes_an_instance_when_it_is_fetched(tmp_path, picture, wri
     assert instance.sender == picture.as_uri()
     assert list((tmp_path / "work").iterdir()) == []
     assert read(path).digest != read(path, wrap=True).digest
+
+
+def test_what_was_skipped_stays_in_order(tmp_path, picture):
+    for name in ("a.txt", "z.txt"):
+        (tmp_path / name).write_text("text")
+    assert [each.path.name for each in read([tmp_path]).skipped] == ["a.txt", "picture.png", "z.txt"]
 
 
 def test_a_picture_that_cannot_be_wrapped_is_skipped(tmp_path, picture):

@@ -54,7 +54,7 @@ def read(
     Raises
     ------
     ManifestError
-        If `source` is nothing of this, or leads nowhere.
+        If `source` is nothing of this, or leads nowhere; or to buckets, and their client is not installed.
     FetchError
         If the server does not answer.
     """
@@ -179,6 +179,8 @@ class _Reader:
         if found.paths:
             return self._local(found.kind, found.paths, found.skipped)
         items, lost = looked_up(found, path, self._access)
+        if any(item.source.partition("://")[0] in _source.BUCKETS for item in items):
+            _bucket.expect_client()
         entries, others = remote(items, path)
         return self._manifest(found.kind, entries, [*found.skipped, *lost, *others])
 
@@ -189,14 +191,16 @@ class _Reader:
         studies, others = scan(list(paths))
         rank = {path: number for number, path in enumerate(paths)} if kind != "folder" else {}
         studies.sort(key=lambda study: min(rank.get(each.path, len(rank)) for each in study.instances))
-        entries = [local(study) for study in studies]
-        pictures = [each for each in others if each.reason is Reason.NOT_DICOM and is_picture(each.path)]
-        if self._wrap:
-            entries += [_picture(each.path, paths.get(each.path, ())) for each in pictures]
-        else:
-            skipped = [*skipped, *(replace(each, detail=f"{each.detail}; --wrap takes it") for each in pictures)]
-        is_handled = {id(each) for each in pictures}
-        return self._manifest(kind, entries, [*skipped, *(each for each in others if id(each) not in is_handled)])
+        others.sort(key=lambda other: rank.get(other.path, len(rank)))
+        entries, lost = [local(study) for study in studies], list(skipped)
+        for other in others:
+            if other.reason is not Reason.NOT_DICOM or not is_picture(other.path):
+                lost.append(other)
+            elif self._wrap:
+                entries.append(_picture(other.path, paths.get(other.path, ())))
+            else:
+                lost.append(replace(other, detail=f"{other.detail}; --wrap takes it"))
+        return self._manifest(kind, entries, lost)
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
         asked = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}

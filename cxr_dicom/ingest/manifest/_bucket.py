@@ -12,15 +12,22 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import FetchError, ManifestError
 from cxr_dicom.ingest.manifest._attempts import tried
 
 _PARALLEL = 4  # transfers of one entry at a time
 _GOOGLE = "https://storage.googleapis.com"  # speaks the protocol of S3 too
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+
+
+def expect_client() -> None:
+    """Raise a ManifestError where the client of buckets is not installed."""
+    if find_spec("s3fs") is None:
+        raise ManifestError("s3:// and gs:// need a package that is missing: pip install 'cxr-dicom[cloud]'")
 
 
 def fetch(sources: Sequence[str], folder: Path) -> dict[Path, str]:
@@ -72,10 +79,7 @@ def _pattern(source: str) -> re.Pattern[str]:
 def _file_system(scheme: str) -> Any:
     import fsspec
 
-    try:
-        return fsspec.filesystem("s3", use_listings_cache=False, **_options(scheme))
-    except ImportError as error:
-        raise FetchError("s3:// and gs:// need a package that is missing: pip install 'cxr-dicom[cloud]'") from error
+    return fsspec.filesystem("s3", use_listings_cache=False, **_options(scheme))
 
 
 def _options(scheme: str) -> dict[str, Any]:

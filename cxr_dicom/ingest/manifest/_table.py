@@ -38,6 +38,7 @@ _ACCEPTED = (
     "gcs_url, url, ...) or of UIDs (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID)"
 )
 _DELIMITERS = ",\t;|"
+_NONE = "\x1f"  # of a table with one column: a name may have commas
 _MEGABYTE = 1_000_000
 _SHOWN = 12
 _NAME = re.compile(r"[A-Za-z][\w .-]{0,39}")
@@ -112,7 +113,7 @@ def _header(text: Iterator[str]) -> tuple[int, str, list[str]]:
     """Read up to the first line that is no comment: how many lines, the delimiter, the names."""
     for number, line in enumerate(text, start=1):
         if line.strip() and not line.startswith("#"):
-            delimiter = max(_DELIMITERS, key=line.count)
+            delimiter = max(_DELIMITERS, key=line.count) if set(line) & set(_DELIMITERS) else _NONE
             return number, delimiter, next(csv.reader([line.strip()], delimiter=delimiter), [])
     return 0, ",", []
 
