@@ -130,7 +130,9 @@ class _Content:
     def _state(self, key: str) -> State:
         state = states.load(self._out, key)
         if state is None:
-            raise CxrDicomError(f"the state of {key} was removed while the run went on; start it again")
+            raise CxrDicomError(
+                f"the state of {key} is not in {self._out}: it was removed, or a worker on another machine has its own"
+            )
         return state
 
     def _figures(self, study_instance_uid: str) -> dict[str, list[report.Figure]]:

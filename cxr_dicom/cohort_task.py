@@ -79,6 +79,7 @@ class EntryTask:
         with _building:
             pipeline = self._pipeline  # its errors end the run: they are about the settings, not about this entry
         if not self._options.force and (state := self._finished(item, pipeline)):
+            states.forgive(self._out, item.key)  # killed after its state was written, before it was counted as ended
             return _done(state, is_reused=True)
         with states.attempt(self._out, item.key) as deaths:
             state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
@@ -175,8 +176,8 @@ class EntryTask:
         folder = self._out / EXPORT_FOLDER / exporter.name
         files: dict[str | None, list[Path]] = {}
         for path in sorted(path for each in done for path in exporter.export(each, folder)):
-            uid = _LEADING_UID.match(path.relative_to(folder).parts[0])
-            files.setdefault(uid and uid[0], []).append(path)
+            named = (_LEADING_UID.match(part) for part in path.relative_to(folder).parts)
+            files.setdefault(next((uid[0] for uid in named if uid), None), []).append(path)
         return files
 
     def _deliver(self, state: State, done: Sequence[StudyResult]) -> State:
@@ -207,12 +208,10 @@ class EntryTask:
         return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {DEATHS} times")
 
     def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
-        return State(
-            key=entry.key,
-            stamp=self._stamp(entry, self._pipeline),
-            job_key="",
-            rows=[results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)],
-        )
+        rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
+        if entry.sources:
+            rows = [row | {"path": entry.sources[0]} for row in rows]
+        return State(key=entry.key, stamp=self._stamp(entry, self._pipeline), job_key="", rows=rows)
 
 
 def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from cxr_dicom import telemetry
 from cxr_dicom.config import Settings
@@ -138,7 +139,8 @@ class Polling:
 
     def _store(self, archive: Archive, chunks: Iterable[bytes], each: RemoteInstance, made: Round) -> None:
         try:
-            self._intake.store(chunks, sender=archive.name, sop_instance_uid=each.sop_instance_uid)
+            receive = partial(self._intake.spool.write_part, chunks)
+            self._intake.store(receive, sender=archive.name, sop_instance_uid=each.sop_instance_uid)
         except RefusedError as error:
             if error.refusal is Refusal.NO_SPACE:
                 raise

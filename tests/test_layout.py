@@ -29,11 +29,11 @@ FLOORS = (
     ("export",),
     ("_plugins",),
     ("pipeline", "engine"),
-    ("results", "states", "tables", "report", "cohort_report", "intake"),
+    ("results", "states", "tables", "report", "cohort_report", "intake", "reception"),
     ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),
-    ("cohort", "estimate", "scp", "polling", "worker", "courier", "metrics"),
+    ("cohort", "compare", "estimate", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
 )

@@ -14,8 +14,8 @@ from cxr_dicom.export._base import open_atomically
 from cxr_dicom.infer._pixels import read
 from cxr_dicom.records import ImageAnalysis
 
-_FAST = 1  # zlib: the noise of a radiograph does not compress; level 6 takes 2.5 times as long for 13 % of the size
-_SMALL = 6  # zlib's own default, for what compresses well
+FAST = 1  # zlib: the noise of a radiograph does not compress; level 6 takes 2.5 times as long for 13 % of the size
+SMALL = 6  # zlib's own default, for what compresses well
 
 
 def write_radiograph(path: Path, analysis: ImageAnalysis, settings: PixelSettings) -> Path:
@@ -30,10 +30,10 @@ def write_radiograph(path: Path, analysis: ImageAnalysis, settings: PixelSetting
     """
     image = analysis.image
     pixels = image.turn.to_source(read(image, settings).pixels)
-    return write_png(path, pictures.preview(pixels, long_side=max(image.shape)), _FAST)
+    return write_png(path, pictures.preview(pixels, long_side=max(image.shape)), FAST)
 
 
-def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.bool_], level: int = _SMALL) -> Path:
+def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.bool_], level: int = SMALL) -> Path:
     """Write a picture: (rows, columns) of bytes or bits, or (rows, columns, 3)."""
     with open_atomically(path) as file:
         Image.fromarray(picture).save(file, "PNG", compress_level=level)

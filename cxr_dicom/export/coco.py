@@ -2,9 +2,9 @@
 
 ::
 
-    annotations.json                what pycocotools, torchvision, detectron2, ... load
-    images/<SOP Instance UID>.png   the radiographs; with ``png`` among the formats, its pictures serve instead
-    parts/<SOP Instance UID>.jsonl  what annotations.json is made from: a line for the image, one per mask
+    annotations.json          what pycocotools, torchvision, detectron2, ... load
+    <SOP Instance UID>.png    the radiograph; with ``png`` among the formats, its picture serves instead
+    <SOP Instance UID>.jsonl  what annotations.json is made from: a line for the image, one per mask
 
 File names in ``annotations.json`` are relative to the folder of all formats, ``also``. A category is a
 structure; one that an earlier model of the run predicts too bears its model, as in ``results.jsonl``.
@@ -66,7 +66,7 @@ class CocoExporter:
 
     def collect(self, folder: Path) -> None:
         """Join the parts to ``annotations.json``, one line in memory at a time."""
-        parts = sorted((folder / "parts").glob("*.jsonl"))
+        parts = sorted(folder.glob("*.jsonl"))
         ids = _category_ids(parts)
         with open_atomically(folder / "annotations.json") as file:
             for line in _lines(parts, ids):
@@ -74,12 +74,12 @@ class CocoExporter:
 
     def _export(self, analysis: ImageAnalysis, folder: Path) -> Iterator[Path]:
         uid = analysis.image.instance.sop_instance_uid
-        picture = folder / "images" / f"{uid}.png"
+        picture = folder / f"{uid}.png"
         if self._has_pictures:
             picture = folder.parent / png.PngExporter.name / png.radiograph_path(uid)
         else:
             yield write_radiograph(picture, analysis, self._settings.pixels)
-        part = folder / "parts" / f"{uid}.jsonl"
+        part = folder / f"{uid}.jsonl"
         with open_atomically(part) as file:
             for item in _part(analysis, picture.relative_to(folder.parent).as_posix()):
                 file.write((json_text(item) + "\n").encode())

@@ -25,7 +25,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.export._base import Exporter, about, analyses, found, json_text, open_atomically
 from cxr_dicom.records import ImageAnalysis, StudyResult
 
-_UNIX = 3  # "made by", which ZipFile would take from this machine
+_UNIX = 3  # where an archive is made, which ZipFile would take from this machine
 
 
 def build(settings: Settings, names: Collection[str]) -> Exporter:
@@ -51,7 +51,7 @@ def _write(analysis: ImageAnalysis, folder: Path) -> Path:
     path = folder / f"{analysis.image.instance.sop_instance_uid}.npz"
     with open_atomically(path) as file, ZipFile(file, "w") as archive:
         for name, array in _arrays(analysis):
-            member = ZipInfo(f"{name}.npy")  # dated 1980, where numpy.savez would write the time of day
+            member = ZipInfo(f"{name}.npy")  # dated 1980
             member.compress_type, member.create_system = ZIP_DEFLATED, _UNIX
             with archive.open(member, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -18,7 +18,7 @@ from pathlib import Path
 from cxr_dicom import pictures
 from cxr_dicom.config import Settings
 from cxr_dicom.export._base import Exporter, analyses, found
-from cxr_dicom.export._pictures import write_png, write_radiograph
+from cxr_dicom.export._pictures import FAST, write_png, write_radiograph
 from cxr_dicom.records import ImageAnalysis, Prediction, StudyResult
 
 
@@ -64,7 +64,7 @@ def _shown(analysis: ImageAnalysis, prediction: Prediction, folder: Path) -> Ite
         return
     model = prediction.model.name
     if masks := found(prediction):
-        yield write_png(folder / f"{model}-overlay.png", pictures.overlay(analysis.preview, masks))
+        yield write_png(folder / f"{model}-overlay.png", pictures.overlay(analysis.preview, masks), FAST)
     for heatmap in prediction.heatmaps:
         picture = pictures.heat(analysis.preview, heatmap, analysis.image.shape)
-        yield write_png(folder / f"{model}-{heatmap.name}-heatmap.png", picture)
+        yield write_png(folder / f"{model}-{heatmap.name}-heatmap.png", picture, FAST)

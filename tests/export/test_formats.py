@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import nibabel
 import numpy as np
@@ -63,7 +64,7 @@ def test_an_image_without_masks_has_files_that_say_so(without_masks, exported):
     assert set(files(folder)) == {
         f"png/{uid(without_masks)}/image.png",
         f"npz/{uid(without_masks)}.npz",
-        f"coco/parts/{uid(without_masks)}.jsonl",
+        f"coco/{uid(without_masks)}.jsonl",
         "coco/annotations.json",
     }
     coco = json.loads((folder / "coco" / "annotations.json").read_text())
@@ -138,6 +139,13 @@ def test_npz_arrays(result, exported):
     }
     named = {(model, each["name"]) for model, said in about["models"].items() for each in said["structures"]}
     assert named == found.keys()
+
+
+def test_npz_says_nothing_of_time_and_machine(result, exported):
+    with ZipFile(exported([result], "npz") / "npz" / f"{uid(result)}.npz") as archive:
+        for member in archive.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            assert (member.create_system, member.compress_type) == (3, ZIP_DEFLATED)
 
 
 def test_npz_has_the_scores(all_results, exported):

@@ -66,7 +66,7 @@ def read(
         return reader.folder(source)
     if query or (access and not source):
         return reader.server(source)
-    return reader.path(Path(source))
+    return reader.file(source)
 
 
 @contextmanager
@@ -150,9 +150,10 @@ class _Reader:
             raise ManifestError("a query asks a DICOMweb server: expected its URL, and no other manifest")
         return self._manifest("dicomweb", _archive.entries(self._access, self._query), [])
 
-    def path(self, path: Path) -> Manifest:
-        if not path.exists():
-            raise ManifestError(f"{path}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing")
+    def file(self, source: str) -> Manifest:
+        path = _source.local_path(source, Path())
+        if path is None or not path.exists():
+            raise ManifestError(f"{source}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing")
         if not path.is_file():
             return self.folder([path])
         head = _text.head_of(path)

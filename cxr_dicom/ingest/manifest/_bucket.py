@@ -46,17 +46,18 @@ def fetch(sources: Sequence[str], folder: Path) -> dict[Path, str]:
 
 
 def _get(url: str, size: int, path: Path) -> None:
-    _file_system(url).get_file(url, str(path))
+    scheme, _, name = url.partition("://")
+    _file_system(scheme).get_file(name, str(path))
     if path.stat().st_size != size:
         raise EOFError
 
 
 def _objects(source: str) -> dict[str, int]:
     """Return the objects of a URL with their sizes; ``*`` also stands for slashes, as in s5cmd."""
-    scheme = source.partition("://")[0]
-    fixed = re.split(r"[*?]", source, maxsplit=1)[0]
-    start, pattern = (source, None) if fixed == source else (fixed.rpartition("/")[0], _pattern(source))
-    listed = _file_system(source).find(start, detail=True)
+    scheme, _, name = source.partition("://")
+    fixed = re.split(r"[*?]", name, maxsplit=1)[0]
+    start, pattern = (name, None) if fixed == name else (fixed.rpartition("/")[0], _pattern(source))
+    listed = _file_system(scheme).find(start, detail=True)
     sizes = {f"{scheme}://{name}": int(info["size"]) for name, info in sorted(listed.items()) if name[-1] != "/"}
     found = {url: size for url, size in sizes.items() if pattern is None or pattern.fullmatch(url)}
     if not found:
@@ -68,11 +69,11 @@ def _pattern(source: str) -> re.Pattern[str]:
     return re.compile(re.escape(source).replace(r"\*", ".*").replace(r"\?", "."))
 
 
-def _file_system(source: str) -> Any:
+def _file_system(scheme: str) -> Any:
     import fsspec
 
     try:
-        return fsspec.filesystem("s3", use_listings_cache=False, **_options(source.partition("://")[0]))
+        return fsspec.filesystem("s3", use_listings_cache=False, **_options(scheme))
     except ImportError as error:
         raise FetchError("s3:// and gs:// need a package that is missing: pip install 'cxr-dicom[cloud]'") from error
 

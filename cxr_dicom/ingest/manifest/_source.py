@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,8 @@ BUCKETS = ("s3", "gs")
 PICTURE = "file"  # scheme of a picture on this machine that becomes an instance
 
 _BUCKET_URL = re.compile(r"(s3|gs|gcs)://([A-Za-z0-9][A-Za-z0-9._-]{1,221})/([^\0-\x1f\x7f]+)")
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # no file system has longer ones, and asking for them is an error
 _LEVELS = ("studies", "series", "instances")
 _COPY = frozenset({"cp", "sync"})
 
@@ -64,11 +67,12 @@ def as_google(source: str) -> str:
 
 def local_path(text: str, folder: Path) -> Path | None:
     """Return the path that a text names, relative to a folder; None for what cannot be one."""
-    if not text or not text.isprintable():
+    name = unquote(urlsplit(text).path) if text.startswith("file://") else text
+    if not name or "://" in name or _CONTROL.search(name):
         return None
-    if text.startswith("file://"):
-        return Path(unquote(urlsplit(text).path))
-    return None if "://" in text else folder / text
+    path = folder / name
+    is_long = len(os.fsencode(path)) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in path.parts)
+    return None if is_long else path
 
 
 def _words(line: str) -> list[str]:
