@@ -88,6 +88,12 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
         file.writelines(json_line(row) + "\n" for row in rows)
 
 
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """Read the rows that :func:`write_jsonl` wrote, one at a time."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
 def json_line(row: Row) -> str:
     """Return ``row`` as one line of JSON in UTF-8 text."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)

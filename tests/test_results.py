@@ -276,6 +276,12 @@ def test_a_path_that_is_not_utf8_can_be_written(tmp_path):
     assert json.loads((tmp_path / "results.jsonl").read_text(encoding="utf-8"))["path"] == "a\\xff"
 
 
+def test_rows_are_read_as_they_were_written(row, tmp_path):
+    rows = [row, skipped_row(Path("x"))]
+    results.write_jsonl(tmp_path / "results.jsonl", rows)
+    assert list(results.read_jsonl(tmp_path / "results.jsonl")) == rows
+
+
 def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
     path = tmp_path / "results.jsonl"
     results.write_jsonl(path, [{"old": 1}])
