@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--query", multiple=True, metavar="KEY=VALUE", help="Ask that server, e.g. StudyDate=20240101-20241231.")
 @click.option("--wrap", is_flag=True, help="Take PNG and JPEG radiographs too, as DX instances.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--workers", type=click.IntRange(min=1), help="Worker processes; default: as many as cores or GPUs.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Worker processes; default: one for each core, or GPU with Ray."
+)
 @click.option("--address", help="Ray: of an existing cluster; default: this machine.")
 @click.option("--gpus-per-worker", type=click.FloatRange(min=0), help="Ray: GPUs of a worker, or a part of one.")
 @click.option("--also", metavar="FORMAT,...", help="Write masks and pictures too: png, npz, nifti, coco.")
@@ -119,9 +121,9 @@ def _engine(name: str, workers: int | None, address: str | None, gpus_per_worker
         return Ray(address=address, workers=workers, gpus_per_worker=gpus_per_worker)
     if address is not None or gpus_per_worker is not None:
         raise click.UsageError("--address and --gpus-per-worker are for --engine ray")
-    from cxr_dicom.engine.local import Local, cores
+    from cxr_dicom.engine.local import Local
 
-    return Local(workers or cores())
+    return Local(workers)
 
 
 def _estimate(manifest: Manifest, settings: Settings, engine: Engine) -> None:

@@ -16,36 +16,40 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
+import psutil
+
 from cxr_dicom import telemetry
 from cxr_dicom.engine._base import DEPTH, Item, Result, Task
 from cxr_dicom.errors import CxrDicomError
 
+_THREADS = 1  # of the networks of a worker
+_MEMORY = 2 * 2**30  # bytes that a worker may need
 _DEATHS_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
 
 
 class Local:
-    """Worker processes, each with its own models and its share of the cores.
+    """Worker processes, each with its own models.
+
+    Each computes on one thread: the last bits of a network's answer depend on the number of its
+    threads, and results must not depend on the number of workers. It is also the faster way.
 
     Parameters
     ----------
     workers
-        Number of processes.
-    threads
-        Threads of each worker's networks; None: the cores, divided by the workers.
+        Number of processes; None: one for each core, if the memory is enough.
     """
 
-    def __init__(self, workers: int, threads: int | None = None) -> None:
-        self._workers = workers
-        self._threads = threads or max(1, cores() // workers)
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers or max(1, min(cores(), psutil.virtual_memory().available // _MEMORY))
 
     @property
     def description(self) -> dict[str, object]:
         """What ran where."""
-        return {"name": "local", "workers": self._workers, "threads_per_worker": self._threads, "cores": cores()}
+        return {"name": "local", "workers": self._workers, "threads_per_worker": _THREADS, "cores": cores()}
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes; see `Engine`."""
-        crew = [_Worker(task, self._threads) for _ in range(min(self._workers, len(items)))]
+        crew = [_Worker(task) for _ in range(min(self._workers, len(items)))]
         waiting, suspects = deque(items), deque[Item]()
         deaths = 0
         try:
@@ -66,7 +70,7 @@ class Local:
                             raise CxrDicomError("worker processes die, whatever they are given") from None
                         suspects.extend(worker.at_work.values())
                         worker.end()
-                        crew[crew.index(worker)] = _Worker(task, self._threads)
+                        crew[crew.index(worker)] = _Worker(task)
         finally:
             for worker in crew:
                 worker.end()
@@ -85,13 +89,13 @@ def cores() -> int:
 
 
 class _Worker(Generic[Item, Result]):
-    def __init__(self, task: Task[Item, Result], threads: int) -> None:
+    def __init__(self, task: Task[Item, Result]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.at_work: dict[int, Item] = {}
         self._is_alone = False
         self._given = 0
-        arguments = (theirs, task, threads, telemetry.configuration())
+        arguments = (theirs, task, telemetry.configuration())
         self._process = context.Process(target=_serve, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -135,9 +139,9 @@ class _Worker(Generic[Item, Result]):
 # --- the worker process --------------------------------------------------------------------------
 
 
-def _serve(parent: Connection, task: Task[Any, Any], threads: int, log: tuple[int, bool] | None) -> None:
+def _serve(parent: Connection, task: Task[Any, Any], log: tuple[int, bool] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # before torch is imported
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
     telemetry.configure_as(log)
     answering = threading.Lock()
     at_work: set[int] = set()
