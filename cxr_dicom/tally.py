@@ -53,9 +53,9 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the entries of this session; None before the first."""
-        worked = self.done - self.reused
-        return (self.total - self.done) * self.seconds / worked if worked else None
+        """Estimate from the entries of this session; None before the first, and at the end."""
+        worked, left = self.done - self.reused, self.total - self.done
+        return left * self.seconds / worked if worked and left else None
 
     def add(self, done: Done) -> None:
         """Count a finished entry."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cxr_dicom.cohort import Progress
 
 _STAGES_SHOWN = 5
+_BAR = 60  # characters
 _GPU_SECONDS = 2.0  # between two looks at the GPU
 
 
@@ -58,13 +59,13 @@ class _View:
         tally = self._progress.tally
         kept = f", {tally.reused} kept from earlier" if tally.reused else ""
         rows = Table.grid(padding=(0, 2))
+        rows.add_row("", ProgressBar(total=max(tally.total, 1), completed=tally.done, width=_BAR))
         rows.add_row("studies", f"{tally.done} of {tally.total}{kept}")
         rows.add_row("images", ", ".join(counts(tally)))
         rows.add_row("reasons", _listed({reason: count for (_, reason), count in tally.reasons.items()}))
         rows.add_row("time in", _shares(tally.stages))
         rows.add_row("machine", f"CPU {psutil.cpu_percent():.0f} %{self._gpu}, {duration(tally.seconds)} so far")
-        bar = ProgressBar(total=max(tally.total, 1), completed=tally.done, width=None)
-        return Panel(Group(bar, rows), title="cxr-dicom", expand=False, width=100)
+        return Panel(rows, title="cxr-dicom", expand=False)
 
     def _watch_gpu(self) -> None:
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
