@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from cxr_dicom import report, results, states, tally, telemetry
+from cxr_dicom import cohort_report, report, results, states, tables, tally, telemetry
 from cxr_dicom._plugins import build_exporters
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options
 from cxr_dicom.config import Settings
@@ -26,8 +26,8 @@ from cxr_dicom.results import Row
 from cxr_dicom.states import State
 from cxr_dicom.tally import Tally
 
-RESULT_FILES = ("results.jsonl", "results.csv", "report.html", "run.json")
-FIGURES_UP_TO = 100  # entries; above, a report shows the cohort and not each image
+RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
+FIGURES_UP_TO = 100  # entries; of more, a report shows the cohort and not each image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def run(
         manifest = _without_own_output(manifest, out)
         options = options or Options()
         options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
-        content = _Content(manifest, out, settings)
+        content = _Content(manifest, out, settings, options)
         telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
         tell(Progress(tally=content.tally))
         task = EntryTask(settings=settings, out=out, options=options)
@@ -97,11 +97,12 @@ def run(
 class _Content:
     """What the result files say, in the order of the inputs' paths."""
 
-    def __init__(self, manifest: Manifest, out: Path, settings: Settings) -> None:
+    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options) -> None:
         self.tally = Tally(len(manifest.entries))
         self._manifest = manifest
         self._out = out
         self._settings = settings
+        self._options = options
         self._index: list[tuple[str, str, str, int]] = []  # path, SOP Instance UID, key of the state, number in it
         for number, each in enumerate(manifest.skipped):
             self.tally.skip(each)
@@ -114,9 +115,15 @@ class _Content:
     def write(self, engine: dict[str, object]) -> None:
         self._index.sort()
         results.write_jsonl(self._out / "results.jsonl", self.rows())
-        results.write_csv(self._out / "results.csv", list(self.rows()))
-        tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
-        report.write(self._out / "report.html", list(self.rows()), self._figures)
+        tables.write_csv(self._out / "results.csv", self.rows)
+        tables.write_parquet(self._out / "results.parquet", self.rows)
+        tables.write_failures(self._out / "failures.csv", self.rows)
+        run = tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
+        page = self._out / "report.html"
+        if self._options.has_figures:
+            report.write(page, list(self.rows()), self._figures)
+        else:
+            cohort_report.write(page, self.rows, run, self._thumbnail)
 
     def rows(self) -> Iterator[Row]:
         """Read the rows from the states; rows of one study follow each other, but for a few."""
@@ -130,12 +137,17 @@ class _Content:
     def _state(self, key: str) -> State:
         state = states.load(self._out, key)
         if state is None:
-            raise CxrDicomError(f"the state of {key} was removed while the run went on; start it again")
+            raise CxrDicomError(
+                f"the state of {key} is not in {self._out}: it was removed, or a worker on another machine has its own"
+            )
         return state
 
-    def _figures(self, study_instance_uid: str) -> dict[str, list[report.Figure]]:
-        state = states.load(self._out, study_instance_uid)
-        return state.figures if state else {}
+    def _figures(self, row: Row) -> list[report.Figure]:
+        key = next(key for _, uid, key, _ in self._index if uid == row["sop_instance_uid"] and key)
+        return self._state(key).figures.get(row["sop_instance_uid"], [])
+
+    def _thumbnail(self, row: Row) -> str | None:
+        return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
 
 
 def _without_own_output(manifest: Manifest, out: Path) -> Manifest:
@@ -143,6 +155,9 @@ def _without_own_output(manifest: Manifest, out: Path) -> Manifest:
     home = _real(out)
     written = {home / name for name in RESULT_FILES}
     entries: list[Entry] = []
+    for entry in manifest.entries:
+        if entry.is_picture and (state := states.load(out, entry.key)):
+            written |= {home / path for path in state.file_paths()}
     for entry in manifest.entries:
         if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
             state = states.load(out, entry.key)

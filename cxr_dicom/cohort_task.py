@@ -144,8 +144,10 @@ class EntryTask:
     def _process(self, entry: Entry, pipeline: Pipeline) -> State:
         try:
             with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
+                if entry.is_picture:
+                    studies = [self._kept(each) for each in studies]
                 done = [pipeline.process(each, results.study_folder(self._out, _uid(each))) for each in studies]
-                exported = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
+                files = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
         except FetchError as error:
             return self._failed(entry, Reason.FETCH_FAILED, str(error))
         except Exception as error:  # one bad study never stops a run
@@ -153,12 +155,14 @@ class EntryTask:
             return self._failed(entry, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
         rows = [row for each in done for row in results.study_rows(each, self._settings, self._out)]
         rows += [results.skipped_row(each, self._settings) for each in skipped]
+        if entry.is_picture:
+            files["wrapped"] = {i.sop_instance_uid: [i.path] for each in studies for i in each.instances}
         origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
             row["path"] = origins.get(row["sop_instance_uid"], entry.sources[0]) if entry.sources else row["path"]
             row["exports"] = [
                 {"path": results.path_text(path.relative_to(self._out)), "kind": kind}
-                for kind, paths in exported.items()
+                for kind, paths in files.items()
                 for path in paths.get(row["sop_instance_uid"], ())
             ]
         state = State(
@@ -170,6 +174,16 @@ class EntryTask:
             also=list(self._options.also),
         )
         return self._deliver(state, done)
+
+    def _kept(self, study: Study) -> Study:
+        """Keep an instance that was made of a picture, for the objects refer to it."""
+        folder = results.study_folder(self._out, study.study_instance_uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [folder / f"radiograph-{each.sop_instance_uid}.dcm" for each in study.instances]
+        for each, path in zip(study.instances, kept, strict=True):
+            each.path.replace(path)
+        moved = (replace(each, path=path) for each, path in zip(study.instances, kept, strict=True))
+        return replace(study, instances=tuple(moved))
 
     def _export(self, exporter: Exporter, done: Sequence[StudyResult]) -> dict[str | None, list[Path]]:
         """Write one format; give its files by SOP Instance UID, with which their names begin."""
@@ -208,12 +222,10 @@ class EntryTask:
         return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {DEATHS} times")
 
     def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
-        return State(
-            key=entry.key,
-            stamp=self._stamp(entry, self._pipeline),
-            job_key="",
-            rows=[results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)],
-        )
+        rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
+        if entry.sources:
+            rows = [row | {"path": entry.sources[0]} for row in rows]
+        return State(key=entry.key, stamp=self._stamp(entry, self._pipeline), job_key="", rows=rows)
 
 
 def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:

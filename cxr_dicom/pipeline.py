@@ -161,11 +161,17 @@ def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomEr
                 instance=instance,
                 reason=Reason.ENCODING_FAILED,
                 detail=str(objects),
+                image=analysis.image,
             )
             continue
         about = tuple(o for o in objects if instance.sop_instance_uid in o.source_sop_instance_uids)
         yield InstanceResult(
-            path=instance.path, outcome=Outcome.PROCESSED, instance=instance, analysis=analysis, objects=about
+            path=instance.path,
+            outcome=Outcome.PROCESSED,
+            instance=instance,
+            image=analysis.image,
+            analysis=analysis,
+            objects=about,
         )
     for skipped in study.skipped:
         yield InstanceResult(
@@ -174,12 +180,13 @@ def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomEr
             instance=skipped.instance,
             reason=skipped.reason,
             detail=skipped.detail,
+            image=skipped.image,
         )
 
 
 def _refuse(image: ChestImage, outcome: Outcome, reason: Reason, detail: str) -> Skipped:
     instance = image.instance
-    return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance)
+    return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance, image=image)
 
 
 def _file_sha256(path: Path) -> str:

@@ -273,6 +273,8 @@ class _BoundedSocket(AssociationSocket):
     def recv(self, nr_bytes: int) -> bytearray:
         """Read as the base does, within bounds."""
         self._received += nr_bytes
+        if self.socket is None:
+            raise ConnectionAbortedError
         if nr_bytes > self._max_pdu or self._received > self._max_message:
             self._shutdown_socket()
             _turned_away((self.assoc.requestor.address,), "sent more than listener.max_instance_mb or a PDU too long")

@@ -4,7 +4,10 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from pydicom import dcmread
 
 from cxr_dicom import cohort, states, testing
 from cxr_dicom.cohort_task import DEATHS, Options
@@ -158,6 +161,25 @@ def test_a_destination_that_does_not_take_them_fails_the_study_and_keeps_its_obj
 def test_a_destination_that_is_not_in_the_settings_ends_the_run(inputs, tmp_path):
     with pytest.raises(SettingsError, match="'pacs' is not one of"):
         run(inputs, tmp_path, destination="pacs")
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_the_instance_that_was_made_of_a_picture_stays_for_the_objects_refer_to_it(real, tmp_path):
+    pixels = dcmread(real("RG1_UNCR.dcm")).pixel_array
+    Image.fromarray((pixels / pixels.max() * 255).astype(np.uint8)).save(tmp_path / "chest.png")
+    for _ in range(2):
+        tally = run(manifest.read(str(tmp_path), wrap=True), tmp_path, also=("npz",))
+        assert tally.images == {"processed": 1}
+    (row,) = rows(tmp_path)
+    assert row["path"].endswith("/chest.png")
+    (kept,) = [tmp_path / each["path"] for each in row["exports"] if each["kind"] == "wrapped"]
+    (seg,) = (tmp_path / row["study_instance_uid"]).glob("segmentation*.dcm")
+    (cited,) = {
+        each.ReferencedSOPInstanceUID for each in dcmread(seg).ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    }
+    assert cited == dcmread(kept).SOPInstanceUID == row["sop_instance_uid"]
 
 
 # --- result files --------------------------------------------------------------------------------

@@ -11,13 +11,25 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "files", "pictures", "telemetry", "audit", "retry", "testing_archive"),
+    (
+        "plane",
+        "records",
+        "errors",
+        "codes",
+        "files",
+        "pictures",
+        "pages",
+        "telemetry",
+        "audit",
+        "retry",
+        "testing_archive",
+    ),
     ("config_service", "config", "network"),
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("export",),
     ("_plugins",),
     ("pipeline", "engine"),
-    ("results", "states", "report", "intake", "reception"),
+    ("results", "states", "tables", "report", "cohort_report", "intake", "reception"),
     ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),

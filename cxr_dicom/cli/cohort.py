@@ -68,6 +68,8 @@ def cohort(
 
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
     try:
+        if wrap and destination:
+            raise click.UsageError("--wrap makes instances that the destination does not have: send OUT yourself")
         settings = _options.settings(**given)
         access = _access(origin, settings)
         found = read(manifest or "", origin=access, query=_query(query), wrap=wrap)
@@ -77,6 +79,7 @@ def cohort(
             return
         options = Options(
             force=force,
+            has_figures=False,
             retry_failed=retry_failed,
             also=tuple(_options.split(also) or ()),
             destination=destination,

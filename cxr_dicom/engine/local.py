@@ -50,8 +50,8 @@ class Local:
         deaths = 0
         try:
             while True:
-                for worker in crew:
-                    worker.fill(waiting, suspects)
+                for worker in crew * DEPTH:
+                    worker.take_on(waiting, suspects)
                 busy = {worker.connection: worker for worker in crew if worker.at_work}
                 if not busy:
                     break
@@ -69,9 +69,9 @@ class Local:
                         crew[crew.index(worker)] = _Worker(task, self._threads)
         finally:
             for worker in crew:
+                worker.end()
                 for item in worker.at_work.values():
                     task.interrupt(item)
-                worker.end()
 
 
 def cores() -> int:
@@ -96,12 +96,12 @@ class _Worker(Generic[Item, Result]):
         self._process.start()
         theirs.close()
 
-    def fill(self, waiting: deque[Item], suspects: deque[Item]) -> None:
-        """Give it as much to do as it takes; a suspect goes to a worker that has nothing else."""
+    def take_on(self, waiting: deque[Item], suspects: deque[Item]) -> None:
+        """Give it one more item if it has room; a suspect goes to a worker that has nothing else."""
         if suspects and not self.at_work:
             self._is_alone = True
             self._give(suspects.popleft())
-        while waiting and not self._is_alone and len(self.at_work) < DEPTH:
+        elif waiting and not self._is_alone and len(self.at_work) < DEPTH:
             self._give(waiting.popleft())
 
     def take(self) -> Result:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +199,7 @@ def _view_position(text: str) -> str:
     return _one_of(text, "view_position", [view for view in _ORIENTATIONS if view])
 
 
-def _one_of(text: str, name: str, accepted: Any) -> str:
+def _one_of(text: str, name: str, accepted: Collection[str]) -> str:
     if text not in accepted:
         raise ImageError(Reason.INVALID_ATTRIBUTES, f"{name}: expected one of {', '.join(accepted)}")
     return text

@@ -41,6 +41,11 @@ class Entry:
     modalities: tuple[str, ...] = ()  # where known without fetching
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether fetching makes an instance that exists nowhere else."""
+        return bool(self.sources) and self.sources[0].startswith("file:")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
