@@ -73,6 +73,9 @@ def test_a_folder_is_its_studies(images):
     assert {entry.modalities for entry in manifest.entries} == {("DX",)}
     assert read([images / "1.dcm", images / "0.dcm", images / "2.dcm"]).digest == manifest.digest
     assert read([images / "1.dcm"]).digest != manifest.digest
+    seen = survey(manifest)
+    assert (seen.entries, seen.local, seen.instances, seen.modalities) == (2, 2, 3, {"DX": 2})
+    assert seen.bytes == sum(path.stat().st_size for path in images.iterdir())
 
 
 def test_the_order_of_a_list_does_not_change_its_digest(written):

@@ -43,7 +43,6 @@ def environment(server, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.setitem(conf, "s3", {"endpoint_url": server[0]})
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(S3FileSystem, "retries", 1)  # its own pauses are long
 
 
 @pytest.fixture

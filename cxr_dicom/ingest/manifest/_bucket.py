@@ -21,6 +21,7 @@ from cxr_dicom.ingest.manifest._attempts import tried
 
 _PARALLEL = 4  # transfers of one entry at a time
 _GOOGLE = "https://storage.googleapis.com"  # speaks the protocol of S3 too
+_NO_RETRIES = {"retries": {"total_max_attempts": 1}}
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
@@ -79,7 +80,9 @@ def _pattern(source: str) -> re.Pattern[str]:
 def _file_system(scheme: str) -> Any:
     import fsspec
 
-    return fsspec.filesystem("s3", use_listings_cache=False, **_options(scheme))
+    client = fsspec.filesystem("s3", use_listings_cache=False, **_options(scheme))
+    client.retries = 1  # what may pass is tried again by us
+    return client
 
 
 def _options(scheme: str) -> dict[str, Any]:
@@ -90,4 +93,5 @@ def _options(scheme: str) -> dict[str, Any]:
     if scheme == "gs":
         told = {"endpoint_url": _GOOGLE, "key": None, "secret": None, **told}
     is_aws = scheme == "s3" and any(os.environ.get(name) for name in _CREDENTIALS)
-    return {"anon": not (is_aws or told.get("key") or told.get("profile")), **told}
+    is_anonymous = not (is_aws or told.get("key") or told.get("profile"))
+    return {"anon": is_anonymous, "config_kwargs": _NO_RETRIES, **told}

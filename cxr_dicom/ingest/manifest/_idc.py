@@ -52,7 +52,7 @@ def _completed(item: Item, known: dict[str, dict[str, Any]]) -> Item:
     row = known.get(found[1]) if found else None
     if row is None or not is_uid(row["StudyInstanceUID"]):
         return item
-    told = {"study_instance_uid": row["StudyInstanceUID"], "modality": row["Modality"]}
+    told = {"study_instance_uid": row["StudyInstanceUID"], "modality": row["Modality"] or ""}
     if item.source.endswith(f"{row['crdc_series_uuid']}/*"):  # the whole series
         told |= _amount(row)
     return replace(item, **told)
@@ -62,21 +62,22 @@ def series(path: Path, column: str, uids: Sequence[str]) -> dict[str, list[Item]
     """Return the series of the index by the UID in a column that names them."""
     found: dict[str, list[Item]] = {}
     for row in _rows(path, column, uids):
-        source = _source.canonical(row["series_aws_url"])
+        source = _source.canonical(row["series_aws_url"] or "")
         if source and is_uid(row["StudyInstanceUID"]):
             item = Item(
                 line=0,
                 source=source,
                 study_instance_uid=row["StudyInstanceUID"],
-                modality=row["Modality"],
+                modality=row["Modality"] or "",
                 **_amount(row),
             )
             found.setdefault(row[column], []).append(item)
     return found
 
 
-def _amount(row: dict[str, Any]) -> dict[str, int]:
-    return {"size": round(row["series_size_MB"] * _MEGABYTE), "instances": row["instanceCount"]}
+def _amount(row: dict[str, Any]) -> dict[str, int | None]:
+    megabytes = row["series_size_MB"]
+    return {"size": None if megabytes is None else round(megabytes * _MEGABYTE), "instances": row["instanceCount"]}
 
 
 def _rows(path: Path, column: str, wanted: Iterable[str]) -> Iterator[dict[str, Any]]:
