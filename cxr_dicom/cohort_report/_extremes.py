@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_dicom.cohort_report._numbers import measured, measured_area
 from cxr_dicom.pages import words
-from cxr_dicom.records import Call, Outcome
+from cxr_dicom.records import Outcome
 from cxr_dicom.results import Row
 
 _OF_EACH = 6
@@ -88,12 +88,12 @@ class Extremes:
         ]
         names = [name for name in sorted(self._findings) if "__" not in name][:_MOST_FINDINGS]
         return measures + [
-            {"title": words(name), "pictures": _pictures(self._findings[name], source, name), "is_finding": True}
+            {"title": words(name), "pictures": _pictures(self._findings[name], source), "is_finding": True}
             for name in names
         ]
 
 
-def _pictures(top: _Top, source: Callable[[Row], str | None], finding: str = "") -> list[dict[str, Any]]:
+def _pictures(top: _Top, source: Callable[[Row], str | None]) -> list[dict[str, Any]]:
     return [
         {
             "source": source(row),
@@ -101,7 +101,6 @@ def _pictures(top: _Top, source: Callable[[Row], str | None], finding: str = "")
             "line": line,
             "view": row["view"] or "",
             "uid": row["sop_instance_uid"],
-            "is_present": bool(finding) and row["scores"][finding]["call"] == Call.PRESENT,
         }
         for line, row, shown in top.ranked()
     ]
