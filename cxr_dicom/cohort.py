@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from cxr_dicom import cohort_report, report, results, states, tables, tally, telemetry
@@ -114,18 +114,20 @@ class _Content:
 
     def write(self, engine: dict[str, object]) -> None:
         self._index.sort()
-        results.write_jsonl(self._out / "results.jsonl", self.rows())
-        tables.write_csv(self._out / "results.csv", self.rows)
-        tables.write_parquet(self._out / "results.parquet", self.rows)
-        tables.write_failures(self._out / "failures.csv", self.rows)
+        lines = self._out / "results.jsonl"
+        results.write_jsonl(lines, self._rows())
+        rows = partial(results.read_jsonl, lines)
+        tables.write_csv(self._out / "results.csv", rows)
+        tables.write_parquet(self._out / "results.parquet", rows)
+        tables.write_failures(self._out / "failures.csv", rows)
         run = tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
         page = self._out / "report.html"
         if self._options.has_figures:
-            report.write(page, list(self.rows()), self._figures)
+            report.write(page, list(rows()), self._figures)
         else:
-            cohort_report.write(page, self.rows, run, self._thumbnail)
+            cohort_report.write(page, rows, run, self._thumbnail)
 
-    def rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[Row]:
         """Read the rows from the states; rows of one study follow each other, but for a few."""
         load = lru_cache(maxsize=16)(self._state)
         for _, _, key, number in self._index:

@@ -34,7 +34,7 @@ def run(
     """Process chest radiographs in files and folders.
 
     Folders are searched through, whatever the files are called. Objects go to OUT, one folder per
-    study, beside results.jsonl, results.csv and report.html.
+    study, beside results.jsonl, tables and report.html.
     """
     from cxr_dicom import telemetry
     from cxr_dicom.errors import CxrDicomError
