@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom import __version__, pages, pictures
+from cxr_dicom import __version__, atomic, pages, pictures
 from cxr_dicom._plugins import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
 from cxr_dicom.records import Call, ImageAnalysis, Outcome, Prediction
-from cxr_dicom.results import Row, open_atomically
+from cxr_dicom.results import Row
 
 Figure = dict[str, Any]
 FiguresOf = Callable[[Row], list[Figure]]
@@ -65,7 +65,7 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         figures_of=lambda row: _arranged(figures_of(row)),
         others=[row for row in numbered if row["outcome"] != Outcome.PROCESSED],
     )
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         file.writelines(page)
 
 

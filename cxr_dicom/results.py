@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pydicom import Dataset
 
-from cxr_dicom import __version__
+from cxr_dicom import __version__, atomic
 from cxr_dicom.config import Settings
 from cxr_dicom.files import values
 from cxr_dicom.records import (
@@ -84,7 +83,7 @@ def failed_rows(study: Study, detail: str, settings: Settings) -> list[Row]:
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     """Write one JSON object per line."""
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         file.writelines(json_line(row) + "\n" for row in rows)
 
 
@@ -97,25 +96,6 @@ def read_jsonl(path: Path) -> Iterator[Row]:
 def json_line(row: Row) -> str:
     """Return ``row`` as one line of JSON in UTF-8 text."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
-
-
-@contextmanager
-def open_atomically(path: Path) -> Iterator[TextIO]:
-    """Open a text file for writing; a reader sees the old file or the whole new one, never a part."""
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        yield file
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give the path of a file to write, which becomes ``path`` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def path_text(path: Path) -> str:

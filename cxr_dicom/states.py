@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cxr_dicom import atomic
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import Outcome, StoredInstance
-from cxr_dicom.results import Row, open_atomically, path_text
+from cxr_dicom.results import Row, path_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def load(out: Path, key: str) -> State | None:
 def save(out: Path, state: State) -> None:
     """Keep ``state``, and remove the files of an earlier result that are not in it."""
     earlier = load(out, state.key)
-    with open_atomically(_path(out, state.key)) as file:
+    with atomic.open_text(_path(out, state.key)) as file:
         json.dump(asdict(state), file, separators=(",", ":"))
     for path in (earlier.file_paths() if earlier else set()) - state.file_paths():
         (out / path).unlink(missing_ok=True)

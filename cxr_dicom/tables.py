@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cxr_dicom import atomic
 from cxr_dicom.records import Outcome
-from cxr_dicom.results import Row, RowsOf, open_atomically, replacing
+from cxr_dicom.results import Row, RowsOf
 
 _CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
 _MOST_ROWS_PER_GROUP = 16_384
@@ -53,7 +54,7 @@ class _Found:
 def write_csv(path: Path, rows: RowsOf) -> None:
     """Write one flat row per input; a cell is empty where there is no value, a list is joined by semicolons."""
     table = columns(rows)
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(column.name for column in table)
         writer.writerows([_cell(column.value(row)) for column in table] for row in rows())
@@ -75,7 +76,7 @@ def write_parquet(path: Path, rows: RowsOf) -> None:
     schema = pa.schema(
         [pa.field(each.name, types[each.kind], metadata={"description": each.meaning}) for each in table]
     )
-    with replacing(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+    with atomic.replacing(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
         for values in _groups(rows(), table):
             arrays = [pa.array(each, column.type) for each, column in zip(values, schema, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -83,7 +84,7 @@ def write_parquet(path: Path, rows: RowsOf) -> None:
 
 def write_failures(path: Path, rows: RowsOf) -> None:
     """Write every input that has no results and why: those that failed first, then those that were skipped."""
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         writer = csv.DictWriter(file, _FAILURE_COLUMNS, extrasaction="ignore", restval="", lineterminator="\n")
         writer.writeheader()
         for outcome in (Outcome.FAILED, Outcome.SKIPPED):

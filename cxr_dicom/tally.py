@@ -11,12 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom import __version__
+from cxr_dicom import __version__, atomic
 from cxr_dicom.cohort_task import Done
 from cxr_dicom.config import RESULT_TABLES, Settings
 from cxr_dicom.ingest.manifest import Manifest
 from cxr_dicom.records import Outcome, Skipped
-from cxr_dicom.results import open_atomically
 
 _LIBRARIES = ("torch", "torchxrayvision", "pydicom", "highdicom", "numpy")
 _TIMELINE = 200  # points that are kept at most
@@ -127,7 +126,7 @@ def write(
         "sessions": [*earlier, session],
         "seconds_per_stage": _rounded(stages),
     }
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         json.dump(content, file, indent=1)
     return content
 

@@ -17,6 +17,7 @@ FLOORS = (
         "errors",
         "codes",
         "files",
+        "atomic",
         "pictures",
         "pages",
         "telemetry",

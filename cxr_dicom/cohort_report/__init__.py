@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cxr_dicom import __version__, pages
+from cxr_dicom import __version__, atomic, pages
 from cxr_dicom._plugins import model_infos
 from cxr_dicom.cohort_report import _speed, _table
 from cxr_dicom.cohort_report._agreement import Agreement
@@ -26,7 +26,7 @@ from cxr_dicom.cohort_report._quality import Quality
 from cxr_dicom.cohort_report._ratio import Ratios
 from cxr_dicom.cohort_report._scores import Scores
 from cxr_dicom.config import RESULT_TABLES
-from cxr_dicom.results import Row, RowsOf, open_atomically
+from cxr_dicom.results import Row, RowsOf
 
 _PRIVATE_SETTINGS = ("folder", "mirror")  # of models: where they lie says more than a reader needs
 
@@ -69,7 +69,7 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
         layout=_table.layout(shown, [scores.pointed(name) for name in shown]),
         packed=lambda: _table.packed(rows, shown),
     )
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         file.writelines(page)
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from cxr_dicom import __version__, pictures
+from cxr_dicom import __version__, atomic, pictures
 from cxr_dicom.compare import Comparison, Matched, StructureAgreement
 from cxr_dicom.compare._overlap import read as read_masks
 from cxr_dicom.compare._statistics import differences
 from cxr_dicom.plane import Region
-from cxr_dicom.results import open_atomically
 
 MOST_SHOWN = 200  # UIDs of a list; JSON has all
 
@@ -86,7 +85,7 @@ def write(path: Path, comparison: Comparison, runs: Matched) -> None:
         most=MOST_SHOWN,
         frame={"width": WIDTH, "height": HEIGHT, "left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
     )
-    with open_atomically(path) as file:
+    with atomic.open_text(path) as file:
         file.writelines(page)
 
 

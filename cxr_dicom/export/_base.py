@@ -7,12 +7,10 @@ so that they are those of the DICOM segmentations. Equal input gives equal bytes
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from cxr_dicom import __version__
 from cxr_dicom.errors import SettingsError
@@ -87,19 +85,6 @@ def structure(mask: Mask) -> dict[str, Any]:
 def json_text(content: Any) -> str:
     """Return ``content`` as JSON on one line, the same for equal content."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False)
-
-
-@contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing; a reader sees the old file or the whole new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def expect_installed(library: str, name: str) -> None:

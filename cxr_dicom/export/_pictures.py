@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_dicom import pictures
+from cxr_dicom import atomic, pictures
 from cxr_dicom.config import PixelSettings
-from cxr_dicom.export._base import open_atomically
 from cxr_dicom.infer._pixels import read
 from cxr_dicom.records import ImageAnalysis
 
@@ -35,6 +34,6 @@ def write_radiograph(path: Path, analysis: ImageAnalysis, settings: PixelSetting
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.bool_], level: int = SMALL) -> Path:
     """Write a picture: (rows, columns) of bytes or bits, or (rows, columns, 3)."""
-    with open_atomically(path) as file:
+    with atomic.open_bytes(path) as file:
         Image.fromarray(picture).save(file, "PNG", compress_level=level)
     return path

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from cxr_dicom import __version__
+from cxr_dicom import __version__, atomic
 from cxr_dicom.config import Settings
 from cxr_dicom.export import png
-from cxr_dicom.export._base import Exporter, analyses, expect_installed, found, json_text, open_atomically
+from cxr_dicom.export._base import Exporter, analyses, expect_installed, found, json_text
 from cxr_dicom.export._pictures import write_radiograph
 from cxr_dicom.plane import Region
 from cxr_dicom.records import ImageAnalysis, Mask, Prediction, StudyResult
@@ -68,7 +68,7 @@ class CocoExporter:
         """Join the parts to ``annotations.json``, one line in memory at a time."""
         parts = sorted(folder.glob("*.jsonl"))
         ids = _category_ids(parts)
-        with open_atomically(folder / "annotations.json") as file:
+        with atomic.open_bytes(folder / "annotations.json") as file:
             for line in _lines(parts, ids):
                 file.write(line.encode())
 
@@ -80,7 +80,7 @@ class CocoExporter:
         else:
             yield write_radiograph(picture, analysis, self._settings.pixels)
         part = folder / f"{uid}.jsonl"
-        with open_atomically(part) as file:
+        with atomic.open_bytes(part) as file:
             for item in _part(analysis, picture.relative_to(folder.parent).as_posix()):
                 file.write((json_text(item) + "\n").encode())
         yield part

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_dicom import atomic
 from cxr_dicom.config import Settings
 from cxr_dicom.encode._segments import disjoint
 from cxr_dicom.export._base import (
@@ -29,7 +30,6 @@ from cxr_dicom.export._base import (
     expect_installed,
     found,
     json_text,
-    open_atomically,
     structure,
 )
 from cxr_dicom.records import ChestImage, ImageAnalysis, Mask, Prediction, StudyResult
@@ -82,7 +82,7 @@ def _write(
     }
     for ending, content in contents.items():
         path = folder / f"{stem}.{ending}"
-        with open_atomically(path) as file:
+        with atomic.open_bytes(path) as file:
             file.write(content)
         yield path
 

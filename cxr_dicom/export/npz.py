@@ -21,8 +21,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_dicom import atomic
 from cxr_dicom.config import Settings
-from cxr_dicom.export._base import Exporter, about, analyses, found, json_text, open_atomically
+from cxr_dicom.export._base import Exporter, about, analyses, found, json_text
 from cxr_dicom.records import ImageAnalysis, StudyResult
 
 _UNIX = 3  # where an archive is made, which ZipFile would take from this machine
@@ -49,7 +50,7 @@ class NpzExporter:
 
 def _write(analysis: ImageAnalysis, folder: Path) -> Path:
     path = folder / f"{analysis.image.instance.sop_instance_uid}.npz"
-    with open_atomically(path) as file, ZipFile(file, "w") as archive:
+    with atomic.open_bytes(path) as file, ZipFile(file, "w") as archive:
         for name, array in _arrays(analysis):
             member = ZipInfo(f"{name}.npy")  # dated 1980
             member.compress_type, member.create_system = ZIP_DEFLATED, _UNIX

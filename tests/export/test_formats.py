@@ -52,13 +52,6 @@ def test_equal_results_give_equal_bytes_in_any_order(all_results, exported, monk
     assert {name.split("/")[0] for name in first} == set(FORMATS)
 
 
-def test_what_could_not_be_written_leaves_nothing(tmp_path):
-    path = tmp_path / "new" / "file"
-    with pytest.raises(TypeError), _base.open_atomically(path) as file:
-        file.writelines([b"half", None])
-    assert not files(tmp_path)
-
-
 def test_an_image_without_masks_has_files_that_say_so(without_masks, exported):
     folder = exported([without_masks], *FORMATS)
     assert set(files(folder)) == {
