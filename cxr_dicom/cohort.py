@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cxr_dicom import cohort_report, report, results, states, tables, tally, telemetry
 from cxr_dicom._plugins import build_exporters
-from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options
+from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._base import Engine
 from cxr_dicom.errors import CxrDicomError
@@ -67,30 +67,42 @@ def run(
     Raises
     ------
     SettingsError, WeightsError
-        If the pipeline cannot be built.
+        If the pipeline cannot be built, or the options ask for what there is not.
     CxrDicomError
-        If ``out`` cannot be written.
+        If ``out`` cannot be written, or another run is at work there.
     """
+    options = options or Options()
+    check(settings, options)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        manifest = _without_own_output(manifest, out)
-        options = options or Options()
-        options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
-        content = _Content(manifest, out, settings, options)
-        telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
-        tell(Progress(tally=content.tally))
-        task = EntryTask(settings=settings, out=out, options=options)
-        with closing(engine.process(manifest.entries, task)) as finished:
-            for done in finished:
-                content.add(done)
-                telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
-                tell(Progress(tally=content.tally, latest=done))
-        for exporter in build_exporters(options.also, settings):
-            exporter.collect(out / EXPORT_FOLDER / exporter.name)
-        content.write(engine.description)
-        telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
+        with states.only_run(out):
+            return _run(without_own_output(manifest, out), out, settings, engine, options, tell)
     except OSError as error:
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
+
+
+def _run(
+    manifest: Manifest,
+    out: Path,
+    settings: Settings,
+    engine: Engine,
+    options: Options,
+    tell: Callable[[Progress], None],
+) -> Tally:
+    options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
+    content = _Content(manifest, out, settings, options)
+    telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
+    tell(Progress(tally=content.tally))
+    task = EntryTask(settings=settings, out=out, options=options)
+    with closing(engine.process(manifest.entries, task)) as finished:
+        for done in finished:
+            content.add(done)
+            telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
+            tell(Progress(tally=content.tally, latest=done))
+    for exporter in build_exporters(options.also, settings):
+        exporter.collect(out / EXPORT_FOLDER / exporter.name)
+    content.write(engine.description)
+    telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     return content.tally
 
 
@@ -152,23 +164,29 @@ class _Content:
         return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
 
 
-def _without_own_output(manifest: Manifest, out: Path) -> Manifest:
+def without_own_output(manifest: Manifest, out: Path) -> Manifest:
     """Leave out what an earlier run wrote to ``out``, where inputs lie there too."""
     home = _real(out)
+    exported = home / EXPORT_FOLDER
     written = {home / name for name in RESULT_FILES}
+
+    def is_own(path: Path) -> bool:
+        real = _real(path)
+        return real in written or real.is_relative_to(exported)
+
     entries: list[Entry] = []
     for entry in manifest.entries:
-        if entry.is_picture and (state := states.load(out, entry.key)):
+        if entry.picture and (state := states.load(out, entry.key)):
             written |= {home / path for path in state.file_paths()}
     for entry in manifest.entries:
         if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
             state = states.load(out, entry.key)
             written |= {home / path for path in state.file_paths()} if state else set()
-            kept = tuple(each for each in entry.study.instances if _real(each.path) not in written)
-            entry = replace(entry, study=replace(entry.study, instances=kept))
-        if entry.study is None or entry.study.instances:
+            kept = tuple(each for each in entry.study.instances if not is_own(each.path))
+            entry = replace(entry, study=replace(entry.study, instances=kept), instances=len(kept))
+        if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
             entries.append(entry)
-    skipped = tuple(each for each in manifest.skipped if _real(each.path) not in written)
+    skipped = tuple(each for each in manifest.skipped if not is_own(each.path))
     return replace(manifest, entries=entries, skipped=skipped)
 
 

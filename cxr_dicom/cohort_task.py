@@ -21,10 +21,10 @@ from cxr_dicom._plugins import build_exporters
 from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import HttpAccess
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, fetched
-from cxr_dicom.records import Outcome, Reason, Skipped, Study, StudyResult
+from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import STUDY_STAGES, Row
 from cxr_dicom.states import State
 
@@ -66,6 +66,19 @@ class Done:
     is_reused: bool = False  # taken from its state
 
 
+def check(settings: Settings, options: Options) -> None:
+    """Refuse what no entry could be done with.
+
+    Raises
+    ------
+    SettingsError
+        If a format or the destination does not exist, or a format needs a library that is missing.
+    """
+    build_exporters(options.also, settings)
+    if options.destination is not None:
+        Delivery(settings, options.destination)
+
+
 class EntryTask:
     """Processes entries into an output folder; see `engine._base.Task`."""
 
@@ -76,14 +89,18 @@ class EntryTask:
 
     def __call__(self, item: Entry) -> Done:
         """Process one entry to its state."""
-        with _building:
-            pipeline = self._pipeline  # its errors end the run: they are about the settings, not about this entry
+        with _building:  # errors end the run: they are about the settings, not about this entry
+            pipeline = self._pipeline
+            self._exporters, self._delivery  # noqa: B018
         if not self._options.force and (state := self._finished(item, pipeline)):
             states.forgive(self._out, item.key)  # killed after its state was written, before it was counted as ended
             return _done(state, is_reused=True)
-        with states.attempt(self._out, item.key) as deaths:
-            state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
-            states.save(self._out, state)
+        try:
+            with states.attempt(self._out, item.key) as deaths:
+                state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
+                states.save(self._out, state)
+        except OSError as error:  # where no state can be written, no entry can be done
+            raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
         return _done(state)
 
     def interrupt(self, item: Entry) -> None:
@@ -117,7 +134,7 @@ class EntryTask:
         state = states.load(self._out, entry.key)
         if state is None or not state.is_complete(self._out) or (state.has_failures and self._options.retry_failed):
             return None
-        if not set(self._options.also) <= set(state.also) or not self._is_delivered(state):
+        if state.has_objects and not (set(self._options.also) <= set(state.also) and self._is_delivered(state)):
             return None
         if state.stamp == self._stamp(entry, pipeline):
             return state
@@ -130,7 +147,10 @@ class EntryTask:
         return moved
 
     def _is_delivered(self, state: State) -> bool:
-        return self._options.destination in (None, *state.delivered)
+        destination = self._options.destination
+        if destination is None or (state.has_failures and destination in state.delivered):  # it was tried
+            return True
+        return state.object_uids() <= set(state.delivered.get(destination, ()))
 
     def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
         sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
@@ -144,8 +164,9 @@ class EntryTask:
     def _process(self, entry: Entry, pipeline: Pipeline) -> State:
         try:
             with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
-                if entry.is_picture:
+                if entry.picture:
                     studies = [self._kept(each) for each in studies]
+                studies, gone = _without_gone(studies)
                 done = [pipeline.process(each, results.study_folder(self._out, _uid(each))) for each in studies]
                 files = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
         except FetchError as error:
@@ -154,8 +175,8 @@ class EntryTask:
             telemetry.failure("study", error, study_instance_uid=entry.key)
             return self._failed(entry, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
         rows = [row for each in done for row in results.study_rows(each, self._settings, self._out)]
-        rows += [results.skipped_row(each, self._settings) for each in skipped]
-        if entry.is_picture:
+        rows += [results.skipped_row(each, self._settings) for each in (*skipped, *gone)]
+        if entry.picture:
             files["wrapped"] = {i.sop_instance_uid: [i.path] for each in studies for i in each.instances}
         origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
@@ -172,6 +193,7 @@ class EntryTask:
             rows=rows,
             figures=dict(self._figures(done)),
             also=list(self._options.also),
+            delivered=self._delivered(entry),
         )
         return self._deliver(state, done)
 
@@ -200,8 +222,7 @@ class EntryTask:
         if self._delivery is None or destination is None:
             return state
         made = {each.sop_instance_uid: each for study in done for i in study.instances for each in i.objects}
-        earlier = states.load(self._out, state.key)
-        delivered = dict(earlier.delivered) if earlier else {}
+        delivered = state.delivered
         try:
             taken = self._delivery.send(list(made.values()), delivered.get(destination, ()))
         except NotDeliveredError as error:
@@ -209,6 +230,11 @@ class EntryTask:
             rows = [row | failed if row["objects"] else row for row in state.rows]
             return replace(state, rows=rows, delivered=delivered | {destination: error.taken})
         return replace(state, delivered=delivered | {destination: taken})
+
+    def _delivered(self, entry: Entry) -> dict[str, list[str]]:
+        """What destinations have of this entry, whichever run gave it to them."""
+        earlier = states.load(self._out, entry.key)
+        return earlier.delivered if earlier else {}
 
     def _figures(self, done: Sequence[StudyResult]) -> Iterator[tuple[str, list[report.Figure]]]:
         draw = report.figures if self._options.has_figures else report.thumbnail
@@ -225,7 +251,13 @@ class EntryTask:
         rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
         if entry.sources:
             rows = [row | {"path": entry.sources[0]} for row in rows]
-        return State(key=entry.key, stamp=self._stamp(entry, self._pipeline), job_key="", rows=rows)
+        return State(
+            key=entry.key,
+            stamp=self._stamp(entry, self._pipeline),
+            job_key="",
+            rows=rows,
+            delivered=self._delivered(entry),
+        )
 
 
 def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
@@ -233,6 +265,22 @@ def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
         yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
     if entry.study is None:
         yield Skipped(path=Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED)
+
+
+def _without_gone(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]:
+    """Set aside instances whose file was removed since it was listed."""
+    kept, gone = [], []
+    for study in studies:
+        there = {each: each.path.is_file() for each in study.instances}
+        gone += [_gone(each) for each in there if not there[each]]
+        if any(there.values()):
+            kept.append(replace(study, instances=tuple(each for each in there if there[each])))
+    return kept, gone
+
+
+def _gone(instance: StoredInstance) -> Skipped:
+    detail = "expected the file that was listed, found none"
+    return Skipped(path=instance.path, reason=Reason.UNREADABLE, detail=detail, instance=instance)
 
 
 def _on_disk(study: Study) -> Iterator[tuple[str, str, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +28,7 @@ class Estimate:
     survey: Survey
     looked_at: int  # instances whose headers were read
     eligible: int  # of these
-    reasons: Counter[str]  # of the others
+    reasons: Mapping[str, int]  # of the others
     images: int  # eligible ones to be expected in all
     seconds: float  # with the given number of workers, without fetching
     bytes: int  # of the objects
@@ -55,7 +55,7 @@ def estimate(manifest: Manifest, settings: Settings, workers: int) -> Estimate:
         survey=counted,
         looked_at=looked_at,
         eligible=eligible,
-        reasons=reasons,
+        reasons=dict(reasons),
         images=images,
         seconds=images * seconds / workers,
         bytes=images * size,

@@ -6,17 +6,22 @@ absent. ``<key>.attempts`` counts the times that the entry was begun and not fin
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom import atomic
+from cxr_dicom import atomic, lock
+from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import Outcome, StoredInstance
 from cxr_dicom.results import Row, path_text
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +33,6 @@ class State:
     job_key: str  # of the sources' content, the weights, the settings and the version
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
-
     also: list[str] = field(default_factory=list)  # formats that were exported
     delivered: dict[str, list[str]] = field(default_factory=dict)  # SOP Instance UIDs, by destination
 
@@ -36,6 +40,15 @@ class State:
     def has_failures(self) -> bool:
         """Whether an image failed."""
         return any(row["outcome"] == Outcome.FAILED for row in self.rows)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there is something to export and to deliver."""
+        return any(row["objects"] for row in self.rows)
+
+    def object_uids(self) -> set[str]:
+        """SOP Instance UIDs of the objects."""
+        return {each["sop_instance_uid"] for row in self.rows for each in row["objects"]}
 
     def is_about(self, instances: Sequence[StoredInstance]) -> bool:
         """Whether the rows are those of just these instances."""
@@ -53,6 +66,34 @@ class State:
         """Return the same state with the paths that the inputs have now."""
         paths = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Keep other runs out of ``out`` while the block runs, where system and file system know locks.
+
+    Raises
+    ------
+    CxrDicomError
+        If another run is at work there.
+    """
+    folder = out / STATE_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = None
+    try:
+        descriptor = lock.take(folder / "lock")
+    except lock.LockedError as error:
+        raise CxrDicomError(f"{out} is in use by another run, process {error}") from None
+    except ImportError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def load(out: Path, key: str) -> State | None:

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from cxr_dicom import cohort, states, testing
 from cxr_dicom.cohort_task import DEATHS, Options
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._here import Here
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.ingest import manifest
 from cxr_dicom.ingest.manifest import Entry, Manifest
 
@@ -129,6 +130,55 @@ def test_what_cannot_be_fetched_fails_with_its_reason_and_the_run_goes_on(inputs
     assert (failed["reason"], failed["path"]) == ("FETCH_FAILED", "s3://nowhere/*")
 
 
+def test_what_failed_is_not_tried_again_because_of_a_format_or_a_destination(inputs, keys, tmp_path):
+    for key in keys:
+        (tmp_path / ".cxr-dicom").mkdir(exist_ok=True)
+        (tmp_path / ".cxr-dicom" / f"{key}.attempts").write_text(str(DEATHS))
+    assert run(inputs, tmp_path, retry_failed=False).reasons["failed", "WORKER_DIED"] == 3
+    settings = to_folder(tmp_path / "archive")
+    again = run(inputs, tmp_path, settings, retry_failed=False, also=("npz",), destination="archive")
+    assert (again.computed, again.reasons["failed", "WORKER_DIED"]) == (0, 3)
+
+
+def test_files_that_went_since_they_were_listed_are_said_to_be_unreadable(tmp_path):
+    paths = testing.write_study(tmp_path / "in")
+    found = manifest.read(str(tmp_path / "in"))
+    paths[-1].unlink()
+    tally = run(found, tmp_path / "out")
+    assert tally.images == {"processed": 1, "skipped": 1}
+    assert tally.reasons == {("skipped", "UNREADABLE"): 1}
+
+
+def test_an_output_folder_that_cannot_be_written_any_more_ends_the_run(inputs, keys, tmp_path):
+    (tmp_path / ".cxr-dicom" / f"{keys[0]}.attempts").mkdir(parents=True)
+    task = cohort.EntryTask(settings=settings_with(), out=tmp_path, options=Options())
+    with pytest.raises(CxrDicomError, match=f"{tmp_path}: Is a directory"):
+        task(manifest.read(str(inputs)).entries[0])
+
+
+def test_rows_of_every_failure_keep_to_the_schema(inputs, keys, tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.retry.FIRST_PAUSE", 0.001)
+    (tmp_path / "archive").write_text("a file where a folder should be")
+    (tmp_path / "out" / ".cxr-dicom").mkdir(parents=True)
+    (tmp_path / "out" / ".cxr-dicom" / f"{keys[0]}.attempts").write_text(str(DEATHS))
+    run(inputs, tmp_path / "out", to_folder(tmp_path / "archive"), destination="archive", retry_failed=False)
+    schema = Path(__file__).parent.parent / "docs" / "results.schema.json"
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text()))
+    for row in rows(tmp_path / "out"):
+        validator.validate(row)
+    assert {"WORKER_DIED", "DELIVERY_FAILED"} <= {row["reason"] for row in rows(tmp_path / "out")}
+
+
+# --- one run at a time ---------------------------------------------------------------------------
+
+
+def test_another_run_in_the_same_folder_is_refused_until_the_first_ends(inputs, tmp_path):
+    with states.only_run(tmp_path), pytest.raises(CxrDicomError, match=r"is in use by another run, process \d+"):
+        run(inputs, tmp_path)
+    assert not (tmp_path / "results.jsonl").exists()
+    assert run(inputs, tmp_path).done == 2
+
+
 # --- straight to a destination -------------------------------------------------------------------
 
 
@@ -145,6 +195,21 @@ def test_objects_go_to_the_destination_once(inputs, tmp_path):
     assert {path.read_bytes() for path in sent} == {path.read_bytes() for path in written(tmp_path / "out")}
     run(inputs, tmp_path / "out", settings, destination="archive", force=True)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "archive").rglob("*.dcm")} == sent
+    run(inputs, tmp_path / "out", settings, force=True)  # sends nothing, and forgets nothing
+    run(inputs, tmp_path / "out", settings, destination="archive")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "archive").rglob("*.dcm")} == sent
+
+
+def test_what_one_destination_took_does_not_count_for_another_that_took_a_part(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.retry.FIRST_PAUSE", 0.001)
+    (tmp_path / "a").write_text("a file where a folder should be")
+    places = [{"name": name, "kind": "folder", "path": str(tmp_path / name)} for name in "ab"]
+    settings = settings_with(destinations=places)
+    assert run(inputs, tmp_path / "out", settings, destination="a", retry_failed=False).images["failed"] == 2
+    assert run(inputs, tmp_path / "out", settings, destination="b", retry_failed=False).images["failed"] == 0
+    (tmp_path / "a").unlink()
+    run(inputs, tmp_path / "out", settings, destination="a", retry_failed=False)
+    assert len(list((tmp_path / "a").rglob("*.dcm"))) == 8
 
 
 def test_a_destination_that_does_not_take_them_fails_the_study_and_keeps_its_objects(inputs, tmp_path, monkeypatch):
@@ -160,9 +225,11 @@ def test_a_destination_that_does_not_take_them_fails_the_study_and_keeps_its_obj
     assert len(list((tmp_path / "archive").rglob("*.dcm"))) == 8
 
 
-def test_a_destination_that_is_not_in_the_settings_ends_the_run(inputs, tmp_path):
+@pytest.mark.parametrize("asked", [{"destination": "pacs"}, {"also": ("pacs",)}])
+def test_what_there_is_not_is_refused_before_anything_is_written(inputs, tmp_path, asked):
     with pytest.raises(SettingsError, match="'pacs' is not one of"):
-        run(inputs, tmp_path, destination="pacs")
+        run(inputs, tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -182,6 +249,18 @@ def test_the_instance_that_was_made_of_a_picture_stays_for_the_objects_refer_to_
         each.ReferencedSOPInstanceUID for each in dcmread(seg).ReferencedSeriesSequence[0].ReferencedInstanceSequence
     }
     assert cited == dcmread(kept).SOPInstanceUID == row["sop_instance_uid"]
+
+
+def test_what_a_run_exported_is_no_picture_to_wrap_and_equal_pictures_count_once(real, tmp_path):
+    pixels = dcmread(real("RG1_UNCR.dcm")).pixel_array
+    for name in ("chest.png", "same.png"):
+        Image.fromarray((pixels / pixels.max() * 255).astype(np.uint8)).save(tmp_path / name)
+    for _ in range(2):
+        found = manifest.read(str(tmp_path), wrap=True)
+        tally = run(found, tmp_path / "out", also=("png", "coco"))
+        assert tally.images == {"processed": 1, "skipped": 1}
+        assert tally.reasons == {("skipped", "DUPLICATE_INSTANCE"): 1}
+    assert len(rows(tmp_path / "out")) == 2
 
 
 # --- result files --------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ FLOORS = (
         "codes",
         "files",
         "atomic",
+        "lock",
         "pictures",
         "pages",
         "telemetry",

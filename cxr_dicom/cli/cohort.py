@@ -64,7 +64,7 @@ def cohort(
     from cxr_dicom import cohort as cohorts
     from cxr_dicom import telemetry
     from cxr_dicom.cli._terminal import progress
-    from cxr_dicom.cohort_task import Options
+    from cxr_dicom.cohort_task import Options, check
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.ingest.manifest import read
 
@@ -76,9 +76,6 @@ def cohort(
         access = _access(origin, settings)
         found = read(manifest or "", origin=access, query=_query(query), wrap=wrap)
         chosen = _engine(engine, workers, address, gpus_per_worker)
-        if dry_run:
-            _estimate(found, settings, chosen)
-            return
         options = Options(
             force=force,
             has_figures=False,
@@ -87,6 +84,10 @@ def cohort(
             destination=destination,
             access=access,
         )
+        if dry_run:
+            check(settings, options)
+            _estimate(cohorts.without_own_output(found, out), settings, chosen, as_json=as_json)
+            return
         with progress(is_quiet=quiet or as_json) as tell:
             tally = cohorts.run(found, out, settings, chosen, options=options, tell=tell)
     except CxrDicomError as error:
@@ -126,9 +127,13 @@ def _engine(name: str, workers: int | None, address: str | None, gpus_per_worker
     return Local(workers)
 
 
-def _estimate(manifest: Manifest, settings: Settings, engine: Engine) -> None:
+def _estimate(manifest: Manifest, settings: Settings, engine: Engine, *, as_json: bool) -> None:
+    import json
+    from dataclasses import asdict
+
     from cxr_dicom.cli._terminal import estimated
     from cxr_dicom.estimate import estimate
 
     workers = int(str(engine.description["workers"] or 1))
-    click.echo(estimated(estimate(manifest, settings, workers), workers))
+    found = estimate(manifest, settings, workers)
+    click.echo(json.dumps(asdict(found) | {"workers": workers}) if as_json else estimated(found, workers))

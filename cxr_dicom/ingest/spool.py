@@ -16,7 +16,6 @@ owner only: mode 0600 in folders of 0700.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -27,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_dicom import lock
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import EncodedObject, StoredInstance
@@ -143,16 +143,12 @@ class Spool:
         SpoolError
             If another process has it; the text names the process.
         """
-        descriptor = os.open(self.folder / "spool.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock.take(self.folder / "spool.lock")
+        except lock.LockedError as error:
+            raise SpoolError(f"{self.folder} is in use by another service, process {error}") from error
         except OSError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise SpoolError(f"{self.folder} is in use by another service, process {holder}") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
+            raise SpoolError(f"{self.folder} cannot be locked: {error.strerror}") from error
 
     def unlock(self) -> None:
         """Let others use the folder."""

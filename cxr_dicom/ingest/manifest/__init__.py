@@ -6,6 +6,7 @@ of paths, or a query. Every line of it ends in an entry or, with its reason, in 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,11 +63,14 @@ def read(
         source, origin = "", origin or source
     access = _access(origin)
     reader = _Reader(access, query or {}, wrap)
-    if not isinstance(source, str):
-        return reader.folder(source)
-    if query or (access and not source):
-        return reader.server(source)
-    return reader.file(source)
+    try:
+        if not isinstance(source, str):
+            return reader.folder(source)
+        if query or (access and not source):
+            return reader.server(source)
+        return reader.file(source)
+    except OSError as error:
+        raise ManifestError(f"expected files that stay, got {error.strerror} while they were listed") from error
 
 
 @contextmanager
@@ -126,13 +130,13 @@ def survey(manifest: Manifest) -> Survey:
     entries = manifest.entries
     return Survey(
         entries=len(entries),
-        local=sum(entry.study is not None for entry in entries),
+        local=sum(bool(entry.study or entry.picture) for entry in entries),
         instances=sum(entry.instances or 0 for entry in entries),
         bytes=sum(entry.size or 0 for entry in entries),
         unknown_instances=sum(entry.instances is None for entry in entries),
         unknown_bytes=sum(entry.size is None for entry in entries),
-        modalities=Counter(modality for entry in entries for modality in entry.modalities),
-        skipped=Counter(each.reason for each in manifest.skipped),
+        modalities=dict(Counter(modality for entry in entries for modality in entry.modalities)),
+        skipped=dict(Counter(each.reason for each in manifest.skipped)),
     )
 
 
@@ -193,13 +197,17 @@ class _Reader:
         studies.sort(key=lambda study: min(rank.get(each.path, len(rank)) for each in study.instances))
         others.sort(key=lambda other: rank.get(other.path, len(rank)))
         entries, lost = [local(study) for study in studies], list(skipped)
+        pictures: list[Path] = []
         for other in others:
             if other.reason is not Reason.NOT_DICOM or not is_picture(other.path):
                 lost.append(other)
             elif self._wrap:
-                entries.append(_picture(other.path, paths.get(other.path, ())))
+                pictures.append(other.path)
             else:
                 lost.append(replace(other, detail=f"{other.detail}; --wrap takes it"))
+        copies = _copies(pictures)
+        entries += [_picture(path, paths.get(path, ())) for path in pictures if path not in copies]
+        lost += [_copy(path) for path in copies]
         return self._manifest(kind, entries, lost)
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
@@ -214,6 +222,27 @@ def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
         return HttpAccess(url=origin)
     except ValidationError as error:
         raise ManifestError("expected the URL of a DICOMweb server, https://...") from error
+
+
+def _copies(pictures: Sequence[Path]) -> list[Path]:
+    """Return the pictures that an earlier one equals; only those of the same size are read."""
+    by_size: dict[int, list[Path]] = {}
+    for path in pictures:
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    copies = []
+    for alike in by_size.values():
+        seen: set[str] = set()
+        for path in alike if len(alike) > 1 else ():
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            if content in seen:
+                copies.append(path)
+            seen.add(content)
+    return copies
+
+
+def _copy(path: Path) -> Skipped:
+    return Skipped(path=path, reason=Reason.DUPLICATE_INSTANCE, detail="the same picture was read from an earlier file")
 
 
 def _picture(path: Path, attributes: Attributes) -> Entry:
@@ -232,9 +261,9 @@ def _picture(path: Path, attributes: Attributes) -> Entry:
 
 
 def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[Study], list[Skipped]]:
+    if entry.picture:
+        return _wrapped(entry, entry.picture, home)
     scheme = entry.sources[0].partition("://")[0]
-    if scheme == _source.PICTURE:
-        return _wrapped(entry, home)
     if scheme in _source.BUCKETS:
         files = _bucket.fetch(entry.sources, home)
     else:
@@ -250,11 +279,9 @@ def _sent(study: Study, files: Mapping[Path, str]) -> Study:
     return replace(study, instances=tuple(replace(each, sender=files[each.path]) for each in study.instances))
 
 
-def _wrapped(entry: Entry, home: Path) -> tuple[list[Study], list[Skipped]]:
+def _wrapped(entry: Entry, picture: Path, home: Path) -> tuple[list[Study], list[Skipped]]:
     from cxr_dicom.ingest.wrap import wrap
 
-    (url,) = entry.sources
-    picture = _source.local_path(url, home) or home
     try:
         dataset = wrap(picture, dict(entry.attributes))
     except ImageError as error:
@@ -262,4 +289,4 @@ def _wrapped(entry: Entry, home: Path) -> tuple[list[Study], list[Skipped]]:
     path = home / "000000"
     dcmwrite(path, dataset, enforce_file_format=True)
     studies, skipped = scan([path])
-    return [_sent(study, {path: url}) for study in studies], skipped
+    return [_sent(study, {path: entry.sources[0]}) for study in studies], skipped

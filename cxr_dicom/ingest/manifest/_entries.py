@@ -15,6 +15,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
 )
 
+from cxr_dicom.ingest.manifest import _source
 from cxr_dicom.records import Reason, Skipped, Study
 
 MODALITIES = ("CR", "DX")  # of radiographs; a series that says it has another one is not fetched
@@ -42,9 +43,10 @@ class Entry:
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
 
     @property
-    def is_picture(self) -> bool:
-        """Whether fetching makes an instance that exists nowhere else."""
-        return bool(self.sources) and self.sources[0].startswith("file:")
+    def picture(self) -> Path | None:
+        """The file of a picture: fetching makes an instance of it, which exists nowhere else."""
+        is_picture = self.sources and self.sources[0].startswith(f"{_source.PICTURE}:")
+        return _source.local_path(self.sources[0], Path()) if is_picture else None
 
 
 @dataclass(frozen=True, kw_only=True)
