@@ -22,7 +22,7 @@ from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import HttpAccess
 from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import STUDY_STAGES, Row
@@ -180,7 +180,8 @@ class EntryTask:
             files["wrapped"] = {i.sop_instance_uid: [i.path] for each in studies for i in each.instances}
         origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
-            row["path"] = origins.get(row["sop_instance_uid"], entry.sources[0]) if entry.sources else row["path"]
+            if entry.sources:
+                row["path"] = _whole(origins.get(row["sop_instance_uid"]) or entry.sources[0], entry.sources)
             row["exports"] = [
                 {"path": results.path_text(path.relative_to(self._out)), "kind": kind}
                 for kind, paths in files.items()
@@ -250,7 +251,8 @@ class EntryTask:
     def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
         rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
         if entry.sources:
-            rows = [row | {"path": entry.sources[0]} for row in rows]
+            study = entry.key if is_uid(entry.key) else None
+            rows = [row | {"path": entry.sources[0], "study_instance_uid": study} for row in rows]
         return State(
             key=entry.key,
             stamp=self._stamp(entry, self._pipeline),
@@ -265,6 +267,11 @@ def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
         yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
     if entry.study is None:
         yield Skipped(path=Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED)
+
+
+def _whole(url: str, sources: Sequence[str]) -> str:
+    """Replace the base URL of a DICOMweb server by that of the study."""
+    return next((source for source in sources if source.startswith(url)), url)
 
 
 def _without_gone(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]:

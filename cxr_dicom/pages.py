@@ -35,6 +35,11 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def digits(value: float | None, count: int = 3) -> str:
+    """Write a value with so many significant digits; nothing where there is none."""
+    return "" if value is None else f"{value:.{count}g}"
+
+
 def share(part: float, whole: float) -> str:
     """Write a part in percent: never 0% where there is something, nor 100% where something is missing."""
     if not whole:
@@ -67,5 +72,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"amount": amount, "number": number, "share": share, "unit": unit, "words": words}
+    environment.filters |= {function.__name__: function for function in (amount, digits, number, share, unit, words)}
     return environment

@@ -122,12 +122,13 @@ def test_what_cannot_be_fetched_fails_with_its_reason_and_the_run_goes_on(inputs
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody listens
     monkeypatch.setattr("cxr_dicom.retry.FIRST_PAUSE", 0.001)
     found = manifest.read(str(inputs))
-    nowhere = Entry(key="xnowhere", sources=("s3://nowhere/*",))
+    nowhere = Entry(key="1.2.3", sources=("s3://nowhere/*",))
     cohort_of_three = Manifest(kind="s5cmd", digest="d", entries=[*found.entries, nowhere], skipped=found.skipped)
     tally = run(cohort_of_three, tmp_path)
     assert tally.images == {"processed": 2, "skipped": 2, "failed": 1}
     (failed,) = [row for row in rows(tmp_path) if row["outcome"] == "failed"]
     assert (failed["reason"], failed["path"]) == ("FETCH_FAILED", "s3://nowhere/*")
+    assert failed["study_instance_uid"] == "1.2.3"
 
 
 def test_what_failed_is_not_tried_again_because_of_a_format_or_a_destination(inputs, keys, tmp_path):

@@ -82,7 +82,7 @@ def estimated(estimate: Estimate, workers: int) -> str:
         *(f"  not an instance: {count} x {reason}" for reason, count in sorted(counted.skipped.items())),
         f"headers read: {estimate.looked_at} instances, {estimate.eligible} eligible",
         *(f"  not eligible: {count} x {reason}" for reason, count in sorted(estimate.reasons.items())),
-        f"expected: {estimate.images} images, {duration(estimate.seconds)} with {workers} workers, "
+        f"expected: {estimate.images} images, {duration(estimate.seconds)} with {workers} worker{'s' * (workers > 1)}, "
         f"{size(estimate.bytes)} of objects; fetching not counted",
         f"  from a trial on {'a synthetic' if estimate.is_synthetic else 'the first eligible'} radiograph",
     ]

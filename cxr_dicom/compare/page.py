@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from cxr_dicom import __version__, atomic, pictures
+from cxr_dicom import __version__, atomic, pages, pictures
 from cxr_dicom.compare import Comparison, Matched, StructureAgreement
 from cxr_dicom.compare._overlap import read as read_masks
 from cxr_dicom.compare._statistics import differences
@@ -66,22 +65,15 @@ class Plot:
 
 def write(path: Path, comparison: Comparison, runs: Matched) -> None:
     """Write the page of a comparison of ``runs``."""
-    environment = Environment(
-        loader=PackageLoader("cxr_dicom", "compare"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "words": _words, "bars": _bars}
     structures = sorted(comparison.masks.structures, key=_lowest) if comparison.masks else []
-    page = environment.get_template("page.html.jinja").stream(
+    page = pages.template("compare/page.html.jinja").stream(
         package_version=__version__,
         it=comparison,
         plots=[plot for name in _ratios(runs) for plot in _plots(name, runs)],
         structures=structures,
         worst=[_worst(each, runs) for each in [s for s in structures if s.worst][:MOST_PICTURES]],
         key=_KEY,
+        bars=_bars,
         most=MOST_SHOWN,
         frame={"width": WIDTH, "height": HEIGHT, "left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
     )
@@ -110,7 +102,7 @@ def _plots(name: str, runs: Matched) -> list[Plot]:
     bounds = _range(np.concatenate([b - a, [value for _, value in lines]]))
     return [
         Plot(
-            title=_words(name),
+            title=pages.words(name),
             x_label="A",
             y_label="B",
             points=_points(a, b, (low, high), (low, high)),
@@ -120,7 +112,7 @@ def _plots(name: str, runs: Matched) -> list[Plot]:
             has_identity=True,
         ),
         Plot(
-            title=f"{_words(name)}: difference",
+            title=f"{pages.words(name)}: difference",
             x_label="mean of A and B",
             y_label="B − A",
             points=_points(mean, b - a, _range(mean), bounds),
@@ -189,15 +181,6 @@ def _ticks(bounds: Range, place: Any, wanted: int = 5) -> list[Mark]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first, last = int(np.ceil(bounds[0] / step)), int(np.floor(bounds[1] / step))
     return [Mark(place(number * step, bounds), f"{number * step:.6g}") for number in range(first, last + 1)]
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}g}"
-
-
-def _words(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
 
 
 def _bars(histogram: Sequence[int]) -> list[tuple[int, float]]:

@@ -134,7 +134,8 @@ def _connected(address: str | None, cpus: int) -> Iterator[Any]:
             _knock(address or "")
             ray.init(**options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            text = str(error).partition("\n")[0]
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            text = f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") else lines[0]
             raise CxrDicomError(f"Ray at {address or 'this machine'} cannot be reached: {text}") from error
         yield ray
 

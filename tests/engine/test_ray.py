@@ -273,7 +273,10 @@ def test_its_own_ray_is_private_and_leaves_nothing(environment, tmp_path):
 @pytest.mark.parametrize("number", [0, 1], ids=["on a machine of it", "as a client"])
 def test_a_cluster_that_exists_is_used_and_left_as_it_was(number, cluster, environment, tmp_path):
     environment |= LOOPBACK
-    answer, _ = output_of(DRIVER, cluster[number], tmp_path, environment=environment)
+    for _ in range(3):  # a client's server that is slow, or finds its port taken, is given up by Ray itself
+        answer, _ = output_of(DRIVER, cluster[number], tmp_path, environment=environment)
+        if "cannot be reached" not in answer.get("error", ""):
+            break
     assert answer.get("answers") == ANSWERS, answer.get("error")
     assert output_of(RELEASED, cluster[0], environment=environment)[0] == 2
 
