@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+UNFINISHED = f".*.{'[0-9a-f]' * 32}.part"  # names that `replacing` and ``encode`` give, as a pattern of glob
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from cxr_dicom import cohort_report, report, results, states, tables, tally, telemetry
+from cxr_dicom import atomic, cohort_report, report, results, states, tables, tally, telemetry
 from cxr_dicom._plugins import build_exporters
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
 from cxr_dicom.config import Settings
@@ -76,6 +76,7 @@ def run(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with states.only_run(out):
+            _sweep(out)
             return _run(without_own_output(manifest, out), out, settings, engine, options, tell)
     except OSError as error:
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
@@ -162,6 +163,13 @@ class _Content:
 
     def _thumbnail(self, row: Row) -> str | None:
         return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what processes that were killed began to write, lest it is uploaded with the rest."""
+    folders = ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/"))
+    for part in [part for folder, below in folders for part in folder.glob(below + atomic.UNFINISHED)]:
+        part.unlink(missing_ok=True)
 
 
 def without_own_output(manifest: Manifest, out: Path) -> Manifest:
