@@ -10,8 +10,8 @@ class LockedError(Exception):
     """Another process has the lock; the text is its number."""
 
 
-def take(path: Path) -> int:
-    """Lock a file, which is made when missing; closing the descriptor that is returned ends it.
+def take(path: Path, mode: int = 0o600) -> int:
+    """Lock a file, which is made with ``mode`` when missing; closing the descriptor that is returned ends it.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def take(path: Path) -> int:
     """
     import fcntl
 
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -81,7 +81,7 @@ def only_run(out: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = None
     try:
-        descriptor = lock.take(folder / "lock")
+        descriptor = lock.take(folder / "lock", 0o666)  # of all who may write here
     except lock.LockedError as error:
         raise CxrDicomError(f"{out} is in use by another run, process {error}") from None
     except ImportError:

@@ -207,7 +207,7 @@ class _Reader:
                 lost.append(replace(other, detail=f"{other.detail}; --wrap takes it"))
         copies = _copies(pictures)
         entries += [_picture(path, paths.get(path, ())) for path in pictures if path not in copies]
-        lost += [_copy(path) for path in copies]
+        lost += [_copy(path) for path in pictures if path in copies]
         return self._manifest(kind, entries, lost)
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
@@ -224,19 +224,19 @@ def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
         raise ManifestError("expected the URL of a DICOMweb server, https://...") from error
 
 
-def _copies(pictures: Sequence[Path]) -> list[Path]:
+def _copies(pictures: Sequence[Path]) -> set[Path]:
     """Return the pictures that an earlier one equals; only those of the same size are read."""
     by_size: dict[int, list[Path]] = {}
     for path in pictures:
         by_size.setdefault(path.stat().st_size, []).append(path)
-    copies = []
+    copies = set()
     for alike in by_size.values():
         seen: set[str] = set()
         for path in alike if len(alike) > 1 else ():
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             if content in seen:
-                copies.append(path)
+                copies.add(path)
             seen.add(content)
     return copies
 
