@@ -161,7 +161,7 @@ class _Worker:
             job_key = pipeline.job_key(study)
             if not self.force and (state := self._finished(study, job_key)):
                 return StudyDone(study_instance_uid=uid, rows=state.rows, is_reused=True)
-            state = self._process(study)
+            state = self._process(study, job_key)
             results.save_state(self.out, state)
         except Exception as error:  # one bad study never stops a run
             telemetry.failure("study", error, study_instance_uid=uid)
@@ -180,8 +180,8 @@ class _Worker:
         state = results.load_state(self.out, study.study_instance_uid)
         return state.at(study) if state and state.is_answer_to(study, job_key, self.out) else None
 
-    def _process(self, study: Study) -> StudyState:
-        result = self.pipeline.process(study, results.study_folder(self.out, study.study_instance_uid))
+    def _process(self, study: Study, job_key: str) -> StudyState:
+        result = self.pipeline.process(study, results.study_folder(self.out, study.study_instance_uid), job_key)
         return StudyState(
             study_instance_uid=study.study_instance_uid,
             job_key=result.job_key,

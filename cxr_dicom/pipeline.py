@@ -50,8 +50,11 @@ class Pipeline:
         self.models = build_models(settings)
         self.encoders = build_encoders(settings)
 
-    def process(self, study: Study, folder: Path) -> StudyResult:
-        """Process ``study`` and write its objects to ``folder``."""
+    def process(self, study: Study, folder: Path, job_key: str | None = None) -> StudyResult:
+        """Process ``study`` and write its objects to ``folder``.
+
+        ``job_key`` saves a second reading of the files where the caller has made it already.
+        """
         clock = Clock()
         with clock.stage("select"):
             selection = select(study, self.settings.select)
@@ -65,7 +68,7 @@ class Pipeline:
             objects = self._encode(analysis, folder)
         return StudyResult(
             study_instance_uid=study.study_instance_uid,
-            job_key=self.job_key(study),
+            job_key=job_key or self.job_key(study),
             instances=tuple(_results(analysis, objects)),
             seconds=clock.seconds,
         )

@@ -7,6 +7,7 @@ were not analysed. OHIF shows it as text, because its title is not that of a mea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import highdicom.sr as hd
 from pydicom.sr.codedict import codes
@@ -219,6 +220,7 @@ def _holds(plan: SegmentationPlan, structure: str) -> bool:
     return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
 
 
+@cache
 def _presence(call: Call) -> hd.QualitativeEvaluation:
     return hd.QualitativeEvaluation(codes.DCM.PresenceOfProperty, tree.concept(CALLS[call]))
 
