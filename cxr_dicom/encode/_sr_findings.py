@@ -134,7 +134,7 @@ def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> tree
         tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
     ]
     if finding.operating_point is not None:
-        numbers.append(tree.number(_OPERATING_POINT, finding.operating_point, NO_UNITS))
+        numbers.append(_operating_point(finding.operating_point))
     return hd.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(image, prediction, finding.name),
         finding_type=tree.concept(finding.code),
@@ -218,6 +218,12 @@ def _not_analysed(instance: StoredInstance, skipped: Skipped) -> tree.Group:
 def _holds(plan: SegmentationPlan, structure: str) -> bool:
     """Whether a segment number may be cited: readers and validators know those of BINARY only."""
     return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
+
+
+@cache
+def _operating_point(value: float) -> hd.Measurement:
+    """The threshold of a finding: as many as a network has, the same in every report."""
+    return tree.number(_OPERATING_POINT, value, NO_UNITS)
 
 
 @cache
