@@ -1,24 +1,21 @@
 """A segmentation of many structures on a large radiograph, against highdicom called plainly.
 
-Both write the same masks to a file, each in a process of its own: seconds, peak of the memory that
-Python and NumPy allocate, and size on disk. Run it with ``scripts/bench segmentation``.
+Both write the same masks to a file, each in a process of its own. Memory is the peak of what Python
+and NumPy allocate.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
 import tracemalloc
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
 import numpy as np
 from pydicom.uid import generate_uid
 
+from benchmarks._harness import Plan, Row, in_turn, ratios, seconds
 from cxr_dicom import codes, testing
 from cxr_dicom.config import SelectSettings, Settings
 from cxr_dicom.ingest.folder import scan
@@ -40,18 +37,29 @@ MODEL = ModelInfo(
 )
 
 
-def ellipse(number: int) -> Region:
+def measure(plan: Plan) -> Iterator[Row]:
+    """Yield rows of time and memory for each number of structures."""
+    size = (250, 208) if plan.is_quick else (ROWS, COLUMNS)
+    for count in COUNTS[:1] if plan.is_quick else COUNTS:
+        by = {way: partial(plan.apart, once, way, count, *size, threads=1) for way in WAYS}
+        pairs = in_turn(by["cxr_dicom"], by["highdicom"], plan.repeats)
+        for what in ("time", "peak memory"):
+            figures = [(theirs[what], ours[what]) for ours, theirs in pairs]
+            yield ratios(f"SEG: {what} of highdicom, against ours, {count} structures", figures, at_least=5)
+
+
+def ellipse(number: int, rows: int, columns: int) -> Region:
     """One of many overlapping ellipses, the same for every run."""
     random = np.random.default_rng(number)
-    half = random.integers(40, 400, 2)
-    top, left = random.integers(0, (ROWS - 2 * half[0], COLUMNS - 2 * half[1]))
+    half = random.integers(columns // 50, columns // 5, 2)
+    top, left = random.integers(0, (rows - 2 * half[0], columns - 2 * half[1]))
     y, x = np.ogrid[-1 : 1 : 2j * half[0], -1 : 1 : 2j * half[1]]
-    return Region.from_matrix(y**2 + x**2 <= 1, (int(top), int(left)), (ROWS, COLUMNS))
+    return Region.from_matrix(y**2 + x**2 <= 1, (int(top), int(left)), (rows, columns))
 
 
-def radiograph(folder: Path) -> ChestImage:
-    """A synthetic radiograph of the benchmark's size."""
-    testing.radiograph(ROWS, COLUMNS).save_as(folder / "source.dcm", enforce_file_format=True)
+def radiograph(folder: Path, rows: int, columns: int) -> ChestImage:
+    """A synthetic radiograph."""
+    testing.radiograph(rows, columns).save_as(folder / "source.dcm", enforce_file_format=True)
     (study,), _ = scan([folder / "source.dcm"])
     return select(study, SelectSettings()).images[0]
 
@@ -119,54 +127,19 @@ def by_highdicom(image: ChestImage, regions: list[Region], folder: Path) -> None
 WAYS = {"cxr_dicom": by_cxr_dicom, "highdicom": by_highdicom}
 
 
-def once(way: str, count: int) -> dict[str, float]:
-    """Measure one way in this process."""
+def once(way: str, count: int, rows: int, columns: int) -> dict[str, float]:
+    """Measure one way."""
     import highdicom  # noqa: F401  importing it is not what is measured
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        image = radiograph(folder)
-        regions = [ellipse(number) for number in range(count)]
+        image = radiograph(folder, rows, columns)
+        regions = [ellipse(number, rows, columns) for number in range(count)]
         written = folder / "out"
         written.mkdir()
-        start = perf_counter()
-        WAYS[way](image, regions, written)
-        seconds = perf_counter() - start
-        on_disk = sum(file.stat().st_size for file in written.iterdir())
+        spent, _ = seconds(partial(WAYS[way], image, regions, written))
         tracemalloc.start()  # in a second go, because it costs time
         WAYS[way](image, regions, written)
         peak = tracemalloc.get_traced_memory()[1]
-        return {"seconds": seconds, "megabytes": peak / 1e6, "megabytes_on_disk": on_disk / 1e6}
-
-
-def main() -> None:
-    """Print, for each number of structures, both ways and their ratios, pair by pair."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
-    parser.add_argument("--once", nargs=2, metavar=("WAY", "COUNT"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.once:
-        print(json.dumps(once(given.once[0], int(given.once[1]))))
-        return
-    print(f"{'structures':>10} {'':>10} {'seconds':>8} {'MB peak':>8} {'MB disk':>8}")
-    for count in given.counts:
-        pairs = [{way: measured(way, count) for way in WAYS} for _ in range(given.repeats)]
-        for way in WAYS:
-            figures = [median(pair[way][key] for pair in pairs) for key in pairs[0][way]]
-            print(f"{count:>10} {way:>10} " + " ".join(f"{figure:8.2f}" for figure in figures))
-        for key in ("seconds", "megabytes"):
-            ratios = [pair["highdicom"][key] / pair["cxr_dicom"][key] for pair in pairs]
-            spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
-            print(f"{count:>10} highdicom / cxr_dicom, {key}: {median(ratios):.1f} ({spread})")
-
-
-def measured(way: str, count: int) -> dict[str, float]:
-    """Measure one way in a process of its own."""
-    command = [sys.executable, __file__, "--once", way, str(count)]
-    figures: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return figures
-
-
-if __name__ == "__main__":
-    main()
+        tracemalloc.stop()
+        return {"time": spent, "peak memory": peak}

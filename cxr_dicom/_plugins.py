@@ -1,21 +1,25 @@
-"""Choices by name: a file in ``infer`` or ``encode`` is a choice, its ``build`` makes it.
+"""Choices by name: a file in ``infer``, ``encode`` or ``export`` is a choice, its ``build`` makes it.
 
 Listing loads nothing heavy: a choice's module imports torch or highdicom only when it is built.
 A module of ``infer`` declares its models in ``MODELS`` (several networks may share one file);
-a module of ``encode`` is one kind of object and bears its name.
+a module of ``encode`` is one kind of object, one of ``export`` a format, and bears its name.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
-from cxr_dicom import encode, infer
+from cxr_dicom import encode, export, infer
 from cxr_dicom.config import Settings
+from cxr_dicom.config_service import Destination as Described
+from cxr_dicom.config_service import DicomDestination, DicomwebDestination
+from cxr_dicom.deliver._base import Destination
 from cxr_dicom.encode._base import Encoder
 from cxr_dicom.errors import SettingsError
+from cxr_dicom.export._base import Exporter
 from cxr_dicom.infer._base import Model
 from cxr_dicom.records import ModelInfo
 
@@ -50,6 +54,35 @@ def build_encoders(settings: Settings) -> list[Encoder]:
 def encoder_names() -> list[str]:
     """Every kind of object that a user can name."""
     return [_choice(module) for module in _modules(encode)]
+
+
+def build_destination(described: Described, open_commitment: Callable[[str], None]) -> Destination:
+    """Make the destination that a table ``[[destinations]]`` describes; see `deliver.dicom.Dicom`."""
+    from cxr_dicom.deliver import dicom, dicomweb, folder
+
+    if isinstance(described, DicomDestination):
+        return dicom.build(described, open_commitment)
+    if isinstance(described, DicomwebDestination):
+        return dicomweb.build(described)
+    return folder.build(described)
+
+
+def build_exporters(names: Sequence[str], settings: Settings) -> list[Exporter]:
+    """Make the exporters of the formats ``names``, each once, in their order.
+
+    Raises
+    ------
+    SettingsError
+        For a name that does not exist, with the choices, or a format whose library is missing.
+    """
+    modules = {_choice(module): module for module in _modules(export)}
+    names = tuple(dict.fromkeys(names))
+    return [_choose("also", name, modules).build(settings, names) for name in names]
+
+
+def exporter_names() -> list[str]:
+    """Every format that a user can name."""
+    return [_choice(module) for module in _modules(export)]
 
 
 def resolve(settings: Settings) -> tuple[str, ...]:

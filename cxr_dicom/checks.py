@@ -15,8 +15,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from cxr_dicom import courier, polling, telemetry, testing
-from cxr_dicom._plugins import build_encoders, build_models, resolve
+from cxr_dicom import polling, telemetry, testing
+from cxr_dicom._plugins import build_destination, build_encoders, build_models, resolve
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import ListenerTls
 from cxr_dicom.errors import CxrDicomError
@@ -64,7 +64,7 @@ def check(settings: Settings, *, models: bool = True) -> Iterator[Check]:
     if not settings.destinations:
         yield Check(key="destinations", level=Level.WARNING, text="none: objects stay in the spool")
     for each in settings.destinations:
-        yield _tried(f"destinations.{each.name}", courier.build(each, lambda uid: None).check)
+        yield _tried(f"destinations.{each.name}", build_destination(each, lambda uid: None).check)
     for archive in settings.poller.archives:
         yield _tried(f"poller.archives.{archive.name}", polling.build(archive, settings).check)
     if models:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from cxr_dicom.records import Code
 
 PRIVATE_SCHEME = "99CXRDICOM"
+WRAPPER = "cxr-dicom wrap"  # Manufacturer of a DX image that was made from a picture
 
 RIGHT = Code(value="24028007", scheme="SCT", meaning="Right")
 LEFT = Code(value="7771000", scheme="SCT", meaning="Left")

@@ -1,83 +1,68 @@
-"""Many studies: scan the inputs, process each study once, write the results.
+"""Many studies: a manifest's entries through an engine, each to its state; then the result files.
 
-Studies are independent, so worker processes share nothing but the output folder. A study that was
-finished before with the same job key is taken from its state. A worker that dies takes only its own
-study with it.
+Studies are independent, so workers share nothing but the output folder. The parent holds no results:
+it reads them from the states, again for each file, so that a hundred thousand images need no more
+memory than a hundred.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
-from cxr_dicom import report, results, telemetry
+from cxr_dicom import cohort_report, report, results, states, tables, tally, telemetry
+from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options
 from cxr_dicom.config import Settings
+from cxr_dicom.engine._base import Engine
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.ingest.folder import scan
-from cxr_dicom.pipeline import Pipeline
-from cxr_dicom.records import Outcome, Skipped, Study
-from cxr_dicom.results import Row, StudyState
+from cxr_dicom.ingest.manifest import Entry, Manifest
+from cxr_dicom.records import Outcome, Skipped
+from cxr_dicom.results import Row
+from cxr_dicom.states import State
+from cxr_dicom.tally import Tally
 
-RESULT_FILES = ("results.jsonl", "results.csv", "report.html")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyDone:
-    """One study of a run is finished."""
-
-    study_instance_uid: str
-    rows: list[Row]
-    is_reused: bool = False  # taken from its state, nothing was computed
+RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
+FIGURES_UP_TO = 100  # entries; of more, a report shows the cohort and not each image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run is."""
 
-    done: int  # studies
-    total: int
-    latest: StudyDone | None = None  # None at the start
+    tally: Tally
+    latest: Done | None = None  # None at the start
 
 
 def run(
-    paths: Sequence[Path],
+    manifest: Manifest,
     out: Path,
     settings: Settings,
+    engine: Engine,
     *,
-    jobs: int = 1,
-    force: bool = False,
+    options: Options | None = None,
     tell: Callable[[Progress], None] = lambda progress: None,
-) -> list[Row]:
-    """Process every study in ``paths`` and write objects, result files and report to ``out``.
+) -> Tally:
+    """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
 
     Parameters
     ----------
-    paths
-        Files and folders.
+    manifest
+        What to process.
     out
         Output folder; made when missing.
     settings
         The same for every study.
-    jobs
-        Number of worker processes; 1 works in this process.
-    force
-        Process again what is finished.
+    engine
+        Where the work is done.
+    options
+        How. Of more than `FIGURES_UP_TO` entries only small pictures are kept.
     tell
-        Called at the start and after every study.
-
-    Returns
-    -------
-    list of dict
-        The rows of ``results.jsonl``: one per input, in its order.
+        Called at the start and after every entry.
 
     Raises
     ------
@@ -88,53 +73,101 @@ def run(
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        studies, skipped = _inputs(paths, out)
-        telemetry.event("scan_done", studies=len(studies), skipped=len(skipped), jobs=jobs)
-        tell(Progress(done=0, total=len(studies)))
-        rows = [results.skipped_row(each, settings) for each in skipped]
-        with closing(process(studies, out, settings, jobs=jobs, force=force)) as finished:
-            for done, study in enumerate(finished, start=1):
-                rows.extend(study.rows)
-                telemetry.event("study_done", study_instance_uid=study.study_instance_uid, **_counts(study.rows))
-                tell(Progress(done=done, total=len(studies), latest=study))
-        rows.sort(key=lambda row: (row["path"], row["sop_instance_uid"] or ""))
-        _write(rows, out)
-        telemetry.event("run_done", **_counts(rows))
+        manifest = _without_own_output(manifest, out)
+        options = options or Options()
+        options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
+        content = _Content(manifest, out, settings, options)
+        telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
+        tell(Progress(tally=content.tally))
+        task = EntryTask(settings=settings, out=out, options=options)
+        with closing(engine.process(manifest.entries, task)) as finished:
+            for done in finished:
+                content.add(done)
+                telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
+                tell(Progress(tally=content.tally, latest=done))
+        for exporter in build_exporters(options.also, settings):
+            exporter.collect(out / EXPORT_FOLDER / exporter.name)
+        content.write(engine.description)
+        telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     except OSError as error:
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
-    return rows
+    return content.tally
 
 
-def process(
-    studies: Sequence[Study], out: Path, settings: Settings, *, jobs: int = 1, force: bool = False
-) -> Generator[StudyDone, None, None]:
-    """Process ``studies``, each to its state in ``out``; yield them as they finish."""
-    worker = _Worker(settings=settings, out=out, force=force)
-    jobs = min(jobs, len(studies))
-    if jobs > 1:
-        yield from _in_processes(studies, worker, jobs)
-        return
-    try:
-        for study in studies:
-            yield worker(study)
-    finally:
-        worker.close()
+class _Content:
+    """What the result files say, in the order of the inputs' paths."""
+
+    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options) -> None:
+        self.tally = Tally(len(manifest.entries))
+        self._manifest = manifest
+        self._out = out
+        self._settings = settings
+        self._options = options
+        self._index: list[tuple[str, str, str, int]] = []  # path, SOP Instance UID, key of the state, number in it
+        for number, each in enumerate(manifest.skipped):
+            self.tally.skip(each)
+            self._index.append((results.path_text(each.path), _uid(each), "", number))
+
+    def add(self, done: Done) -> None:
+        self.tally.add(done)
+        self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
+
+    def write(self, engine: dict[str, object]) -> None:
+        self._index.sort()
+        results.write_jsonl(self._out / "results.jsonl", self.rows())
+        tables.write_csv(self._out / "results.csv", self.rows)
+        tables.write_parquet(self._out / "results.parquet", self.rows)
+        tables.write_failures(self._out / "failures.csv", self.rows)
+        run = tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
+        page = self._out / "report.html"
+        if self._options.has_figures:
+            report.write(page, list(self.rows()), self._figures)
+        else:
+            cohort_report.write(page, self.rows, run, self._thumbnail)
+
+    def rows(self) -> Iterator[Row]:
+        """Read the rows from the states; rows of one study follow each other, but for a few."""
+        load = lru_cache(maxsize=16)(self._state)
+        for _, _, key, number in self._index:
+            yield load(key).rows[number] if key else self._skipped_row(number)
+
+    def _skipped_row(self, number: int) -> Row:
+        return results.skipped_row(self._manifest.skipped[number], self._settings)
+
+    def _state(self, key: str) -> State:
+        state = states.load(self._out, key)
+        if state is None:
+            raise CxrDicomError(
+                f"the state of {key} is not in {self._out}: it was removed, or a worker on another machine has its own"
+            )
+        return state
+
+    def _figures(self, row: Row) -> list[report.Figure]:
+        key = next(key for _, uid, key, _ in self._index if uid == row["sop_instance_uid"] and key)
+        return self._state(key).figures.get(row["sop_instance_uid"], [])
+
+    def _thumbnail(self, row: Row) -> str | None:
+        return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
 
 
-def _inputs(paths: Sequence[Path], out: Path) -> tuple[list[Study], list[Skipped]]:
-    """Scan ``paths`` without what an earlier run wrote to ``out``."""
-    scanned, skipped = scan(paths)
+def _without_own_output(manifest: Manifest, out: Path) -> Manifest:
+    """Leave out what an earlier run wrote to ``out``, where inputs lie there too."""
     home = _real(out)
     written = {home / name for name in RESULT_FILES}
-    for study in scanned:
-        is_inside = any(_real(each.path).is_relative_to(home) for each in study.instances)
-        if is_inside and (state := results.load_state(out, study.study_instance_uid)):
-            written |= {home / path for path in state.object_paths()}
-    studies = [
-        replace(study, instances=tuple(each for each in study.instances if _real(each.path) not in written))
-        for study in scanned
-    ]
-    return [study for study in studies if study.instances], [s for s in skipped if _real(s.path) not in written]
+    entries: list[Entry] = []
+    for entry in manifest.entries:
+        if entry.is_picture and (state := states.load(out, entry.key)):
+            written |= {home / path for path in state.file_paths()}
+    for entry in manifest.entries:
+        if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
+            state = states.load(out, entry.key)
+            written |= {home / path for path in state.file_paths()} if state else set()
+            kept = tuple(each for each in entry.study.instances if _real(each.path) not in written)
+            entry = replace(entry, study=replace(entry.study, instances=kept))
+        if entry.study is None or entry.study.instances:
+            entries.append(entry)
+    skipped = tuple(each for each in manifest.skipped if _real(each.path) not in written)
+    return replace(manifest, entries=entries, skipped=skipped)
 
 
 def _real(path: Path) -> Path:
@@ -142,131 +175,12 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-class _Worker:
-    """Does one study after the other, with one pipeline that is built when the first study needs it."""
-
-    def __init__(self, *, settings: Settings, out: Path, force: bool) -> None:
-        self.settings = settings
-        self.out = out
-        self.force = force
-
-    @cached_property
-    def pipeline(self) -> Pipeline:
-        return Pipeline(self.settings)
-
-    def __call__(self, study: Study) -> StudyDone:
-        uid = study.study_instance_uid
-        pipeline = self.pipeline  # its errors end the run: they are about the settings, not about this study
-        try:
-            job_key = pipeline.job_key(study)
-            if not self.force and (state := self._finished(study, job_key)):
-                return StudyDone(study_instance_uid=uid, rows=state.rows, is_reused=True)
-            state = self._process(study, job_key)
-            results.save_state(self.out, state)
-        except Exception as error:  # one bad study never stops a run
-            telemetry.failure("study", error, study_instance_uid=uid)
-            return self.failed(study, telemetry.safe_description(error))
-        return StudyDone(study_instance_uid=uid, rows=state.rows)
-
-    def failed(self, study: Study, detail: str) -> StudyDone:
-        rows = results.failed_rows(study, detail, self.settings)
-        return StudyDone(study_instance_uid=study.study_instance_uid, rows=rows)
-
-    def close(self) -> None:
-        if "pipeline" in self.__dict__:
-            self.pipeline.close()
-
-    def _finished(self, study: Study, job_key: str) -> StudyState | None:
-        state = results.load_state(self.out, study.study_instance_uid)
-        return state.at(study) if state and state.is_answer_to(study, job_key, self.out) else None
-
-    def _process(self, study: Study, job_key: str) -> StudyState:
-        result = self.pipeline.process(study, results.study_folder(self.out, study.study_instance_uid), job_key)
-        return StudyState(
-            study_instance_uid=study.study_instance_uid,
-            job_key=result.job_key,
-            rows=results.study_rows(result, self.settings, self.out),
-            figures={
-                each.instance.sop_instance_uid: report.figures(each.analysis)
-                for each in result.instances
-                if each.instance and each.analysis
-            },
-        )
+def _uid(skipped: Skipped) -> str:
+    return skipped.instance.sop_instance_uid if skipped.instance else ""
 
 
-# --- worker processes ----------------------------------------------------------------------------
-
-_worker_of_process: _Worker
-
-
-def _in_processes(studies: Sequence[Study], worker: _Worker, jobs: int) -> Iterator[StudyDone]:
-    waiting = deque(studies)
-    while waiting:
-        suspects = yield from _until_a_worker_dies(waiting, worker, jobs)
-        for study in suspects:  # alone, so that only the study that kills its worker is lost
-            if (yield from _until_a_worker_dies(deque([study]), worker, 1)):
-                yield worker.failed(study, "the worker process died, possibly for lack of memory")
-
-
-def _until_a_worker_dies(waiting: deque[Study], worker: _Worker, jobs: int) -> Generator[StudyDone, None, list[Study]]:
-    """Process what is ``waiting``; return the studies that were at work when a worker died."""
-    pool = ProcessPoolExecutor(
-        jobs,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
-        initargs=(worker, max(1, _cores() // jobs), telemetry.configuration()),
-    )
-    at_work: dict[Future[StudyDone], Study] = {}
-    try:
-        while waiting or at_work:
-            while waiting and len(at_work) < jobs:
-                future = pool.submit(_work, waiting[0])  # it stays waiting when the pool is broken by now
-                at_work[future] = waiting.popleft()
-            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
-                yield future.result()
-                del at_work[future]
-    except BrokenProcessPool:
-        return list(at_work.values())
-    except BaseException:  # Ctrl-C or a wrong setting: do not wait for studies at work; states are whole or absent
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return []
-
-
-def _start(worker: _Worker, threads: int, log: tuple[int, bool] | None) -> None:
-    global _worker_of_process
-    _worker_of_process = worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # before torch is imported
-    telemetry.configure_as(log)
-
-
-def _work(study: Study) -> StudyDone:
-    return _worker_of_process(study)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-# --- result files --------------------------------------------------------------------------------
-
-
-def _write(rows: list[Row], out: Path) -> None:
-    results.write_jsonl(out / "results.jsonl", rows)
-    results.write_csv(out / "results.csv", rows)
-    report.write(out / "report.html", rows, lambda uid: _figures(out, uid))
-
-
-def _counts(rows: list[Row]) -> dict[str, int]:
-    return {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in Outcome}
-
-
-def _figures(out: Path, study_instance_uid: str) -> dict[str, list[report.Figure]]:
-    state = results.load_state(out, study_instance_uid)
-    return state.figures if state else {}
+def _counts(done: Done) -> dict[str, int]:
+    return {
+        str(outcome): sum(count for (found, _), count in done.outcomes.items() if found == outcome)
+        for outcome in Outcome
+    }

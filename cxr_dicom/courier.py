@@ -16,9 +16,7 @@ from pydicom.uid import SegmentationStorage
 
 from cxr_dicom import retry, telemetry
 from cxr_dicom.audit import AuditTrail
-from cxr_dicom.config_service import Destination as DestinationSettings
-from cxr_dicom.config_service import DicomDestination, DicomwebDestination
-from cxr_dicom.deliver import dicom, dicomweb, folder
+from cxr_dicom.deliver import dicom
 from cxr_dicom.deliver._base import Destination
 from cxr_dicom.deliver._breaker import Breaker
 from cxr_dicom.encode._base import Encoded
@@ -32,15 +30,6 @@ from cxr_dicom.network import ConnectionFailedError
 from cxr_dicom.records import Answer, EncodedObject, Receipt
 
 Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
-
-
-def build(settings: DestinationSettings, open_commitment: Callable[[str], None]) -> Destination:
-    """Make the destination that a table ``[[destinations]]`` describes; see `dicom.Dicom`."""
-    if isinstance(settings, DicomDestination):
-        return dicom.build(settings, open_commitment)
-    if isinstance(settings, DicomwebDestination):
-        return dicomweb.build(settings)
-    return folder.build(settings)
 
 
 class Courier:

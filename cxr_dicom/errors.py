@@ -7,7 +7,9 @@
     ├── ImageError                  one image cannot be used; carries its Reason
     ├── ModelError                  a model cannot be built or failed on an image
     │   └── WeightsError            weights are missing, damaged or not the expected ones
-    └── EncodingError               a DICOM object could not be made
+    ├── EncodingError               a DICOM object could not be made
+    ├── ManifestError               a list of studies cannot be understood
+    └── FetchError                  an image or a study is not given by the place where it lies
 
 No message holds patient data: UIDs, keywords, numbers and file names of ours only.
 """
@@ -58,3 +60,11 @@ class WeightsError(ModelError):
 
 class EncodingError(CxrDicomError):
     """A DICOM object could not be made."""
+
+
+class ManifestError(CxrDicomError):
+    """A list of studies cannot be understood; the text names the place and what is accepted."""
+
+
+class FetchError(CxrDicomError):
+    """An image or a study is not given by the place where it lies."""

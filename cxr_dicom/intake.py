@@ -5,7 +5,7 @@ When :meth:`Intake.store` returns, file and row are on the disk; only then may s
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
@@ -13,8 +13,8 @@ from cxr_dicom.audit import AuditTrail
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.files import read_header
 from cxr_dicom.ingest.assembly import Assembly
-from cxr_dicom.ingest.folder import read_instance
-from cxr_dicom.ingest.spool import Part, Spool, SpoolFullError
+from cxr_dicom.ingest.folder import IDENTITY, instance_of
+from cxr_dicom.ingest.spool import Part, Spool, SpoolError
 from cxr_dicom.ledger import Ledger, LedgerError
 from cxr_dicom.records import MANUFACTURER, StoredInstance
 
@@ -46,14 +46,14 @@ class Intake:
         self, spool: Spool, ledger: Ledger, assembly: Assembly, audit: AuditTrail, sop_classes: Iterable[str]
     ) -> None:
         self.ledger = ledger
-        self._spool = spool
+        self.spool = spool
         self._assembly = assembly
         self._audit = audit
         self._sop_classes = frozenset(sop_classes)
 
     def store(
         self,
-        chunks: Iterable[bytes],
+        receive: Callable[[], Part],
         *,
         sender: str,
         sop_instance_uid: str,
@@ -65,8 +65,8 @@ class Intake:
 
         Parameters
         ----------
-        chunks
-            The DICOM file, byte for byte as it will lie on the disk.
+        receive
+            Writes the DICOM file to the spool, byte for byte as it will stay there.
         sender
             Calling AE title or name of the archive.
         sop_instance_uid, sop_class_uid
@@ -82,17 +82,17 @@ class Intake:
             With the reason; nothing of the instance stays behind.
         """
         try:
-            part = self._spool.write_part(chunks)
+            part = receive()
             try:
                 instance = self._read(part, sop_instance_uid, sop_class_uid)
                 instance = replace(instance, sender=sender)
                 is_new = not self.ledger.studies.knows(instance.sop_instance_uid, part.sha256)
                 if is_new:
-                    instance = self._spool.keep(part, instance)
+                    instance = self.spool.keep(part, instance)
                     self.ledger.studies.add(instance, part.sha256)
             finally:
-                self._spool.drop(part)
-        except (SpoolFullError, LedgerError) as error:
+                self.spool.drop(part)
+        except (SpoolError, LedgerError) as error:
             raise self._refused(Refusal.NO_SPACE, str(error), sender, sop_instance_uid, address) from error
         except RefusedError as error:
             raise self._refused(error.refusal, error.detail, sender, sop_instance_uid, address) from error
@@ -111,8 +111,8 @@ class Intake:
     def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
         """Check who a file is, without touching its pixels."""
         try:
-            instance = read_instance(part.path)
-            manufacturers = read_header(part.path, ("Manufacturer",)).values("Manufacturer")
+            header = read_header(part.path, (*IDENTITY, "Manufacturer"))
+            instance = instance_of(header, part.path)
         except ImageError as error:
             raise RefusedError(_refusal(error), error.detail) from error
         if instance is None or instance.sop_class_uid not in self._sop_classes:
@@ -122,7 +122,7 @@ class Intake:
             raise RefusedError(
                 Refusal.UID_MISMATCH, "expected the SOP UIDs of the request in the data set, found others"
             )
-        if manufacturers == [MANUFACTURER]:
+        if header.values("Manufacturer") == [MANUFACTURER]:
             raise RefusedError(Refusal.OWN_OUTPUT, "expected a source image, found our own output")
         return instance
 

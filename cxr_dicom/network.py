@@ -21,6 +21,7 @@ from dicomweb_client import DICOMwebClient
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
+from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from cxr_dicom.config_service import DicomAccess, HttpAccess, ListenerTls
@@ -206,6 +207,7 @@ def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
     """
     with session(access) as opened:
         opened.max_redirects = 0
+        opened.mount(access.url, _PlainWildcards())
         client = DICOMwebClient(
             access.url.rstrip("/"), session=opened, timeout=access.timeout_seconds, permissive_uid=True
         )
@@ -224,6 +226,14 @@ def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
             raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
         except requests.RequestException as error:
             raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+
+
+class _PlainWildcards(HTTPAdapter):
+    """Leaves wildcards as they are (RFC 3986 3.4 lets it); Orthanc 1.10 finds nothing for an encoded one."""
+
+    def send(self, request: requests.PreparedRequest, *options: Any, **more: Any) -> requests.Response:
+        request.url = (request.url or "").replace("%2A", "*").replace("%3F", "?")
+        return super().send(request, *options, **more)
 
 
 def _answered(answer: requests.Response) -> ConnectionFailedError:

@@ -85,14 +85,21 @@ def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
     return grey
 
 
+def smaller(picture: Grey, long_side: int) -> Grey:
+    """Shrink a picture to this length of its longer side in pixels; a smaller one keeps its size."""
+    image = Image.fromarray(picture)
+    image.thumbnail((long_side, long_side), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
 def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
     """Draw outlines and translucent fills of ``masks`` in the colours of their structures."""
     picture = _to_colour(preview)
     for mask in masks:
-        fine = _sample(mask.region, (preview.shape[0] * _FINE, preview.shape[1] * _FINE))
+        place, fine = _sample(mask.region, (preview.shape[0], preview.shape[1]))
         outline = fine & ~_erode(fine, _OUTLINE_WIDTH * _FINE)
         opacity = np.maximum(_shrink(fine) * _FILL_OPACITY, _shrink(outline) * _OUTLINE_OPACITY)
-        _blend(picture, np.asarray(mask.structure.colour, np.float32), opacity)
+        _blend(picture[place], np.asarray(mask.structure.colour, np.float32), opacity)
     return _to_bytes(picture)
 
 
@@ -169,18 +176,23 @@ def _blend(picture: NDArray[np.float32], colour: NDArray[np.float32], opacity: N
     picture += opacity[..., None].astype(np.float32) * (colour - picture)
 
 
-def _sample(region: Region, shape: Shape) -> NDArray[np.bool_]:
-    """Nearest pixels of ``region`` on a matrix of ``shape``; costs no more than its box."""
-    rows = _nearest(shape[0], region.shape[0])
-    columns = _nearest(shape[1], region.shape[1])
+def _sample(region: Region, shape: Shape) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Where ``region`` lies in a picture of ``shape``, and its nearest pixels there, on the finer matrix."""
     box = region.box
-    row_range = slice(*np.searchsorted(rows, (box.top, box.bottom)))
-    column_range = slice(*np.searchsorted(columns, (box.left, box.right)))
-    sampled = np.zeros(shape, bool)
-    sampled[row_range, column_range] = region.pixels[
-        np.ix_(rows[row_range] - box.top, columns[column_range] - box.left)
-    ]
-    return sampled
+    rows, inner_rows, source_rows = _along_box(shape[0], region.shape[0], box.top, box.bottom)
+    columns, inner_columns, source_columns = _along_box(shape[1], region.shape[1], box.left, box.right)
+    fine = np.zeros(((rows.stop - rows.start) * _FINE, (columns.stop - columns.start) * _FINE), bool)
+    fine[inner_rows, inner_columns] = region.pixels[np.ix_(source_rows, source_columns)]
+    return (rows, columns), fine
+
+
+def _along_box(size: int, source: int, first: int, end: int) -> tuple[slice, slice, NDArray[np.intp]]:
+    """Along one axis: the pixels that a box touches, the finer ones in it, and which pixel of it each shows."""
+    nearest = _nearest(size * _FINE, source)
+    start, stop = map(int, np.searchsorted(nearest, (first, end)))
+    place = slice(start // _FINE, -(-stop // _FINE))
+    lead = place.start * _FINE
+    return place, slice(start - lead, stop - lead), nearest[start:stop] - first
 
 
 def _nearest(samples: int, size: int) -> NDArray[np.intp]:

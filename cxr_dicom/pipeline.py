@@ -50,11 +50,8 @@ class Pipeline:
         self.models = build_models(settings)
         self.encoders = build_encoders(settings)
 
-    def process(self, study: Study, folder: Path, job_key: str | None = None) -> StudyResult:
-        """Process ``study`` and write its objects to ``folder``.
-
-        ``job_key`` saves a second reading of the files where the caller has made it already.
-        """
+    def process(self, study: Study, folder: Path) -> StudyResult:
+        """Process ``study`` and write its objects to ``folder``."""
         clock = Clock()
         with clock.stage("select"):
             selection = select(study, self.settings.select)
@@ -68,7 +65,7 @@ class Pipeline:
             objects = self._encode(analysis, folder)
         return StudyResult(
             study_instance_uid=study.study_instance_uid,
-            job_key=job_key or self.job_key(study),
+            job_key=self.job_key(study),
             instances=tuple(_results(analysis, objects)),
             seconds=clock.seconds,
         )
@@ -76,8 +73,13 @@ class Pipeline:
     def job_key(self, study: Study) -> str:
         """Identify what a result depends on: sources, weights, settings, version."""
         sources = sorted((i.sop_instance_uid, _file_sha256(i.path)) for i in study.instances)
-        weights = [(model.info.name, model.info.version, model.info.weights_sha256) for model in self.models]
-        return hashlib.sha256(repr((sources, weights, self.settings.digest, __version__)).encode()).hexdigest()
+        return hashlib.sha256(repr((sources, self.identity)).encode()).hexdigest()
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that a result depends on but the sources."""
+        weights = tuple((model.info.name, model.info.version, model.info.weights_sha256) for model in self.models)
+        return weights, self.settings.digest, __version__
 
     def close(self) -> None:
         """Give the models' memory back."""
@@ -159,11 +161,17 @@ def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomEr
                 instance=instance,
                 reason=Reason.ENCODING_FAILED,
                 detail=str(objects),
+                image=analysis.image,
             )
             continue
         about = tuple(o for o in objects if instance.sop_instance_uid in o.source_sop_instance_uids)
         yield InstanceResult(
-            path=instance.path, outcome=Outcome.PROCESSED, instance=instance, analysis=analysis, objects=about
+            path=instance.path,
+            outcome=Outcome.PROCESSED,
+            instance=instance,
+            image=analysis.image,
+            analysis=analysis,
+            objects=about,
         )
     for skipped in study.skipped:
         yield InstanceResult(
@@ -172,12 +180,13 @@ def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomEr
             instance=skipped.instance,
             reason=skipped.reason,
             detail=skipped.detail,
+            image=skipped.image,
         )
 
 
 def _refuse(image: ChestImage, outcome: Outcome, reason: Reason, detail: str) -> Skipped:
     instance = image.instance
-    return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance)
+    return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance, image=image)
 
 
 def _file_sha256(path: Path) -> str:

@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from cxr_dicom import telemetry
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import Archive as ArchiveSettings
 from cxr_dicom.config_service import DicomwebArchive
-from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest import dicomweb, query_retrieve
-from cxr_dicom.ingest._archive import Archive, FetchError, RemoteInstance, RemoteStudy, Wanted
+from cxr_dicom.ingest._archive import Archive, RemoteInstance, RemoteStudy, Wanted
 from cxr_dicom.intake import Intake, Refusal, RefusedError
 from cxr_dicom.ledger import Ledger
 from cxr_dicom.network import ConnectionFailedError
@@ -138,7 +139,8 @@ class Polling:
 
     def _store(self, archive: Archive, chunks: Iterable[bytes], each: RemoteInstance, made: Round) -> None:
         try:
-            self._intake.store(chunks, sender=archive.name, sop_instance_uid=each.sop_instance_uid)
+            receive = partial(self._intake.spool.write_part, chunks)
+            self._intake.store(receive, sender=archive.name, sop_instance_uid=each.sop_instance_uid)
         except RefusedError as error:
             if error.refusal is Refusal.NO_SPACE:
                 raise

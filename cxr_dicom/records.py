@@ -1,7 +1,4 @@
-"""Every type that crosses a stage boundary, in the order in which data flows.
-
-All are frozen and keyword-only. Arrays inside them are never written to after they are made.
-"""
+"""Every type that crosses a stage boundary, in the order of the data. Arrays inside are never written to again."""
 
 from __future__ import annotations
 
@@ -52,6 +49,9 @@ class Reason(StrEnum):
     MODEL_FAILED = "MODEL_FAILED"
     ENCODING_FAILED = "ENCODING_FAILED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
+    WORKER_DIED = "WORKER_DIED"
+    FETCH_FAILED = "FETCH_FAILED"
+    DELIVERY_FAILED = "DELIVERY_FAILED"
 
 
 class Call(StrEnum):
@@ -160,6 +160,7 @@ class Skipped:
     detail: str  # expected and actual, without patient data
     outcome: Outcome = Outcome.SKIPPED
     instance: StoredInstance | None = None  # None when the file is not readable as DICOM
+    image: ChestImage | None = None  # when it was eligible, and something else stood in the way
 
 
 # --- select --------------------------------------------------------------------------------------
@@ -368,6 +369,7 @@ class InstanceResult:
     instance: StoredInstance | None = None
     reason: Reason | None = None
     detail: str = ""
+    image: ChestImage | None = None  # None unless eligible
     analysis: ImageAnalysis | None = None  # None unless processed
     objects: tuple[EncodedObject, ...] = ()
 

@@ -10,21 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from cxr_dicom import __version__, pictures
+from cxr_dicom import __version__, pages, pictures
 from cxr_dicom._plugins import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
 from cxr_dicom.records import Call, ImageAnalysis, Outcome, Prediction
 from cxr_dicom.results import Row, open_atomically
 
 Figure = dict[str, Any]
-FiguresOfStudy = Callable[[str], dict[str, list[Figure]]]  # Study Instance UID -> SOP Instance UID -> figures
+FiguresOf = Callable[[Row], list[Figure]]
 
 CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding scores points to
 
+_THUMBNAIL = 192  # pixels on the longer side
 _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
-_UNITS = {"mm2": "mm²", "{ratio}": "", "{pixels}": "pixels", "1": ""}
 
 
 def figures(analysis: ImageAnalysis) -> list[Figure]:
@@ -40,20 +38,20 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     return list(_draw(analysis, analysis.preview))
 
 
-def write(path: Path, rows: Sequence[Row], figures_of: FiguresOfStudy) -> None:
+def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
+    """Draw one small picture: the radiograph with the anatomy of the first model that outlines."""
+    if analysis.preview is None:
+        return []
+    small = pictures.smaller(analysis.preview, _THUMBNAIL)
+    masks = next((each.masks for each in analysis.predictions if each.masks), ())
+    return [_figure("Anatomy", pictures.overlay(small, masks))]
+
+
+def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
     """Write the page for the rows of a run."""
-    environment = Environment(
-        loader=PackageLoader("cxr_dicom", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"amount": _amount, "unit": _unit, "words": _words}
-    template = environment.get_template("report.html.jinja")
     numbered = [{**row, "line": line} for line, row in enumerate(rows, start=1)]
     processed = [row for row in numbered if row["outcome"] == Outcome.PROCESSED]
-    page = template.stream(
+    page = pages.template("report.html.jinja").stream(
         package_version=__version__,
         settings_digests=sorted({row["settings_digest"] for row in rows}),
         geometries=sorted({row["geometry"] for row in rows}),
@@ -64,7 +62,7 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOfStudy) -> None:
         classifier=CLASSIFIER,
         colour_map=", ".join(f"rgb{colour}" for colour in INFERNO),
         images=[_image(row) for row in processed],
-        figures_of=lambda row: _arranged(figures_of(row["study_instance_uid"]).get(row["sop_instance_uid"], [])),
+        figures_of=lambda row: _arranged(figures_of(row)),
         others=[row for row in numbered if row["outcome"] != Outcome.PROCESSED],
     )
     with open_atomically(path) as file:
@@ -162,18 +160,3 @@ def _models(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _css(colour: RGB) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _amount(value: float) -> str:
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def _unit(code: str) -> str:
-    return _UNITS.get(code, code)
-
-
-def _words(name: str) -> str:
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]

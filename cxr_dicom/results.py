@@ -1,24 +1,24 @@
-"""What a run leaves behind: the state of each finished study, ``results.jsonl`` and ``results.csv``.
+"""What a run says of each input: the rows of ``results.jsonl``.
 
 A row is one input, as a plain dict with stable keys (``docs/results.md``, ``docs/results.schema.json``).
-States make a repeated run cheap; the result files are written anew from the rows of each run.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from pydicom import Dataset
+
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.files import values
 from cxr_dicom.records import (
+    ChestImage,
     EncodedObject,
     ImageAnalysis,
     InstanceResult,
@@ -32,51 +32,14 @@ from cxr_dicom.records import (
 )
 
 Row = dict[str, Any]
+RowsOf = Callable[[], Iterator[Row]]  # each call reads all rows again, in order: they need not fit in memory
 
+_OLDEST_STATED = 89  # years; above, an age is said to identify (45 CFR 164.514(b)(2)(i)(C))
+_OLDEST_PLAUSIBLE = 125
+_AGES_PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}  # Age String (PS3.5 6.2)
+_LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 
-@dataclass(frozen=True, kw_only=True)
-class StudyState:
-    """One finished study, as it is kept in ``OUT/.cxr-dicom/<StudyInstanceUID>.json``."""
-
-    study_instance_uid: str
-    job_key: str
-    rows: list[Row]
-    figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
-
-    def is_answer_to(self, study: Study, job_key: str, out: Path) -> bool:
-        """Whether this is the complete result of ``study``, with all objects still in ``out``."""
-        return (
-            self.job_key == job_key
-            and all(row["outcome"] != Outcome.FAILED for row in self.rows)
-            and {row["sop_instance_uid"] for row in self.rows} == {i.sop_instance_uid for i in study.instances}
-            and all((out / path).is_file() for path in self.object_paths())
-        )
-
-    def object_paths(self) -> set[str]:
-        """Paths of the objects, relative to the output folder."""
-        return {each["path"] for row in self.rows for each in row["objects"]}
-
-    def at(self, study: Study) -> StudyState:
-        """Return the same state with the paths that the inputs have now."""
-        paths = {instance.sop_instance_uid: path_text(instance.path) for instance in study.instances}
-        return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
-
-
-def load_state(out: Path, study_instance_uid: str) -> StudyState | None:
-    """Read the state of a study; None when there is none, or none that this version understands."""
-    try:
-        return StudyState(**json.loads(_state_path(out, study_instance_uid).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def save_state(out: Path, state: StudyState) -> None:
-    """Keep ``state``, and remove the objects of an earlier result that are not in it."""
-    earlier = load_state(out, state.study_instance_uid)
-    with open_atomically(_state_path(out, state.study_instance_uid)) as file:
-        json.dump(asdict(state), file, indent=1)
-    for path in (earlier.object_paths() if earlier else set()) - state.object_paths():
-        (out / path).unlink(missing_ok=True)
+STUDY_STAGES = ("select", "encode")  # their seconds are those of the whole study
 
 
 def study_folder(out: Path, study_instance_uid: str) -> Path:
@@ -97,6 +60,7 @@ def skipped_row(skipped: Skipped, settings: Settings) -> Row:
         instance=skipped.instance,
         reason=skipped.reason,
         detail=skipped.detail,
+        image=skipped.image,
     )
     return _row(result, settings)
 
@@ -124,29 +88,31 @@ def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
         file.writelines(json_line(row) + "\n" for row in rows)
 
 
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """Read the rows that :func:`write_jsonl` wrote, one at a time."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
 def json_line(row: Row) -> str:
     """Return ``row`` as one line of JSON in UTF-8 text."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write one flat row per input; a cell is empty where there is no value."""
-    flat = [_flatten(row) for row in rows]
-    columns = list(dict.fromkeys(column for row in flat for column in row))
-    with open_atomically(path) as file:
-        writer = csv.DictWriter(file, columns or _flat_base(), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
-
-
 @contextmanager
 def open_atomically(path: Path) -> Iterator[TextIO]:
     """Open a text file for writing; a reader sees the old file or the whole new one, never a part."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a file to write, which becomes ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -155,10 +121,6 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
 def path_text(path: Path) -> str:
     """Return a path with forward slashes; bytes that are not UTF-8 are written in hexadecimal, after a backslash."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
-
-
-def _state_path(out: Path, study_instance_uid: str) -> Path:
-    return out / STATE_FOLDER / f"{study_instance_uid}.json"
 
 
 def _row(result: InstanceResult, settings: Settings) -> Row:
@@ -171,18 +133,66 @@ def _row(result: InstanceResult, settings: Settings) -> Row:
         "outcome": str(result.outcome),
         "reason": str(result.reason) if result.reason else None,
         "detail": result.detail,
-        "view": None,
+        **_header_columns(result.image),
         "models": [],
         "scores": {},
         "measurements": {},
         "statements": {},
+        "boxes": {},
         "objects": [],
+        "exports": [],
         "warnings": [],
         "seconds": {},
         "geometry": settings.encode.geometry,
         "settings_digest": settings.digest,
         "package_version": __version__,
     }
+
+
+def _header_columns(image: ChestImage | None) -> Row:
+    """What the header says, as it says it; nothing of an image that was not eligible."""
+    header = image.header if image else Dataset()
+    return {
+        "view": image.view or None if image else None,
+        "modality": _code(header, "Modality"),
+        "body_part_examined": _code(header, "BodyPartExamined"),
+        "view_position": _code(header, "ViewPosition"),
+        "rows": image.shape[0] if image else None,
+        "columns": image.shape[1] if image else None,
+        "spacing_mm": [image.spacing.rows_mm, image.spacing.columns_mm]
+        if image and image.spacing.is_physical
+        else None,
+        "patient_age_years": _age(header),
+        "patient_sex": sex if (sex := _code(header, "PatientSex")) in ("M", "F", "O") else None,
+    }
+
+
+def _code(header: Dataset, keyword: str) -> str | None:
+    found = values(header, keyword)
+    return str(found[0]).strip()[:_LONGEST_CODE] or None if found else None
+
+
+def _age(header: Dataset) -> int | None:
+    """Completed years; 90 for all ages above 89, None where none is stated or it is not plausible."""
+    years = _stated_age(_code(header, "PatientAge") or "")
+    if years is None:
+        days = [date for keyword in ("AcquisitionDate", "StudyDate") if (date := _date(header, keyword))]
+        birth = _date(header, "PatientBirthDate")
+        years = (days[0] - birth) // 10_000 if days and birth else None
+    if years is None or not 0 <= years <= _OLDEST_PLAUSIBLE:
+        return None
+    return min(years, _OLDEST_STATED + 1)
+
+
+def _stated_age(text: str) -> int | None:
+    number, unit = text[:-1], text[-1:]
+    return int(number) // _AGES_PER_YEAR[unit] if number.isdecimal() and unit in _AGES_PER_YEAR else None
+
+
+def _date(header: Dataset, keyword: str) -> int:
+    """The date YYYYMMDD as a number, whose differences are years in the ten thousands; 0 where there is none."""
+    text = _code(header, keyword) or ""
+    return int(text) if len(text) == 8 and text.isdecimal() else 0
 
 
 def _instance_row(result: InstanceResult, study: StudyResult, settings: Settings, out: Path) -> Row:
@@ -198,13 +208,14 @@ def _analysis_columns(analysis: ImageAnalysis) -> Row:
     scores: Row = {}
     measurements: Row = {}
     statements: Row = {}
+    boxes: Row = {}
     for prediction in analysis.predictions:
         _merge(scores, _scores(prediction), prediction)
         _merge(measurements, {m.name: _measurement(m) for m in prediction.measurements}, prediction)
         _merge(statements, _statements(prediction), prediction)
+        _merge(boxes, _boxes(prediction), prediction)
     warnings = [*analysis.warnings, *(text for prediction in analysis.predictions for text in prediction.warnings)]
     return {
-        "view": analysis.image.view or None,
         "models": [
             {"name": p.model.name, "version": p.model.version, "weights_sha256": p.model.weights_sha256}
             for p in analysis.predictions
@@ -212,6 +223,7 @@ def _analysis_columns(analysis: ImageAnalysis) -> Row:
         "scores": scores,
         "measurements": measurements,
         "statements": statements,
+        "boxes": boxes,
         "warnings": list(dict.fromkeys(warnings)),
     }
 
@@ -260,6 +272,12 @@ def _statements(prediction: Prediction) -> Row:
     }
 
 
+def _boxes(prediction: Prediction) -> Row:
+    """The extent of each structure that was found: left, top, right, bottom."""
+    found = [(mask.structure.name, mask.region.box) for mask in prediction.masks if mask.region.area]
+    return {name: {"box": [box.left, box.top, box.right, box.bottom]} for name, box in found}
+
+
 def _object(each: EncodedObject, out: Path) -> Row:
     return {
         "path": path_text(each.path.relative_to(out)),
@@ -272,44 +290,3 @@ def _object(each: EncodedObject, out: Path) -> Row:
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(value, 3) for stage, value in seconds.items()}
-
-
-_FLAT = (
-    "path",
-    "study_instance_uid",
-    "series_instance_uid",
-    "sop_instance_uid",
-    "outcome",
-    "reason",
-    "detail",
-    "view",
-    "geometry",
-    "settings_digest",
-    "package_version",
-)
-
-
-def _flat_base() -> list[str]:
-    return [*_FLAT, "models", "warnings", "objects", "seconds"]
-
-
-def _flatten(row: Row) -> Row:
-    flat = {name: row[name] for name in _FLAT}
-    flat["models"] = "; ".join(f"{model['name']} {model['version']}" for model in row["models"])
-    flat["warnings"] = "; ".join(row["warnings"])
-    flat["objects"] = len(row["objects"])
-    flat["seconds"] = round(sum(row["seconds"].values()), 3) if row["seconds"] else None
-    return flat | dict(_flat_values(row))
-
-
-def _flat_values(row: Row) -> Iterator[tuple[str, Any]]:
-    for name, measurement in row["measurements"].items():
-        yield name, measurement["value"]
-        yield f"{name}_unit", measurement["unit"]
-    for name, statement in row["statements"].items():
-        yield f"{name}_call", statement["call"]
-    for name, score in row["scores"].items():
-        yield f"{name}_probability", score["probability"]
-        yield f"{name}_raw", score["raw"]
-        yield f"{name}_operating_point", score["operating_point"]
-        yield f"{name}_call", score["call"]

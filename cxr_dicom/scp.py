@@ -1,6 +1,6 @@
 """The listener: C-ECHO, C-STORE to the intake, and reports of storage commitment.
 
-An instance is written as it came, never decoded, and success is told only when it is on the disk.
+An instance is written as it comes, never decoded, and success is told only when it is on the disk.
 No model runs here. What a stranger can make this process hold is bounded: connections, bytes of a
 PDU, bytes of an instance, seconds of silence.
 """
@@ -29,8 +29,10 @@ from cxr_dicom import telemetry
 from cxr_dicom.config_service import ListenerSettings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.spool import Spool
 from cxr_dicom.intake import Intake, Refusal, RefusedError
 from cxr_dicom.network import server_tls
+from cxr_dicom.reception import FileProvider, UpperLayer
 
 SUCCESS = 0x0000
 _STATUS = {  # PS3.4 B.2.3 and PS3.7 C
@@ -86,10 +88,11 @@ class Listener:
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_N_EVENT_REPORT, self._report),
-                    (evt.EVT_CONN_CLOSE, lambda event: assembly.left(event.assoc)),
+                    (evt.EVT_CONN_CLOSE, self._left),
                 ],
                 server_class=_Server,
                 listener=settings,
+                spool=intake.spool,
                 tls=server_tls(settings.tls) if settings.tls else None,
             )
         except OSError as error:
@@ -127,7 +130,7 @@ class Listener:
         association.dul.socket.begin_message()
         try:
             self._intake.store(
-                (event.encoded_dataset(),),
+                request.DataSet.finish,
                 sender=association.requestor.ae_title,
                 sop_instance_uid=str(request.AffectedSOPInstanceUID),
                 sop_class_uid=str(request.AffectedSOPClassUID),
@@ -140,6 +143,10 @@ class Listener:
             telemetry.failure("store", error)
             return _refused(0xA700, "INTERNAL_ERROR")
         return SUCCESS
+
+    def _left(self, event: Any) -> None:
+        event.assoc.dimse.close()
+        self._assembly.left(event.assoc)
 
     def _report(self, event: Any) -> tuple[int, None]:
         event.assoc.dul.socket.begin_message()
@@ -184,8 +191,11 @@ class _Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, *args: Any, listener: ListenerSettings, tls: ssl.SSLContext | None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, listener: ListenerSettings, spool: Spool, tls: ssl.SSLContext | None, **options: Any
+    ) -> None:
         self.listener = listener
+        self.spool = spool
         self._tls = tls
         self._networks = [ipaddress.ip_network(each, strict=False) for each in listener.calling_addresses]
         self._shaking_hands = 0
@@ -233,13 +243,16 @@ class _Server(ThreadedAssociationServer):
 
 
 class _Handler(RequestHandler):
-    """Gives each association a socket that reads no more than it may."""
+    """Gives each association a socket that reads no more than it may, and the way to the spool."""
 
     server: _Server
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        association.dul.event_queue.get_nowait()  # the plain socket announced itself; ours does so again
+        association.dimse = FileProvider(association, self.server.spool)
+        association.dul = UpperLayer(association)
+        association.network_timeout = self.ae.network_timeout  # tells the new upper layer
+        association.acse_timeout = self.ae.acse_timeout
         association.dul.socket = _BoundedSocket(association, self.request, self.server.listener)
         return association
 
@@ -260,12 +273,17 @@ class _BoundedSocket(AssociationSocket):
     def recv(self, nr_bytes: int) -> bytearray:
         """Read as the base does, within bounds."""
         self._received += nr_bytes
+        if self.socket is None:
+            raise ConnectionAbortedError
         if nr_bytes > self._max_pdu or self._received > self._max_message:
             self._shutdown_socket()
             _turned_away((self.assoc.requestor.address,), "sent more than listener.max_instance_mb or a PDU too long")
             raise ConnectionAbortedError
-        received: bytearray = super().recv(nr_bytes)
-        return received
+        received = bytearray(nr_bytes)
+        view, count = memoryview(received), 0
+        while count < nr_bytes and (more := self.socket.recv_into(view[count:])):
+            count += more
+        return received[:count] if count < nr_bytes else received
 
 
 def _turned_away(client_address: Any, reason: str) -> bool:

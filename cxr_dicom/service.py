@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from cxr_dicom import courier, telemetry
+from cxr_dicom._plugins import build_destination
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
 from cxr_dicom.courier import Courier
@@ -161,7 +162,7 @@ class Service:
     def _start_threads(self) -> None:
         for each in self.settings.destinations:
             open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
-            carrier = Courier(courier.build(each, open_commitment), self.ledger, self._audit, self._spool)
+            carrier = Courier(build_destination(each, open_commitment), self.ledger, self._audit, self._spool)
             self._threads.append(
                 threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
             )

@@ -6,6 +6,7 @@
 import os
 import random
 import zlib
+from functools import partial
 from io import BytesIO
 
 import pytest
@@ -101,7 +102,9 @@ def test_damaged_files_are_refused_or_skipped_with_a_reason(tmp_path, real):
             whole = mutate(chance, sources[-1] if number % 50 == 0 else chance.choice(sources[:3]))
             path.write_bytes(whole)
             try:
-                intake.store([whole], sender="FUZZ", sop_instance_uid=str(announced(path)))
+                intake.store(
+                    partial(here.spool.write_part, [whole]), sender="FUZZ", sop_instance_uid=str(announced(path))
+                )
             except RefusedError:
                 ends["refused"] += 1
             selection = select(study_of(path), settings.select)

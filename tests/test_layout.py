@@ -11,13 +11,29 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cxr_dicom"
 
 FLOORS = (
-    ("plane", "records", "errors", "codes", "files", "pictures", "telemetry", "audit", "retry", "testing_archive"),
+    (
+        "plane",
+        "records",
+        "errors",
+        "codes",
+        "files",
+        "pictures",
+        "pages",
+        "telemetry",
+        "audit",
+        "retry",
+        "testing_archive",
+    ),
     ("config_service", "config", "network"),
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
+    ("export",),
     ("_plugins",),
-    ("pipeline",),
-    ("results", "report", "intake"),
-    ("cohort", "scp", "polling", "worker", "courier", "metrics"),
+    ("pipeline", "engine"),
+    ("results", "states", "tables", "report", "cohort_report", "intake", "reception"),
+    ("cohort_delivery",),
+    ("cohort_task",),
+    ("tally",),
+    ("cohort", "compare", "estimate", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),
 )
@@ -66,7 +82,7 @@ def test_no_file_is_long(path):
     "statement",
     [
         "from cxr_dicom.cli import main",
-        "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names()",
+        "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names(); _plugins.exporter_names()",
         "import cxr_dicom.testing",
         "import cxr_dicom.service, cxr_dicom.checks",
     ],

@@ -1,12 +1,14 @@
 import contextlib
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from cxr_dicom import retry
 from cxr_dicom.ledger import ClaimLostError, Ledger, LedgerError, Route, owner
+from cxr_dicom.ledger._together import Together
 from cxr_dicom.records import (
     Answer,
     EncodedObject,
@@ -97,6 +99,77 @@ def test_the_same_uid_with_other_content_opens_the_study_again(ledger):
     assert state(ledger) == "ENCODED"
     assert ledger.studies.add(instance(ledger), "bb")
     assert state(ledger) == "RECEIVING"
+
+
+def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledger):
+    count, commits = 40, []
+    original = ledger.transaction
+
+    @contextlib.contextmanager
+    def counted():
+        with original() as connection:
+            commits.append(connection)
+            yield connection
+
+    ledger.together = Together(counted)
+    gate = threading.Barrier(count)
+
+    def arrive(number):
+        gate.wait()
+        ledger.studies.add(instance(ledger, f"1.2.3.1.{number}"), "sha")
+
+    threads = [threading.Thread(target=arrive, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.stories.show(STUDY)["instances"]) == count
+    assert 1 <= len(commits) < count
+
+
+def test_a_change_that_fails_is_not_told_as_done_to_anybody(ledger):
+    gate, heard = threading.Event(), []
+
+    def make(change):
+        try:
+            ledger.together.make(change)
+        except ValueError:
+            heard.append(change)
+
+    def wait():
+        gate.wait()
+
+    def fail():
+        raise ValueError
+
+    def add():
+        ledger.studies._add(instance(ledger), "sha")
+
+    first = threading.Thread(target=make, args=(wait,))
+    first.start()
+    others = [threading.Thread(target=make, args=(change,)) for change in (add, fail)]
+    for thread in others:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(ledger.together._waiting) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gate.set()
+    for thread in (first, *others):
+        thread.join()
+    assert set(heard) == {add, fail}
+    assert not ledger.studies.knows("1.2.3.1.1")
+
+
+@pytest.mark.parametrize("state", [None, "COMPLETE"])
+def test_the_latest_changes_are_found_without_reading_all_studies(ledger, state):
+    with ledger.transaction() as connection:
+        asked = []
+        connection.set_trace_callback(asked.append)
+        ledger.stories.summaries(state, limit=3)
+        connection.set_trace_callback(None)
+        plan = " ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
+    assert "studies_by_" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_one_study_is_claimed_once(ledger):

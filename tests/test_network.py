@@ -5,7 +5,7 @@ import pytest
 from pynetdicom.sop_class import Verification
 from service_helpers import associated, certificate, free_port, listening
 
-from cxr_dicom import courier
+from cxr_dicom._plugins import build_destination
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import HttpAccess, ListenerTls
 from cxr_dicom.errors import SettingsError
@@ -26,7 +26,7 @@ def tls(tmp_path):
 def destination(port, **more):
     access = {"kind": "dicom", "name": "p", "address": "127.0.0.1", "port": port, "ae_title": "CXRDICOM", **more}
     made = Settings.model_validate({"destinations": [{"timeout_seconds": 3, **access}]}).destinations[0]
-    return courier.build(made, lambda uid: None)
+    return build_destination(made, lambda uid: None)
 
 
 def test_mutual_tls_to_a_peer(tls):

@@ -7,7 +7,8 @@ import pytest
 from service_helpers import listening
 
 from cxr_dicom.audit import AuditTrail
-from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy
+from cxr_dicom.errors import FetchError
+from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy
 from cxr_dicom.intake import Intake
 from cxr_dicom.network import ConnectionFailedError
 from cxr_dicom.polling import Polling

@@ -179,8 +179,8 @@ def rows(analysis, tmp_path):
 
 @pytest.fixture
 def text(rows, analysis, tmp_path):
-    figures = {"1.2": {"1.2.3.1": report.figures(analysis)}}
-    report.write(tmp_path / "report.html", rows, figures.__getitem__)
+    figures = {"1.2.3.1": report.figures(analysis)}
+    report.write(tmp_path / "report.html", rows, lambda row: figures.get(row["sop_instance_uid"], []))
     return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
@@ -234,10 +234,10 @@ def test_scores_are_ranked_and_marked_where_there_is_an_operating_point(text):
 def test_without_finding_scores_the_page_says_why_and_what_to_do(rows, text, tmp_path):
     hint = "cxr-dicom models pull xrv-densenet121-all"
     assert hint not in Page(text).text
-    report.write(tmp_path / "report.html", [{**row, "scores": {}} for row in rows], lambda uid: {})
+    report.write(tmp_path / "report.html", [{**row, "scores": {}} for row in rows], lambda row: [])
     assert hint in Page((tmp_path / "report.html").read_text()).text
 
 
 def test_a_run_without_inputs_has_a_page(tmp_path):
-    report.write(tmp_path / "report.html", [], lambda uid: {})
+    report.write(tmp_path / "report.html", [], lambda row: [])
     assert "No image was processed" in Page((tmp_path / "report.html").read_text()).text

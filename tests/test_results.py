@@ -1,7 +1,5 @@
 """Rows, states and result files, on records made by hand."""
 
-import csv
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -12,7 +10,7 @@ from pydicom import Dataset
 
 from cxr_dicom import codes, results
 from cxr_dicom.config import Settings
-from cxr_dicom.plane import Turn
+from cxr_dicom.plane import Region, Turn
 from cxr_dicom.records import (
     Call,
     ChestImage,
@@ -20,6 +18,7 @@ from cxr_dicom.records import (
     Finding,
     ImageAnalysis,
     InstanceResult,
+    Mask,
     Measurement,
     ModelInfo,
     ObjectKind,
@@ -31,10 +30,9 @@ from cxr_dicom.records import (
     SpacingSource,
     Statement,
     StoredInstance,
-    Study,
+    Structure,
     StudyResult,
 )
-from cxr_dicom.results import StudyState
 
 SETTINGS = Settings()
 
@@ -87,12 +85,37 @@ def finding(name, probability, operating_point):
     )
 
 
+def mask(name, *pixels):
+    matrix = np.zeros((40, 30), bool)
+    for row, column in pixels:
+        matrix[row, column] = True
+    structure = Structure(
+        name=name, title=name, category=codes.ORGAN, type=codes.LUNG, laterality=None, colour=(0, 0, 0)
+    )
+    return Mask(structure=structure, region=Region.from_matrix(matrix))
+
+
+def chest(**attributes):
+    header = Dataset()
+    header.Rows, header.Columns = 40, 30
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
+    return ChestImage(
+        instance=instance(1),
+        header=header,
+        view="",
+        turn=Turn(),
+        spacing=Spacing(rows_mm=0.2, columns_mm=0.1, source=SpacingSource.PIXEL_SPACING),
+    )
+
+
 @pytest.fixture
 def analysis():
     first = Prediction(
         model=model("first-model"),
         findings=(finding("effusion", 0.9, 0.1), finding("oedema", 0.2, None)),
         measurements=(ratio(0.45),),
+        masks=(mask("heart", (3, 4), (20, 9)), mask("aorta")),
         statements=(
             Statement(
                 name="ratio_raised",
@@ -105,17 +128,13 @@ def analysis():
         warnings=("of the model", "twice"),
     )
     second = Prediction(
-        model=model("second-model"), measurements=(ratio(None, "no heart outlined"),), warnings=("twice",)
-    )
-    image = ChestImage(
-        instance=instance(1),
-        header=Dataset(),
-        view="",
-        turn=Turn(),
-        spacing=Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.NONE),
+        model=model("second-model"),
+        measurements=(ratio(None, "no heart outlined"),),
+        masks=(mask("heart", (0, 0)),),
+        warnings=("twice",),
     )
     return ImageAnalysis(
-        image=image,
+        image=chest(Modality="CR", BodyPartExamined="CHEST"),
         pixel_sha256="",
         predictions=(first, second),
         preview=np.zeros((4, 4), np.uint8),
@@ -136,7 +155,12 @@ def row(analysis, tmp_path):
         model="first-model",
     )
     processed = InstanceResult(
-        path=Path("in/0.dcm"), outcome=Outcome.PROCESSED, instance=instance(1), analysis=analysis, objects=(written,)
+        path=Path("in/0.dcm"),
+        outcome=Outcome.PROCESSED,
+        instance=instance(1),
+        image=analysis.image,
+        analysis=analysis,
+        objects=(written,),
     )
     study = StudyResult(study_instance_uid="1.2", job_key="k", instances=(processed,), seconds={"encode": 2.0})
     (row,) = results.study_rows(study, SETTINGS, tmp_path)
@@ -158,6 +182,67 @@ def test_a_name_that_two_models_give_keeps_both_values(row):
     assert row["measurements"]["cardiothoracic_ratio"]["value"] == 0.45
     later = row["measurements"]["cardiothoracic_ratio__second_model"]
     assert (later["value"], later["reason"]) == (None, "no heart outlined")
+
+
+def test_boxes_are_left_top_right_bottom_of_what_was_found(row):
+    assert row["boxes"] == {
+        "heart": {"box": [4, 3, 10, 21], "model": "first-model"},
+        "heart__second_model": {"box": [0, 0, 1, 1], "model": "second-model"},
+    }
+
+
+def test_the_header_is_told_as_it_is(row):
+    assert (row["modality"], row["body_part_examined"], row["view_position"]) == ("CR", "CHEST", None)
+    assert (row["rows"], row["columns"], row["spacing_mm"]) == (40, 30, [0.2, 0.1])
+
+
+def refused(**attributes):
+    image = chest(**attributes)
+    return results.skipped_row(
+        Skipped(path=Path("x"), reason=Reason.NOT_A_CHEST_CONTENT, detail="", instance=image.instance, image=image),
+        SETTINGS,
+    )
+
+
+def test_an_eligible_image_without_results_has_its_header():
+    row = refused(ViewPosition="AP")
+    assert (row["outcome"], row["view_position"], row["rows"]) == ("skipped", "AP", 40)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "years"),
+    [
+        ({"PatientAge": "045Y"}, 45),
+        ({"PatientAge": "018M"}, 1),
+        ({"PatientAge": "003W"}, 0),
+        ({"PatientAge": "400D"}, 1),
+        ({"PatientAge": "089Y"}, 89),
+        ({"PatientAge": "090Y"}, 90),
+        ({"PatientAge": "104Y"}, 90),
+        ({"PatientAge": "999Y"}, None),
+        ({"PatientBirthDate": "19600615", "StudyDate": "20200614"}, 59),
+        ({"PatientBirthDate": "19600615", "StudyDate": "20200615"}, 60),
+        ({"PatientBirthDate": "19600615", "StudyDate": "20200101", "AcquisitionDate": "20200615"}, 60),
+        ({"PatientBirthDate": "19200615", "StudyDate": "20200615"}, 90),
+        ({"PatientAge": "070Y", "PatientBirthDate": "19600615", "StudyDate": "20200615"}, 70),
+        ({"PatientBirthDate": "20210615", "StudyDate": "20200615"}, None),
+        ({"PatientBirthDate": "19600615"}, None),
+        ({}, None),
+    ],
+)
+def test_ages_are_completed_years_and_the_oldest_are_one(attributes, years):
+    assert refused(**attributes)["patient_age_years"] == years
+
+
+@pytest.mark.parametrize(("sex", "told"), [("F", "F"), ("M", "M"), ("O", "O"), ("", None), ("X", None)])
+def test_sex_is_one_of_three(sex, told):
+    assert refused(PatientSex=sex)["patient_sex"] == told
+
+
+def test_no_date_and_no_long_text_is_in_a_row():
+    row = refused(PatientBirthDate="19600615", StudyDate="20200615", PatientID="ID7", BodyPartExamined="C" * 16)
+    text = json.dumps(row)
+    assert not any(word in text for word in ("19600615", "20200615", "ID7"))
 
 
 def test_objects_are_relative_to_the_output_folder(row):
@@ -191,25 +276,10 @@ def test_a_path_that_is_not_utf8_can_be_written(tmp_path):
     assert json.loads((tmp_path / "results.jsonl").read_text(encoding="utf-8"))["path"] == "a\\xff"
 
 
-def test_the_table_is_flat_and_empty_where_there_is_no_value(row, tmp_path):
-    results.write_csv(tmp_path / "results.csv", [skipped_row(Path("x")), row])
-    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
-        skipped, processed = csv.DictReader(file)
-    assert skipped["detail"] == 'a, "quoted"\ntext'
-    assert skipped["effusion_probability"] == skipped["cardiothoracic_ratio"] == ""
-    assert processed["effusion_probability"] == "0.9"
-    assert processed["effusion_call"] == "present"
-    assert processed["oedema_operating_point"] == ""
-    assert (processed["cardiothoracic_ratio"], processed["cardiothoracic_ratio_unit"]) == ("0.45", "{ratio}")
-    assert processed["cardiothoracic_ratio__second_model"] == ""
-    assert processed["ratio_raised_call"] == "absent"
-    assert processed["models"] == "first-model 2; second-model 2"
-    assert processed["objects"] == "1"
-
-
-def test_a_table_without_rows_has_its_header(tmp_path):
-    results.write_csv(tmp_path / "results.csv", [])
-    assert (tmp_path / "results.csv").read_text().startswith("path,study_instance_uid,")
+def test_rows_are_read_as_they_were_written(row, tmp_path):
+    rows = [row, skipped_row(Path("x"))]
+    results.write_jsonl(tmp_path / "results.jsonl", rows)
+    assert list(results.read_jsonl(tmp_path / "results.jsonl")) == rows
 
 
 def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
@@ -219,64 +289,3 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
         results.write_jsonl(path, [{"new": 1}, {"new": float("nan")}])
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
-
-
-# --- states --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def study():
-    return Study(study_instance_uid="1.2", instances=(instance(1),))
-
-
-@pytest.fixture
-def state(row, tmp_path):
-    (tmp_path / "1.2").mkdir()
-    (tmp_path / "1.2" / "seg.dcm").touch()
-    state = StudyState(
-        study_instance_uid="1.2", job_key="k", rows=[row], figures={"1.2.3.1": [{"title": "Radiograph"}]}
-    )
-    results.save_state(tmp_path, state)
-    return state
-
-
-def test_a_state_is_read_as_it_was_written(state, tmp_path):
-    assert results.load_state(tmp_path, "1.2") == state
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"job_key": "k"}', '{"of": "another version"}', "\0"])
-def test_a_state_that_is_not_understood_is_none(state, tmp_path, content):
-    (tmp_path / ".cxr-dicom" / "1.2.json").write_text(content)
-    assert results.load_state(tmp_path, "1.2") is None
-
-
-def test_a_state_answers_to_its_study_only(state, study, tmp_path):
-    more = dataclasses.replace(study, instances=(instance(1), instance(2)))
-    assert state.is_answer_to(study, "k", tmp_path)
-    assert not state.is_answer_to(study, "another key", tmp_path)
-    assert not state.is_answer_to(more, "k", tmp_path)
-
-
-def test_a_state_with_a_failure_or_a_lost_object_is_no_answer(state, study, row, tmp_path):
-    failed = dataclasses.replace(state, rows=[row | {"outcome": "failed"}])
-    assert not failed.is_answer_to(study, "k", tmp_path)
-    (tmp_path / "1.2" / "seg.dcm").unlink()
-    assert not state.is_answer_to(study, "k", tmp_path)
-
-
-def test_a_state_takes_the_paths_that_the_inputs_have_now(state):
-    moved = Study(study_instance_uid="1.2", instances=(instance(1, "elsewhere/9.dcm"),))
-    assert [row["path"] for row in state.at(moved).rows] == ["elsewhere/9.dcm"]
-
-
-def test_a_new_state_removes_the_objects_that_it_no_longer_has(state, row, tmp_path):
-    kept, foreign = tmp_path / "1.2" / "new.dcm", tmp_path / "1.2" / "of-the-user.dcm"
-    kept.touch()
-    foreign.touch()
-    results.save_state(tmp_path, dataclasses.replace(state, rows=[row | {"objects": [{"path": "1.2/new.dcm"}]}]))
-    assert sorted((tmp_path / "1.2").iterdir()) == [kept, foreign]
-
-
-def test_saving_the_same_result_again_keeps_its_objects(state, tmp_path):
-    results.save_state(tmp_path, state)
-    assert (tmp_path / "1.2" / "seg.dcm").exists()

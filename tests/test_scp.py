@@ -9,6 +9,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from service_helpers import associated, certificate, free_port, listening, send, wait_for
 
@@ -196,6 +198,32 @@ def test_a_stream_that_breaks_off_leaves_nothing(tmp_path, image):
             raw.shutdown(socket.SHUT_RDWR)
         assert here.files() + here.files("part") == []
         assert send(here.port, image) == [0x0000]
+
+
+def test_an_image_that_breaks_off_in_the_middle_leaves_nothing(tmp_path, image):
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
+    request.DataSet = BytesIO(bytes(100_000))
+    message = C_STORE_RQ()
+    message.primitive_to_message(request)
+    with listening(tmp_path) as here:
+        with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+            (context,) = association.accepted_contexts
+            for primitive in list(message.encode_msg(context.context_id, 16_384))[:-1]:
+                association.dul.send_pdu(primitive)
+            wait_for(lambda: here.files("part"))
+            association.abort()
+        wait_for(lambda: not here.files("part"))
+        assert here.files() == []
+
+
+@pytest.mark.parametrize("max_pdu_bytes", [4096, 1 << 20])
+def test_an_image_arrives_whole_in_pdus_of_any_size(tmp_path, image, max_pdu_bytes):
+    with listening(tmp_path, listener={"max_pdu_bytes": max_pdu_bytes}) as here:
+        assert send(here.port, image) == [0x0000]
+        (path,) = here.files()
+        assert dcmread(path) == image
 
 
 def test_mutual_tls(tmp_path, image):

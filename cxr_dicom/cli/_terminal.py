@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,57 +13,116 @@ import click
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort import Progress
-    from cxr_dicom.results import Row
+    from cxr_dicom.cohort_task import Done
+    from cxr_dicom.estimate import Estimate
+    from cxr_dicom.tally import Tally
 
     Tell = Callable[[Progress], None]
 
 
+EACH_UP_TO = 100  # entries that get a line of their own where there is no terminal
+_LINE_SECONDS = 10.0  # between lines of a larger run
+
+
 @contextmanager
 def progress(*, is_quiet: bool) -> Iterator[Tell]:
-    """Give the function that shows how far a run is: a bar on a terminal, else a line per study."""
+    """Give the function that shows how far a run is: a live view on a terminal, else lines."""
     if is_quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
-        with _bar() as tell:
+        from cxr_dicom.cli._live import live_view
+
+        with live_view() as tell:
             yield tell
     else:
-        yield _line
+        yield _Lines().tell
 
 
-def summary(rows: Sequence[Row], out: Path) -> str:
+def summary(tally: Tally, out: Path) -> str:
     """Say in a few lines what was made, what was not and why, and where to look."""
-    outcomes = Counter(row["outcome"] for row in rows)
-    objects = {each["path"] for row in rows for each in row["objects"]}
-    reasons = Counter((row["outcome"], row["reason"]) for row in rows if row["reason"])
-    models = dict.fromkeys(model["name"] for row in rows for model in row["models"])
+    images = tally.images
     lines = [
-        f"{outcomes['processed']} processed, {outcomes['skipped']} skipped, {outcomes['failed']} failed; "
-        f"{len(objects)} DICOM objects",
-        *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(reasons.items())),
+        f"{images['processed']} processed, {images['skipped']} skipped, {images['failed']} failed; "
+        f"{tally.objects} DICOM objects",
+        *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(tally.reasons.items())),
     ]
-    if models:
-        lines.append(f"models: {', '.join(models)}")
-        if not any(row["scores"] for row in rows):
+    if tally.models:
+        lines.append(f"models: {', '.join(dict.fromkeys(name for name, _, _ in tally.models))}")
+        if not tally.has_scores:
             lines.append("no finding scores: fetch a classifier with `cxr-dicom models pull xrv-densenet121-all`")
     lines.append(f"report: {out / 'report.html'}")
     return "\n".join(lines)
 
 
-def _line(progress: Progress) -> None:
-    if study := progress.latest:
-        outcomes = Counter(row["outcome"] for row in study.rows)
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-        kept = ", kept from an earlier run" if study.is_reused else ""
-        click.echo(f"[{progress.done}/{progress.total}] {study.study_instance_uid}: {counts}{kept}", err=True)
+class _Lines:
+    """A line per entry of a small run; of a large one a line every few seconds, and the last."""
+
+    def __init__(self) -> None:
+        self._told = 0.0
+
+    def tell(self, progress: Progress) -> None:
+        tally = progress.tally
+        if not progress.latest:
+            return
+        if tally.total <= EACH_UP_TO:
+            click.echo(f"[{tally.done}/{tally.total}] {_outcome(progress.latest)}", err=True)
+        elif tally.seconds - self._told >= _LINE_SECONDS or tally.done == tally.total:
+            self._told = tally.seconds
+            click.echo(f"[{tally.done}/{tally.total}] {', '.join(counts(tally))}", err=True)
 
 
-@contextmanager
-def _bar() -> Iterator[Tell]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+def estimated(estimate: Estimate, workers: int) -> str:
+    """Say in a few lines what a cohort will take."""
+    counted = estimate.survey
+    unknown = f", {counted.unknown_instances} studies with an unknown number" if counted.unknown_instances else ""
+    modalities = ", ".join(f"{count} {name}" for name, count in sorted(counted.modalities.items())) or "not known"
+    lines = [
+        f"{counted.entries} studies, {counted.local} of them on this machine; {counted.instances} instances{unknown}",
+        f"modalities: {modalities}; {size(counted.bytes)}{' and more' if counted.unknown_bytes else ''}",
+        *(f"  not an instance: {count} x {reason}" for reason, count in sorted(counted.skipped.items())),
+        f"headers read: {estimate.looked_at} instances, {estimate.eligible} eligible",
+        *(f"  not eligible: {count} x {reason}" for reason, count in sorted(estimate.reasons.items())),
+        f"expected: {estimate.images} images, {duration(estimate.seconds)} with {workers} workers, "
+        f"{size(estimate.bytes)} of objects; fetching not counted",
+        f"  from a trial on {'a synthetic' if estimate.is_synthetic else 'the first eligible'} radiograph",
+    ]
+    return "\n".join(lines)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda progress: bar.update(task, description="studies", completed=progress.done, total=progress.total)
+
+def size(count: int) -> str:
+    """Write a number of bytes for people."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"
+
+
+def counts(tally: Tally) -> list[str]:
+    """Say how many images came to what, how fast, and how long it takes."""
+    said = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
+    if tally.rate:
+        said.append(f"{tally.rate:.3g} images/s")
+    if tally.seconds_left is not None:
+        said.append(f"{duration(tally.seconds_left)} left")
+    return said
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time for people: ``2 d 3 h``, ``3 h 20 min``, ``45 s``."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    rest, parts = round(seconds), []
+    for unit, length in units:
+        amount, rest = divmod(rest, length)
+        if amount:
+            parts.append(f"{amount} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _outcome(done: Done) -> str:
+    images: Counter[str] = Counter()
+    for (outcome, _), count in done.outcomes.items():
+        images[outcome] += count
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(images.items()))
+    return f"{done.key}: {counted}{', kept from an earlier run' if done.is_reused else ''}"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli.run import exit_code, process
+from cxr_dicom.cli._options import exit_code, settings
+from cxr_dicom.cli.run import process
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cxr_dicom.results import Row
+    from cxr_dicom.tally import Tally
 
 FILES = {
     "RG1_UNCR.dcm": "chest radiograph",
@@ -31,15 +31,19 @@ def demo(out: Path, network: bool) -> None:
     Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
     """
     from cxr_dicom import telemetry
+    from cxr_dicom.errors import CxrDicomError
 
     telemetry.configure()
     if network:
         from cxr_dicom.cli._demo_network import show
 
         raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
-    rows = process(_samples(), out, None, {"models": {"names": ["auto"]}})
-    _show(rows, out)
-    raise click.exceptions.Exit(exit_code(rows))
+    try:
+        tally = process(_samples(), out, settings(None, "auto", None, None))
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+    _show(tally, out)
+    raise click.exceptions.Exit(exit_code(tally))
 
 
 def _samples() -> list[Path]:
@@ -53,20 +57,22 @@ def _samples() -> list[Path]:
     return [Path(str(path)) for path in found.values()]
 
 
-def _show(rows: Sequence[Row], out: Path) -> None:
+def _show(tally: Tally, out: Path) -> None:
+    import json
+
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("Input", "", "Outcome", "Made, or why not")
-    for row in rows:
+    for row in map(json.loads, (out / "results.jsonl").read_text(encoding="utf-8").splitlines()):
         name = Path(row["path"]).name
         table.add_row(name, FILES[name], row["outcome"], escape(_what(row)))
     console = Console()
     console.print(table)
-    models = dict.fromkeys(model["name"] for row in rows for model in row["models"])
+    models = dict.fromkeys(name for name, _, _ in tally.models)
     console.print(f"Models: {', '.join(models) or 'none'}. Not for clinical use.", highlight=False)
-    if not any(row["scores"] for row in rows):
+    if not tally.has_scores:
         console.print(
             "No finding scores: `cxr-dicom models pull xrv-densenet121-all` fetches a classifier.", highlight=False
         )

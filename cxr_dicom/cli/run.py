@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
-from cxr_dicom.cli._terminal import progress, summary
+from cxr_dicom.cli import Refused, _options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cxr_dicom.config import Settings
-    from cxr_dicom.results import Row
-
-    Overrides = dict[str, dict[str, Any]]  # by table and key; None: not given
+    from cxr_dicom.tally import Tally
 
 
 @click.command(epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
-@click.option("--models", metavar="NAME,...", help="Models, in the order in which they run; auto: what is installed.")
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file (TOML).")
-@click.option(
-    "--geometry", type=click.Choice(["viewer", "strict"]), help="viewer: with a synthetic Frame of Reference."
-)
-@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+@_options.pipeline_options
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
-@click.option("--force", is_flag=True, help="Process again what is already finished.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows of results.jsonl; log in JSON lines.")
-@click.option("-q", "--quiet", is_flag=True, help="Only errors.")
-@click.option("-v", "--verbose", count=True, help="Log what happens; twice for everything.")
+@_options.run_options
 def run(
     paths: tuple[Path, ...],
     out: Path,
-    models: str | None,
-    config: Path | None,
-    geometry: str | None,
-    device: str | None,
     jobs: int,
     force: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
+    **given: Any,
 ) -> None:
     """Process chest radiographs in files and folders.
 
@@ -52,60 +37,28 @@ def run(
     study, beside results.jsonl, results.csv and report.html.
     """
     from cxr_dicom import telemetry
+    from cxr_dicom.errors import CxrDicomError
 
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
-    overrides: Overrides = {"models": {"names": _names(models), "device": device}, "encode": {"geometry": geometry}}
-    rows = process(paths, out, config, overrides, jobs=jobs, force=force, is_quiet=quiet or as_json)
-    if as_json:
-        _print_rows(rows)
-    elif not quiet:
-        click.echo(summary(rows, out))
-    raise click.exceptions.Exit(exit_code(rows))
+    try:
+        tally = process(paths, out, _options.settings(**given), jobs=jobs, force=force, is_quiet=quiet or as_json)
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+    _options.show(tally, out, as_json=as_json, quiet=quiet)
+    raise click.exceptions.Exit(_options.exit_code(tally))
 
 
 def process(
-    paths: Sequence[Path],
-    out: Path,
-    config: Path | None,
-    overrides: Overrides,
-    *,
-    jobs: int = 1,
-    force: bool = False,
-    is_quiet: bool = False,
-) -> list[Row]:
-    """Run with settings from ``config`` and ``overrides``; a named error becomes a usage error."""
+    paths: Sequence[Path], out: Path, settings: Settings, *, jobs: int = 1, force: bool = False, is_quiet: bool = False
+) -> Tally:
+    """Process files and folders, and show how far it is."""
     from cxr_dicom import cohort
-    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.cli._terminal import progress
+    from cxr_dicom.cohort_task import Options
+    from cxr_dicom.engine._here import Here
+    from cxr_dicom.engine.local import Local
+    from cxr_dicom.ingest import manifest
 
-    try:
-        settings = _settings(config, overrides)
-        with progress(is_quiet=is_quiet) as tell:
-            return cohort.run(paths, out, settings, jobs=jobs, force=force, tell=tell)
-    except CxrDicomError as error:
-        raise Refused(str(error)) from error
-
-
-def exit_code(rows: Sequence[Row]) -> int:
-    """Tell scripts how a run went."""
-    outcomes = {row["outcome"] for row in rows}
-    if "failed" in outcomes:
-        return EXIT_FAILED
-    return 0 if "processed" in outcomes else EXIT_NOTHING
-
-
-def _names(models: str | None) -> list[str] | None:
-    return [name.strip() for name in models.split(",") if name.strip()] if models is not None else None
-
-
-def _settings(config: Path | None, overrides: Overrides) -> Settings:
-    from cxr_dicom.config import load
-
-    given = {table: {key: v for key, v in keys.items() if v is not None} for table, keys in overrides.items()}
-    return load(config, {table: keys for table, keys in given.items() if keys})
-
-
-def _print_rows(rows: Sequence[Row]) -> None:
-    from cxr_dicom.results import json_line
-
-    for row in rows:
-        click.echo(json_line(row))
+    with progress(is_quiet=is_quiet) as tell:
+        engine = Local(jobs) if jobs > 1 else Here()
+        return cohort.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)

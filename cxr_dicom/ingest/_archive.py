@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cxr_dicom.errors import CxrDicomError
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteStudy:
@@ -16,6 +14,7 @@ class RemoteStudy:
     study_instance_uid: str
     study_date: str = ""  # YYYYMMDD, or empty
     instances: int | None = None  # how many the archive says it has; None: it does not say
+    modalities: tuple[str, ...] = ()  # of its series, as far as the archive says
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +34,6 @@ class Wanted:
     since: str | None = None  # Study Date YYYYMMDD, inclusive
     study_instance_uid: str | None = None
     accession_number: str | None = None
-
-
-class FetchError(CxrDicomError):
-    """An archive that answers does not give one instance."""
 
 
 Store = Callable[[Iterable[bytes], RemoteInstance], None]

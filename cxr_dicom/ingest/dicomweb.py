@@ -11,12 +11,13 @@ from typing import Any
 import requests
 
 from cxr_dicom.config_service import DicomwebArchive
-from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.errors import FetchError
+from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.network import ConnectionFailedError, request, retry_after, searching, session
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
-_STUDY_DATE, _MODALITY, _STUDY_INSTANCES = "00080020", "00080060", "00201208"
+_STUDY_DATE, _MODALITY, _MODALITIES, _STUDY_INSTANCES = "00080020", "00080060", "00080061", "00201208"
 _PAGE = 100
 _PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
@@ -41,21 +42,32 @@ class Dicomweb:
 
     def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
+        return self.matching(_matching(wanted), modalities)
+
+    def matching(self, query: Mapping[str, str], modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+        """Yield the studies that a query matches, each once.
+
+        Parameters
+        ----------
+        query
+            Keys of QIDO-RS, keywords or tags, and what they have to match.
+        modalities
+            Asked for one after the other, where the query does not ask for modalities itself.
+        """
+        asked = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": each} for each in modalities]
         seen: set[str] = set()
         with searching(self._settings) as client:
-            for modality in modalities:
-                filters = {**_matching(wanted), "ModalitiesInStudy": modality}
-                search = partial(client.search_for_studies, fields=[_STUDY_INSTANCES], search_filters=filters)
+            for more in asked:
+                search = partial(
+                    client.search_for_studies,
+                    fields=[_MODALITIES, _STUDY_INSTANCES],
+                    search_filters={**query, **more},
+                )
                 for item in _all(search, _STUDY_UID):
-                    uid = _text(item, _STUDY_UID)
-                    if is_uid(uid) and uid not in seen:
-                        seen.add(uid)
-                        count = _text(item, _STUDY_INSTANCES)
-                        yield RemoteStudy(
-                            study_instance_uid=uid,
-                            study_date=_text(item, _STUDY_DATE),
-                            instances=int(count) if count.isdecimal() else None,
-                        )
+                    study = _study(item)
+                    if is_uid(study.study_instance_uid) and study.study_instance_uid not in seen:
+                        seen.add(study.study_instance_uid)
+                        yield study
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Ask for the series, then for the instances of those that matter."""
@@ -122,9 +134,22 @@ def _matching(wanted: Wanted) -> dict[str, str]:
     return {"StudyDate": f"{wanted.since}-"}
 
 
+def _study(item: Json) -> RemoteStudy:
+    count = _text(item, _STUDY_INSTANCES)
+    return RemoteStudy(
+        study_instance_uid=_text(item, _STUDY_UID),
+        study_date=_text(item, _STUDY_DATE),
+        instances=int(count) if count.isdecimal() else None,
+        modalities=tuple(_values(item, _MODALITIES)),
+    )
+
+
 def _text(item: Json, tag: str) -> str:
-    values = item.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+    return next(iter(_values(item, tag)), "")
+
+
+def _values(item: Json, tag: str) -> list[str]:
+    return [str(value) for value in item.get(tag, {}).get("Value") or ()]
 
 
 def _expect(answer: requests.Response, *accepted: int) -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from cxr_dicom.errors import ImageError
-from cxr_dicom.files import read_header, values
+from cxr_dicom.files import Header, read_header, values
 from cxr_dicom.records import Reason, Skipped, StoredInstance, Study
 
 STATE_FOLDER = ".cxr-dicom"
 
-_TAGS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")  # PS3.5 9.1, but leading zeros are seen in archives
 _SEPARATORS = re.compile(r"^\.\.?$|[/\\\0]")  # no File ID leads out of its file-set
 
@@ -158,10 +158,14 @@ def read_instance(path: Path) -> StoredInstance | None:
     ImageError
         ``NOT_DICOM``, ``UNREADABLE``, or ``INVALID_ATTRIBUTES`` for a file without proper UIDs.
     """
-    header = read_header(path, _TAGS)
+    return instance_of(read_header(path, IDENTITY), path)
+
+
+def instance_of(header: Header, path: Path) -> StoredInstance | None:
+    """Tell who a file is from its header, which has the attributes of `IDENTITY`; see `read_instance`."""
     if values(header.dataset.file_meta, "MediaStorageSOPClassUID") == [MediaStorageDirectoryStorage]:
         return None
-    uids = {keyword: header.text(keyword) for keyword in _TAGS}
+    uids = {keyword: header.text(keyword) for keyword in IDENTITY}
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         if not is_uid(uids[keyword]):
             found = "an invalid value" if uids[keyword] else "none"

@@ -17,8 +17,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from cxr_dicom.config_service import ListenerSettings, QueryRetrieveArchive
-from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.ingest._archive import FetchError, RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.ingest._archive import RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.network import ConnectionFailedError, association
 

@@ -25,10 +25,14 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import EncodedObject, StoredInstance
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _FOLDERS = ("part", "sources", "objects")
 
@@ -47,6 +51,66 @@ class Part:
 
     path: Path
     sha256: str
+
+
+class PartFile:
+    """A file that is being written; it becomes a `Part`, or nothing stays of it.
+
+    Raises
+    ------
+    SpoolFullError
+        If it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            descriptor, name = tempfile.mkstemp(dir=folder)  # mode 0600
+        except OSError as error:
+            raise _full(error) from error
+        self._file = os.fdopen(descriptor, "wb")
+        self._path = Path(name)
+        self._digest = hashlib.sha256()
+
+    def write(self, chunk: Buffer) -> None:
+        """Add to the file.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full.
+        """
+        self._digest.update(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise _full(error) from error
+
+    def finish(self) -> Part:
+        """Return when all of it is on the disk.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full; then the file is gone.
+        """
+        try:
+            with self._file as file:
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self.drop()
+            raise _full(error) from error
+        return Part(path=self._path, sha256=self._digest.hexdigest())
+
+    def drop(self) -> None:
+        """Delete it."""
+        with contextlib.suppress(OSError):  # what is still in the buffer may not fit on the disk
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _full(error: OSError) -> SpoolFullError:
+    return SpoolFullError(f"cannot write to the spool: {error.strerror}")
 
 
 class Spool:
@@ -110,6 +174,17 @@ class Spool:
         if free < self._min_free:
             raise SpoolFullError(f"expected {self._min_free >> 20} MB free, found {free >> 20} MB")
 
+    def begin(self) -> PartFile:
+        """Open a file for something that arrives.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is fuller than the settings want.
+        """
+        self.require_space()
+        return PartFile(self.folder / "part")
+
     def write_part(self, chunks: Iterable[bytes]) -> Part:
         """Write a file that is on the disk when this returns.
 
@@ -118,23 +193,14 @@ class Spool:
         SpoolFullError
             If the disk is full, or fuller than the settings want.
         """
-        self.require_space()
-        digest = hashlib.sha256()
-        descriptor, name = tempfile.mkstemp(dir=self.folder / "part")  # mode 0600
-        path = Path(name)
+        file = self.begin()
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise SpoolFullError(f"cannot write to the spool: {error.strerror}") from error
+            for chunk in chunks:
+                file.write(chunk)
+        except BaseException:
+            file.drop()
             raise
-        return Part(path=path, sha256=digest.hexdigest())
+        return file.finish()
 
     def keep(self, part: Part, instance: StoredInstance) -> StoredInstance:
         """Give a part its place among the sources.

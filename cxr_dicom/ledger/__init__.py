@@ -20,6 +20,7 @@ from cxr_dicom.ledger._polls import Polls
 from cxr_dicom.ledger._schema import MIGRATIONS
 from cxr_dicom.ledger._story import Stories
 from cxr_dicom.ledger._studies import Claim, ClaimLostError, Route, Studies
+from cxr_dicom.ledger._together import Together
 
 __all__ = ["Claim", "ClaimLostError", "DueDelivery", "Ledger", "LedgerError", "Route"]
 
@@ -45,6 +46,8 @@ class Ledger:
 
     Attributes
     ----------
+    together
+        Makes changes of several threads in one transaction.
     studies, deliveries, polls, stories
         What can be done with each, one class per noun.
     """
@@ -57,6 +60,7 @@ class Ledger:
         self._lock_seconds = lock_seconds
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._guard = threading.Lock()
+        self.together = Together(self.transaction)
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
         self.polls = Polls(self)

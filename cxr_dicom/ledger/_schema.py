@@ -100,4 +100,9 @@ MIGRATIONS = (
     -- SOP Instance UID of the label map that a segmentation was made from, for destinations that refuse that class
     ALTER TABLE objects ADD COLUMN twin_of TEXT;
     """,
+    """
+    -- `jobs list` reads the latest changes only, however many studies there are
+    CREATE INDEX studies_by_change ON studies (changed_at);
+    CREATE INDEX studies_by_state_and_change ON studies (state, changed_at);
+    """,
 )

@@ -26,13 +26,13 @@ class Stories:
 
     def summaries(self, state: str | None = None, *, limit: int = 100) -> list[Row]:
         """Return studies, the newest change first: state, numbers of images and objects, reason."""
+        condition, values = ("WHERE state = ?", (state,)) if state else ("", ())
         rows = self._ledger.rows(
-            "SELECT study_instance_uid, state, reason, received_at, changed_at,"
+            "SELECT study_instance_uid, state, reason, received_at, changed_at,"  # noqa: S608 - constants
             " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
             " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects"
-            " FROM studies s WHERE ? IS NULL OR state = ? ORDER BY changed_at DESC LIMIT ?",
-            state,
-            state,
+            f" FROM studies s {condition} ORDER BY changed_at DESC LIMIT ?",
+            *values,
             limit,
         )
         return [dict(row) for row in rows]

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cxr_dicom import retry
@@ -66,6 +67,23 @@ class Studies:
         bool
             False when exactly this instance is known; then the file is not needed.
         """
+        return self._ledger.together.make(partial(self._add, instance, sha256))
+
+    def knows(self, sop_instance_uid: str, sha256: str | None = None) -> bool:
+        """Whether an instance was received, with this content if it is given."""
+        found = self._ledger.rows("SELECT sha256 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
+        return bool(found) and sha256 in (None, found[0]["sha256"])
+
+    def uids(self, state: StudyState) -> list[str]:
+        """Return the studies in a state, the oldest first."""
+        rows = self._ledger.rows("SELECT study_instance_uid FROM studies WHERE state = ? ORDER BY received_at", state)
+        return [row["study_instance_uid"] for row in rows]
+
+    def complete(self, study_instance_uid: str) -> bool:
+        """Close a study that is RECEIVING; tell whether it was."""
+        return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
+
+    def _add(self, instance: StoredInstance, sha256: str) -> bool:
         now = time.time()
         with self._ledger.transaction() as connection:
             if self.knows(instance.sop_instance_uid, sha256):
@@ -93,20 +111,6 @@ class Studies:
             self._ledger.count("received")
         return True
 
-    def knows(self, sop_instance_uid: str, sha256: str | None = None) -> bool:
-        """Whether an instance was received, with this content if it is given."""
-        found = self._ledger.rows("SELECT sha256 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
-        return bool(found) and sha256 in (None, found[0]["sha256"])
-
-    def uids(self, state: StudyState) -> list[str]:
-        """Return the studies in a state, the oldest first."""
-        rows = self._ledger.rows("SELECT study_instance_uid FROM studies WHERE state = ? ORDER BY received_at", state)
-        return [row["study_instance_uid"] for row in rows]
-
-    def complete(self, study_instance_uid: str) -> bool:
-        """Close a study that is RECEIVING; tell whether it was."""
-        return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
-
     def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
         """A new image arrived: gather again, or after the run that is under way."""
         connection.execute(
@@ -125,21 +129,18 @@ class Studies:
         """
         now = time.time()
         with self._ledger.transaction() as connection:
-            waiting = connection.execute(
-                "SELECT * FROM studies WHERE state = ? ORDER BY received_at", (StudyState.COMPLETE,)
-            )
-            for row in waiting.fetchall():
+            while row := self._next_waiting(connection, now, max_interruptions):
                 uid = row["study_instance_uid"]
                 if row["interruptions"] >= max_interruptions:
                     reason = f"a worker died {row['interruptions']} times while it processed this study"
                     self.move(uid, (StudyState.COMPLETE,), StudyState.HELD, reason)
-                elif retry.is_due(row["next_attempt_at"], now):
-                    connection.execute(
-                        "UPDATE studies SET state = ?, claimed_by = ?, interruptions = interruptions + 1, dirty = 0,"
-                        " changed_at = ? WHERE study_instance_uid = ?",
-                        (StudyState.RUNNING, owner, now, uid),
-                    )
-                    return self._claim(row, owner)
+                    continue
+                connection.execute(
+                    "UPDATE studies SET state = ?, claimed_by = ?, interruptions = interruptions + 1, dirty = 0,"
+                    " changed_at = ? WHERE study_instance_uid = ?",
+                    (StudyState.RUNNING, owner, now, uid),
+                )
+                return self._claim(row, owner)
         return None
 
     def take_back(self, owner: str | None = None, *, is_interruption: bool = True) -> list[str]:
@@ -197,6 +198,16 @@ class Studies:
                 self._record_object(connection, claim.study.study_instance_uid, job_id, made)
             self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), routes)
         return state
+
+    def _next_waiting(self, connection: sqlite3.Connection, now: float, max_interruptions: int) -> sqlite3.Row | None:
+        """Return the oldest study that is due, or was interrupted too often; rows behind it are not read."""
+        rows = connection.execute("SELECT * FROM studies WHERE state = ? ORDER BY received_at", (StudyState.COMPLETE,))
+        due = (
+            row
+            for row in rows
+            if row["interruptions"] >= max_interruptions or retry.is_due(row["next_attempt_at"], now)
+        )
+        return next(due, None)
 
     def _claim(self, row: sqlite3.Row, owner: str) -> Claim:
         uid = row["study_instance_uid"]

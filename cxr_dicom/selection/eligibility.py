@@ -34,7 +34,7 @@ from cxr_dicom.records import (
     StoredInstance,
     Study,
 )
-from cxr_dicom.selection.evidence import Evidence, body_part, directions, stated_view, view
+from cxr_dicom.selection.evidence import Evidence, body_part, directions, is_wrapped, stated_view, view
 
 _ELIGIBLE_SOP_CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
 _PLAUSIBLE_SPACING_MM = (0.01, 10.0)
@@ -245,7 +245,7 @@ def _is_decodable(syntax: UID) -> bool:
 def _spacing(header: Header) -> Spacing:
     """Take Pixel Spacing, else Imager Pixel Spacing, and say which (PS3.3 10.7.1.3)."""
     at_patient = _lengths(header, "PixelSpacing")
-    at_detector = _lengths(header, "ImagerPixelSpacing")
+    at_detector = None if is_wrapped(header) else _lengths(header, "ImagerPixelSpacing")
     if at_patient and header.text("PixelSpacingCalibrationType"):
         return Spacing(rows_mm=at_patient[0], columns_mm=at_patient[1], source=SpacingSource.CALIBRATED)
     if at_patient and at_patient != at_detector:
@@ -270,7 +270,9 @@ def _warnings(candidate: _Candidate) -> Iterator[str]:
         yield "no attribute names the part of the body: taken for a chest"
     if candidate.view.holds is None:
         yield "no attribute names the view: taken for frontal"
-    if directions(header) not in _TURNS:
+    if is_wrapped(header):
+        yield "made from a picture: taken as in the standard view, with what is bright dense"
+    elif directions(header) not in _TURNS:
         yield "Patient Orientation is missing or unknown: taken as stored in the standard view"
     if header.values("PixelSpacing") and not _lengths(header, "PixelSpacing"):
         yield "Pixel Spacing is not usable: OHIF 3.13 shows an image black whose Pixel Spacing is 0"

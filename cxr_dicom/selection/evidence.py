@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from cxr_dicom.codes import WRAPPER
 from cxr_dicom.files import Header
 from cxr_dicom.selection import words
 
@@ -60,6 +61,11 @@ def stated_view(header: Header) -> str:
 def directions(header: Header) -> tuple[str, ...]:
     """The main direction of rows and of columns: the first letters of Patient Orientation."""
     return tuple(str(direction).strip().upper()[:1] for direction in header.values("PatientOrientation"))
+
+
+def is_wrapped(header: Header) -> bool:
+    """Whether it was a picture: its Patient Orientation and Imager Pixel Spacing are made up."""
+    return header.text("Manufacturer") == WRAPPER
 
 
 def _weigh(coded: Iterable[Evidence], described: Iterable[Evidence]) -> Evidence:
@@ -112,6 +118,8 @@ def _depth_direction(header: Header) -> Evidence:
 
 def _in_frontal_plane(header: Header) -> Evidence:
     """Patient Orientation alone is weak: devices write it for every image."""
+    if is_wrapped(header):
+        return _NOTHING
     orientation = set(directions(header))
     return Evidence(True) if orientation & {"L", "R"} and orientation & {"H", "F"} else _NOTHING
 

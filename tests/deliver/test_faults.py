@@ -13,7 +13,7 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 from service_helpers import archive, certificate, free_port, listening, send
 
-from cxr_dicom import courier
+from cxr_dicom._plugins import build_destination
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
 from cxr_dicom.courier import Courier
@@ -68,7 +68,7 @@ class Waiting:
 
     def courier(self, **destination):
         made = Settings.model_validate({"destinations": [{"name": "pacs", "timeout_seconds": 1, **destination}]})
-        built = courier.build(made.destinations[0], lambda uid: None)
+        built = build_destination(made.destinations[0], lambda uid: None)
         return Courier(built, self.ledger, AuditTrail(self.folder), self.spool)
 
     def dicom(self, port, **more):
@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_written_waits(spool, tmp_path):
     made = Settings.model_validate(
         {"destinations": [{"name": "pacs", "kind": "folder", "path": blocked}]}
     ).destinations[0]
-    carrier = Courier(courier.build(made, lambda uid: None), spool.ledger, AuditTrail(spool.folder), spool.spool)
+    carrier = Courier(build_destination(made, lambda uid: None), spool.ledger, AuditTrail(spool.folder), spool.spool)
     carrier.carry()
     assert spool.states() == ["waiting"] * 3
     blocked.unlink()

@@ -13,10 +13,11 @@ from pydicom.uid import SegmentationStorage
 from service_helpers import archive, free_port, listening, send, tool
 from test_faults import failed, web
 
-from cxr_dicom import courier
+from cxr_dicom._plugins import build_destination
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.cli import cli
 from cxr_dicom.config import SelectSettings, Settings
+from cxr_dicom.courier import Courier
 from cxr_dicom.encode import seg
 from cxr_dicom.encode._common import write
 from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
@@ -57,8 +58,8 @@ class Study:
 
     def courier(self, name, **destination):
         made = Settings.model_validate({"destinations": [{"name": name, "timeout_seconds": 5, **destination}]})
-        built = courier.build(made.destinations[0], lambda uid: None)
-        return courier.Courier(built, self.ledger, AuditTrail(self.spool.folder), self.spool)
+        built = build_destination(made.destinations[0], lambda uid: None)
+        return Courier(built, self.ledger, AuditTrail(self.spool.folder), self.spool)
 
     def dicom(self, port):
         return self.courier("pacs", kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE")

@@ -1,0 +1,64 @@
+"""Random weights in the file formats of TorchXRayVision, and the forward passes under a clock.
+
+Speed does not depend on the values of weights, as long as no number is denormal and scores differ:
+batch normalisation gets the statistics that a synthetic chest has in each network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom import testing
+
+CLASSIFIER, SEGMENTER = "xrv-densenet121-all", "chestx-det"
+MODELS = (CLASSIFIER, SEGMENTER)
+
+
+def write(folder: str, models: Sequence[str]) -> None:
+    """Write weights where TorchXRayVision would have put them."""
+    import torch
+    import torchxrayvision as xrv
+    from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
+
+    from cxr_dicom._plugins import model_infos
+
+    torch.manual_seed(1)
+    Path(folder).mkdir()
+    files = {name: Path(folder) / str(model_infos()[name].weights_file) for name in models}
+    chest = torch.from_numpy(testing.frontal_chest(96, 96))[None, None].repeat(2, 1, 1, 1)
+    classifier = settled(xrv.models.DenseNet(num_classes=18), chest * 2048 - 1024)
+    torch.save(classifier, files[CLASSIFIER], _use_new_zipfile_serialization=False)
+    if SEGMENTER in models:
+        segmenter = settled(pspnet(14), chest.repeat(1, 3, 1, 1) * 4 - 2)
+        torch.save({f"module.{key}": value for key, value in segmenter.state_dict().items()}, files[SEGMENTER])
+
+
+def settled(network: Any, pixels: Any) -> Any:
+    """Give batch normalisation the statistics of these pixels."""
+    import torch
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(pixels)
+    return network.eval()
+
+
+class Clocked:
+    """A forward pass that adds up the processor seconds of its thread; right for one thread of PyTorch."""
+
+    spent = 0.0  # by all of them
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward = forward
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Do the forward pass."""
+        start = time.thread_time()
+        result = self._forward(*arguments, **options)
+        Clocked.spent += time.thread_time() - start
+        return result

@@ -1,0 +1,172 @@
+"""The same images through ``cxr-dicom run``, through the loop written by hand, and as bare forward passes.
+
+Each way runs in a process of its own. Imports, weights and the first image are outside of the clock.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from benchmarks import _networks
+from benchmarks._harness import Plan, folder
+from benchmarks._networks import Clocked
+from cxr_dicom import testing
+from cxr_dicom.config import Settings
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where images and weights lie."""
+
+    path: Path
+    plan: Plan
+    models: tuple[str, ...]
+
+    def run(self, threads: int | None, backend: str = "torch") -> Measured:
+        """Measure ``cxr-dicom run``."""
+        return Measured(**self.plan.apart(by_cxr_dicom, str(self.path), self.models, backend, threads=threads))
+
+    def by_hand(self, threads: int | None) -> Measured:
+        """Measure the loop."""
+        return Measured(**self.plan.apart(by_hand, str(self.path), self.models, threads=threads))
+
+    def bare(self, threads: int | None) -> Measured:
+        """Measure the forward passes alone."""
+        return Measured(**self.plan.apart(bare, str(self.path), self.models, threads=threads))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one way needed."""
+
+    images_per_second: float
+    overhead: float  # processor seconds for an image outside of the forward passes
+
+
+@contextmanager
+def place(plan: Plan) -> Iterator[Place]:
+    """Write weights and images: a real radiograph again and again, each time in a study of its own."""
+    with folder() as path:
+        models = _networks.MODELS[:1] if plan.is_quick else _networks.MODELS
+        plan.apart(_networks.write, str(path / "weights"), models)
+        (path / "images").mkdir()
+        real = get_testdata_file("RG1_UNCR.dcm", download=False)
+        dataset = testing.radiograph() if plan.is_quick or real is None else dcmread(real)
+        for number in range(2 if plan.is_quick else 9):
+            uid = f"1.2.3.{number + 1}"
+            dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"
+            dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{uid}.1.1"
+            dataset.save_as(path / "images" / f"{number}.dcm", enforce_file_format=True)
+        yield Place(path, plan, models)
+
+
+class Clock:
+    """Starts when the first image is done."""
+
+    def __init__(self) -> None:
+        self._at: tuple[float, float, float] | None = None
+
+    def start(self) -> None:
+        """Begin to count, unless that was done."""
+        self._at = self._at or self._now()
+
+    def measured(self, images: int) -> dict[str, float]:
+        """Say what so many images needed since."""
+        assert self._at
+        wall, processor, forward = (now - then for now, then in zip(self._now(), self._at, strict=True))
+        return {"images_per_second": images / wall, "overhead": (processor - forward) / images}
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        return time.perf_counter(), time.process_time(), Clocked.spent
+
+
+def by_cxr_dicom(path: str, models: Sequence[str], backend: str) -> dict[str, float]:
+    """Be the process that does what ``cxr-dicom run`` does."""
+    from cxr_dicom import _plugins, cohort
+
+    clock, out = Clock(), Path(path) / "out"
+    images = sorted((Path(path) / "images").iterdir())
+
+    def tell(progress: cohort.Progress) -> None:
+        if progress.done == 1:
+            clock.start()
+
+    def build(settings: Settings) -> list[Any]:
+        return [_clocked(model) for model in _plugins.build_models(settings)]
+
+    with patch("cxr_dicom.pipeline.build_models", build):
+        cohort.run(images, out, _settings(path, models, backend), tell=tell)
+    measured = clock.measured(len(images) - 1)
+    _expect_objects(out, len(images), models)
+    return measured
+
+
+def by_hand(path: str, models: Sequence[str]) -> dict[str, float]:
+    """Be the process of the loop."""
+    from benchmarks._by_hand import Loop
+
+    clock, out = Clock(), Path(path) / "out"
+    out.mkdir()
+    loop = Loop(Path(path) / "weights", out, models)
+    images = sorted((Path(path) / "images").iterdir())
+    for image in images:
+        loop(image)
+        clock.start()
+    measured = clock.measured(len(images) - 1)
+    _expect_objects(out, len(images), models)
+    return measured
+
+
+def bare(path: str, models: Sequence[str]) -> dict[str, float]:
+    """Be the process of the forward passes: the same networks as in ``run``, on tensors in memory."""
+    import torch
+
+    from cxr_dicom._plugins import build_models
+
+    built = build_models(_settings(path, models, "torch"))
+    passes = [(_forward(model), torch.zeros(_shape(model))) for model in built]
+    clock, images = Clock(), len(list((Path(path) / "images").iterdir()))
+    with torch.inference_mode():
+        for _ in range(images):
+            for forward, pixels in passes:
+                forward(pixels)
+            clock.start()
+    return clock.measured(images - 1)
+
+
+def _settings(path: str, models: Sequence[str], backend: str) -> Settings:
+    chosen: dict[str, Any] = {"names": models, "folder": Path(path) / "weights", "device": "cpu"}
+    if backend != "torch":
+        chosen["backend"] = backend
+    return Settings.model_validate({"models": chosen, "select": {"no_lungs": "process"}})
+
+
+def _forward(model: Any) -> Any:
+    return model.score if hasattr(model, "score") else model.network
+
+
+def _shape(model: Any) -> tuple[int, ...]:
+    return 1, 1 if hasattr(model, "score") else 3, model.info.input_size, model.info.input_size
+
+
+def _clocked(model: Any) -> Any:
+    return replace(model, **{"score" if hasattr(model, "score") else "network": Clocked(_forward(model))})
+
+
+def _expect_objects(out: Path, images: int, models: Sequence[str]) -> None:
+    """One of each model and a report; ours are two."""
+    expected, found = (len(models) + 1) * images, len(list(out.rglob("*.dcm")))
+    if found < expected:
+        raise RuntimeError(f"expected {expected} objects or more, found {found}")
+    shutil.rmtree(out)

@@ -1,0 +1,137 @@
+"""Four associations of DCMTK's ``storescu`` at once, into our durable spool and into two plain receivers.
+
+DCMTK's ``storescp`` (a process for each association) and the ``storescp`` application of pynetdicom
+write files too, but do not wait until these are on the disk. All write to the same file system.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratios
+from cxr_dicom import testing
+
+SENDERS = 4
+ROWS, COLUMNS = 2500, 2048
+DCMTK = "listener: MB/s, against DCMTK storescp"
+PYNETDICOM = "listener: MB/s, against the storescp application of pynetdicom"
+
+Server = Callable[[Path, int], Sequence[str]]  # the command that receives into a folder on a port
+
+
+def measure(plan: Plan) -> Iterator[Row]:
+    """Yield a row for each of the other two."""
+    storescu, storescp = program("storescu"), program("storescp")
+    if not storescu or not storescp:
+        yield Missing(DCMTK, "DCMTK is not installed")
+        yield Missing(PYNETDICOM, "DCMTK is not installed")
+        return
+    with folder() as place:
+        shares = images(place / "images", 1 if plan.is_quick else 8, 64 if plan.is_quick else ROWS)
+        speed = partial(megabytes_per_second, place, storescu, shares)
+        dcmtk: Server = lambda out, port: (storescp, "--fork", "-od", str(out), str(port))  # noqa: E731
+        for row, other, goal in ((DCMTK, dcmtk, 0.8), (PYNETDICOM, by_pynetdicom, 1.0)):
+            pairs = in_turn(partial(speed, by_cxr_dicom), partial(speed, other), plan.repeats)
+            yield ratios(row, pairs, at_least=goal)
+
+
+def program(name: str) -> str | None:
+    """Find a program of DCMTK; pynetdicom brings others of the same names."""
+    own = sysconfig.get_path("scripts")
+    return shutil.which(name, path=os.pathsep.join(place for place in os.get_exec_path() if place != own))
+
+
+def images(place: Path, each: int, rows: int) -> list[list[Path]]:
+    """Write so many images for each sender, two in a study."""
+    columns = rows * COLUMNS // ROWS
+    pixels = testing.radiograph(rows, columns)
+    shares = []
+    for sender in range(SENDERS):
+        (place / str(sender)).mkdir(parents=True)
+        shares.append([place / str(sender) / str(number) for number in range(each)])
+        for number, path in enumerate(shares[-1]):
+            study = f"1.2.3.{sender + 1}.{number // 2 + 1}"
+            pixels.StudyInstanceUID, pixels.SeriesInstanceUID = study, f"{study}.1"
+            pixels.SOPInstanceUID = pixels.file_meta.MediaStorageSOPInstanceUID = f"{study}.1.{number + 1}"
+            pixels.save_as(path, enforce_file_format=True)
+    return shares
+
+
+def by_cxr_dicom(out: Path, port: int) -> Sequence[str]:
+    """Our listener with all that makes an image durable, and no worker that would take processor time."""
+    return sys.executable, "-c", "from benchmarks.listener import listen; listen()", str(out), str(port)
+
+
+def by_pynetdicom(out: Path, port: int) -> Sequence[str]:
+    """The application that pynetdicom brings."""
+    return sys.executable, "-m", "pynetdicom", "storescp", "-q", "-od", str(out), str(port)
+
+
+def listen() -> None:
+    """Be the process of `by_cxr_dicom`."""
+    from cxr_dicom.audit import AuditTrail
+    from cxr_dicom.config import Settings
+    from cxr_dicom.ingest.assembly import Assembly
+    from cxr_dicom.ingest.spool import Spool
+    from cxr_dicom.intake import Intake
+    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.scp import Listener
+
+    out, port = sys.argv[1:]
+    settings = Settings.model_validate({"spool": {"folder": out}, "listener": {"port": int(port)}})
+    spool, ledger = Spool(settings), Ledger(Path(out))
+    assembly = Assembly(settings.assembly)
+    intake = Intake(spool, ledger, assembly, AuditTrail(spool.folder), settings.listener.sop_classes)
+    listener = Listener(settings.listener, intake, assembly, lambda *report: False)
+    listener.start()
+    signal.pause()
+
+
+def megabytes_per_second(place: Path, storescu: str, shares: list[list[Path]], server: Server) -> float:
+    """Send all images at once to a server that has just been started."""
+    with receiving(place / "received", server) as port:
+        start = time.perf_counter()
+        senders = [
+            subprocess.Popen((storescu, "-aec", "CXRDICOM", "127.0.0.1", str(port), *map(str, share)))
+            for share in shares
+        ]
+        if any([sender.wait() for sender in senders]):  # noqa: C419 - wait for all
+            raise RuntimeError("an image was not taken")
+        seconds = time.perf_counter() - start
+    return sum(path.stat().st_size for share in shares for path in share) / 1e6 / seconds
+
+
+@contextmanager
+def receiving(out: Path, server: Server) -> Iterator[int]:
+    """Run a server on a free port until the end of the block; what it received is deleted."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    out.mkdir()
+    process = subprocess.Popen(server(out, port), cwd=ROOT)
+    try:
+        while not answers(port):
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(out)
+        os.sync()  # what one way left to be written is not the other's to wait for
+
+
+def answers(port: int) -> bool:
+    """Whether somebody accepts connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,84 @@
+"""Options that commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from cxr_dicom.config import Settings
+    from cxr_dicom.tally import Tally
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PIPELINE = (
+    click.option("--models", metavar="NAME,...", help="Models, in the order in which they run; auto: the installed."),
+    click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file (TOML)."),
+    click.option(
+        "--geometry", type=click.Choice(["viewer", "strict"]), help="viewer: with a synthetic Frame of Reference."
+    ),
+    click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
+)
+_LOG = (
+    click.option("--force", is_flag=True, help="Process again what is already finished."),
+    click.option("--json", "as_json", is_flag=True, help="Print the rows of results.jsonl; log in JSON lines."),
+    click.option("-q", "--quiet", is_flag=True, help="Only errors."),
+    click.option("-v", "--verbose", count=True, help="Log what happens; twice for everything."),
+)
+
+
+def pipeline_options(function: Function) -> Function:
+    """Add the options that change what a pipeline does; see `settings`."""
+    return _add(_PIPELINE, function)
+
+
+def run_options(function: Function) -> Function:
+    """Add the options that say how a run shows itself."""
+    return _add(_LOG, function)
+
+
+def settings(config: Path | None, models: str | None, geometry: str | None, device: str | None) -> Settings:
+    """Read the settings; what was given on the command line counts most."""
+    from cxr_dicom.config import load
+
+    overrides: dict[str, dict[str, Any]] = {
+        "models": {"names": split(models), "device": device},
+        "encode": {"geometry": geometry},
+    }
+    given = {table: {key: v for key, v in keys.items() if v is not None} for table, keys in overrides.items()}
+    return load(config, {table: keys for table, keys in given.items() if keys})
+
+
+def split(names: str | None) -> list[str] | None:
+    """Take a list with commas apart."""
+    return [name.strip() for name in names.split(",") if name.strip()] if names is not None else None
+
+
+def exit_code(tally: Tally) -> int:
+    """Tell scripts how a run went."""
+    from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING
+
+    if tally.images["failed"]:
+        return EXIT_FAILED
+    return 0 if tally.images["processed"] else EXIT_NOTHING
+
+
+def show(tally: Tally, out: Path, *, as_json: bool, quiet: bool) -> None:
+    """Print what a run came to."""
+    from cxr_dicom.cli._terminal import summary
+
+    if as_json:
+        with (out / "results.jsonl").open(encoding="utf-8") as rows:
+            for row in rows:
+                click.echo(row, nl=False)
+    elif not quiet:
+        click.echo(summary(tally, out))
+
+
+def _add(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,284 @@
+"""What a worker does with one entry of a cohort: fetch, process, export, deliver, and keep the state.
+
+Each entry ends in a state on the disk, whatever happens to it, and a state that still holds is the
+answer without any work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_dicom import report, results, states, telemetry
+from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
+from cxr_dicom.config import Settings
+from cxr_dicom.config_service import HttpAccess
+from cxr_dicom.errors import FetchError
+from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.manifest import Entry, fetched
+from cxr_dicom.records import Outcome, Reason, Skipped, Study, StudyResult
+from cxr_dicom.results import STUDY_STAGES, Row
+from cxr_dicom.states import State
+
+if TYPE_CHECKING:
+    from cxr_dicom.export._base import Exporter
+    from cxr_dicom.pipeline import Pipeline
+
+EXPORT_FOLDER = "also"
+DEATHS = 3  # of worker processes at one entry; then it is set aside
+
+_LEADING_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_building = threading.Lock()  # two items of one worker must not load the models twice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a cohort is processed; nothing here changes an object."""
+
+    force: bool = False  # process again what is finished
+    retry_failed: bool = True  # process again what failed
+    has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
+    also: tuple[str, ...] = ()  # formats for those who train, as `_plugins.exporter_names` lists them
+    access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
+    destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What the parent hears of a finished entry; the rest is in its state."""
+
+    key: str
+    studies: int
+    index: tuple[tuple[str, str], ...]  # path and SOP Instance UID of each row, in their order
+    outcomes: Counter[tuple[str, str | None]]  # images by outcome and reason
+    objects: int
+    models: tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
+    has_scores: bool
+    seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
+    is_reused: bool = False  # taken from its state
+
+
+class EntryTask:
+    """Processes entries into an output folder; see `engine._base.Task`."""
+
+    def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
+        self._settings = settings
+        self._out = out
+        self._options = options
+
+    def __call__(self, item: Entry) -> Done:
+        """Process one entry to its state."""
+        with _building:
+            pipeline = self._pipeline  # its errors end the run: they are about the settings, not about this entry
+        if not self._options.force and (state := self._finished(item, pipeline)):
+            states.forgive(self._out, item.key)  # killed after its state was written, before it was counted as ended
+            return _done(state, is_reused=True)
+        with states.attempt(self._out, item.key) as deaths:
+            state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
+            states.save(self._out, state)
+        return _done(state)
+
+    def interrupt(self, item: Entry) -> None:
+        """Count an attempt that the user ended as none."""
+        states.forgive(self._out, item.key)
+
+    def close(self) -> None:
+        """Give the models' memory back."""
+        if "_pipeline" in self.__dict__:
+            self._pipeline.close()
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        from cxr_dicom.pipeline import Pipeline
+
+        return Pipeline(self._settings)
+
+    @cached_property
+    def _exporters(self) -> list[Exporter]:
+        return build_exporters(self._options.also, self._settings)
+
+    @cached_property
+    def _delivery(self) -> Delivery | None:
+        name = self._options.destination
+        return Delivery(self._settings, name) if name is not None else None
+
+    # --- what was done before --------------------------------------------------------------------
+
+    def _finished(self, entry: Entry, pipeline: Pipeline) -> State | None:
+        """Return the state that is still the answer to ``entry``."""
+        state = states.load(self._out, entry.key)
+        if state is None or not state.is_complete(self._out) or (state.has_failures and self._options.retry_failed):
+            return None
+        if not set(self._options.also) <= set(state.also) or not self._is_delivered(state):
+            return None
+        if state.stamp == self._stamp(entry, pipeline):
+            return state
+        if entry.study is None or state.has_failures or not state.is_about(entry.study.instances):
+            return None
+        if state.job_key != self._job_key([entry.study], pipeline):  # this reads the files
+            return None
+        moved = replace(state.at(entry.study.instances), stamp=self._stamp(entry, pipeline))
+        states.save(self._out, moved)
+        return moved
+
+    def _is_delivered(self, state: State) -> bool:
+        return self._options.destination in (None, *state.delivered)
+
+    def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
+        sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
+        return _digest(sources, pipeline.identity)
+
+    def _job_key(self, studies: Sequence[Study], pipeline: Pipeline) -> str:
+        return _digest(sorted(pipeline.job_key(study) for study in studies))
+
+    # --- work ------------------------------------------------------------------------------------
+
+    def _process(self, entry: Entry, pipeline: Pipeline) -> State:
+        try:
+            with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
+                if entry.is_picture:
+                    studies = [self._kept(each) for each in studies]
+                done = [pipeline.process(each, results.study_folder(self._out, _uid(each))) for each in studies]
+                files = {exporter.name: self._export(exporter, done) for exporter in self._exporters}
+        except FetchError as error:
+            return self._failed(entry, Reason.FETCH_FAILED, str(error))
+        except Exception as error:  # one bad study never stops a run
+            telemetry.failure("study", error, study_instance_uid=entry.key)
+            return self._failed(entry, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
+        rows = [row for each in done for row in results.study_rows(each, self._settings, self._out)]
+        rows += [results.skipped_row(each, self._settings) for each in skipped]
+        if entry.is_picture:
+            files["wrapped"] = {i.sop_instance_uid: [i.path] for each in studies for i in each.instances}
+        origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
+        for row in rows:
+            row["path"] = origins.get(row["sop_instance_uid"], entry.sources[0]) if entry.sources else row["path"]
+            row["exports"] = [
+                {"path": results.path_text(path.relative_to(self._out)), "kind": kind}
+                for kind, paths in files.items()
+                for path in paths.get(row["sop_instance_uid"], ())
+            ]
+        state = State(
+            key=entry.key,
+            stamp=self._stamp(entry, pipeline),
+            job_key=_digest(sorted(each.job_key for each in done)),
+            rows=rows,
+            figures=dict(self._figures(done)),
+            also=list(self._options.also),
+        )
+        return self._deliver(state, done)
+
+    def _kept(self, study: Study) -> Study:
+        """Keep an instance that was made of a picture, for the objects refer to it."""
+        folder = results.study_folder(self._out, study.study_instance_uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [folder / f"radiograph-{each.sop_instance_uid}.dcm" for each in study.instances]
+        for each, path in zip(study.instances, kept, strict=True):
+            each.path.replace(path)
+        moved = (replace(each, path=path) for each, path in zip(study.instances, kept, strict=True))
+        return replace(study, instances=tuple(moved))
+
+    def _export(self, exporter: Exporter, done: Sequence[StudyResult]) -> dict[str | None, list[Path]]:
+        """Write one format; give its files by SOP Instance UID, with which their names begin."""
+        folder = self._out / EXPORT_FOLDER / exporter.name
+        files: dict[str | None, list[Path]] = {}
+        for path in sorted(path for each in done for path in exporter.export(each, folder)):
+            named = (_LEADING_UID.match(part) for part in path.relative_to(folder).parts)
+            files.setdefault(next((uid[0] for uid in named if uid), None), []).append(path)
+        return files
+
+    def _deliver(self, state: State, done: Sequence[StudyResult]) -> State:
+        """Send the objects, where they are to be sent; what the destination has already is not sent again."""
+        destination = self._options.destination
+        if self._delivery is None or destination is None:
+            return state
+        made = {each.sop_instance_uid: each for study in done for i in study.instances for each in i.objects}
+        earlier = states.load(self._out, state.key)
+        delivered = dict(earlier.delivered) if earlier else {}
+        try:
+            taken = self._delivery.send(list(made.values()), delivered.get(destination, ()))
+        except NotDeliveredError as error:
+            failed = {"outcome": str(Outcome.FAILED), "reason": str(Reason.DELIVERY_FAILED), "detail": str(error)}
+            rows = [row | failed if row["objects"] else row for row in state.rows]
+            return replace(state, rows=rows, delivered=delivered | {destination: error.taken})
+        return replace(state, delivered=delivered | {destination: taken})
+
+    def _figures(self, done: Sequence[StudyResult]) -> Iterator[tuple[str, list[report.Figure]]]:
+        draw = report.figures if self._options.has_figures else report.thumbnail
+        for each in (instance for study in done for instance in study.instances):
+            if each.instance and each.analysis:
+                yield each.instance.sop_instance_uid, draw(each.analysis)
+
+    # --- no result -------------------------------------------------------------------------------
+
+    def _set_aside(self, entry: Entry) -> State:
+        return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {DEATHS} times")
+
+    def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
+        rows = [results.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
+        if entry.sources:
+            rows = [row | {"path": entry.sources[0]} for row in rows]
+        return State(key=entry.key, stamp=self._stamp(entry, self._pipeline), job_key="", rows=rows)
+
+
+def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
+    for each in entry.study.instances if entry.study else ():
+        yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
+    if entry.study is None:
+        yield Skipped(path=Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED)
+
+
+def _on_disk(study: Study) -> Iterator[tuple[str, str, int, int]]:
+    for each in study.instances:
+        try:
+            found = each.path.stat()
+        except OSError:  # gone: its processing will say so
+            yield each.sop_instance_uid, str(each.path), -1, -1
+        else:
+            yield each.sop_instance_uid, str(each.path), found.st_size, found.st_mtime_ns
+
+
+def _digest(*what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()
+
+
+def _uid(study: Study) -> str:
+    return study.study_instance_uid
+
+
+def _done(state: State, *, is_reused: bool = False) -> Done:
+    rows = state.rows
+    return Done(
+        key=state.key,
+        studies=len({row["study_instance_uid"] for row in rows} - {None}),
+        index=tuple((row["path"], row["sop_instance_uid"] or "") for row in rows),
+        outcomes=Counter((row["outcome"], row["reason"]) for row in rows),
+        objects=len({each["path"] for row in rows for each in row["objects"]}),
+        models=tuple(dict.fromkeys(_model(each) for row in rows for each in row["models"])),
+        has_scores=any(row["scores"] for row in rows),
+        seconds={} if is_reused else _seconds(rows),
+        is_reused=is_reused,
+    )
+
+
+def _seconds(rows: Sequence[Row]) -> dict[str, float]:
+    """Add up the stages of the images, and once each study those that serve it as a whole."""
+    total = Counter[str]()
+    of_study: dict[str | None, Row] = {}
+    for row in rows:
+        total.update({stage: value for stage, value in row["seconds"].items() if stage not in STUDY_STAGES})
+        of_study.setdefault(row["study_instance_uid"], row)
+    for row in of_study.values():
+        total.update({stage: value for stage, value in row["seconds"].items() if stage in STUDY_STAGES})
+    return dict(total)
+
+
+def _model(model: Row) -> tuple[str, str, str | None]:
+    return model["name"], model["version"], model["weights_sha256"]

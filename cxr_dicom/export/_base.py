@@ -1,0 +1,131 @@
+"""What an exporter owes to a cohort, and what all of them share.
+
+Files are named by the SOP Instance UID of the radiograph. Masks lie on the source matrix as stored,
+so that they are those of the DICOM segmentations. Equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from cxr_dicom import __version__
+from cxr_dicom.errors import SettingsError
+from cxr_dicom.records import Code, ImageAnalysis, Mask, Prediction, StudyResult
+
+
+class Exporter(Protocol):
+    """One format."""
+
+    @property
+    def name(self) -> str:
+        """The choice, which is also the name of its folder."""
+
+    def export(self, result: StudyResult, folder: Path) -> list[Path]:
+        """Write what there is of one study below ``folder``, in a worker; return the files.
+
+        ``folder`` is ``also/<name>`` of the output. The source images must still be there.
+
+        Raises
+        ------
+        ImageError
+            If a source image can no longer be read.
+        """
+
+    def collect(self, folder: Path) -> None:
+        """Finish ``folder`` once all studies are in it, in the parent. Memory does not grow with their number."""
+
+
+def analyses(result: StudyResult) -> Iterator[ImageAnalysis]:
+    """Yield the images of a study that have results."""
+    return (each.analysis for each in result.instances if each.analysis)
+
+
+def found(prediction: Prediction) -> list[Mask]:
+    """Return the masks that are not empty: just those are in the DICOM segmentations."""
+    return [mask for mask in prediction.masks if mask.region.area]
+
+
+def about(analysis: ImageAnalysis) -> dict[str, Any]:
+    """Say of an image what arrays do not: its geometry, and what was outlined and scored by which model."""
+    image, turn = analysis.image, analysis.image.turn
+    spacing = image.spacing
+    return {
+        "sop_instance_uid": image.instance.sop_instance_uid,
+        "study_instance_uid": image.instance.study_instance_uid,
+        "shape": list(image.shape),
+        "spacing_mm": [spacing.rows_mm, spacing.columns_mm] if spacing.is_physical else None,
+        "spacing_source": str(spacing.source),
+        "view": image.view or None,
+        "to_standard_view": {
+            "transpose": turn.transpose,
+            "flip_rows": turn.flip_rows,
+            "flip_columns": turn.flip_columns,
+        },
+        "models": {prediction.model.name: _predicted(prediction) for prediction in analysis.predictions},
+        "package_version": __version__,
+    }
+
+
+def structure(mask: Mask) -> dict[str, Any]:
+    """Describe the structure of a mask."""
+    anatomy = mask.structure
+    return {
+        "name": anatomy.name,
+        "title": anatomy.title,
+        "type": _code(anatomy.type),
+        "laterality": _code(anatomy.laterality) if anatomy.laterality else None,
+        "colour": list(anatomy.colour),
+    }
+
+
+def json_text(content: Any) -> str:
+    """Return ``content`` as JSON on one line, the same for equal content."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing; a reader sees the old file or the whole new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def expect_installed(library: str, name: str) -> None:
+    """Refuse a format whose library is missing, before anything is computed.
+
+    Raises
+    ------
+    SettingsError
+        With the way to install it.
+    """
+    if find_spec(library) is None:
+        raise SettingsError(f"also: {name} needs {library}; pip install cxr-dicom[export]")
+
+
+def _predicted(prediction: Prediction) -> dict[str, Any]:
+    model = prediction.model
+    return {
+        "version": model.version,
+        "weights_sha256": model.weights_sha256,
+        "structures": [structure(mask) for mask in found(prediction)],
+        "scores": {
+            finding.name: {"probability": finding.probability, "raw": finding.raw, "call": str(finding.call)}
+            for finding in prediction.findings
+        },
+    }
+
+
+def _code(code: Code) -> dict[str, str]:
+    return {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}

@@ -1,0 +1,265 @@
+"""Cohorts: what names many studies, whatever it is, becomes a list; each study is fetched when its turn comes.
+
+What a manifest is, is seen from itself: a folder, DICOM files, a table, a list of URLs, of UIDs or
+of paths, or a query. Every line of it ends in an entry or, with its reason, in what was skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydicom import dcmwrite
+
+from cxr_dicom.config_service import HttpAccess
+from cxr_dicom.errors import ImageError, ManifestError
+from cxr_dicom.ingest.folder import scan
+from cxr_dicom.ingest.manifest import _archive, _bucket, _lists, _source, _table, _text
+from cxr_dicom.ingest.manifest._entries import Attributes, Entry, Manifest, digest, key_of, local, remote
+from cxr_dicom.ingest.manifest._lookup import looked_up
+from cxr_dicom.ingest.wrap import is_picture
+from cxr_dicom.records import Reason, Skipped, Study
+
+__all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
+
+_PARQUET = b"PAR1"
+
+
+def read(
+    source: str | Sequence[Path],
+    *,
+    origin: str | HttpAccess | None = None,
+    query: Mapping[str, str] | None = None,
+    wrap: bool = False,
+) -> Manifest:
+    """List the studies of a cohort.
+
+    Parameters
+    ----------
+    source
+        A folder, a DICOM file, a table, a list; the base URL of a DICOMweb server; empty where `origin`
+        and `query` say all. Paths instead of a text are files and folders with images, nothing else.
+    origin
+        Base URL of the DICOMweb server that has the studies whose UIDs are listed, or that is asked.
+    query
+        Keys and values of QIDO-RS. Without ``ModalitiesInStudy`` it asks for CR and for DX.
+    wrap
+        PNG and JPEG pictures become instances when they are fetched.
+
+    Raises
+    ------
+    ManifestError
+        If `source` is nothing of this, or leads nowhere; or to buckets, and their client is not installed.
+    FetchError
+        If the server does not answer.
+    """
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        source, origin = "", origin or source
+    access = _access(origin)
+    reader = _Reader(access, query or {}, wrap)
+    if not isinstance(source, str):
+        return reader.folder(source)
+    if query or (access and not source):
+        return reader.server(source)
+    return reader.file(source)
+
+
+@contextmanager
+def fetched(
+    entry: Entry, folder: Path, *, access: HttpAccess | None = None
+) -> Iterator[tuple[list[Study], list[Skipped]]]:
+    """Give the files of an entry; those that had to be fetched are removed after the block.
+
+    Parameters
+    ----------
+    folder
+        Where they lie meanwhile, below a name that is the entry's key; what a killed process left
+        there of this entry is removed first.
+    access
+        What the DICOMweb server needs to let us in, besides its URL.
+
+    Yields
+    ------
+    studies
+        The ``sender`` of a fetched instance is the URL that it came from.
+    skipped
+        What is no instance.
+
+    Raises
+    ------
+    FetchError
+        If they cannot be fetched.
+    """
+    if entry.study:
+        yield [entry.study], []
+        return
+    home = folder / entry.key
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    try:
+        yield _fetch(entry, home, access)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """How much a manifest is, as far as is known without fetching anything."""
+
+    entries: int
+    local: int  # entries whose files lie on this machine
+    instances: int  # of those entries that tell
+    bytes: int  # of those entries that tell
+    unknown_instances: int  # entries that do not tell
+    unknown_bytes: int
+    modalities: Mapping[str, int]  # in how many entries
+    skipped: Mapping[Reason, int]
+
+
+def survey(manifest: Manifest) -> Survey:
+    """Count what is known of a manifest."""
+    entries = manifest.entries
+    return Survey(
+        entries=len(entries),
+        local=sum(entry.study is not None for entry in entries),
+        instances=sum(entry.instances or 0 for entry in entries),
+        bytes=sum(entry.size or 0 for entry in entries),
+        unknown_instances=sum(entry.instances is None for entry in entries),
+        unknown_bytes=sum(entry.size is None for entry in entries),
+        modalities=Counter(modality for entry in entries for modality in entry.modalities),
+        skipped=Counter(each.reason for each in manifest.skipped),
+    )
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+class _Reader:
+    def __init__(self, access: HttpAccess | None, query: Mapping[str, str], wrap: bool) -> None:
+        self._access = access
+        self._query = query
+        self._wrap = wrap
+
+    def server(self, source: str) -> Manifest:
+        if self._access is None or source:
+            raise ManifestError("a query asks a DICOMweb server: expected its URL, and no other manifest")
+        return self._manifest("dicomweb", _archive.entries(self._access, self._query), [])
+
+    def file(self, source: str) -> Manifest:
+        path = _source.local_path(source, Path())
+        if path is None or not path.exists():
+            raise ManifestError(
+                f"{source or 'manifest'}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing"
+            )
+        if not path.is_file():
+            return self.folder([path])
+        head = _text.head_of(path)
+        if head.startswith(_PARQUET):
+            return self._found(path, _table.read_parquet(path))
+        if not head.strip():
+            raise ManifestError(f"{path}: expected DICOM, {_lists.ACCEPTED}; the file is empty")
+        encoding = _text.encoding_of(head)
+        return self.folder([path]) if encoding is None else self._found(path, self._read_text(path, encoding))
+
+    def _read_text(self, path: Path, encoding: str) -> _lists.Found:
+        columns = _table.columns_of(path, encoding)
+        if _table.is_header(columns):
+            return _table.read_csv(path, encoding)
+        try:
+            return _lists.read(path, encoding)
+        except ManifestError as error:
+            raise (_table.no_use(path, columns) if len(columns) > 1 else error) from None
+
+    def _found(self, path: Path, found: _lists.Found) -> Manifest:
+        if found.paths:
+            return self._local(found.kind, found.paths, found.skipped)
+        items, lost = looked_up(found, path, self._access)
+        if any(item.source.partition("://")[0] in _source.BUCKETS for item in items):
+            _bucket.expect_client()
+        entries, others = remote(items, path)
+        return self._manifest(found.kind, entries, [*found.skipped, *lost, *others])
+
+    def folder(self, paths: Sequence[Path]) -> Manifest:
+        return self._local("folder", dict.fromkeys(paths, ()), [])
+
+    def _local(self, kind: str, paths: Mapping[Path, Attributes], skipped: Sequence[Skipped]) -> Manifest:
+        studies, others = scan(list(paths))
+        rank = {path: number for number, path in enumerate(paths)} if kind != "folder" else {}
+        studies.sort(key=lambda study: min(rank.get(each.path, len(rank)) for each in study.instances))
+        others.sort(key=lambda other: rank.get(other.path, len(rank)))
+        entries, lost = [local(study) for study in studies], list(skipped)
+        for other in others:
+            if other.reason is not Reason.NOT_DICOM or not is_picture(other.path):
+                lost.append(other)
+            elif self._wrap:
+                entries.append(_picture(other.path, paths.get(other.path, ())))
+            else:
+                lost.append(replace(other, detail=f"{other.detail}; --wrap takes it"))
+        return self._manifest(kind, entries, lost)
+
+    def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
+        asked = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
+        return Manifest(kind=kind, digest=digest(entries, asked), entries=tuple(entries), skipped=tuple(skipped))
+
+
+def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
+    if not isinstance(origin, str):
+        return origin
+    try:
+        return HttpAccess(url=origin)
+    except ValidationError as error:
+        raise ManifestError("expected the URL of a DICOMweb server, https://...") from error
+
+
+def _picture(path: Path, attributes: Attributes) -> Entry:
+    url = path.absolute().as_uri()
+    return Entry(
+        key=key_of(url),
+        sources=(url,),
+        size=path.stat().st_size,
+        instances=1,
+        modalities=("DX",),
+        attributes=attributes,
+    )
+
+
+# --- fetching ------------------------------------------------------------------------------------
+
+
+def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[Study], list[Skipped]]:
+    scheme = entry.sources[0].partition("://")[0]
+    if scheme == _source.PICTURE:
+        return _wrapped(entry, home)
+    if scheme in _source.BUCKETS:
+        files = _bucket.fetch(entry.sources, home)
+    else:
+        files = _archive.fetch(entry.sources, home, access)
+    studies, skipped = scan([home])
+    return (
+        [_sent(study, files) for study in studies],
+        [replace(each, detail=f"{files[each.path]}: {each.detail}") for each in skipped],
+    )
+
+
+def _sent(study: Study, files: Mapping[Path, str]) -> Study:
+    return replace(study, instances=tuple(replace(each, sender=files[each.path]) for each in study.instances))
+
+
+def _wrapped(entry: Entry, home: Path) -> tuple[list[Study], list[Skipped]]:
+    from cxr_dicom.ingest.wrap import wrap
+
+    (url,) = entry.sources
+    picture = _source.local_path(url, home) or home
+    try:
+        dataset = wrap(picture, dict(entry.attributes))
+    except ImageError as error:
+        return [], [Skipped(path=picture, reason=error.reason, detail=error.detail)]
+    path = home / "000000"
+    dcmwrite(path, dataset, enforce_file_format=True)
+    studies, skipped = scan([path])
+    return [_sent(study, {path: url}) for study in studies], skipped

@@ -1,0 +1,66 @@
+"""Tasks that tests give to engines; workers import them from here."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from cxr_dicom.errors import WeightsError
+
+GIVES_UP_AFTER = 3
+
+
+class Squares:
+    """Squares numbers, and writes down what became of it in a folder."""
+
+    def __init__(self, folder, killers=(), bad=(), slow=()):
+        self.folder = Path(folder)
+        self.killers = killers  # numbers that kill the worker
+        self.bad = bad  # numbers at which nothing can go on
+        self.slow = slow  # numbers that take their time
+        self.is_built = False
+
+    def __call__(self, number):
+        if not self.is_built:
+            self.is_built = True
+            self._note("built")
+        attempts = len(list(self.folder.glob(f"begun-{number}-*")))
+        if attempts >= GIVES_UP_AFTER:
+            return number, "gave up"
+        (self.folder / f"begun-{number}-{attempts}").touch()
+        if number in self.killers:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number in self.bad:
+            raise WeightsError("weights are missing")
+        if number in self.slow:
+            time.sleep(60)
+        return number, number**2
+
+    def interrupt(self, number):
+        self._note(f"interrupted-{number}")
+
+    def close(self):
+        self._note("closed")
+
+    def pids(self, word):
+        return {int(path.name.rpartition("-")[2]) for path in self.folder.glob(f"{word}-*")}
+
+    def interrupted(self):
+        return {int(path.name.split("-")[1]) for path in self.folder.glob("interrupted-*")}
+
+    def _note(self, word):
+        (self.folder / f"{word}-{os.getpid()}").touch()
+
+
+class Clumsy(Squares):
+    """Has a programming error, whose text quotes a patient."""
+
+    def __call__(self, number):
+        raise KeyError("Doe^Jane")
+
+
+class Deadly(Squares):
+    """Kills every worker, and never gives up."""
+
+    def __call__(self, number):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,129 @@
+"""The same bytes from either engine, with any number of workers, whatever is killed on the way.
+
+`SOAK_STUDIES` sets the number of studies; `scripts/soak` takes 300.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from pydicom import dcmread
+
+from cxr_dicom import testing
+
+STUDIES = int(os.environ.get("SOAK_STUDIES", "10"))
+REAL = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_UNCR.dcm")
+ENGINES = {
+    "one worker": ("--engine", "local", "--workers", "1"),
+    "two workers": ("--engine", "local", "--workers", "2"),
+    "ray": ("--engine", "ray", "--workers", "2"),
+}
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory, real):
+    """Synthetic studies of many kinds, a few real ones, and files that are none."""
+    folder = tmp_path_factory.mktemp("cohort")
+    for number in range(STUDIES - len(REAL)):
+        image = testing.radiograph(
+            240 + 8 * (number % 5),
+            200 + number % 7,
+            seed=number,
+            study=str(number),
+            modality=("DX", "CR")[number % 2],
+            photometric=("MONOCHROME2", "MONOCHROME1")[number % 3 == 0],
+        )
+        testing.write_study(folder / str(number), [image])
+    for number, name in enumerate(REAL):
+        image = dcmread(real(name))
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            image[keyword].value = f"1.2.3.{number}.{len(keyword)}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(manifest, tmp_path_factory):
+    """What one worker makes, undisturbed."""
+    return finished(start(manifest, tmp_path_factory.mktemp("expected"), "one worker"))
+
+
+def start(manifest, out, engine):
+    command = [sys.executable, "-m", "cxr_dicom", "cohort", manifest, "-o", out, *ENGINES[engine]]
+    process = subprocess.Popen(
+        [*map(str, command), "--models", "offline-anatomy,lung-opacity", "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.out = out
+    return process
+
+
+def finished(process):
+    """Wait for the end, and give the digest of each object."""
+    _, errors = process.communicate(timeout=1800)
+    assert process.returncode == 0, errors
+    return digests(process.out)
+
+
+def digests(out):
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.rglob("*.dcm")}
+
+
+def rows(out):
+    """Rows without what may differ: the seconds."""
+    lines = (out / "results.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": None} for line in lines]
+
+
+def wait_for_states(process, count):
+    while process.poll() is None and len(list(process.out.glob(".cxr-dicom/*.json"))) < count:
+        time.sleep(0.02)
+    assert process.poll() is None, "it ended before it could be killed"
+
+
+def workers(process):
+    """The processes that have the models."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    return [each for each in family if any(word in " ".join(each.cmdline()) for word in ("spawn_main", "ray::_Actor"))]
+
+
+@pytest.mark.parametrize("engine", ["two workers", "ray"])
+def test_every_engine_writes_the_same_bytes(engine, manifest, expected, tmp_path):
+    assert finished(start(manifest, tmp_path, engine)) == expected
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_worker_that_is_killed_half_way_changes_nothing(engine, manifest, expected, tmp_path):
+    process = start(manifest, tmp_path, engine)
+    wait_for_states(process, STUDIES // 2)
+    workers(process)[0].kill()
+    assert finished(process) == expected
+    assert {row["outcome"] for row in rows(tmp_path)} == {"processed", "skipped"}
+
+
+@pytest.mark.parametrize("engine", ["two workers", "ray"])
+def test_a_run_that_is_killed_goes_on_where_it_was(engine, manifest, expected, tmp_path):
+    process = start(manifest, tmp_path, engine)
+    wait_for_states(process, STUDIES // 3)
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in family:  # as when the machine loses its power
+        each.send_signal(signal.SIGSTOP)
+    for each in family:
+        each.kill()
+    process.wait()
+    done = len(list(tmp_path.glob(".cxr-dicom/*.json")))
+    assert finished(start(manifest, tmp_path, "one worker")) == expected
+    (session,) = json.loads((tmp_path / "run.json").read_text())["sessions"]
+    assert session["studies"] == STUDIES - done
+    assert not list(tmp_path.glob(".cxr-dicom/*.attempts"))
