@@ -36,6 +36,10 @@ class Place:
         """Measure ``cxr-dicom run``."""
         return Measured(**self.plan.apart(by_cxr_dicom, str(self.path), self.models, backend, threads=threads))
 
+    def process(self, threads: int | None) -> Measured:
+        """Measure the pipeline without the result files and the report, which the loop does not write."""
+        return Measured(**self.plan.apart(by_pipeline, str(self.path), self.models, threads=threads))
+
     def by_hand(self, threads: int | None) -> Measured:
         """Measure the loop."""
         return Measured(**self.plan.apart(by_hand, str(self.path), self.models, threads=threads))
@@ -93,7 +97,7 @@ class Clock:
 
 def by_cxr_dicom(path: str, models: Sequence[str], backend: str) -> dict[str, float]:
     """Be the process that does what ``cxr-dicom run`` does."""
-    from cxr_dicom import _plugins, cohort
+    from cxr_dicom import cohort
 
     clock, out = Clock(), Path(path) / "out"
     images = sorted((Path(path) / "images").iterdir())
@@ -102,13 +106,27 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str) -> dict[str, fl
         if progress.done == 1:
             clock.start()
 
-    def build(settings: Settings) -> list[Any]:
-        return [_clocked(model) for model in _plugins.build_models(settings)]
-
-    with patch("cxr_dicom.pipeline.build_models", build):
+    with patch("cxr_dicom.pipeline.build_models", _build_clocked):
         cohort.run(images, out, _settings(path, models, backend), tell=tell)
     measured = clock.measured(len(images) - 1)
     _expect_objects(out, len(images), models)
+    return measured
+
+
+def by_pipeline(path: str, models: Sequence[str]) -> dict[str, float]:
+    """Be the process of the pipeline alone."""
+    from cxr_dicom.ingest.folder import scan
+    from cxr_dicom.pipeline import Pipeline
+
+    clock, out = Clock(), Path(path) / "out"
+    studies, _ = scan([Path(path) / "images"])
+    with patch("cxr_dicom.pipeline.build_models", _build_clocked):
+        pipeline = Pipeline(_settings(path, models, "torch"))
+    for study in studies:
+        pipeline.process(study, out / study.study_instance_uid)
+        clock.start()
+    measured = clock.measured(len(studies) - 1)
+    _expect_objects(out, len(studies), models)
     return measured
 
 
@@ -158,6 +176,12 @@ def _forward(model: Any) -> Any:
 
 def _shape(model: Any) -> tuple[int, ...]:
     return 1, 1 if hasattr(model, "score") else 3, model.info.input_size, model.info.input_size
+
+
+def _build_clocked(settings: Settings) -> list[Any]:
+    from cxr_dicom._plugins import build_models
+
+    return [_clocked(model) for model in build_models(settings)]
 
 
 def _clocked(model: Any) -> Any:
