@@ -97,7 +97,8 @@ def head(features: torch.Tensor, norm: torch.nn.BatchNorm2d, linear: torch.nn.Co
     of_average, of_maximum = weight.chunk(2)
     places = features[0].flatten(1)
     everywhere = of_average @ places
-    peaks = torch.zeros_like(everywhere).index_add(0, places.argmax(dim=1), of_maximum * maximum.flatten())
+    is_peak = (places == maximum.flatten()[:, None]).to(places.dtype)
+    peaks = (of_maximum * maximum.flatten() / is_peak.sum(dim=1)) @ is_peak
     return logit, (everywhere + peaks * places.shape[1]).view(features.shape[2:])
 
 
