@@ -57,7 +57,9 @@ def on_backend(
             "models.backend: OpenVINO is not installed; get it with `pip install 'cxr-dicom[openvino]'`"
         ) from error
     version = openvino.__version__.partition("-")[0]
-    return _in_turn(_compiled(compute, info, channels)), replace(info, version=f"{info.version}; OpenVINO {version} float32")
+    return _in_turn(_compiled(compute, info, channels)), replace(
+        info, version=f"{info.version}; OpenVINO {version} float32"
+    )
 
 
 def _in_turn(compute: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
