@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from benchmarks._networks import SEGMENTER, Clocked
+from benchmarks._networks import SEGMENTER, Clocked, anatomy
 
 FINDINGS = xrv.models.DenseNet.targets
 STRUCTURES = xrv.baseline_models.chestx_det.PSPNet.targets
@@ -35,7 +35,7 @@ class Loop:
         self.classifier.features.forward = Clocked(self.classifier.features.forward)
         if self.segments:
             self.segmenter = xrv.baseline_models.chestx_det.PSPNet(cache_dir=str(weights))
-            self.segmenter.model.forward = Clocked(self.segmenter.model.forward)
+            self.segmenter.model.forward = Clocked(self.segmenter.model.forward, anatomy(512))
         self.crop = xrv.datasets.XRayCenterCrop()
         self.resize = xrv.datasets.XRayResizer(224)
 

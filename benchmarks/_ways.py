@@ -1,6 +1,7 @@
 """The same images through ``cxr-dicom run``, through the loop written by hand, and as bare forward passes.
 
-Each way runs in a process of its own. Imports, weights and the first image are outside of the clock.
+Each way runs in a process of its own, or in those that it starts. Imports, weights and the first images
+are outside of the clock. On all cores ``run`` has a worker for each (``--jobs``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from benchmarks._harness import Plan, folder
 from benchmarks._networks import Clocked
 from cxr_dicom import testing
 from cxr_dicom.config import Settings
+from cxr_dicom.engine.local import cores
+
+IMAGES = 14
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,14 @@ class Place:
     plan: Plan
     models: tuple[str, ...]
 
-    def run(self, threads: int | None, backend: str = "torch") -> Measured:
-        """Measure ``cxr-dicom run``."""
-        return Measured(**self.plan.apart(by_cxr_dicom, str(self.path), self.models, backend, threads=threads))
+    def run(self, threads: int | None, backend: str = "torch") -> float:
+        """Return the images per second of ``cxr-dicom run``."""
+        jobs = 1 if threads == 1 or self.plan.is_quick else cores()
+        return self.plan.apart(by_cxr_dicom, str(self.path), self.models, backend, jobs, threads=threads)
+
+    def process(self, threads: int | None) -> Measured:
+        """Measure the pipeline without the result files and the report, which the loop does not write."""
+        return Measured(**self.plan.apart(by_pipeline, str(self.path), self.models, threads=threads))
 
     def by_hand(self, threads: int | None) -> Measured:
         """Measure the loop."""
@@ -62,7 +71,7 @@ def place(plan: Plan) -> Iterator[Place]:
         (path / "images").mkdir()
         real = get_testdata_file("RG1_UNCR.dcm", download=False)
         dataset = testing.radiograph() if plan.is_quick or real is None else dcmread(real)
-        for number in range(2 if plan.is_quick else 9):
+        for number in range(2 if plan.is_quick else IMAGES):
             uid = f"1.2.3.{number + 1}"
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{uid}.1.1"
@@ -91,24 +100,39 @@ class Clock:
         return time.perf_counter(), time.process_time(), Clocked.spent
 
 
-def by_cxr_dicom(path: str, models: Sequence[str], backend: str) -> dict[str, float]:
-    """Be the process that does what ``cxr-dicom run`` does."""
-    from cxr_dicom import _plugins, cohort
+def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> float:
+    """Be the process that does what ``cxr-dicom run`` does; from the first image of each worker to the last."""
+    from cxr_dicom import cohort
+    from cxr_dicom.engine._here import Here
+    from cxr_dicom.engine.local import Local
+    from cxr_dicom.ingest import manifest
 
-    clock, out = Clock(), Path(path) / "out"
-    images = sorted((Path(path) / "images").iterdir())
+    out, at = Path(path) / "out", [time.perf_counter()]
 
     def tell(progress: cohort.Progress) -> None:
-        if progress.done == 1:
-            clock.start()
+        if progress.latest:
+            at.append(time.perf_counter())
 
-    def build(settings: Settings) -> list[Any]:
-        return [_clocked(model) for model in _plugins.build_models(settings)]
+    images = manifest.read([Path(path) / "images"])
+    cohort.run(images, out, _settings(path, models, backend), Local(jobs) if jobs > 1 else Here(), tell=tell)
+    _expect_objects(out, len(images.entries), models)
+    return (len(at) - 1 - jobs) / (at[-1] - at[jobs])
 
-    with patch("cxr_dicom.pipeline.build_models", build):
-        cohort.run(images, out, _settings(path, models, backend), tell=tell)
-    measured = clock.measured(len(images) - 1)
-    _expect_objects(out, len(images), models)
+
+def by_pipeline(path: str, models: Sequence[str]) -> dict[str, float]:
+    """Be the process of the pipeline alone."""
+    from cxr_dicom.ingest.folder import scan
+    from cxr_dicom.pipeline import Pipeline
+
+    clock, out = Clock(), Path(path) / "out"
+    studies, _ = scan([Path(path) / "images"])
+    with patch("cxr_dicom.pipeline.build_models", _build_clocked):
+        pipeline = Pipeline(_settings(path, models, "torch"))
+    for study in studies:
+        pipeline.process(study, out / study.study_instance_uid)
+        clock.start()
+    measured = clock.measured(len(studies) - 1)
+    _expect_objects(out, len(studies), models)
     return measured
 
 
@@ -160,8 +184,16 @@ def _shape(model: Any) -> tuple[int, ...]:
     return 1, 1 if hasattr(model, "score") else 3, model.info.input_size, model.info.input_size
 
 
+def _build_clocked(settings: Settings) -> list[Any]:
+    from cxr_dicom._plugins import build_models
+
+    return [_clocked(model) for model in build_models(settings)]
+
+
 def _clocked(model: Any) -> Any:
-    return replace(model, **{"score" if hasattr(model, "score") else "network": Clocked(_forward(model))})
+    if hasattr(model, "score"):
+        return replace(model, score=Clocked(model.score))
+    return replace(model, network=Clocked(model.network, _networks.anatomy(model.info.input_size)))
 
 
 def _expect_objects(out: Path, images: int, models: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ def measure(plan: Plan) -> Iterator[Row]:
                 continue
             for threads, name in ((None, "all cores"), (1, "1 thread"))[: 1 if plan.is_quick else 2]:
                 pairs = in_turn(partial(ways.run, threads, backend), partial(ways.by_hand, threads), plan.repeats)
-                figures = [(ours.images_per_second, by_hand.images_per_second) for ours, by_hand in pairs]
+                figures = [(ours, by_hand.images_per_second) for ours, by_hand in pairs]
                 yield ratios(f"{row}, {name}", figures, at_least=goal)
 
 

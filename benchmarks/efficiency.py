@@ -14,5 +14,5 @@ def measure(plan: Plan) -> Iterator[Row]:
     with place(plan) as ways:
         for threads, name in ((1, "1 thread"), (None, "all cores"))[: 1 if plan.is_quick else 2]:
             pairs = in_turn(partial(ways.run, threads), partial(ways.bare, threads), plan.repeats)
-            figures = [(run.images_per_second, bare.images_per_second) for run, bare in pairs]
+            figures = [(run, bare.images_per_second) for run, bare in pairs]
             yield ratios(f"efficiency: images/s, against bare forward passes, {name}", figures, at_least=0.9)

@@ -68,8 +68,10 @@ def run(place: Path, studies: int) -> tuple[float, float]:
     highest = Highest(process.pid)
     assert process.stdout
     assert process.stderr
-    first = next(time.perf_counter() for line in process.stderr if line.startswith(f"[1/{studies}]"))
     threading.Thread(target=process.stderr.read, daemon=True).start()  # what nobody reads would stop the run
+    while not any((place / "out").glob(".cxr-dicom/*.json")):
+        time.sleep(0.005)
+    first = time.perf_counter()
     process.stdout.readline()  # the summary: all is written
     seconds = time.perf_counter() - first
     if process.wait():

@@ -12,6 +12,6 @@ from benchmarks._ways import place
 def measure(plan: Plan) -> Iterator[Row]:
     """Yield the row; on one thread, where a thread's clock sees all of a forward pass."""
     with place(plan) as ways:
-        pairs = in_turn(partial(ways.run, 1), partial(ways.by_hand, 1), plan.repeats)
+        pairs = in_turn(partial(ways.process, 1), partial(ways.by_hand, 1), plan.repeats)
         figures = [(ours.overhead, by_hand.overhead) for ours, by_hand in pairs]
         yield ratios("overhead: processor time outside the networks, against the loop by hand", figures, at_most=0.25)

@@ -68,6 +68,8 @@ class ModelSettings(_Table):
     """Models in the order in which they run; `auto` takes what is installed."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    backend: Literal["torch", "openvino"] = "torch"
+    """What computes the networks; `openvino` is faster on a CPU, and needs `pip install 'cxr-dicom[openvino]'`."""
     folder: Path | None = None
     """Where weights lie; default: TorchXRayVision's own cache folder."""
     mirror: str | None = None

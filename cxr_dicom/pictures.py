@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cxr_dicom.plane import Point, Region, Shape
+from cxr_dicom.plane import Point, Region, Shape, mixed, row_blocks
 from cxr_dicom.records import Heatmap, Mask
 
 Grey = NDArray[np.uint8]  # (rows, columns)
@@ -37,7 +37,7 @@ INFERNO: tuple[RGB, ...] = (
     (252, 255, 164),
 )
 
-_WINDOW_PERCENTILES = (0.5, 99.5)
+_WINDOW_PERCENTILES = (0.5, 50, 99.5)  # black, middle grey, white
 _MIDDLE_GREY = 0.45  # where the median of the window is shown
 _GAMMAS = (0.5, 2.0)
 _FINE = 2  # outlines are drawn on a matrix this many times finer, for smooth edges
@@ -72,11 +72,14 @@ def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
     rows, columns = pixels.shape
     scale = min(1.0, long_side / max(rows, columns))
     size = max(1, round(columns * scale)), max(1, round(rows * scale))
-    image = Image.fromarray(np.nan_to_num(pixels.astype(np.float32, copy=False)))
-    small = np.asarray(image.resize(size, Image.Resampling.BOX))
-    low, high = np.percentile(small, _WINDOW_PERCENTILES)
-    window = np.clip((small - low) / max(float(high - low), np.finfo(np.float32).tiny), 0, 1)
-    median = min(max(float(np.median(window)), 0.01), 0.99)
+    pixels = pixels.astype(np.float32, copy=False)
+    if not np.isfinite((pixels.min(), pixels.max())).all():
+        pixels = np.nan_to_num(pixels)
+    small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    low, middle, high = np.percentile(small, _WINDOW_PERCENTILES)
+    span = max(float(high - low), float(np.finfo(np.float32).tiny))
+    window = np.clip((small - low) / span, 0, 1)
+    median = min(max(float(middle - low) / span, 0.01), 0.99)
     gamma = min(max(np.log(_MIDDLE_GREY) / np.log(median), _GAMMAS[0]), _GAMMAS[1])
     grey: Grey = np.rint(window**gamma * 255).astype(np.uint8)
     return grey
@@ -134,10 +137,12 @@ def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> tuple[NDArray[np.floa
     (first_row, next_row, row_part, row_inside), (first_column, next_column, column_part, column_inside) = (
         _along(size[axis], shape[axis], heatmap, axis) for axis in (0, 1)
     )
-    values = heatmap.values
-    rows = values[first_row] * (1 - row_part)[:, None] + values[next_row] * row_part[:, None]
-    spread = rows[:, first_column] * (1 - column_part) + rows[:, next_column] * column_part
-    return np.clip(spread, 0, 1).astype(np.float32, copy=False), row_inside[:, None] & column_inside
+    values = np.empty(size, np.float32)
+    for rows in row_blocks(size[0]):
+        across = mixed(heatmap.values[first_row[rows]], heatmap.values[next_row[rows]], row_part[rows, None])
+        block = mixed(across.take(first_column, axis=1), across.take(next_column, axis=1), column_part)
+        np.clip(block, 0, 1, out=values[rows])
+    return values, row_inside[:, None] & column_inside
 
 
 def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:

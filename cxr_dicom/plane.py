@@ -11,7 +11,7 @@ Conventions, everywhere in this package:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Point = tuple[float, float]
 Shape = tuple[int, int]
+
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,3 +129,16 @@ class Grid:
     shape: Shape  # rows and columns of samples
     origin: tuple[float, float] = (0.0, 0.0)  # (row, column) of the grid's top left corner in the source
     step: tuple[float, float] = (1.0, 1.0)  # source pixels per sample: (rows, columns)
+
+
+def row_blocks(rows: int) -> Iterator[slice]:
+    """Split the rows of a matrix so that what is computed of a block stays in the processor's cache."""
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, rows, _ROWS_AT_ONCE))
+
+
+def mixed(first: Array, second: Array, share: Array) -> Array:
+    """Interpolate between two arrays, in their own memory; ``share`` is that of the second, 0 to 1."""
+    first *= 1 - share
+    second *= share
+    first += second
+    return first

@@ -271,7 +271,7 @@ class _BoundedSocket(AssociationSocket):
         self._received = 0
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read as the base does, within bounds."""
+        """Read as the base does, within bounds, and without its pieces of 4 KB."""
         self._received += nr_bytes
         if self.socket is None:
             raise ConnectionAbortedError
@@ -279,11 +279,14 @@ class _BoundedSocket(AssociationSocket):
             self._shutdown_socket()
             _turned_away((self.assoc.requestor.address,), "sent more than listener.max_instance_mb or a PDU too long")
             raise ConnectionAbortedError
-        received = bytearray(nr_bytes)
-        view, count = memoryview(received), 0
-        while count < nr_bytes and (more := self.socket.recv_into(view[count:])):
-            count += more
-        return received[:count] if count < nr_bytes else received
+        if self.socket is None:
+            raise ConnectionAbortedError
+        received, count = bytearray(nr_bytes), 0
+        with memoryview(received) as view:
+            while count < nr_bytes and (more := self.socket.recv_into(view[count:])):
+                count += more
+        del received[count:]
+        return received
 
 
 def _turned_away(client_address: Any, reason: str) -> bool:

@@ -218,6 +218,17 @@ def test_an_image_that_breaks_off_in_the_middle_leaves_nothing(tmp_path, image):
         assert here.files() == []
 
 
+@pytest.mark.parametrize(
+    "item", [b"\0\0\1\0\1\3data", b"\0\0\0\1\1", b"\0\0"], ids=["too long", "no header", "cut off"]
+)
+def test_an_item_that_does_not_fill_its_pdu_ends_the_association(tmp_path, image, item):
+    with listening(tmp_path) as here:
+        with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+            association.dul.socket.socket.sendall(struct.pack(">BBL", 4, 0, len(item)) + item)
+            wait_for(lambda: association.is_aborted)
+        assert send(here.port, image) == [0x0000]
+
+
 @pytest.mark.parametrize("max_pdu_bytes", [4096, 1 << 20])
 def test_an_image_arrives_whole_in_pdus_of_any_size(tmp_path, image, max_pdu_bytes):
     with listening(tmp_path, listener={"max_pdu_bytes": max_pdu_bytes}) as here:

@@ -18,6 +18,7 @@ from cxr_dicom.encode._base import Encoded
 from cxr_dicom.encode._codes import PROCESSING_EQUIPMENT, ascii_text, code_item, coding_scheme_items, joined
 from cxr_dicom.encode._identity import Identity, device_uid
 from cxr_dicom.encode._source import acquisition_equipment, copy_patient_and_study, set_content_time
+from cxr_dicom.encode._stream import write_dataset
 from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
 
 NOT_FOR_CLINICAL_USE = "Not for clinical use"
@@ -84,7 +85,8 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     unfinished = folder / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with unfinished.open("xb") as file:
-            dcmwrite(file, dataset, enforce_file_format=True)
+            dcmwrite(file, _preface(dataset), enforce_file_format=True)
+            write_dataset(file, dataset)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -100,6 +102,13 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
         source_sop_instance_uids=encoded.source_sop_instance_uids,
         model=encoded.model,
     )
+
+
+def _preface(dataset: Dataset) -> Dataset:
+    """What stands in a file before the data set itself: preamble and file meta information."""
+    preface = Dataset()
+    preface.file_meta = dataset.file_meta
+    return preface
 
 
 def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:

@@ -21,6 +21,7 @@ from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, ObjectKind, 
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-dicom")
 _digests: WeakKeyDictionary[Prediction, str] = WeakKeyDictionary()
+_sources: WeakKeyDictionary[ImageAnalysis, tuple[object, ...]] = WeakKeyDictionary()
 
 
 class Identity(NamedTuple):
@@ -101,10 +102,18 @@ def _identity(
     predictions = tuple(predictions)
     models = tuple(dict.fromkeys(prediction.model.name for prediction in predictions))
     series = derived_uid("series", analyses[0].image.instance.study_instance_uid, about, models, str(kind), variant)
-    sources = [(a.pixel_sha256, a.image.spacing, copied_values(a.image.header)) for a in analyses]
+    sources = [_source(analysis) for analysis in analyses]
     contents = [digest(prediction) for prediction in predictions]
     instance = derived_uid("instance", series, sources, contents, content, settings.digest, __version__)
     return Identity(series, instance)
+
+
+def _source(analysis: ImageAnalysis) -> tuple[object, ...]:
+    """What objects about an image take from it."""
+    if analysis not in _sources:
+        image = analysis.image
+        _sources[analysis] = (analysis.pixel_sha256, image.spacing, copied_values(image.header))
+    return _sources[analysis]
 
 
 def _digest(prediction: Prediction) -> str:

@@ -68,8 +68,9 @@ def set_frames(
         dimensions = dimensions or [_LABEL]
     set_dimensions(dataset, dimensions)
     dataset.SharedFunctionalGroupsSequence = [shared]
+    origin = _derivation(image, derivation)
     dataset.PerFrameFunctionalGroupsSequence = [
-        _complete(groups, number, dimensions, image, derivation) for number, groups in enumerate(frames, start=1)
+        _complete(groups, number, dimensions, origin) for number, groups in enumerate(frames, start=1)
     ]
 
 
@@ -90,15 +91,13 @@ def _index(dimension: Dimension, organization_uid: str) -> Dataset:
     return item
 
 
-def _complete(
-    groups: Dataset, number: int, dimensions: Sequence[Dimension], image: ChestImage, derivation: Code
-) -> Dataset:
+def _complete(groups: Dataset, number: int, dimensions: Sequence[Dimension], origin: Dataset) -> Dataset:
     content = Dataset()
     content.DimensionIndexValues = [number, 1][: len(dimensions)]
     if dimensions == [_LABEL]:
         content.FrameLabel = "Frame"
     groups.FrameContentSequence = [content]
-    groups.DerivationImageSequence = [_derivation(image, derivation)]
+    groups.DerivationImageSequence = [origin]
     if POSITION in dimensions:
         groups.PlanePositionSequence = [plane_position()]
     return groups

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydicom.uid import UID, SegmentationStorage
@@ -20,6 +21,7 @@ SegmentationType = Literal["BINARY", "LABELMAP"]
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage, newer than pydicom 3.0
 _MOST_LABELS = 255  # of an 8-bit label map; 0 is the background
+_disjoint: WeakKeyDictionary[Prediction, list[list[Mask]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,10 +51,17 @@ def plan_segmentations(
     if not masks:
         return
     for kind in _types(settings, analysis.image.shape):
-        for number, group in enumerate([masks] if kind == "BINARY" else disjoint(masks), start=1):
+        for number, group in enumerate([masks] if kind == "BINARY" else _label_maps(prediction, masks), start=1):
             variant = f"{kind} {number}"
             identity = image_identity(ObjectKind.SEGMENTATION, analysis, [prediction], settings, variant)
             yield SegmentationPlan(type=kind, identity=identity, masks=tuple(group))
+
+
+def _label_maps(prediction: Prediction, masks: Sequence[Mask]) -> list[list[Mask]]:
+    """The disjoint sets of a prediction; reports ask for them too."""
+    if prediction not in _disjoint:
+        _disjoint[prediction] = disjoint(masks)
+    return _disjoint[prediction]
 
 
 def disjoint(masks: Sequence[Mask]) -> list[list[Mask]]:

@@ -7,6 +7,7 @@ were not analysed. OHIF shows it as text, because its title is not that of a mea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 
 import highdicom.sr as hd
 from pydicom.sr.codedict import codes
@@ -133,7 +134,7 @@ def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> tree
         tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
     ]
     if finding.operating_point is not None:
-        numbers.append(tree.number(_OPERATING_POINT, finding.operating_point, NO_UNITS))
+        numbers.append(_operating_point(finding.operating_point))
     return hd.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(image, prediction, finding.name),
         finding_type=tree.concept(finding.code),
@@ -219,6 +220,13 @@ def _holds(plan: SegmentationPlan, structure: str) -> bool:
     return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
 
 
+@cache
+def _operating_point(value: float) -> hd.Measurement:
+    """The threshold of a finding: as many as a network has, the same in every report."""
+    return tree.number(_OPERATING_POINT, value, NO_UNITS)
+
+
+@cache
 def _presence(call: Call) -> hd.QualitativeEvaluation:
     return hd.QualitativeEvaluation(codes.DCM.PresenceOfProperty, tree.concept(CALLS[call]))
 

@@ -1,8 +1,13 @@
-"""The pieces of TID 1500 (PS3.16) that both reports are made of, in this package's own records."""
+"""The pieces of TID 1500 (PS3.16) that both reports are made of, in this package's own records.
+
+What does not depend on the image is made once, and stands in all groups that need it: highdicom
+makes a content item in a millisecond, and a report has hundreds. Nothing here changes a piece.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 
 import highdicom.sr as hd
 import numpy as np
@@ -26,6 +31,7 @@ _RESULT = private("RESULT", "Result of the analysis")
 _PIXELS = CodedConcept("{pixels}", "UCUM", "pixels")
 
 
+@cache
 def concept(code: Code) -> CodedConcept:
     """Return a code as highdicom wants it."""
     return CodedConcept(code.value, code.scheme, ascii_text(code.meaning, 64))
@@ -53,6 +59,7 @@ def observer_device(models: Sequence[ModelInfo], version: str) -> hd.ObserverCon
     return hd.ObserverContext(codes.DCM.Device, device)
 
 
+@cache
 def algorithm(model: ModelInfo) -> hd.AlgorithmIdentification:
     """Return which network said it (TID 4019)."""
     weights = f"weights SHA-256 {model.weights_sha256}" if model.weights_sha256 else "no weights"
@@ -65,11 +72,12 @@ def algorithm(model: ModelInfo) -> hd.AlgorithmIdentification:
     )
 
 
-def sites(site: Code | None, laterality: Code | None = None) -> list[hd.FindingSite]:
+@cache
+def sites(site: Code | None, laterality: Code | None = None) -> tuple[hd.FindingSite, ...]:
     """Return the finding site, if there is one."""
     if site is None:
-        return []
-    return [hd.FindingSite(concept(site), laterality=concept(laterality) if laterality else None)]
+        return ()
+    return (hd.FindingSite(concept(site), laterality=concept(laterality) if laterality else None),)
 
 
 def number(code: Code, value: float, unit: Code, lines: Iterable[hd.CoordinatesForMeasurement] = ()) -> hd.Measurement:
@@ -82,6 +90,7 @@ def number(code: Code, value: float, unit: Code, lines: Iterable[hd.CoordinatesF
     )
 
 
+@cache
 def failure(code: Code) -> hd.QualitativeEvaluation:
     """Return that something could not be measured.
 
@@ -100,6 +109,7 @@ def region(image: ChestImage, points: Sequence[Point]) -> hd.ImageRegion:
     return hd.ImageRegion("POLYLINE", np.array(points), _region_source(image))
 
 
+@lru_cache(maxsize=16)
 def source(sop_class_uid: str, sop_instance_uid: str) -> hd.SourceImageForMeasurementGroup:
     """Return the image that a group speaks of."""
     return hd.SourceImageForMeasurementGroup(sop_class_uid, sop_instance_uid)

@@ -9,8 +9,8 @@ IOD requires one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 
-import numpy as np
 from pydicom import Dataset
 
 from cxr_dicom.config import Settings
@@ -75,7 +75,8 @@ class ParametricMapEncoder:
             derivation=DERIVATION_CALCULATION,
             shared=_shared_groups(heatmap),
         )
-        dataset.FloatPixelData = np.where(inside, values, 0).astype("<f4").tobytes()
+        values[~inside] = 0
+        dataset.FloatPixelData = BytesIO(values.astype("<f4", copy=False).data)
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
 
 

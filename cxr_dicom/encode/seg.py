@@ -61,8 +61,9 @@ class SegmentationEncoder:
         dataset.ContentLabel = "SEGMENTATION"
         dataset.ContentDescription = ascii_text(f"{model.title}; not for clinical use", 64)
         dataset.ContentCreatorName = None
+        algorithm = algorithm_item(model)
         dataset.SegmentSequence = [
-            _segment(number, mask, image, model) for number, mask in enumerate(plan.masks, start=1)
+            _segment(number, mask, image, model, algorithm) for number, mask in enumerate(plan.masks, start=1)
         ]
         set_pixels(dataset, plan.type, [mask.region for mask in plan.masks])
         set_frames(
@@ -77,7 +78,7 @@ class SegmentationEncoder:
         return Encoded(ObjectKind.SEGMENTATION, dataset, (image.instance.sop_instance_uid,), model.name)
 
 
-def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo) -> Dataset:
+def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo, algorithm: Dataset) -> Dataset:
     """Describe one structure (PS3.3 C.8.20.4)."""
     from highdicom.color import CIELabColor
 
@@ -87,7 +88,7 @@ def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo) -> Da
     item.SegmentLabel = ascii_text(structure.title, 64)
     item.SegmentAlgorithmType = "AUTOMATIC"
     item.SegmentAlgorithmName = ascii_text(model.name, 64)
-    item.SegmentationAlgorithmIdentificationSequence = [algorithm_item(model)]
+    item.SegmentationAlgorithmIdentificationSequence = [algorithm]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(structure.category)]
     item.SegmentedPropertyTypeCodeSequence = [code_item(structure.type)]
     if structure.laterality:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cxr_dicom.config import ModelSettings
 from cxr_dicom.errors import ModelError, SettingsError
 from cxr_dicom.infer._placement import Placement, square
 from cxr_dicom.records import ModelInfo, Radiograph
@@ -14,16 +15,23 @@ if TYPE_CHECKING:
     import torch
 
 
-def choose(name: str) -> str:
+def choose(models: ModelSettings) -> str:
     """Return the device that ``models.device`` names; ``auto`` takes the first of CUDA, MPS and CPU.
+
+    OpenVINO is used on the CPU only.
 
     Raises
     ------
     SettingsError
-        If the named device is not on this machine.
+        If the named device is not on this machine, or not one for the backend.
     """
     import torch
 
+    name = models.device
+    if models.backend == "openvino":
+        if name not in ("auto", "cpu"):
+            raise SettingsError(f"models.device: OpenVINO runs on 'cpu' here, not on {name!r}")
+        return "cpu"
     devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     devices += ["mps"] if torch.backends.mps.is_available() else []
     devices += ["cpu"]

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_dicom.plane import Grid, Region, Shape, Turn
+from cxr_dicom.plane import Grid, Region, Shape, Turn, mixed, row_blocks
 from cxr_dicom.records import Radiograph
 
 Array = NDArray[Any]
@@ -55,13 +55,13 @@ class Placement:
         image_rows, image_columns = self._image()
         rows = _overlap(image_rows, _reach(np.flatnonzero(probable.any(axis=1)), len(probable), self.side))
         columns = _overlap(image_columns, _reach(np.flatnonzero(probable.any(axis=0)), probable.shape[1], self.side))
-        window = _window(probabilities, self.side, rows, columns)
+        window = _exceeds(threshold, probabilities, self.side, rows, columns)
         corner, opposite = self.turn.points_to_source(
             [(self.left + columns.start, self.top + rows.start), (self.left + columns.stop, self.top + rows.stop)],
             self.shape,
         )
         offset = (int(min(corner[1], opposite[1])), int(min(corner[0], opposite[0])))
-        return Region.from_matrix(self.turn.to_source(window > threshold), offset, self.shape)
+        return Region.from_matrix(self.turn.to_source(window), offset, self.shape)
 
     def inside(self, size: int) -> tuple[slice, slice]:
         """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image."""
@@ -182,14 +182,18 @@ def _overlap(one: range, other: range) -> range:
     return range(start, max(start, min(one.stop, other.stop)))
 
 
-def _window(values: NDArray[np.float32], side: int, rows: range, columns: range) -> NDArray[np.float32]:
-    """Rows and columns of ``values`` interpolated to ``side`` x ``side``."""
-    one = np.float32(1)
+def _exceeds(
+    threshold: float, values: NDArray[np.float32], side: int, rows: range, columns: range
+) -> NDArray[np.bool_]:
+    """Where ``values``, interpolated to ``side`` x ``side``, are greater, for some rows and columns of the result."""
     low, high, share = _neighbours(values.shape[1], side, columns)
-    across = values[:, low] * (one - share) + values[:, high] * share
+    across = mixed(values.take(low, axis=1), values.take(high, axis=1), share)
     low, high, share = _neighbours(values.shape[0], side, rows)
-    window: NDArray[np.float32] = across[low] * (one - share)[:, None] + across[high] * share[:, None]
-    return window
+    exceeds = np.empty((len(rows), len(columns)), bool)
+    for block in row_blocks(len(rows)):
+        down = mixed(across.take(low[block], axis=0), across.take(high[block], axis=0), share[block, None])
+        np.greater(down, threshold, out=exceeds[block])
+    return exceeds
 
 
 def _neighbours(samples: int, side: int, pixels: range) -> tuple[Array, Array, NDArray[np.float32]]:

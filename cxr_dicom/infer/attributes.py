@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.codes import private
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._device import choose, running
 from cxr_dicom.infer._pickles import read_state
@@ -139,10 +140,11 @@ class Attribute:
 def build(name: str, settings: Settings) -> Model:
     """Load the network ``name``."""
     info = next(info for info in MODELS if info.name == name)
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     make = {"view": _view, "age": _age, "sex": _sex, "race": _race}[name]
     network, lock = make(info, settings, device)
-    return Attribute(info=_weights.identified(info, lock), network=network, device=device)
+    compute, info = on_backend(network, _weights.identified(info, lock), settings)
+    return Attribute(info=info, network=compute, device=device)
 
 
 def _view(info: ModelInfo, settings: Settings, device: str) -> tuple[Callable[[Any], Any], _weights.Lock]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_dicom.codes import HEART, LUNG, SPINE
 from cxr_dicom.config import Settings
-from cxr_dicom.infer import _weights
+from cxr_dicom.infer import _pspnet, _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._device import choose
 from cxr_dicom.infer._pickles import read_state
@@ -65,13 +67,16 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     upstream = _weights.Upstream(state=_tensors, targets=MODELS[0].predicts)
     tensors, lock = _weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
         network = pspnet(len(STRUCTURES))
     _weights.fill(network, tensors, device)
-    return Segmenter(info=_weights.identified(MODELS[0], lock), network=network, structures=STRUCTURES, device=device)
+    compute, info = on_backend(
+        partial(_pspnet.logits, network), _weights.identified(MODELS[0], lock), settings, channels=3
+    )
+    return Segmenter(info=info, network=compute, structures=STRUCTURES, device=device)
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

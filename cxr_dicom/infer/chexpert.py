@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._classifier import Classifier, pooled_linear, targets_of
 from cxr_dicom.infer._device import choose
@@ -56,7 +57,7 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchvision.models import densenet121
 
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     upstream = _weights.Upstream(
         state=lambda path: dict(_tensors(path)), targets=_LABELS, thresholds=[None] * len(_LABELS)
     )
@@ -71,7 +72,8 @@ def build(name: str, settings: Settings) -> Model:
     def score(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return score_ensemble(backbone, members, (pixels / _GREY_SCALE).repeat(1, 3, 1, 1))
 
-    return Classifier(info=_weights.identified(MODELS[0], lock), score=score, targets=targets_of(lock), device=device)
+    compute, info = on_backend(score, _weights.identified(MODELS[0], lock), settings)
+    return Classifier(info=info, score=compute, targets=targets_of(lock), device=device)
 
 
 def score_ensemble(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._cxas_structures import STRUCTURES
 from cxr_dicom.infer._device import choose
@@ -49,7 +50,7 @@ def build(name: str, settings: Settings) -> Model:
             f"models.accept_licence: {name!r} is not in it; its weights are under {MODELS[0].licence}. "
             f'To use it, write accept_licence = ["{name}"] under [models]'
         )
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     upstream = _weights.Upstream(state=_tensors, targets=MODELS[0].predicts)
     tensors, lock = _weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
@@ -60,7 +61,8 @@ def build(name: str, settings: Settings) -> Model:
         found: torch.Tensor = network._forward(pixels)["logits"]  # upstream's forward normalises once more
         return found
 
-    return Segmenter(info=_weights.identified(MODELS[0], lock), network=logits, structures=STRUCTURES, device=device)
+    compute, info = on_backend(logits, _weights.identified(MODELS[0], lock), settings, channels=3)
+    return Segmenter(info=info, network=compute, structures=STRUCTURES, device=device)
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._classifier import Classifier, targets_of
 from cxr_dicom.infer._device import choose
@@ -47,7 +48,7 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchxrayvision.baseline_models.jfhealthcare.model.classifier import Classifier as Network
 
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     upstream = _weights.Upstream(state=read_state, targets=_LABELS, thresholds=[None] * len(_LABELS))
     tensors, lock = _weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
@@ -64,7 +65,8 @@ def build(name: str, settings: Settings) -> Model:
             maps.append(activation)
         return torch.stack(logits).sigmoid(), torch.stack(maps)
 
-    return Classifier(info=_weights.identified(MODELS[0], lock), score=score, targets=targets_of(lock), device=device)
+    compute, info = on_backend(score, _weights.identified(MODELS[0], lock), settings)
+    return Classifier(info=info, score=compute, targets=targets_of(lock), device=device)
 
 
 def head(features: torch.Tensor, norm: torch.nn.BatchNorm2d, linear: torch.nn.Conv2d) -> tuple[Any, torch.Tensor]:
@@ -95,7 +97,8 @@ def head(features: torch.Tensor, norm: torch.nn.BatchNorm2d, linear: torch.nn.Co
     of_average, of_maximum = weight.chunk(2)
     places = features[0].flatten(1)
     everywhere = of_average @ places
-    peaks = torch.zeros_like(everywhere).index_add(0, places.argmax(dim=1), of_maximum * maximum.flatten())
+    is_peak = (places == maximum.flatten()[:, None]).to(places.dtype)
+    peaks = (of_maximum * maximum.flatten() / is_peak.sum(dim=1)) @ is_peak
     return logit, (everywhere + peaks * places.shape[1]).view(features.shape[2:])
 
 

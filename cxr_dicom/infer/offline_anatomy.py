@@ -18,6 +18,7 @@ import numpy as np
 
 from cxr_dicom import codes
 from cxr_dicom.config import Settings
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._placement import square
 from cxr_dicom.records import Code, Mask, ModelInfo, Prediction, Radiograph, Structure
 
@@ -59,27 +60,30 @@ def build(name: str, settings: Settings) -> OfflineAnatomy:
     """Load the network on the device that the settings name."""
     from cxr_dicom.infer._device import choose
 
-    return OfflineAnatomy(device=choose(settings.models.device))
+    return OfflineAnatomy(settings, choose(settings.models))
 
 
 class OfflineAnatomy:
     """Lungs and heart of a frontal radiograph."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, settings: Settings, device: str) -> None:
+        network, digest = _load(device)
         self._device = device
-        self._network, digest = _load(device)
-        self.info = replace(MODELS[0], weights_sha256=digest)
+        self._network, self.info = on_backend(network, replace(MODELS[0], weights_sha256=digest), settings)
 
     def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
         """Outline right lung, left lung and heart."""
+        import torch
+
         from cxr_dicom.infer.offline.postprocess import clean, normalise
-        from cxr_dicom.infer.offline.unet import predict
 
         pixels, placement = square(radiograph, INPUT_SIZE, "pad")
         image = np.zeros_like(pixels)
         inside = placement.inside(INPUT_SIZE)
         image[inside] = normalise(pixels[inside])
-        probabilities = clean(predict(self._network, image))
+        with torch.inference_mode():
+            logits = self._network(torch.from_numpy(image)[None, None].to(self._device))
+            probabilities = clean(logits[0].sigmoid().cpu().numpy())
         # Where it is heart it is not lung; kept true by any interpolation, since both cannot exceed one half.
         probabilities[:2] = np.minimum(probabilities[:2], 1 - probabilities[2])
         masks = tuple(

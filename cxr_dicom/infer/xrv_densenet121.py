@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._classifier import Classifier, pooled_linear, targets_of, thresholds
 from cxr_dicom.infer._device import choose
@@ -74,7 +75,7 @@ def build(name: str, settings: Settings) -> Model:
     from torchxrayvision.models import DenseNet, model_urls
 
     info = next(info for info in MODELS if info.name == name)
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     known = model_urls["densenet121-res224-" + name.removeprefix(_PREFIX)]
     upstream = _weights.Upstream(state=read_state, targets=known["labels"], thresholds=thresholds(known["op_threshs"]))
     tensors, lock = _weights.load(info, settings, upstream)
@@ -87,4 +88,5 @@ def build(name: str, settings: Settings) -> Model:
         logits, maps = pooled_linear(features, network.classifier.weight, network.classifier.bias)
         return logits.sigmoid(), maps
 
-    return Classifier(info=_weights.identified(info, lock), score=score, targets=targets_of(lock), device=device)
+    compute, info = on_backend(score, _weights.identified(info, lock), settings)
+    return Classifier(info=info, score=compute, targets=targets_of(lock), device=device)

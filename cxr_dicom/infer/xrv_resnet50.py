@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._classifier import Classifier, pooled_linear, targets_of, thresholds
 from cxr_dicom.infer._device import choose
@@ -43,7 +44,7 @@ def build(name: str, settings: Settings) -> Model:
     from torchvision.models import resnet50
     from torchxrayvision.models import model_urls
 
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     known = model_urls["resnet50-res512-all"]
     upstream = _weights.Upstream(state=read_state, targets=known["labels"], thresholds=thresholds(known["op_threshs"]))
     tensors, lock = _weights.load(MODELS[0], settings, upstream)
@@ -57,4 +58,5 @@ def build(name: str, settings: Settings) -> Model:
         logits, maps = pooled_linear(features(pixels), network.fc.weight, network.fc.bias)
         return logits.sigmoid(), maps
 
-    return Classifier(info=_weights.identified(MODELS[0], lock), score=score, targets=targets_of(lock), device=device)
+    compute, info = on_backend(score, _weights.identified(MODELS[0], lock), settings)
+    return Classifier(info=info, score=compute, targets=targets_of(lock), device=device)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
 from cxr_dicom.infer._autoencoder import Autoencoder
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._device import choose
 from cxr_dicom.infer._pickles import read_state
@@ -41,7 +42,7 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchxrayvision.autoencoders import ResNetAE101
 
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     tensors, lock = _weights.load(MODELS[0], settings, _weights.Upstream(state=read_state))
     with torch.device("meta"):
         network: Any = ResNetAE101()
@@ -51,4 +52,5 @@ def build(name: str, settings: Settings) -> Model:
         drawn: torch.Tensor = network(pixels)["out"]
         return drawn
 
-    return Autoencoder(info=_weights.identified(MODELS[0], lock), redraw=redraw, device=device)
+    compute, info = on_backend(redraw, _weights.identified(MODELS[0], lock), settings)
+    return Autoencoder(info=info, redraw=compute, device=device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import _weights
 from cxr_dicom.infer._autoencoder import Autoencoder
+from cxr_dicom.infer._backend import on_backend
 from cxr_dicom.infer._base import Model
 from cxr_dicom.infer._device import choose
 from cxr_dicom.infer._pickles import read_state
@@ -51,7 +52,7 @@ def build(name: str, settings: Settings) -> Model:
     from torchxrayvision.baseline_models.ieee8023.vqgan import VQModel
 
     info = next(info for info in MODELS if info.name == name)
-    device = choose(settings.models.device)
+    device = choose(settings.models)
     tensors, lock = _weights.load(info, settings, _weights.Upstream(state=_tensors))
     with torch.device("meta"):
         network: Any = VQModel(**architecture(tensors))
@@ -62,7 +63,8 @@ def build(name: str, settings: Settings) -> Model:
         grey: torch.Tensor = (drawn[:, :1] * _GREY_SCALE).clip(-_GREY_SCALE, _GREY_SCALE)
         return grey
 
-    return Autoencoder(info=_weights.identified(info, lock), redraw=redraw, device=device)
+    compute, info = on_backend(redraw, _weights.identified(info, lock), settings)
+    return Autoencoder(info=info, redraw=compute, device=device)
 
 
 def architecture(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ class Together:
     def make(self, change: Callable[[], T]) -> T:
         """Make a change and return what it returns, when it is on the disk.
 
-        It may run in another thread. When one change of a transaction fails, all of them fail.
+        It may run in another thread. When one change of a transaction fails, all of them fail. Never
+        call it within a transaction, which the others would wait for.
         """
         done: Future[T] = Future()
         with self._guard:

@@ -65,10 +65,12 @@ class Home:
             random_weights.write(name, path)
         return path
 
-    def build(self, name):
-        """Build a model from its upstream file."""
-        self.weights(name)
-        settings = Settings(models=ModelSettings(names=(name,), device="cpu", accept_licence=("cxas",)))
+    def build(self, name, backend="torch"):
+        """Build a model from its upstream file, if it has one."""
+        if _plugins.model_infos()[name].weights_file:
+            self.weights(name)
+        models = ModelSettings(names=(name,), device="cpu", backend=backend, accept_licence=("cxas",))
+        settings = Settings(models=models)
         (model,) = _plugins.build_models(settings)
         return model
 

@@ -1,0 +1,99 @@
+"""Our writer gives the bytes of pydicom's."""
+
+from io import BytesIO
+
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.charset import python_encoding
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from cxr_dicom.encode._stream import write_dataset
+
+ASCII = "".join(map(chr, range(32, 127))).replace("\\", "")
+
+
+def by_pydicom(dataset):
+    stream = BytesIO()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dcmwrite(stream, dataset)
+    return stream.getvalue()
+
+
+def expect_same(dataset):
+    stream = BytesIO()
+    write_dataset(stream, dataset)
+    written = stream.getvalue()
+    assert len(written) > 8
+    assert by_pydicom(dataset).endswith(written)
+    assert len(by_pydicom(dataset)) - len(written) < 200  # the file meta information
+
+
+def nested(text="in a sequence"):
+    item, inner = Dataset(), Dataset()
+    inner.CodeMeaning = text
+    item.ConceptNameCodeSequence = [inner, Dataset()]
+    item.MeasurementUnitsCodeSequence = []
+    return item
+
+
+@pytest.mark.parametrize(
+    "name", ["CT_small.dcm", "reportsi.dcm", "rtplan.dcm", "nested_priv_SQ.dcm", "UN_sequence.dcm"]
+)
+def test_files_of_others_in_explicit_and_implicit_encoding(name):
+    expect_same(dcmread(get_testdata_file(name, download=False)))
+
+
+@pytest.mark.parametrize("charset", sorted(filter(None, python_encoding)))
+def test_plain_text_is_the_same_in_every_character_set(charset):
+    dataset = nested()
+    dataset.SpecificCharacterSet = charset
+    dataset.PatientComments, dataset.StudyDescription = ASCII, "odd"
+    expect_same(dataset)
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 192", "山田^太郎"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")],
+)
+def test_other_text_is_written_in_the_character_set_of_the_root(charset, name):
+    dataset = Dataset()
+    dataset.SpecificCharacterSet, dataset.PatientName = charset, name
+    dataset.ConceptCodeSequence = [nested(name.partition("=")[2] or name)]
+    expect_same(dataset)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("Rows", 0),
+        ("ImageType", ["DERIVED", "PRIMARY"]),
+        ("PixelSpacing", ["0.10", "0.2"]),
+        ("DimensionIndexPointer", 0x00200032),
+        ("PatientName", ""),
+        ("StudyDate", None),
+        ("SOPInstanceUID", "1.2.345"),
+        ("RealWorldValueSlope", 1.0),
+        ("PatientComments", "x" * 70_001),  # longer than its VR can say
+        ("PixelData", b"\0\1\2"),
+        ("FloatPixelData", BytesIO(b"\0\1\2\3")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_every_kind_of_value(keyword, value):
+    dataset = Dataset()
+    dataset.Modality = "OT"
+    dataset.BitsAllocated = 8
+    setattr(dataset, keyword, value)
+    if keyword == "PixelData":
+        dataset["PixelData"].VR = "OB"
+    expect_same(dataset)
+
+
+def test_sequences_of_undefined_length_stay_so():
+    dataset = Dataset()
+    dataset.ConceptCodeSequence = [nested()]
+    dataset["ConceptCodeSequence"].is_undefined_length = True
+    expect_same(dataset)
