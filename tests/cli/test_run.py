@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -254,6 +255,7 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, jobs):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in background
     )
     while process.poll() is None and not list((tmp_path / "out").glob(".cxr-dicom/*.json")):
         time.sleep(0.05)

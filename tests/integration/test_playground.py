@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def playground(needs):
     for get in (rig.orthanc_program, rig.node, rig.storescu):
         needs(get)
     needs(rig.ohif_build, rig.OHIF_VERSIONS[-1])
-    with subprocess.Popen([sys.executable, str(PLAYGROUND)], stdout=subprocess.PIPE, text=True) as process:
+    heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in background
+    command = [sys.executable, str(PLAYGROUND)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c) as process:
         yield process
         process.terminate()
 
