@@ -25,7 +25,7 @@ from cxr_dicom import testing
 from cxr_dicom.config import Settings
 from cxr_dicom.engine.local import cores
 
-IMAGES = 14
+IMAGES = 10
 
 
 @dataclass(frozen=True)
