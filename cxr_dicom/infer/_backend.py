@@ -79,9 +79,12 @@ def _compiled(compute: Callable[[torch.Tensor], Any], info: ModelInfo, channels:
     shape = (1, channels, info.input_size, info.input_size)
     try:
         program = _converted(compute, shape)
-        network = Core().compile_model(
-            program, "CPU", {"INFERENCE_PRECISION_HINT": PRECISION, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        )
+        options = {
+            "INFERENCE_PRECISION_HINT": PRECISION,
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # else all workers sit on the first core
+        }
+        network = Core().compile_model(program, "CPU", options)
     except Exception as error:  # those of OpenVINO have no type in common
         why = str(error).strip().splitlines()[-1:]
         raise SettingsError(f"models.backend: OpenVINO cannot run {info.name}, take `torch`: {''.join(why)}") from error
