@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks._harness import ROOT, Plan, Row, folder, in_turn, ratios
 from cxr_dicom import testing
 
-STUDIES, SHAPE = 40, (2000, 1700)
+STUDIES, SHAPE = 60, (2000, 1700)
 
 
 def measure(plan: Plan) -> Iterator[Row]:
@@ -23,7 +23,9 @@ def measure(plan: Plan) -> Iterator[Row]:
     studies, shape = (3, (256, 256)) if plan.is_quick else (STUDIES, SHAPE)
     with folder() as place:
         for number in range(studies):
-            testing.write_study(place / "images", [testing.radiograph(*shape, seed=number, study=str(number))])
+            testing.write_study(
+                place / "images" / str(number), [testing.radiograph(*shape, seed=number, study=str(number))]
+            )
         pairs = in_turn(partial(images_per_second, place, 2), partial(images_per_second, place, 1), plan.repeats)
         yield ratios("workers: images/s of two, against one", pairs, at_least=1.6)
 
