@@ -80,6 +80,21 @@ def test_arithmetic_is_float32_on_any_processor():
     assert torch.allclose(compute(pixels), network(pixels), atol=1e-5)
 
 
+def test_threads_are_not_pinned_for_workers_would_share_a_core(monkeypatch):
+    import openvino
+
+    compiled = []
+
+    class Core(openvino.Core):
+        def compile_model(self, *arguments):
+            compiled.append(super().compile_model(*arguments))
+            return compiled[-1]
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    on_backend(torch.sigmoid, INFO, OPENVINO)
+    assert [network.get_property("ENABLE_CPU_PINNING") for network in compiled] == [False]
+
+
 def test_openvino_must_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(SettingsError, match=r"models\.backend: .*pip install 'cxr-dicom\[openvino\]'"):
