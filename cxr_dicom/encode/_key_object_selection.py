@@ -6,7 +6,6 @@ from highdicom.ko import KeyObjectSelection
 from pydicom.sr.codedict import codes
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.encode import _sr_tree as tree
 from cxr_dicom.encode._base import Encoded
@@ -30,7 +29,7 @@ def key_object_selection(study: StudyAnalysis, settings: Settings) -> Encoded | 
     root = KeyObjectSelection(
         document_title=codes.DCM.OfInterest,
         referenced_objects=[image.header for image in images],
-        observer_device_context=tree.observer_device(models, __version__),
+        observer_device_context=tree.observer(tuple(models)),
         description=ascii_text(f"{NOT_FOR_CLINICAL_USE}. Called present: {', '.join(names)}.", 1024),
     )[0]
     dataset = new_document(

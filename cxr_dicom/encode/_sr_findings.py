@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import highdicom.sr as hd
-from pydicom.sr.codedict import codes
 from pydicom.uid import EnhancedSRStorage
 
-from cxr_dicom import __version__
 from cxr_dicom.codes import private
 from cxr_dicom.config import Settings
 from cxr_dicom.encode import _results as results
@@ -50,6 +48,7 @@ NO_SCORES = (
 
 _PROBABILITY = Code(value="122157", scheme="DCM", meaning="Probability")
 _OPERATING_POINT = Code(value="111071", scheme="DCM", meaning="CAD Operating Point")
+_PRESENCE = Code(value="121052", scheme="DCM", meaning="Presence of property")
 _NETWORK_OUTPUT = private("NETWORK_OUTPUT", "Network output before calibration")
 _ANALYSIS = private("ANALYSIS", "Analysis of image")
 _ANALYSED = private("ANALYSED", "Analysed")
@@ -69,7 +68,7 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
         *(group for analysis in study.images for group in _groups(analysis, cited[analysis], settings)),
         *(_not_analysed(instance, skip) for instance, skip in skipped.items()),
     ]
-    root = tree.report(TITLE, images, tree.observer(models, __version__), groups, _notes(study))
+    root = tree.report(TITLE, images, models, groups, _notes(study))
     objects = [reference for references in cited.values() for reference in references]
     content = _content(study, skipped.values(), objects)
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
@@ -114,7 +113,7 @@ def _content(study: StudyAnalysis, skipped: Iterable[Skipped], objects: Iterable
     return repr((missing, [_remarks(analysis) for analysis in study.images], cited))
 
 
-def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Settings) -> Iterator[tree.Group]:
+def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Settings) -> Iterator[hd.ContentItem]:
     yield _analysed(analysis, cited)
     for prediction in analysis.predictions:
         image, plans = analysis.image, _plans(analysis, prediction, settings)
@@ -127,65 +126,78 @@ def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Setti
             yield _stated(image, statement, prediction)
 
 
-def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> tree.Group:
+def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> hd.ContentItem:
     """A score: probability, network output, operating point, and the call."""
-    numbers = [
-        tree.number(_PROBABILITY, finding.probability, NO_UNITS),
-        tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
-    ]
-    if finding.operating_point is not None:
-        numbers.append(_operating_point(finding.operating_point))
-    return hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(image, prediction, finding.name),
-        finding_type=tree.concept(finding.code),
-        algorithm_id=tree.algorithm(prediction.model),
-        finding_sites=tree.sites(finding.site),
-        measurements=numbers,
-        qualitative_evaluations=[_presence(finding.call)],
-        source_images=[_source(image)],
+    point = finding.operating_point
+    return tree.group(
+        tracking_uid(image, prediction.model, finding.name),
+        finding.name,
+        [
+            tree.finding(finding.code),
+            *tree.sites(finding.site),
+            *tree.algorithm(prediction.model),
+            tree.number(_PROBABILITY, finding.probability, NO_UNITS),
+            tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
+            *([] if point is None else [_operating_point(point)]),
+            _presence(finding.call),
+            tree.source(image.instance),
+        ],
     )
 
 
 def _measured(
     image: ChestImage, measurement: Measurement, prediction: Prediction, plans: Sequence[SegmentationPlan]
-) -> tree.Group:
+) -> hd.ContentItem:
     """A number without coordinates of its own, or the reason why there is none."""
-    value = measurement.value
+    value, code = measurement.value, measurement.code
     structure = results.structure_of(measurement, prediction) if results.is_box(measurement) else ""
-    group = hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(image, prediction, structure or measurement.name),
-        algorithm_id=tree.algorithm(prediction.model),
-        finding_sites=tree.sites(measurement.site, measurement.laterality),
-        measurements=[] if value is None else [tree.number(measurement.code, value, measurement.unit)],
-        qualitative_evaluations=[tree.failure(measurement.code)] if value is None else [],
-        source_images=[_source(image)],
+    name = structure or measurement.name
+    return tree.group(
+        tracking_uid(image, prediction.model, name),
+        name,
+        [
+            *tree.sites(measurement.site, measurement.laterality),
+            *tree.algorithm(prediction.model),
+            tree.failure(code) if value is None else tree.number(code, value, measurement.unit),
+            tree.source(image.instance),
+            *(tree.segment(plan, structure) for plan in plans if _holds(plan, structure)),
+            *([tree.comment(f"Not measurable: {measurement.reason}")] if value is None else []),
+        ],
     )
-    segments = [tree.segment(plan, structure) for plan in plans if _holds(plan, structure)]
-    reasons = [tree.comment(f"Not measurable: {measurement.reason}")] if value is None else []
-    return tree.append(group, [*segments, *reasons])
 
 
-def _stated(image: ChestImage, statement: Statement, prediction: Prediction) -> tree.Group:
+def _stated(image: ChestImage, statement: Statement, prediction: Prediction) -> hd.ContentItem:
     """What a named rule makes of a measurement."""
-    group = hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(image, prediction, statement.name),
-        finding_type=tree.concept(statement.concept),
-        algorithm_id=tree.algorithm(prediction.model),
-        qualitative_evaluations=[_presence(statement.call)],
-        source_images=[_source(image)],
+    return tree.group(
+        tracking_uid(image, prediction.model, statement.name),
+        statement.name,
+        [
+            tree.finding(statement.concept),
+            *tree.algorithm(prediction.model),
+            _presence(statement.call),
+            tree.source(image.instance),
+            tree.comment(f"Rule on {statement.measurement}: {statement.rule}"),
+        ],
     )
-    return tree.append(group, [tree.comment(f"Rule on {statement.measurement}: {statement.rule}")])
 
 
-def _analysed(analysis: ImageAnalysis, cited: Sequence[Reference]) -> tree.Group:
+def _analysed(analysis: ImageAnalysis, cited: Sequence[Reference]) -> hd.ContentItem:
     """Which models looked at an image, what a reader should know of it, and the objects about it."""
-    image = analysis.image
-    group = hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_analysis_tracking(image.instance.sop_instance_uid),
-        qualitative_evaluations=[hd.QualitativeEvaluation(tree.concept(_ANALYSIS), tree.concept(_ANALYSED))],
-        source_images=[_source(image)],
+    content = [*map(tree.result, cited), *map(tree.comment, _remarks(analysis))]
+    return _outcome(analysis.image.instance, _ANALYSED, content)
+
+
+def _not_analysed(instance: StoredInstance, skipped: Skipped) -> hd.ContentItem:
+    """An image of the study without results, and why."""
+    return _outcome(instance, _NOT_ANALYSED, [tree.comment(f"{skipped.reason}: {skipped.detail}")])
+
+
+def _outcome(instance: StoredInstance, outcome: Code, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
+    return tree.group(
+        derived_uid("analysis", instance.sop_instance_uid),
+        "analysis",
+        [tree.evaluation(_ANALYSIS, outcome), tree.source(instance), *content],
     )
-    return tree.append(group, [*map(tree.result, cited), *map(tree.comment, _remarks(analysis))])
 
 
 def _remarks(analysis: ImageAnalysis) -> list[str]:
@@ -205,39 +217,16 @@ def _methods(analysis: ImageAnalysis) -> dict[str, list[str]]:
     return methods
 
 
-def _not_analysed(instance: StoredInstance, skipped: Skipped) -> tree.Group:
-    """An image of the study without results, and why."""
-    group = hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_analysis_tracking(instance.sop_instance_uid),
-        qualitative_evaluations=[hd.QualitativeEvaluation(tree.concept(_ANALYSIS), tree.concept(_NOT_ANALYSED))],
-        source_images=[tree.source(instance.sop_class_uid, instance.sop_instance_uid)],
-    )
-    return tree.append(group, [tree.comment(f"{skipped.reason}: {skipped.detail}")])
-
-
 def _holds(plan: SegmentationPlan, structure: str) -> bool:
     """Whether a segment number may be cited: readers and validators know those of BINARY only."""
     return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
 
 
 @cache
-def _operating_point(value: float) -> hd.Measurement:
+def _operating_point(value: float) -> hd.ContentItem:
     """The threshold of a finding: as many as a network has, the same in every report."""
     return tree.number(_OPERATING_POINT, value, NO_UNITS)
 
 
-@cache
-def _presence(call: Call) -> hd.QualitativeEvaluation:
-    return hd.QualitativeEvaluation(codes.DCM.PresenceOfProperty, tree.concept(CALLS[call]))
-
-
-def _source(image: ChestImage) -> hd.SourceImageForMeasurementGroup:
-    return tree.source(image.instance.sop_class_uid, image.instance.sop_instance_uid)
-
-
-def _tracking(image: ChestImage, prediction: Prediction, name: str) -> hd.TrackingIdentifier:
-    return hd.TrackingIdentifier(uid=tracking_uid(image, prediction.model, name), identifier=name)
-
-
-def _analysis_tracking(sop_instance_uid: str) -> hd.TrackingIdentifier:
-    return hd.TrackingIdentifier(uid=derived_uid("analysis", sop_instance_uid), identifier="analysis")
+def _presence(call: Call) -> hd.ContentItem:
+    return tree.evaluation(_PRESENCE, CALLS[call])

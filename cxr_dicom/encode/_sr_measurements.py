@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import highdicom.sr as hd
-from pydicom.sr.codedict import codes
 
-from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.encode import _results as results
 from cxr_dicom.encode import _sr_tree as tree
@@ -23,6 +21,7 @@ from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Measurement, Obje
 
 SERIES_NUMBER = 9002
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
+_STRUCTURE = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
 
 _OHIF_TOOL = "Cornerstone3DTools@^0.1.0"  # how OHIF knows with which tool to draw a group
 
@@ -36,7 +35,7 @@ def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject]
     root = tree.report(
         TITLE,
         [image],
-        tree.observer(models, __version__),
+        models,
         [group for prediction in drawn for group in _groups(image, prediction)],
         [NOT_FOR_CLINICAL_USE, spacing_text(image)],
     )
@@ -54,7 +53,7 @@ def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject]
     return Encoded(ObjectKind.MEASUREMENT_REPORT, dataset, (image.instance.sop_instance_uid,), model)
 
 
-def _groups(image: ChestImage, prediction: Prediction) -> Iterator[tree.Group]:
+def _groups(image: ChestImage, prediction: Prediction) -> Iterator[hd.ContentItem]:
     for measurement in prediction.measurements:
         if measurement.value is None:
             continue
@@ -64,7 +63,7 @@ def _groups(image: ChestImage, prediction: Prediction) -> Iterator[tree.Group]:
             yield _line(image, measurement, measurement.value, prediction)
 
 
-def _line(image: ChestImage, measurement: Measurement, length: float, prediction: Prediction) -> tree.Group:
+def _line(image: ChestImage, measurement: Measurement, length: float, prediction: Prediction) -> hd.ContentItem:
     """A line with its length, and what derives from it first."""
     name, meaning = measurement.name, measurement.code.meaning
     numbers = [tree.number(measurement.code, length, measurement.unit, [tree.line(image, measurement.points)])]
@@ -72,31 +71,34 @@ def _line(image: ChestImage, measurement: Measurement, length: float, prediction
         if other is not measurement and other.value is not None and results.line_of(other, prediction) is measurement:
             numbers.append(tree.number(other.code, other.value, other.unit))
             meaning += f"; {other.code.meaning.lower()} {other.value:.2f}"
-    group = hd.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.TrackingIdentifier(
-            uid=tracking_uid(image, prediction.model, name), identifier=f"{_OHIF_TOOL}:Length:{name}"
-        ),
-        algorithm_id=tree.algorithm(prediction.model),
-        finding_sites=tree.sites(measurement.site, measurement.laterality),
-        measurements=numbers,
+    return tree.group(
+        tracking_uid(image, prediction.model, name),
+        f"{_OHIF_TOOL}:Length:{name}",
+        [
+            *tree.sites(measurement.site, measurement.laterality),
+            *tree.algorithm(prediction.model),
+            *numbers,
+            tree.comment(meaning),
+        ],
     )
-    return tree.append(group, [tree.comment(meaning)])
 
 
-def _box(image: ChestImage, measurement: Measurement, value: float, prediction: Prediction) -> tree.Group:
+def _box(image: ChestImage, measurement: Measurement, value: float, prediction: Prediction) -> hd.ContentItem:
     """The box around a structure, with no number: OHIF loads a rectangle only without one.
 
     The segmentation tracks the structure under the same UID.
     """
     structure = results.structure_of(measurement, prediction)
-    group = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.TrackingIdentifier(
-            uid=tracking_uid(image, prediction.model, structure), identifier=f"{_OHIF_TOOL}:RectangleROI:{structure}"
-        ),
-        referenced_region=tree.region(image, measurement.points),
-        finding_type=codes.SCT.AnatomicalStructure,
-        algorithm_id=tree.algorithm(prediction.model),
-        finding_sites=tree.sites(measurement.site, measurement.laterality),
-    )
     title, quantity, unit = structure.replace("_", " ").capitalize(), measurement.code.meaning, measurement.unit.value
-    return tree.append(group, [tree.comment(f"{title}, {quantity.lower()} {value:.0f} {unit.strip('{}')}")])
+    return tree.group(
+        tracking_uid(image, prediction.model, structure),
+        f"{_OHIF_TOOL}:RectangleROI:{structure}",
+        [
+            tree.finding(_STRUCTURE),
+            *tree.sites(measurement.site, measurement.laterality),
+            *tree.algorithm(prediction.model),
+            tree.region(image, measurement.points),
+            tree.comment(f"{title}, {quantity.lower()} {value:.0f} {unit.strip('{}')}"),
+        ],
+        template="1410",
+    )

@@ -1,34 +1,50 @@
 """The pieces of TID 1500 (PS3.16) that both reports are made of, in this package's own records.
 
-What does not depend on the image is made once, and stands in all groups that need it: highdicom
-makes a content item in a millisecond, and a report has hundreds. Nothing here changes a piece.
+Content items are highdicom's, put together here: its classes for whole groups look up the name of
+every item again and again, which was half of the time of a report. What does not depend on the
+image is made once, and stands in all groups that need it. Nothing here changes a piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 
 import highdicom.sr as hd
 import numpy as np
 from highdicom.sr.coding import CodedConcept
-from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import EnhancedSRStorage
 
+from cxr_dicom import __version__
 from cxr_dicom.codes import private
 from cxr_dicom.encode._codes import ARTIFICIAL_INTELLIGENCE, ascii_text
 from cxr_dicom.encode._identity import Reference, device_uid
 from cxr_dicom.encode._segments import LABEL_MAP_STORAGE, SegmentationPlan
 from cxr_dicom.plane import Point
-from cxr_dicom.records import MANUFACTURER, ChestImage, Code, ModelInfo
-
-Group = hd.MeasurementsAndQualitativeEvaluations | hd.PlanarROIMeasurementsAndQualitativeEvaluations
+from cxr_dicom.records import MANUFACTURER, ChestImage, Code, ModelInfo, StoredInstance
 
 _CONTAINS = hd.RelationshipTypeValues.CONTAINS
 _CONTEXT = hd.RelationshipTypeValues.HAS_ACQ_CONTEXT
-_RESULT = private("RESULT", "Result of the analysis")
+_OBSERVED = hd.RelationshipTypeValues.HAS_OBS_CONTEXT
+_MODIFIER = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
+
+_COMMENT = CodedConcept.from_code(codes.DCM.Comment)
+_MEASUREMENT_GROUP = CodedConcept.from_code(codes.DCM.MeasurementGroup)
+_TRACKING_IDENTIFIER = CodedConcept.from_code(codes.DCM.TrackingIdentifier)
+_TRACKING_UID = CodedConcept.from_code(codes.DCM.TrackingUniqueIdentifier)
 _PIXELS = CodedConcept("{pixels}", "UCUM", "pixels")
+_RESULT = private("RESULT", "Result of the analysis")
+_FINDING = Code(value="121071", scheme="DCM", meaning="Finding")
+_MEASUREMENT_FAILURE = Code(value="114006", scheme="DCM", meaning="Measurement failure")
+_LANGUAGE = hd.CodeContentItem(
+    codes.DCM.LanguageOfContentItemAndDescendants,
+    CodedConcept("en-US", "RFC5646", "English (United States)"),
+    _MODIFIER,
+)
+_PROCEDURE = hd.CodeContentItem(
+    codes.DCM.ProcedureReported, CodedConcept("399208008", "SCT", "Plain chest X-ray"), _MODIFIER
+)
 
 
 @cache
@@ -39,22 +55,18 @@ def concept(code: Code) -> CodedConcept:
 
 def comment(text: str) -> hd.TextContentItem:
     """Return a comment; OHIF shows the comment of a group as its label."""
-    return hd.TextContentItem(codes.DCM.Comment, ascii_text(text, 1024), _CONTAINS)
+    return hd.TextContentItem(_COMMENT, ascii_text(text, 1024), _CONTAINS)
 
 
-def observer(models: Sequence[ModelInfo], version: str) -> hd.ObservationContext:
-    """Return the observation context (TID 1001)."""
-    return hd.ObservationContext(observer_device_context=observer_device(models, version))
-
-
-def observer_device(models: Sequence[ModelInfo], version: str) -> hd.ObserverContext:
+@cache
+def observer(models: tuple[ModelInfo, ...]) -> hd.ObserverContext:
     """Return the observer: a device, namely these networks (TID 1004)."""
     device = hd.DeviceObserverIdentifyingAttributes(
         uid=device_uid(models),
         name=MANUFACTURER,
         manufacturer_name=MANUFACTURER,
         model_name=ascii_text("+".join(model.name for model in models) or MANUFACTURER, 64),
-        serial_number=version,
+        serial_number=__version__,
     )
     return hd.ObserverContext(codes.DCM.Device, device)
 
@@ -80,39 +92,46 @@ def sites(site: Code | None, laterality: Code | None = None) -> tuple[hd.Finding
     return (hd.FindingSite(concept(site), laterality=concept(laterality) if laterality else None),)
 
 
-def number(code: Code, value: float, unit: Code, lines: Iterable[hd.CoordinatesForMeasurement] = ()) -> hd.Measurement:
+def number(code: Code, value: float, unit: Code, lines: Sequence[hd.CoordinatesForMeasurement] = ()) -> hd.ContentItem:
     """Return a value that was measured (TID 300), inferred from ``lines``."""
-    return hd.Measurement(
-        name=concept(code),
-        value=float(f"{value:.6g}"),  # six significant digits: no measurement here is better
-        unit=concept(unit),
-        referenced_coordinates=list(lines) or None,
-    )
+    digits = float(f"{value:.6g}")  # six significant digits: no measurement here is better
+    item = hd.NumContentItem(concept(code), digits, concept(unit), relationship_type=_CONTAINS)
+    return _holding(item, lines) if lines else item
 
 
 @cache
-def failure(code: Code) -> hd.QualitativeEvaluation:
+def evaluation(name: Code, value: Code) -> hd.CodeContentItem:
+    """Return a qualitative evaluation: that ``name`` is ``value``."""
+    return hd.CodeContentItem(concept(name), concept(value), _CONTAINS)
+
+
+def finding(code: Code) -> hd.CodeContentItem:
+    """Return what a group is about."""
+    return evaluation(_FINDING, code)
+
+
+def failure(code: Code) -> hd.CodeContentItem:
     """Return that something could not be measured.
 
     A NUM without a value would say it too, but highdicom does not read one.
     """
-    return hd.QualitativeEvaluation(concept(code), codes.DCM.MeasurementFailure)
+    return evaluation(code, _MEASUREMENT_FAILURE)
 
 
 def line(image: ChestImage, points: Sequence[Point]) -> hd.CoordinatesForMeasurement:
     """Return the coordinates of a line on the source image."""
-    return hd.CoordinatesForMeasurement("POLYLINE", np.array(points), _region_source(image))
+    return hd.CoordinatesForMeasurement("POLYLINE", np.array(points), _region_source(image.instance))
 
 
 def region(image: ChestImage, points: Sequence[Point]) -> hd.ImageRegion:
     """Return a closed polygon on the source image."""
-    return hd.ImageRegion("POLYLINE", np.array(points), _region_source(image))
+    return hd.ImageRegion("POLYLINE", np.array(points), _region_source(image.instance))
 
 
 @lru_cache(maxsize=16)
-def source(sop_class_uid: str, sop_instance_uid: str) -> hd.SourceImageForMeasurementGroup:
+def source(instance: StoredInstance) -> hd.SourceImageForMeasurementGroup:
     """Return the image that a group speaks of."""
-    return hd.SourceImageForMeasurementGroup(sop_class_uid, sop_instance_uid)
+    return hd.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)
 
 
 def segment(plan: SegmentationPlan, name: str) -> hd.ImageContentItem:
@@ -142,36 +161,37 @@ def result(reference: Reference) -> hd.ContentItem:
     )
 
 
-def append(group: Group, items: Iterable[hd.ContentItem]) -> Group:
-    """Add ``items`` at the end of a measurement group."""
-    group[0].ContentSequence.extend(items)
-    return group
+def group(uid: str, identifier: str, items: Iterable[hd.ContentItem], template: str = "1501") -> hd.ContentItem:
+    """Return a measurement group (TID 1501, 1410) of what ``uid`` tracks, with ``items`` in the template's order."""
+    tracking = (
+        hd.TextContentItem(_TRACKING_IDENTIFIER, identifier, _OBSERVED),
+        hd.UIDRefContentItem(_TRACKING_UID, uid, _OBSERVED),
+    )
+    container = hd.ContainerContentItem(_MEASUREMENT_GROUP, template_id=template, relationship_type=_CONTAINS)
+    return _holding(container, [*tracking, *items])
 
 
-def image_library(images: Sequence[ChestImage]) -> hd.ContainerContentItem:
+def image_library(images: Sequence[ChestImage]) -> hd.ContentItem:
     """Return the images that were analysed (TID 1600), with what each says of itself.
 
     Built here, because highdicom needs Imager Pixel Spacing and Patient Orientation for it.
     """
     group = hd.ContainerContentItem(codes.DCM.ImageLibraryGroup, relationship_type=_CONTAINS)
-    group.ContentSequence = hd.ContentSequence([_library_entry(image) for image in images])
     library = hd.ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=_CONTAINS)
-    library.ContentSequence = hd.ContentSequence([group])
-    return library
+    return _holding(library, [_holding(group, [_library_entry(image) for image in images])])
 
 
-def _library_entry(image: ChestImage) -> hd.ImageContentItem:
+def _library_entry(image: ChestImage) -> hd.ContentItem:
     entry = hd.ImageContentItem(
         CodedConcept("260753009", "SCT", "Source"),
         referenced_sop_class_uid=image.instance.sop_class_uid,
         referenced_sop_instance_uid=image.instance.sop_instance_uid,
         relationship_type=_CONTAINS,
     )
-    entry.ContentSequence = hd.ContentSequence(list(_descriptors(image)))
-    return entry
+    return _holding(entry, _descriptors(image))
 
 
-def _descriptors(image: ChestImage) -> Iterable[hd.ContentItem]:
+def _descriptors(image: ChestImage) -> Iterator[hd.ContentItem]:
     """What TID 1602 and TID 1603 ask for, as far as the image says it."""
     modality = codes.DCM.DigitalRadiography if image.header.get("Modality") == "DX" else codes.DCM.ComputedRadiography
     yield hd.CodeContentItem(codes.DCM.Modality, modality, _CONTEXT)
@@ -193,21 +213,31 @@ def _descriptors(image: ChestImage) -> Iterable[hd.ContentItem]:
 def report(
     title: Code,
     images: Sequence[ChestImage],
-    context: hd.ObservationContext,
-    groups: Sequence[Group],
+    models: Sequence[ModelInfo],
+    groups: Iterable[hd.ContentItem],
     notes: Iterable[str],
-) -> Dataset:
+) -> hd.ContentItem:
     """Return the root of a measurement report (TID 1500) with its library, groups and notes."""
-    root = hd.MeasurementReport(
-        observation_context=context,
-        procedure_reported=CodedConcept("399208008", "SCT", "Plain chest X-ray"),
-        imaging_measurements=groups,
-        title=concept(title),
-    )[0]
-    measurements = root.ContentSequence.pop()
-    root.ContentSequence.extend([image_library(images), measurements, *map(comment, notes)])
-    return root
+    measurements = hd.ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type=_CONTAINS)
+    return _holding(
+        hd.ContainerContentItem(concept(title), template_id="1500"),
+        [
+            _LANGUAGE,
+            *observer(tuple(models)),
+            _PROCEDURE,
+            image_library(images),
+            _holding(measurements, groups),
+            *map(comment, notes),
+        ],
+    )
 
 
-def _region_source(image: ChestImage) -> hd.SourceImageForRegion:
-    return hd.SourceImageForRegion(image.instance.sop_class_uid, image.instance.sop_instance_uid)
+def _holding(item: hd.ContentItem, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
+    """Return ``item`` with its content as pydicom's sequence: highdicom's indexes it by name, for readers."""
+    item.add_new("ContentSequence", "SQ", list(content))
+    return item
+
+
+@lru_cache(maxsize=16)
+def _region_source(instance: StoredInstance) -> hd.SourceImageForRegion:
+    return hd.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid)
