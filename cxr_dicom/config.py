@@ -38,6 +38,8 @@ from cxr_dicom.errors import SettingsError
 ENVIRONMENT_PREFIX = "CXR_DICOM_"
 RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
 
+_ABOUT_KEYS = {"missing": "is required", "extra_forbidden": "no such key"}  # told without values: one may be a password
+
 Policy = Literal["process", "skip"]
 
 
@@ -193,5 +195,6 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
+        about = _ABOUT_KEYS.get(problem["type"])
+        lines.append(f"{key}: {about}" if about else f"{key} = {problem['input']!r}: {problem['msg']}")
     return f"{path or 'settings'}: " + "; ".join(lines)
