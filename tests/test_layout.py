@@ -17,6 +17,7 @@ FLOORS = (
         "errors",
         "codes",
         "files",
+        "patient_age",
         "atomic",
         "lock",
         "pictures",
