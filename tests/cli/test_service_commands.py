@@ -132,6 +132,23 @@ def test_jobs_without_a_ledger(config):
     assert "there is no ledger" in result.output
 
 
+@pytest.mark.parametrize(
+    ("option", "content", "words"),
+    [
+        ("--uids", b"1.2.3\n\n1.2.*\n", "line 3: expected a Study Instance UID"),
+        ("--uids", "1.2.3\n".encode("utf-16"), "line 1: expected a Study Instance UID"),
+        ("--uids", b"\n", "found none"),
+        ("--accessions", b"A1\nDOE*\n", "line 2: expected an accession number"),
+    ],
+)
+def test_poll_takes_no_list_that_asks_for_more_than_it_says(tmp_path, config, option, content, words):
+    (tmp_path / "list.txt").write_bytes(content)
+    result = run("poll", option, tmp_path / "list.txt", "--config", config())
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "DOE" not in result.output
+
+
 def test_poll_without_an_archive(config):
     result = run("poll", "--once", "--config", config())
     assert result.exit_code == 2
