@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ ENVIRONMENT_PREFIX = "CXR_DICOM_"
 RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
 
 _ABOUT_KEYS = {"missing": "is required", "extra_forbidden": "no such key"}  # told without values: one may be a password
+_PASSWORD_IN_URL = re.compile(r"//[^/@]*@")
 
 Policy = Literal["process", "skip"]
 
@@ -196,5 +198,6 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         about = _ABOUT_KEYS.get(problem["type"])
-        lines.append(f"{key}: {about}" if about else f"{key} = {problem['input']!r}: {problem['msg']}")
+        value = _PASSWORD_IN_URL.sub("//***@", repr(problem["input"]))
+        lines.append(f"{key}: {about}" if about else f"{key} = {value}: {problem['msg']}")
     return f"{path or 'settings'}: " + "; ".join(lines)

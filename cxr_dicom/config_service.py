@@ -132,8 +132,8 @@ class ListenerSettings(Table):
 class HttpAccess(Table):
     """What a DICOMweb server needs to let us in."""
 
-    url: str = Field(pattern=r"^https?://")
-    """Base of the services, e.g. https://pacs.example/dicom-web."""
+    url: str = Field(pattern=r"^https?://[^/@]+(/|$)")
+    """Base of the services, e.g. https://pacs.example/dicom-web; without user and password, for it is shown."""
     timeout_seconds: Seconds = 60
     token_file: Path | None = None
     """File with a bearer token; read again for every session."""

@@ -70,12 +70,16 @@ def test_a_wrong_setting_is_named_with_its_value(tmp_path, text, words):
     assert words in str(refused.value)
 
 
-def test_a_password_in_the_settings_is_refused_and_not_repeated(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("password", 'url = "https://x"\npassword = "hunter2"'), ("url", 'url = "https://doe:hunter2@x/dicom-web"')],
+)
+def test_a_password_in_the_settings_is_refused_and_not_repeated(tmp_path, key, text):
     path = tmp_path / "c.toml"
-    path.write_text('[[destinations]]\nkind = "dicomweb"\nname = "x"\nurl = "https://x"\npassword = "hunter2"')
+    path.write_text(f'[[destinations]]\nkind = "dicomweb"\nname = "x"\n{text}')
     with pytest.raises(SettingsError) as refused:
         load(path)
-    assert "destinations.0.dicomweb.password" in str(refused.value)
+    assert f"destinations.0.dicomweb.{key}" in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 

@@ -95,10 +95,19 @@ def test_uids_alone_lead_nowhere(written, no_index):
         read(written("\n".join(UIDS)))
 
 
-@pytest.mark.parametrize("origin", ["ftp://a", "pacs", "https//x"])
+@pytest.mark.parametrize("origin", ["ftp://a", "pacs", "https//x", "https://doe:hunter2@x/dicom-web"])
 def test_an_origin_is_a_url(written, origin):
-    with pytest.raises(ManifestError, match="URL of a DICOMweb server"):
+    with pytest.raises(ManifestError, match="URL of a DICOMweb server") as refused:
         read(written("\n".join(UIDS)), origin=origin)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_url_with_a_password_is_listed_without_it(written):
+    urls = ["https://x/studies/1.2", "https://doe:hunter2@x/studies/1.3"]
+    manifest = read(written("\n".join(urls)))
+    assert sources(manifest) == [urls[:1]]
+    assert [each.detail.split(":")[0] for each in manifest.skipped] == ["line 2"]
+    assert "hunter2" not in manifest.skipped[0].detail
 
 
 # --- the index of Imaging Data Commons -----------------------------------------------------------
