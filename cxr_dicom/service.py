@@ -101,11 +101,11 @@ class Service:
             housekeep(self.settings, self._spool, self.ledger)
 
     def run(self, until: threading.Event) -> None:
-        """Tick until the event is set; a locked ledger or a full disk does not end it."""
+        """Tick until the event is set; a locked ledger, a full disk or a lack of memory does not end it."""
         while not until.wait(_TICK_SECONDS):
             try:
                 self.tick()
-            except CxrDicomError as error:
+            except (CxrDicomError, OSError) as error:
                 telemetry.failure("tick", error)
 
     def is_idle(self) -> bool:

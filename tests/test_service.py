@@ -108,6 +108,18 @@ def test_a_study_that_fails_is_tried_again_then_dead_and_its_text_is_not_told(tm
         assert "Doe" not in story + (tmp_path / "audit.jsonl").read_text()
 
 
+def test_trouble_of_the_system_does_not_end_the_service(tmp_path, monkeypatch):
+    tried = []
+
+    def tick():
+        tried.append(True)
+        raise OSError("Cannot allocate memory")
+
+    with serving(tmp_path) as service:
+        monkeypatch.setattr(service, "tick", tick)
+        wait_for(lambda: len(tried) > 1)
+
+
 def test_models_that_cannot_be_loaded_are_told_at_the_start(tmp_path):
     with pytest.raises(Exception, match="no weights here"), serving(tmp_path, build=ImpossiblePipeline):
         pass
