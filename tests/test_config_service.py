@@ -72,14 +72,18 @@ def test_a_wrong_setting_is_named_with_its_value(tmp_path, text, words):
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("password", 'url = "https://x"\npassword = "hunter2"'), ("url", 'url = "https://doe:hunter2@x/dicom-web"')],
+    [
+        (".dicomweb.password", 'kind = "dicomweb"\nurl = "https://x"\npassword = "hunter2"'),
+        (".dicomweb.url", 'kind = "dicomweb"\nurl = "https://doe:hunter2@x/dicom-web"'),
+        (": Unable to extract tag", 'password = "hunter2"'),
+    ],
 )
 def test_a_password_in_the_settings_is_refused_and_not_repeated(tmp_path, key, text):
     path = tmp_path / "c.toml"
-    path.write_text(f'[[destinations]]\nkind = "dicomweb"\nname = "x"\n{text}')
+    path.write_text(f'[[destinations]]\nname = "x"\n{text}')
     with pytest.raises(SettingsError) as refused:
         load(path)
-    assert f"destinations.0.dicomweb.{key}" in str(refused.value)
+    assert f"destinations.0{key}" in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
