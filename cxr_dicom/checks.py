@@ -1,4 +1,4 @@
-"""Whether settings work on this machine. Each answer names the key; nothing is changed anywhere."""
+"""Whether settings work on this machine. Each answer names the key."""
 
 from __future__ import annotations
 

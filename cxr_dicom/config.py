@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -37,6 +39,8 @@ from cxr_dicom.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "CXR_DICOM_"
 RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
+
+_USER_IN_URL = re.compile(r"//[^/@]*@")
 
 Policy = Literal["process", "skip"]
 
@@ -190,8 +194,14 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        lines.append(f"{key} = {problem['input']!r}: {problem['msg']}")
-    return f"{path or 'settings'}: " + "; ".join(lines)
+    return f"{path or 'settings'}: " + "; ".join(_told(problem) for problem in error.errors())
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Name key, value and what is accepted; no value where it may be a password that has no place here."""
+    key, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such key"
+    if isinstance(value, Mapping):
+        return f"{key}: {problem['msg']}"
+    return f"{key} = {_USER_IN_URL.sub('//***@', repr(value))}: {problem['msg']}"

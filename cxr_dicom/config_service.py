@@ -5,10 +5,11 @@ None of them can change a result; those that can are in ``config.py``.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
 from cxr_dicom.records import ObjectKind
@@ -18,6 +19,14 @@ AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHA
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Table(BaseModel):
@@ -105,7 +114,7 @@ class ListenerSettings(Table):
     """Peers must call it by this name."""
     calling_ae_titles: tuple[AeTitle, ...] = ()
     """Who may send; empty: any name."""
-    calling_addresses: tuple[str, ...] = ()
+    calling_addresses: tuple[Network, ...] = ()
     """IP addresses or networks that may connect; empty: this machine only."""
     sop_classes: tuple[str, ...] = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
     """SOP Class UIDs that are accepted."""
@@ -123,8 +132,8 @@ class ListenerSettings(Table):
 class HttpAccess(Table):
     """What a DICOMweb server needs to let us in."""
 
-    url: str = Field(pattern=r"^https?://")
-    """Base of the services, e.g. https://pacs.example/dicom-web."""
+    url: str = Field(pattern=r"^https?://[^/@]+(/|$)")
+    """Base of the services, e.g. https://pacs.example/dicom-web; without user and password, for it is shown."""
     timeout_seconds: Seconds = 60
     token_file: Path | None = None
     """File with a bearer token; read again for every session."""

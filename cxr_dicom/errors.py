@@ -16,11 +16,17 @@ No message holds patient data: UIDs, keywords, numbers and file names of ours on
 
 from __future__ import annotations
 
+from typing import Any
+
 from cxr_dicom.records import Reason
 
 
 class CxrDicomError(Exception):
     """Base of every error that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross processes whole; by itself Python calls ``__init__`` with the text only, which some do not take."""
+        return self.__class__.__new__, (self.__class__, *self.args), self.__dict__
 
 
 class SettingsError(CxrDicomError):

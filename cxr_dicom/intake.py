@@ -108,6 +108,10 @@ class Intake:
         )
         return instance
 
+    def rejected(self, sender: str, address: str, reason: str) -> None:
+        """Note that someone was not let in."""
+        self._audit.write("association_rejected", sender=sender, address=address, reason=reason)
+
     def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
         """Check who a file is, without touching its pixels."""
         try:

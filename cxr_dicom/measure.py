@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cxr_dicom import codes
 from cxr_dicom.codes import private
+from cxr_dicom.patient_age import completed_years
 from cxr_dicom.plane import Point
 from cxr_dicom.records import Call, ChestImage, Code, Mask, Measurement, Prediction, Spacing, Statement
 
@@ -215,7 +216,7 @@ def _statements(image: ChestImage, measurements: Iterable[Measurement]) -> Itera
         name="cardiothoracic_ratio_above_limit",
         concept=_RATIO_RAISED,
         call=call,
-        rule=f"{rule} {obstacle}".strip(),
+        rule=f"{rule} {obstacle or _assumption(image)}".strip(),
         measurement=ratio.name,
     )
 
@@ -226,7 +227,12 @@ def _no_call(image: ChestImage) -> str:
         return "No call: the view is AP, which magnifies the heart."
     if image.view != "PA":
         return "No call: the view is not stated to be PA."
-    age = str(image.header.get("PatientAge", ""))
-    if age and (age[-1:] != "Y" or not age[:-1].isdigit() or int(age[:-1]) < ADULT_YEARS):
-        return "No call: the patient is not stated to be an adult."
+    years = completed_years(image.header)
+    if years is not None and years < ADULT_YEARS:
+        return "No call: the patient is no adult."
     return ""
+
+
+def _assumption(image: ChestImage) -> str:
+    """What the rule takes for granted on this image; empty when the image says all that it needs."""
+    return "The age is not stated: taken for an adult." if completed_years(image.header) is None else ""

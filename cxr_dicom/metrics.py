@@ -74,7 +74,7 @@ def exposition(figures: Iterable[Figure]) -> str:
             lines.append(f"# TYPE cxr_dicom_{name} {'counter' if name.endswith('_total') else 'gauge'}")
             previous = name
         inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in sorted(labels.items()))
-        lines.append(f"cxr_dicom_{name}{{{inside}}} {value:g}" if inside else f"cxr_dicom_{name} {value:g}")
+        lines.append(f"cxr_dicom_{name}{{{inside}}} {value:.15g}" if inside else f"cxr_dicom_{name} {value:.15g}")
     return "\n".join(lines) + "\n"
 
 

@@ -124,8 +124,11 @@ class Polling:
 
     def _fetch(self, archive: Archive, each: RemoteInstance, made: Round) -> None:
         """Fetch one instance; what the archive does not give is asked for again while the study is in the window."""
+        refused_before = made.refused
         try:
             archive.fetch(each, lambda chunks, about: self._store(archive, chunks, about, made))
+            if made.refused == refused_before and not self._ledger.studies.knows(each.sop_instance_uid):
+                raise FetchError(f"expected {each.sop_instance_uid}, the archive said success and sent nothing")
             made.instances += 1
         except FetchError as error:
             made.failed += 1

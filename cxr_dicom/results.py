@@ -16,6 +16,7 @@ from pydicom import Dataset
 from cxr_dicom import __version__, atomic
 from cxr_dicom.config import Settings
 from cxr_dicom.files import values
+from cxr_dicom.patient_age import completed_years
 from cxr_dicom.records import (
     ChestImage,
     EncodedObject,
@@ -34,8 +35,6 @@ Row = dict[str, Any]
 RowsOf = Callable[[], Iterator[Row]]  # each call reads all rows again, in order: they need not fit in memory
 
 _OLDEST_STATED = 89  # years; above, an age is said to identify (45 CFR 164.514(b)(2)(i)(C))
-_OLDEST_PLAUSIBLE = 125
-_AGES_PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365}  # Age String (PS3.5 6.2)
 _LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 
 STUDY_STAGES = ("select", "encode")  # their seconds are those of the whole study
@@ -153,26 +152,9 @@ def _code(header: Dataset, keyword: str) -> str | None:
 
 
 def _age(header: Dataset) -> int | None:
-    """Completed years; 90 for all ages above 89, None where none is stated or it is not plausible."""
-    years = _stated_age(_code(header, "PatientAge") or "")
-    if years is None:
-        days = [date for keyword in ("AcquisitionDate", "StudyDate") if (date := _date(header, keyword))]
-        birth = _date(header, "PatientBirthDate")
-        years = (days[0] - birth) // 10_000 if days and birth else None
-    if years is None or not 0 <= years <= _OLDEST_PLAUSIBLE:
-        return None
-    return min(years, _OLDEST_STATED + 1)
-
-
-def _stated_age(text: str) -> int | None:
-    number, unit = text[:-1], text[-1:]
-    return int(number) // _AGES_PER_YEAR[unit] if number.isdecimal() and unit in _AGES_PER_YEAR else None
-
-
-def _date(header: Dataset, keyword: str) -> int:
-    """The date YYYYMMDD as a number, whose differences are years in the ten thousands; 0 where there is none."""
-    text = _code(header, keyword) or ""
-    return int(text) if len(text) == 8 and text.isdecimal() else 0
+    """Completed years; 90 for all ages above 89."""
+    years = completed_years(header)
+    return None if years is None else min(years, _OLDEST_STATED + 1)
 
 
 def _instance_row(result: InstanceResult, study: StudyResult, settings: Settings, out: Path) -> Row:

@@ -43,6 +43,11 @@ _STATUS = {  # PS3.4 B.2.3 and PS3.7 C
     Refusal.WRONG_SOP_CLASS: 0x0122,  # SOP class not supported
     Refusal.OWN_OUTPUT: 0x0124,  # not authorised
 }
+_REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
+    (1, 3): "not in listener.calling_ae_titles",
+    (1, 7): "called another name than listener.ae_title",
+    (3, 2): "listener.max_associations are open",
+}
 _NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
 _MAX_NEGOTIATION_BYTES = 1 << 20  # of a PDU that asks for an association
 
@@ -88,6 +93,7 @@ class Listener:
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_N_EVENT_REPORT, self._report),
+                    (evt.EVT_REJECTED, self._rejected),
                     (evt.EVT_CONN_CLOSE, self._left),
                 ],
                 server_class=_Server,
@@ -143,6 +149,11 @@ class Listener:
             telemetry.failure("store", error)
             return _refused(0xA700, "INTERNAL_ERROR")
         return SUCCESS
+
+    def _rejected(self, event: Any) -> None:
+        requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
+        reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), f"diagnostic {answer.diagnostic}")
+        self._intake.rejected(requestor.ae_title, requestor.address, reason)
 
     def _left(self, event: Any) -> None:
         event.assoc.dimse.close()
@@ -273,8 +284,6 @@ class _BoundedSocket(AssociationSocket):
     def recv(self, nr_bytes: int) -> bytearray:
         """Read as the base does, within bounds, and without its pieces of 4 KB."""
         self._received += nr_bytes
-        if self.socket is None:
-            raise ConnectionAbortedError
         if nr_bytes > self._max_pdu or self._received > self._max_message:
             self._shutdown_socket()
             _turned_away((self.assoc.requestor.address,), "sent more than listener.max_instance_mb or a PDU too long")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 from cxr_dicom import courier, telemetry
 from cxr_dicom._plugins import build_destination
@@ -99,11 +101,11 @@ class Service:
             housekeep(self.settings, self._spool, self.ledger)
 
     def run(self, until: threading.Event) -> None:
-        """Tick until the event is set; a locked ledger or a full disk does not end it."""
+        """Tick until the event is set; a locked ledger, a full disk or a lack of memory does not end it."""
         while not until.wait(_TICK_SECONDS):
             try:
                 self.tick()
-            except CxrDicomError as error:
+            except (CxrDicomError, OSError) as error:
                 telemetry.failure("tick", error)
 
     def is_idle(self) -> bool:
@@ -191,8 +193,8 @@ class Service:
             if worker.is_alive or time.monotonic() < self._replace_at:
                 continue
             self._replace_at = time.monotonic() + _WORKER_PAUSE_SECONDS
-            for uid in self.ledger.studies.take_back(worker.owner):
-                telemetry.event("worker_died", study_instance_uid=uid)
+            for uid in self.ledger.studies.take_back(worker.owner) or (None,):
+                telemetry.event("worker_died", level=logging.WARNING, study_instance_uid=uid)
             self._workers[number] = WorkerProcess(self.settings, self._build)
 
     def _stop_workers(self) -> None:
@@ -206,15 +208,21 @@ class Service:
 
 def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
     """Delete what was kept long enough, and files that nobody knows."""
-    kept = settings.retention
-    for uid in ledger.stories.expired(kept.sources_days):
-        spool.delete(ledger.stories.drop_files(uid, "instances"))
-    for uid in ledger.stories.expired(kept.objects_days):
-        spool.delete(ledger.stories.drop_files(uid, "objects"))
-    for uid in ledger.stories.expired(kept.rows_days):
-        spool.delete(ledger.stories.forget(uid))
+    kept, stories = settings.retention, ledger.stories
+    _expire(ledger, spool, kept.sources_days, partial(stories.drop_files, table="instances"))
+    _expire(ledger, spool, kept.objects_days, partial(stories.drop_files, table="objects"))
+    for uid in _expire(ledger, spool, kept.rows_days, stories.forget):
         telemetry.event("study_forgotten", study_instance_uid=uid)
-    spool.sweep(ledger.stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
+    spool.sweep(stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
+
+
+def _expire(ledger: Ledger, spool: Spool, days: float, drop: Callable[[str], Iterable[Path]]) -> list[str]:
+    """Delete the files that ``drop`` gives of each study that is finished for so long; return the studies."""
+    with ledger.transaction():  # an image that comes meanwhile waits, lest it is deleted with its study
+        expired = ledger.stories.expired(days)
+        for uid in expired:
+            spool.delete(drop(uid))
+    return expired
 
 
 def serve(
@@ -250,9 +258,9 @@ def serve(
                 service.run(wake)
             finally:
                 service.stop()
+            wake.clear()  # first: a signal from here on is seen below or by the next service
             if stop.is_set():
                 return
-            wake.clear()
             previous, settings = settings, _reload(load, settings)
             try:
                 service = Service(settings, spool, build=build)

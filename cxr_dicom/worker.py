@@ -248,6 +248,7 @@ def _work(settings: Settings, build: Build, name: str, parent: Connection, log: 
     try:
         worker = Worker(settings, build(settings), name)
     except CxrDicomError as error:
+        telemetry.failure("worker", error)  # the service asks its first workers only
         parent.send(str(error))
         return
     parent.send(None)

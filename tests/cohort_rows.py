@@ -33,6 +33,28 @@ REFUSED = (
 )
 FIRST_MODEL, SECOND_MODEL = "xrv-densenet121-all", "xrv-resnet50-all"
 ANATOMY, SECOND_ANATOMY = "chestx-det", "offline-anatomy"
+HOSTILE = "</script><script>alert('x')</script>"  # in a text that a header or a setting may hold
+RUN = {
+    "package_version": "9.9",
+    "models": [{"name": "chestx-det", "version": "1", "weights_sha256": "ab" * 32}],
+    "settings": {"select": {"no_lungs": HOSTILE}, "models": {"folder": "/home/doe", "device": "cpu"}, "listener": {}},
+    "settings_digest": "d1" * 32,
+    "manifest": {"kind": "table", "digest": "aa" * 32, "entries": 3},
+    "totals": {"studies": 12_345, "objects": 6},
+    "engine": {"name": "local", "workers": 2, "devices": ["cpu", "cuda:0"]},
+    "platform": {"system": "Linux", "machine": "x86_64"},
+    "sessions": [
+        {"started": "2026-01-01T00:00:00Z", "seconds": 10, "images": 40, "studies": 4, "timeline": [[0, 0], [10, 40]]},
+        {
+            "started": "2026-01-02T00:00:00Z",
+            "seconds": 30,
+            "images": 30,
+            "studies": 3,
+            "timeline": [[10, 20], [30, 30]],
+        },
+    ],
+    "seconds_per_stage": {"read": 1.0, "encode": 3.0},
+}
 
 
 def rows(number: int, seed: int = 1) -> Iterator[dict]:
@@ -42,9 +64,26 @@ def rows(number: int, seed: int = 1) -> Iterator[dict]:
         yield _row(dice)
 
 
-def processed(number: int = 1) -> dict:
+def processed(**changes) -> dict:
     """One row with results."""
-    return _with_results(random.Random(number), _blank(random.Random(number)))
+    return _with_results(random.Random(1), _blank(random.Random(1))) | changes
+
+
+def skipped(reason: str, **changes) -> dict:
+    """One row of an image that was refused."""
+    return processed() | {"outcome": "skipped", "reason": reason, "measurements": {}, "scores": {}} | changes
+
+
+def with_ratio(value: float | None, **changes) -> dict:
+    """One row with this cardiothoracic ratio."""
+    row = processed(**changes)
+    row["measurements"]["cardiothoracic_ratio"]["value"] = value
+    return row
+
+
+def scored(probability: float, call: str, point: float | None = 0.3, model: str = "one") -> dict:
+    """One score."""
+    return {"probability": probability, "raw": probability, "operating_point": point, "call": call, "model": model}
 
 
 def failed() -> dict:

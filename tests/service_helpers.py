@@ -82,7 +82,8 @@ class Listening:
         return sorted((self.spool.folder / folder).glob("*/*" if folder != "part" else "*"))
 
     def audit(self):
-        return (self.spool.folder / "audit.jsonl").read_text()
+        path = self.spool.folder / "audit.jsonl"
+        return path.read_text() if path.exists() else ""
 
 
 @contextmanager

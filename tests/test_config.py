@@ -65,7 +65,7 @@ WRONG = [
     ("[models]\nnames = []\n", ("models.names", "[]")),
     ('[models]\nnames = "auto"\n', ("models.names", "'auto'")),
     ('[models]\ndevice = "gpu"\n', ("models.device", "'gpu'", "cuda")),
-    ("[encode]\ngeometri = 1\n", ("encode.geometri", "1")),
+    ("[encode]\ngeometri = 1\n", ("encode.geometri", "no such key")),
     ("[encoder]\n", ("encoder",)),
     ("encode = 3\n", ("encode", "3")),
 ]

@@ -54,6 +54,7 @@ def test_where_a_result_goes_does_not_change_it():
         ('[listener]\nae_title = "SEVENTEEN_LETTERS"', "listener.ae_title = 'SEVENTEEN_LETTERS'"),
         ('[listener]\nae_title = " A"', "listener.ae_title"),
         ("[listener]\nport = 70000", "listener.port = 70000"),
+        ('[listener]\ncalling_addresses = ["pacs.example"]', "listener.calling_addresses.0 = 'pacs.example'"),
         ('[[destinations]]\nkind = "smoke"\nname = "x"', "'smoke'"),
         ('[[destinations]]\nkind = "folder"\nname = "../x"\npath = "y"', "destinations.0.folder.name"),
         ('[[destinations]]\nkind = "folder"\nname = "x"\npath = "y"\n' * 2, "same name"),
@@ -67,6 +68,23 @@ def test_a_wrong_setting_is_named_with_its_value(tmp_path, text, words):
     with pytest.raises(SettingsError) as refused:
         load(path)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (".dicomweb.password", 'kind = "dicomweb"\nurl = "https://x"\npassword = "hunter2"'),
+        (".dicomweb.url", 'kind = "dicomweb"\nurl = "https://doe:hunter2@x/dicom-web"'),
+        (": Unable to extract tag", 'password = "hunter2"'),
+    ],
+)
+def test_a_password_in_the_settings_is_refused_and_not_repeated(tmp_path, key, text):
+    path = tmp_path / "c.toml"
+    path.write_text(f'[[destinations]]\nname = "x"\n{text}')
+    with pytest.raises(SettingsError) as refused:
+        load(path)
+    assert f"destinations.0{key}" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_port_from_the_environment(monkeypatch):

@@ -147,6 +147,9 @@ def test_a_prediction_without_anatomy_is_left_alone():
         (chest_image(PatientAge="045Y"), Call.ABSENT),
         (chest_image(PatientAge="010Y"), Call.INDETERMINATE),
         (chest_image(PatientAge="006M"), Call.INDETERMINATE),
+        (chest_image(PatientBirthDate="20150102", StudyDate="20240101"), Call.INDETERMINATE),
+        (chest_image(PatientBirthDate="19500102", StudyDate="20240101"), Call.ABSENT),
+        (chest_image(PatientAge="unknown"), Call.ABSENT),
         (chest_image(view="AP"), Call.INDETERMINATE),
         (chest_image(view=""), Call.INDETERMINATE),
     ],
@@ -155,7 +158,14 @@ def test_the_ratio_becomes_a_statement_only_on_pa_radiographs_of_adults(image, c
     (statement,) = measure(image, painted()).statements
     assert statement.call is call
     assert ("No call" in statement.rule) == (call is Call.INDETERMINATE)
+    assert "above 0.5" in statement.rule
     assert "Danzer" in statement.rule
+
+
+@pytest.mark.parametrize(("attributes", "is_assumed"), [({}, True), ({"PatientAge": "045Y"}, False)])
+def test_a_statement_says_that_it_takes_the_patient_for_an_adult(attributes, is_assumed):
+    (statement,) = measure(chest_image(**attributes), painted()).statements
+    assert ("taken for an adult" in statement.rule) is is_assumed
 
 
 def test_a_wide_heart_is_called():

@@ -26,6 +26,7 @@ class Shelf:
         self.since = []
         self.breaks_after = None
         self.withheld = set()
+        self.forgotten = set()
 
     def studies(self, wanted, modalities):
         self.since.append(wanted.since)
@@ -50,6 +51,8 @@ class Shelf:
             raise ConnectionFailedError("UNREACHABLE", "pulled the plug")
         if each.sop_instance_uid in self.withheld:
             raise FetchError("HTTP 404")
+        if each.sop_instance_uid in self.forgotten:
+            return  # as C-GET that succeeds with no sub-operation: the file lies on a tape
         (image,) = [image for image in self.images if image.SOPInstanceUID == each.sop_instance_uid]
         file = BytesIO()
         image.save_as(file, enforce_file_format=True)
@@ -162,4 +165,13 @@ def test_one_instance_that_is_not_given_holds_up_no_other_and_is_asked_for_again
     first = poll(date(2026, 1, 6))
     assert (first.instances, first.failed, first.error) == (1, 1, "")
     shelf.withheld = set()
+    assert poll(date(2026, 1, 6)).instances == 1
+
+
+def test_an_instance_that_never_came_is_asked_for_again(poll, shelf):
+    shelf.images = [image("20260105")]
+    shelf.forgotten = {shelf.images[0].SOPInstanceUID}
+    first = poll(date(2026, 1, 6))
+    assert (first.instances, first.failed, first.error) == (0, 1, "")
+    shelf.forgotten = set()
     assert poll(date(2026, 1, 6)).instances == 1

@@ -1,3 +1,4 @@
+import json
 import socket
 import ssl
 import stat
@@ -122,17 +123,25 @@ def test_other_sop_classes_and_deflated_get_no_context(tmp_path, image):
 
 
 @pytest.mark.parametrize(
-    ("listener", "names"),
+    ("listener", "names", "reason"),
     [
-        ({}, {"called": "SOMEBODY"}),
-        ({"calling_ae_titles": ["MODALITY"]}, {"calling": "STRANGER"}),
+        ({}, {"called": "SOMEBODY"}, "called another name than listener.ae_title"),
+        ({"calling_ae_titles": ["MODALITY"]}, {"calling": "STRANGER"}, "not in listener.calling_ae_titles"),
     ],
     ids=["wrong called", "unknown calling"],
 )
-def test_ae_titles_are_enforced(tmp_path, listener, names):
+def test_ae_titles_are_enforced_and_the_audit_trail_says_so(tmp_path, listener, names, reason):
     with listening(tmp_path, listener=listener) as here:
         with associated(here.port, Verification, **names) as association:
             assert association.is_rejected
+        line = json.loads(wait_for(lambda: here.audit()))
+        assert line.pop("time")
+        assert line == {
+            "action": "association_rejected",
+            "sender": names.get("calling", "MODALITY"),
+            "address": "127.0.0.1",
+            "reason": reason,
+        }
         with associated(here.port, Verification) as association:
             assert association.is_established
 

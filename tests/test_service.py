@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import signal
 import threading
@@ -107,6 +108,18 @@ def test_a_study_that_fails_is_tried_again_then_dead_and_its_text_is_not_told(tm
         assert "Doe" not in story + (tmp_path / "audit.jsonl").read_text()
 
 
+def test_trouble_of_the_system_does_not_end_the_service(tmp_path, monkeypatch):
+    tried = []
+
+    def tick():
+        tried.append(True)
+        raise OSError("Cannot allocate memory")
+
+    with serving(tmp_path) as service:
+        monkeypatch.setattr(service, "tick", tick)
+        wait_for(lambda: len(tried) > 1)
+
+
 def test_models_that_cannot_be_loaded_are_told_at_the_start(tmp_path):
     with pytest.raises(Exception, match="no weights here"), serving(tmp_path, build=ImpossiblePipeline):
         pass
@@ -167,6 +180,44 @@ def test_retention_deletes_files_then_rows(tmp_path):
         assert state_of(service, image.StudyInstanceUID) == "SENT"
         assert send(service.settings.listener.port, image) == [0]  # known, and not processed again
         assert state_of(service, image.StudyInstanceUID) == "SENT"
+
+
+def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypatch):
+    first, second = radiograph(64, 48), radiograph(64, 48, seed=1)
+    retention = {"sources_days": 0, "objects_days": 0, "rows_days": 0}
+    with archive() as (port, _), serving(tmp_path, destinations=[to(port)], retention=retention) as service:
+        listener = service.settings.listener.port
+        send(listener, first)
+        wait_for_state(service, first.StudyInstanceUID, "SENT")
+        sender = threading.Thread(target=lambda: send(listener, second))
+        expired = service.ledger.stories.expired
+
+        def expired_and_then_an_image(days):
+            found = expired(days)
+            if not sender.ident:
+                sender.start()
+                sender.join(0.5)
+            return found
+
+        monkeypatch.setattr(service.ledger.stories, "expired", expired_and_then_an_image)
+        housekeep(service.settings, service._spool, service.ledger)
+        sender.join()
+        assert service.ledger.studies.knows(second.SOPInstanceUID)
+        wait_for_state(service, first.StudyInstanceUID, "SENT")
+        assert {row["outcome"] for row in service.ledger.stories.show(first.StudyInstanceUID)["instances"]} == {
+            "processed"
+        }
+
+
+def test_a_worker_that_dies_at_rest_is_told_and_replaced(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("cxr_dicom.service._WORKER_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(logging.getLogger("cxr_dicom"), "propagate", True)
+    caplog.set_level(logging.WARNING, logger="cxr_dicom")
+    with serving(tmp_path) as service:
+        before = service._workers[0]
+        os.kill(before._process.pid, signal.SIGKILL)
+        wait_for(lambda: service._workers[0] is not before)
+    assert [record.action for record in caplog.records if record.levelname == "WARNING"][-1] == "worker_died"
 
 
 @pytest.mark.parametrize(

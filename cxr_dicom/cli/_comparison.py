@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,18 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cxr_dicom.cli import _terminal
+
 if TYPE_CHECKING:
     from cxr_dicom.compare import Comparison, Side
 
 MOST_SHOWN = 10  # of a list; JSON and the page have more
-_PLAIN_WIDTH = 240
 
 Cells = Iterable[tuple[object, ...]]
 
 
 def show(comparison: Comparison) -> None:
     """Print a comparison to standard output."""
-    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    console = _terminal.console()
     for line in _head(comparison):
         console.print(line, markup=False, highlight=False)
     _table(console, "What differs", ("", "A", "B"), ((s.key, s.a, s.b) for s in comparison.settings))

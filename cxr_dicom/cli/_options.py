@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PIPELINE = (
-    click.option("--models", metavar="NAME,...", help="Models, in the order in which they run; auto: the installed."),
+    click.option(
+        "--models",
+        metavar="NAME,...",
+        help="Models in the order in which they run; auto, the default, takes what is installed.",
+    ),
     click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file (TOML)."),
     click.option(
         "--geometry", type=click.Choice(["viewer", "strict"]), help="viewer: with a synthetic Frame of Reference."

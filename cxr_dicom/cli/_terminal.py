@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cxr_dicom.cohort import Progress
     from cxr_dicom.cohort_task import Done
     from cxr_dicom.estimate import Estimate
@@ -20,8 +22,16 @@ if TYPE_CHECKING:
     Tell = Callable[[Progress], None]
 
 
+_PLAIN_WIDTH = 240  # characters of a line where there is no terminal: no UID is cut off
 EACH_UP_TO = 100  # entries that get a line of their own where there is no terminal
 _LINE_SECONDS = 10.0  # between lines of a larger run
+
+
+def console() -> Console:
+    """Return standard output for tables."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from cxr_dicom.cli._service import config_option, load_settings
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(config: Path | None, models: bool, as_json: bool) -> None:
-    """Try all that the settings name: addresses, TLS, disk, permissions, models. Changes nothing.
+    """Try all that the settings name: addresses, TLS, disk, permissions, models.
 
-    Other machines are asked by C-ECHO and QIDO-RS.
+    Other machines are asked by C-ECHO and QIDO-RS. Two things change: a ledger of an older version gets that of this
+    one, and weights that are used for the first time are converted and recorded.
     """
     settings = load_settings(config)
     from cxr_dicom import checks, telemetry

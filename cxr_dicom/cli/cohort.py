@@ -98,6 +98,8 @@ def cohort(
 
 def _access(origin: str | None, settings: Settings) -> HttpAccess | None:
     """Find the archive of this name in the settings; else it is a URL that lets everybody in."""
+    from pydantic import ValidationError
+
     from cxr_dicom.config_service import DicomwebArchive, HttpAccess
 
     named = {each.name: each for each in settings.poller.archives if isinstance(each, DicomwebArchive)}
@@ -106,7 +108,10 @@ def _access(origin: str | None, settings: Settings) -> HttpAccess | None:
     if not origin.startswith(("http://", "https://")):
         known = ", ".join(named) or "none"
         raise click.BadParameter(f"{origin!r} is neither a URL nor a DICOMweb archive of [poller]: {known}")
-    return HttpAccess(url=origin)
+    try:
+        return HttpAccess(url=origin)
+    except ValidationError:
+        raise click.BadParameter("--from: expected a URL without user and password: [poller] has them") from None
 
 
 def _query(given: tuple[str, ...]) -> dict[str, str]:

@@ -147,11 +147,11 @@ def _when(seconds: float) -> str:
 
 
 def _table(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns)
+    from cxr_dicom.cli._terminal import console
+
+    table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows:
         table.add_row(*map(str, row))
-    console = Console()
-    console.print(table, markup=False)
+    console().print(table, markup=False)

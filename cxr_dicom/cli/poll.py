@@ -11,7 +11,7 @@ from cxr_dicom.cli import EXIT_FAILED, Refused
 from cxr_dicom.cli._service import config_option, config_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cxr_dicom.polling import Round
 
@@ -35,10 +35,14 @@ def poll(
     from cxr_dicom import service, telemetry
     from cxr_dicom.config import load
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.ingest.folder import is_uid
 
     telemetry.configure(int(verbose), as_json=as_json)
     path = config_path(config)
-    wanted = (_lines(uids), _lines(accessions))
+    wanted = (
+        _listed(uids, is_uid, "a Study Instance UID"),
+        _listed(accessions, _is_accession_number, "an accession number without wildcards"),
+    )
     try:
         if once or uids or accessions:
             rounds = service.poll_once(load(path), *wanted)
@@ -51,8 +55,22 @@ def poll(
     raise click.exceptions.Exit(EXIT_FAILED if any(each.error or each.failed for each in rounds) else 0)
 
 
-def _lines(path: Path | None) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path else []
+def _listed(path: Path | None, is_one: Callable[[str], bool], what: str) -> list[str]:
+    """Read a list; a line that is none of it, or an empty list, would ask archives for far more than was meant."""
+    if path is None:
+        return []
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    for number, line in lines:
+        if not is_one(line):
+            raise Refused(f"{path}: line {number}: expected {what}")
+    if not lines:
+        raise Refused(f"{path}: expected {what} a line, found none")
+    return [line for _, line in lines]
+
+
+def _is_accession_number(text: str) -> bool:
+    return not set(text) & set("*?\\")
 
 
 def _tell(rounds: Sequence[Round]) -> None:

@@ -107,6 +107,16 @@ def test_jobs_tell_the_story(tmp_path, config):
     assert "not in the ledger" in run("jobs", "show", uid, "--config", path).output
 
 
+def test_the_longest_uids_are_whole_where_they_are_read(tmp_path, config):
+    study, instance = "1." + "2" * 62, "1." + "3" * 62
+    image = radiograph(64, 48, StudyInstanceUID=study, SOPInstanceUID=instance)
+    image.file_meta.MediaStorageSOPInstanceUID = instance
+    with listening(tmp_path / "spool") as here:
+        assert send(here.port, image) == [0]
+    assert study in run("jobs", "list", "--config", config()).output
+    assert instance in run("jobs", "show", study, "--config", config()).output
+
+
 def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
     image = radiograph(64, 48)
     with listening(tmp_path / "spool") as here:
@@ -120,6 +130,23 @@ def test_jobs_without_a_ledger(config):
     result = run("jobs", "list", "--config", config())
     assert result.exit_code == 2
     assert "there is no ledger" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "words"),
+    [
+        ("--uids", b"1.2.3\n\n1.2.*\n", "line 3: expected a Study Instance UID"),
+        ("--uids", "1.2.3\n".encode("utf-16"), "line 1: expected a Study Instance UID"),
+        ("--uids", b"\n", "found none"),
+        ("--accessions", b"A1\nDOE*\n", "line 2: expected an accession number"),
+    ],
+)
+def test_poll_takes_no_list_that_asks_for_more_than_it_says(tmp_path, config, option, content, words):
+    (tmp_path / "list.txt").write_bytes(content)
+    result = run("poll", option, tmp_path / "list.txt", "--config", config())
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "DOE" not in result.output
 
 
 def test_poll_without_an_archive(config):

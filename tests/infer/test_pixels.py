@@ -292,10 +292,28 @@ def test_a_window_is_on_rescaled_values(pixels, slope, intercept):
     )
 
 
-def test_a_sigmoid_is_applied(pixels):
-    dataset = chest(modality="CR", WindowCenter=2000, WindowWidth=1000, VOILUTFunction="SIGMOID")
-    fraction = 1 / (1 + np.exp(-4 * (dataset.pixel_array - 2000.0) / 1000))
-    np.testing.assert_allclose(pixels(dataset, VOI), expected_of(fraction), atol=1e-3)
+# PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2, for values from 0 to 1
+VOI_FUNCTIONS = {
+    "LINEAR": lambda x, center, width: np.where(
+        x <= center - 0.5 - (width - 1) / 2,
+        0,
+        np.where(x > center - 0.5 + (width - 1) / 2, 1, (x - (center - 0.5)) / max(width - 1, 1) + 0.5),
+    ),
+    "LINEAR_EXACT": lambda x, center, width: np.clip((x - center) / width + 0.5, 0, 1),
+    "SIGMOID": lambda x, center, width: 1 / (1 + np.exp(-4 * (x - center) / width)),
+}
+
+
+@pytest.mark.parametrize("width", [1, 7, 1000])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("function", VOI_FUNCTIONS)
+def test_a_window_is_applied_by_its_voi_lut_function(pixels, function, photometric, width):
+    dataset = chest(
+        modality="CR", photometric=photometric, WindowCenter=2000, WindowWidth=width, VOILUTFunction=function
+    )
+    fraction = VOI_FUNCTIONS[function](dataset.pixel_array.astype(float), 2000, width)
+    expected = expected_of(1 - fraction if photometric == "MONOCHROME1" else fraction)
+    np.testing.assert_allclose(pixels(dataset, VOI), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("missing", [("WindowCenter", "WindowWidth"), ("WindowWidth",)])

@@ -221,7 +221,9 @@ def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
     try:
         return HttpAccess(url=origin)
     except ValidationError as error:
-        raise ManifestError("expected the URL of a DICOMweb server, https://...") from error
+        raise ManifestError(
+            "expected the URL of a DICOMweb server, https://..., without user and password: [poller] has them"
+        ) from error
 
 
 def _copies(pictures: Sequence[Path]) -> set[Path]:

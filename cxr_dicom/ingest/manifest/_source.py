@@ -30,7 +30,8 @@ def canonical(text: str) -> str | None:
         return f"{'s3' if scheme == 's3' else 'gs'}://{bucket}/{name}{'*' if name.endswith('/') else ''}"
     if text.startswith(("http://", "https://")) and "/studies/" in text:
         base, uids = split_dicomweb(text)
-        return dicomweb(base, *uids) if uids and all(map(is_uid, uids)) else None
+        is_open = "@" not in urlsplit(base).netloc  # a password would go into every row
+        return dicomweb(base, *uids) if is_open and uids and all(map(is_uid, uids)) else None
     return None
 
 
