@@ -1,8 +1,9 @@
-"""The forward pass of a PSPNet with a fifth less arithmetic than upstream's, and the same result.
+"""The forward pass of a PSPNet with half of upstream's arithmetic, and the same result.
 
 Upstream computes an auxiliary head that only training needs. And its last convolution, the largest,
 sees the pyramid's few cells enlarged to the full feature map; enlarging and convolving are both
-linear, so the cells can be weighed before they are enlarged.
+linear, so the cells can be weighed before they are enlarged. What is left of that convolution, and the
+others of 3 x 3, need fewer multiplications by Winograd's way.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def logits(network: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 def _pyramid(network: Any, features: torch.Tensor) -> torch.Tensor:
     """Pool to cells at each level, join what they say to the features, and convolve all."""
-    from torch.nn.functional import avg_pool2d, conv2d
+    from torch.nn.functional import avg_pool2d
+
+    from cxr_dicom.infer._winograd import convolve
 
     rows, columns = features.shape[2:]
     convolution, *norm_and_relu = network.cbr_final.cbr_unit
@@ -47,7 +50,7 @@ def _pyramid(network: Any, features: torch.Tensor) -> torch.Tensor:
     of_features, *of_branches = convolution.weight.split(
         [features.shape[1], *(branch.cbr_unit[0].out_channels for branch in branches)], dim=1
     )
-    joined = conv2d(features, of_features, padding=1)
+    joined = convolve(features, of_features)
     for size, branch, weight in zip(network.pyramid_pooling.pool_sizes, branches, of_branches, strict=True):
         cells = branch(avg_pool2d(features, (rows // size, columns // size)))
         joined = joined + _convolve_enlarged(cells, weight, (rows, columns))

@@ -67,12 +67,15 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
+    from cxr_dicom.infer._winograd import lighten
+
     device = choose(settings.models)
     upstream = _weights.Upstream(state=_tensors, targets=MODELS[0].predicts)
     tensors, lock = _weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
         network = pspnet(len(STRUCTURES))
     _weights.fill(network, tensors, device)
+    lighten(network)
     compute, info = on_backend(
         partial(_pspnet.logits, network), _weights.identified(MODELS[0], lock), settings, channels=3
     )

@@ -45,6 +45,8 @@ def build(name: str, settings: Settings) -> Model:
     import torch
     from torchxrayvision.baseline_models.chestx_anatomy import UNetResNet50
 
+    from cxr_dicom.infer._winograd import lighten
+
     if name not in settings.models.accept_licence:
         raise SettingsError(
             f"models.accept_licence: {name!r} is not in it; its weights are under {MODELS[0].licence}. "
@@ -56,6 +58,7 @@ def build(name: str, settings: Settings) -> Model:
     with torch.device("meta"):
         network: Any = UNetResNet50(weights=False)
     _weights.fill(network, tensors, device)
+    lighten(network)
 
     def logits(pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = network._forward(pixels)["logits"]  # upstream's forward normalises once more

@@ -13,6 +13,7 @@ from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer import _pspnet, chestx_det
 from cxr_dicom.infer._backend import on_backend
+from cxr_dicom.infer._winograd import lighten
 
 OPENVINO = Settings(models=ModelSettings(backend="openvino"))
 INFO = replace(_plugins.model_infos()["xrv-densenet121-all"], input_size=32)
@@ -123,9 +124,9 @@ def test_nothing_is_said_to_the_root_logger(caplog, monkeypatch):
     assert logging.getLogger().handlers == handlers
 
 
-@pytest.mark.parametrize("side", [64, 104, 136])
+@pytest.mark.parametrize("side", [64, 104, 136, 256])
 def test_the_pspnet_is_that_of_upstream(side):
-    """Of any size: where pyramid cells do not divide the feature map, too."""
+    """Of any size: where pyramid cells do not divide the feature map, and where there are tiles of Winograd's, too."""
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
     torch.manual_seed(0)
@@ -134,6 +135,7 @@ def test_the_pspnet_is_that_of_upstream(side):
     with torch.no_grad():
         network(pixels)  # gives its norms some statistics
         expected = network.eval()(pixels[:1])
+        lighten(network)
         found = _pspnet.logits(network, pixels[:1])
     assert expected.std() > 1e-3
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
