@@ -8,6 +8,7 @@ memory than a hundred.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from pathlib import Path
 
 from cxr_dicom import atomic, cohort_report, report, results, states, tables, tally, telemetry
 from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_delivery import WORKSHOP
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._base import Engine
 from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import Row
@@ -144,7 +147,7 @@ class _Content:
         """Read the rows from the states; rows of one study follow each other, but for a few."""
         load = lru_cache(maxsize=16)(self._state)
         for _, _, key, number in self._index:
-            yield load(key).rows[number] if key else self._skipped_row(number)
+            yield load(key).row(number, self._options.destination) if key else self._skipped_row(number)
 
     def _skipped_row(self, number: int) -> Row:
         return results.skipped_row(self._manifest.skipped[number], self._settings)
@@ -170,6 +173,8 @@ def _sweep(out: Path) -> None:
     folders = ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/"))
     for part in [part for folder, below in folders for part in folder.glob(below + atomic.UNFINISHED)]:
         part.unlink(missing_ok=True)
+    for workshop in [*(out / STATE_FOLDER).glob(f"{WORKSHOP}*")]:
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def without_own_output(manifest: Manifest, out: Path) -> Manifest:

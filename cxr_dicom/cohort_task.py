@@ -26,7 +26,7 @@ from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import STUDY_STAGES, Row
-from cxr_dicom.states import State
+from cxr_dicom.states import State, Taken
 
 if TYPE_CHECKING:
     from cxr_dicom.export._base import Exporter
@@ -148,9 +148,9 @@ class EntryTask:
 
     def _is_delivered(self, state: State) -> bool:
         destination = self._options.destination
-        if destination is None or (state.has_failures and destination in state.delivered):  # it was tried
+        if destination is None or (state.has_failures and destination in state.taken):  # it was tried
             return True
-        return state.object_uids() <= set(state.delivered.get(destination, ()))
+        return state.object_uids() <= state.taken.get(destination, {}).keys()
 
     def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
         sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
@@ -194,7 +194,7 @@ class EntryTask:
             rows=rows,
             figures=dict(self._figures(done)),
             also=list(self._options.also),
-            delivered=self._delivered(entry),
+            taken=self._taken(entry),
         )
         return self._deliver(state, done)
 
@@ -223,19 +223,20 @@ class EntryTask:
         if self._delivery is None or destination is None:
             return state
         made = {each.sop_instance_uid: each for study in done for i in study.instances for each in i.objects}
-        delivered = state.delivered
+        rows = state.rows
         try:
-            taken = self._delivery.send(list(made.values()), delivered.get(destination, ()))
+            earlier = state.taken.get(destination, {})
+            taken = self._delivery.send(list(made.values()), earlier, self._out / STATE_FOLDER)
         except NotDeliveredError as error:
+            taken = error.taken
             failed = {"outcome": str(Outcome.FAILED), "reason": str(Reason.DELIVERY_FAILED), "detail": str(error)}
-            rows = [row | failed if row["objects"] else row for row in state.rows]
-            return replace(state, rows=rows, delivered=delivered | {destination: error.taken})
-        return replace(state, delivered=delivered | {destination: taken})
+            rows = [row | failed if row["objects"] else row for row in rows]
+        return replace(state, rows=rows, taken=state.taken | {destination: taken})
 
-    def _delivered(self, entry: Entry) -> dict[str, list[str]]:
+    def _taken(self, entry: Entry) -> dict[str, Taken]:
         """What destinations have of this entry, whichever run gave it to them."""
         earlier = states.load(self._out, entry.key)
-        return earlier.delivered if earlier else {}
+        return earlier.taken if earlier else {}
 
     def _figures(self, done: Sequence[StudyResult]) -> Iterator[tuple[str, list[report.Figure]]]:
         draw = report.figures if self._options.has_figures else report.thumbnail
@@ -258,7 +259,7 @@ class EntryTask:
             stamp=self._stamp(entry, self._pipeline),
             job_key="",
             rows=rows,
-            delivered=self._delivered(entry),
+            taken=self._taken(entry),
         )
 
 

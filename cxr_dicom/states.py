@@ -21,6 +21,7 @@ from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import Outcome, StoredInstance
 from cxr_dicom.results import Row, path_text
 
+Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -34,7 +35,7 @@ class State:
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
     also: list[str] = field(default_factory=list)  # formats that were exported
-    delivered: dict[str, list[str]] = field(default_factory=dict)  # SOP Instance UIDs, by destination
+    taken: dict[str, Taken] = field(default_factory=dict)  # by destination
 
     @property
     def has_failures(self) -> bool:
@@ -62,10 +63,20 @@ class State:
         """Paths of the objects and exports, relative to the output folder."""
         return {each["path"] for row in self.rows for each in (*row["objects"], *row["exports"])}
 
+    def row(self, number: int, destination: str | None) -> Row:
+        """Return a row; objects that ``destination`` has under another UID say so."""
+        row, taken = self.rows[number], self.taken.get(destination or "", {})
+        return row | {"objects": [_sent(each, taken) for each in row["objects"]]}
+
     def at(self, instances: Sequence[StoredInstance]) -> State:
         """Return the same state with the paths that the inputs have now."""
         paths = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+def _sent(about: Row, taken: Taken) -> Row:
+    uid = about["sop_instance_uid"]
+    return about if taken.get(uid, uid) == uid else about | {"sent_as": taken[uid]}
 
 
 @contextmanager

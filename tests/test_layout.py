@@ -30,7 +30,7 @@ FLOORS = (
     ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
     ("export",),
     ("_plugins",),
-    ("pipeline", "engine"),
+    ("pipeline", "engine", "twins"),
     ("results", "states", "tables", "report", "cohort_report", "intake", "reception"),
     ("cohort_delivery",),
     ("cohort_task",),
