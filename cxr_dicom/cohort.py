@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cxr_dicom import atomic, cohort_report, report, results, states, tables, tally, telemetry
 from cxr_dicom._plugins import build_exporters
-from cxr_dicom.cohort_delivery import WORKSHOP
+from cxr_dicom.cohort_delivery import WORKSHOP, Patience
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._base import Engine
@@ -71,6 +71,8 @@ def run(
     ------
     SettingsError, WeightsError
         If the pipeline cannot be built, or the options ask for what there is not.
+    DestinationDownError
+        If the destination could not be reached for several studies in a row.
     CxrDicomError
         If ``out`` cannot be written, or another run is at work there.
     """
@@ -98,11 +100,13 @@ def _run(
     telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
     tell(Progress(tally=content.tally))
     task = EntryTask(settings=settings, out=out, options=options)
+    patience = Patience(options.destination)
     with closing(engine.process(manifest.entries, task)) as finished:
         for done in finished:
             content.add(done)
             telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
             tell(Progress(tally=content.tally, latest=done))
+            patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
     for exporter in build_exporters(options.also, settings):
         exporter.collect(out / EXPORT_FOLDER / exporter.name)
     content.write(engine.description)

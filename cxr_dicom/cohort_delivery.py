@@ -15,19 +15,67 @@ from cxr_dicom._plugins import build_destination
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.network import ConnectionFailedError
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import Answer, EncodedObject, Reason, Receipt
 from cxr_dicom.states import Taken
 
-ATTEMPTS = 6  # with the pauses of `retry`, about half a minute; then the study failed, and the run goes on
+ATTEMPTS = 6  # with the pauses of `retry`, about half a minute
+STUDIES_IN_A_ROW = 3  # for which the destination was not reached; then the run stops
 WORKSHOP = "twins-"  # begin of the names of folders that twins lie in until they are sent
 
 
 class NotDeliveredError(CxrDicomError):
-    """A destination did not take all objects of a study; ``taken`` has those that it took."""
+    """A destination did not take all objects of a study.
 
-    def __init__(self, detail: str, taken: Taken) -> None:
+    Attributes
+    ----------
+    reason
+        DESTINATION_UNREACHABLE where it was no longer there at the last attempt, else DELIVERY_FAILED.
+    taken
+        What it took.
+    """
+
+    def __init__(self, reason: Reason, detail: str, taken: Taken) -> None:
         super().__init__(detail)
+        self.reason = reason
         self.taken = taken
+
+
+class DestinationDownError(CxrDicomError):
+    """The destination of a cohort is not there; the run stopped, and goes on when it is started again."""
+
+
+class Patience:
+    """Stops a run whose destination is down, lest a hundred thousand studies fail one after the other."""
+
+    def __init__(self, destination: str | None) -> None:
+        self._destination = destination
+        self._in_a_row = 0
+
+    def hear(self, problem: str, *, has_answered: bool) -> None:
+        """Hear of a finished study.
+
+        Parameters
+        ----------
+        problem
+            Why the destination was not reached; empty when it was, or nothing was to be sent.
+        has_answered
+            Whether it took or refused an object of this study.
+
+        Raises
+        ------
+        DestinationDownError
+            When it was not reached for `STUDIES_IN_A_ROW`.
+        """
+        if problem:
+            self._in_a_row += 1
+        elif has_answered:
+            self._in_a_row = 0
+        if self._in_a_row == STUDIES_IN_A_ROW:
+            raise DestinationDownError(
+                f"{Reason.DESTINATION_UNREACHABLE}: destination {self._destination!r} was not reached for"
+                f" {self._in_a_row} studies in a row: {problem}."
+                " The run has stopped; the same command goes on, and sends what could not be sent"
+            )
 
 
 class Delivery:
@@ -69,18 +117,19 @@ class Delivery:
                     self._pause(max(retry.pause_after(attempt), asked))
         if left := parcel.left:
             detail = f"{len(left)} of {len(parcel.objects)} objects were not taken: {parcel.problem}"
-            raise NotDeliveredError(detail, parcel.taken)
+            reason = Reason.DESTINATION_UNREACHABLE if parcel.is_cut_off else Reason.DELIVERY_FAILED
+            raise NotDeliveredError(reason, detail, parcel.taken)
         return parcel.taken
 
     def _attempt(self, parcel: _Parcel, workshop: Path) -> float | None:
         """Send once; return the seconds that the destination asks for before the next time, None if that is now."""
-        asked = None
+        asked, parcel.is_cut_off = None, False
         try:
             for receipt in self._destination.send(list(parcel.waiting.values())):
                 if parcel.note(receipt, workshop) is Answer.FAILED:
                     asked = max(asked or 0.0, receipt.retry_after or 0.0)
         except ConnectionFailedError as error:
-            parcel.problem = str(error)
+            parcel.problem, parcel.is_cut_off = str(error), True
             asked = error.retry_after or 0.0
         return asked if asked is None else min(asked, retry.LONGEST_PAUSE)
 
@@ -92,6 +141,7 @@ class _Parcel:
         self.objects = {each.sop_instance_uid: each for each in objects}
         self.waiting = {uid: each for uid, each in self.objects.items() if uid not in taken}
         self.problem = ""
+        self.is_cut_off = False  # the destination was not there, or no longer, at the latest attempt
         self._earlier = taken
         self._instead: dict[str, str] = {}  # twin of a refused label map
         self._there = set(taken.values())

@@ -64,6 +64,7 @@ class Done:
     has_scores: bool
     seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
     is_reused: bool = False  # taken from its state
+    unsent: str = ""  # why the destination could not be reached
 
 
 def check(settings: Settings, options: Options) -> None:
@@ -132,7 +133,9 @@ class EntryTask:
     def _finished(self, entry: Entry, pipeline: Pipeline) -> State | None:
         """Return the state that is still the answer to ``entry``."""
         state = states.load(self._out, entry.key)
-        if state is None or not state.is_complete(self._out) or (state.has_failures and self._options.retry_failed):
+        if state is None or state.unsent or not state.is_complete(self._out):
+            return None
+        if state.has_failures and self._options.retry_failed:
             return None
         if state.has_objects and not (set(self._options.also) <= set(state.also) and self._is_delivered(state)):
             return None
@@ -229,7 +232,7 @@ class EntryTask:
             taken = self._delivery.send(list(made.values()), earlier, self._out / STATE_FOLDER)
         except NotDeliveredError as error:
             taken = error.taken
-            failed = {"outcome": str(Outcome.FAILED), "reason": str(Reason.DELIVERY_FAILED), "detail": str(error)}
+            failed = {"outcome": str(Outcome.FAILED), "reason": str(error.reason), "detail": str(error)}
             rows = [row | failed if row["objects"] else row for row in rows]
         return replace(state, rows=rows, taken=state.taken | {destination: taken})
 
@@ -321,6 +324,7 @@ def _done(state: State, *, is_reused: bool = False) -> Done:
         has_scores=any(row["scores"] for row in rows),
         seconds={} if is_reused else _seconds(rows),
         is_reused=is_reused,
+        unsent=state.unsent,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from cxr_dicom import atomic, lock
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import STATE_FOLDER
-from cxr_dicom.records import Outcome, StoredInstance
+from cxr_dicom.records import Outcome, Reason, StoredInstance
 from cxr_dicom.results import Row, path_text
 
 Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
@@ -41,6 +41,11 @@ class State:
     def has_failures(self) -> bool:
         """Whether an image failed."""
         return any(row["outcome"] == Outcome.FAILED for row in self.rows)
+
+    @property
+    def unsent(self) -> str:
+        """Why the destination could not be reached; empty where nothing waits for it."""
+        return next((row["detail"] for row in self.rows if row["reason"] == Reason.DESTINATION_UNREACHABLE), "")
 
     @property
     def has_objects(self) -> bool:

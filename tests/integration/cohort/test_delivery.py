@@ -6,6 +6,8 @@ import sys
 import urllib.request
 
 import pytest
+from pydicom import dcmread
+from service_helpers import free_port, storescp
 
 from cxr_dicom import testing
 from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
@@ -60,3 +62,16 @@ def test_orthanc_gets_all_and_twins_of_label_maps(engine, cohort, archive, tmp_p
     label_maps = [each for each in made if each["sop_class_uid"] == LABEL_MAP_STORAGE]
     assert label_maps  # Debian's Orthanc is older than this class
     assert all("sent_as" in each for each in label_maps)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_to_an_archive_that_is_down_stops_and_the_same_command_goes_on(engine, cohort, tmp_path):
+    port = free_port()
+    stopped = cohort(engine, port)
+    assert stopped.returncode == 5, stopped.stderr
+    assert "DESTINATION_UNREACHABLE: destination 'pacs'" in stopped.stderr
+    with storescp(tmp_path / "taken", port):
+        finished = cohort(engine, port)
+    assert finished.returncode == 0, finished.stderr
+    taken = {dcmread(path).SOPInstanceUID for path in (tmp_path / "taken").iterdir()}
+    assert taken == {each.get("sent_as", each["sop_instance_uid"]) for each in objects(tmp_path / "out")}
