@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from cxr_dicom import atomic, cohort_report, report, results, states, tables, tally, telemetry
+from cxr_dicom import atomic, cohort_report, report, results, states, tables, telemetry
 from cxr_dicom._plugins import build_exporters
 from cxr_dicom.cohort_delivery import WORKSHOP, Patience
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
@@ -26,6 +26,7 @@ from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import Row
+from cxr_dicom.run_record import RunRecord
 from cxr_dicom.states import State
 from cxr_dicom.tally import Tally
 
@@ -101,15 +102,18 @@ def _run(
     tell(Progress(tally=content.tally))
     task = EntryTask(settings=settings, out=out, options=options)
     patience = Patience(options.destination)
-    with closing(engine.process(manifest.entries, task)) as finished:
-        for done in finished:
-            content.add(done)
-            telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
-            tell(Progress(tally=content.tally, latest=done))
-            patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
-    for exporter in build_exporters(options.also, settings):
-        exporter.collect(out / EXPORT_FOLDER / exporter.name)
-    content.write(engine.description)
+    record = RunRecord(out / "run.json", content.tally, manifest, settings)
+    with record.session(engine.description):
+        with closing(engine.process(manifest.entries, task)) as finished:
+            for done in finished:
+                content.add(done)
+                record.progress()
+                telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
+                tell(Progress(tally=content.tally, latest=done))
+                patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+        for exporter in build_exporters(options.also, settings):
+            exporter.collect(out / EXPORT_FOLDER / exporter.name)
+        content.write(record, engine.description)
     telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     return content.tally
 
@@ -132,7 +136,7 @@ class _Content:
         self.tally.add(done)
         self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
 
-    def write(self, engine: dict[str, object]) -> None:
+    def write(self, record: RunRecord, engine: dict[str, object]) -> None:
         self._index.sort()
         lines = self._out / "results.jsonl"
         results.write_jsonl(lines, self._rows())
@@ -140,7 +144,7 @@ class _Content:
         tables.write_csv(self._out / "results.csv", rows)
         tables.write_parquet(self._out / "results.parquet", rows)
         tables.write_failures(self._out / "failures.csv", rows)
-        run = tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
+        run = record.finish(engine)
         page = self._out / "report.html"
         if self._options.has_figures:
             report.write(page, list(rows()), self._figures)

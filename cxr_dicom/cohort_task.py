@@ -22,6 +22,7 @@ from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import HttpAccess
 from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.infer._device import choose
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
@@ -61,6 +62,7 @@ class Done:
     outcomes: Counter[tuple[str, str | None]]  # images by outcome and reason
     objects: int
     models: tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
+    device: str  # that computed; empty where nothing was
     has_scores: bool
     seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
     is_reused: bool = False  # taken from its state
@@ -118,6 +120,14 @@ class EntryTask:
         from cxr_dicom.pipeline import Pipeline
 
         return Pipeline(self._settings)
+
+    @cached_property
+    def _device(self) -> str:
+        """What ``auto`` is here; of a GPU also which, for their answers differ in the last bits."""
+        import torch
+
+        device = choose(self._settings.models)
+        return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
     @cached_property
     def _exporters(self) -> list[Exporter]:
@@ -196,6 +206,7 @@ class EntryTask:
             job_key=_digest(sorted(each.job_key for each in done)),
             rows=rows,
             figures=dict(self._figures(done)),
+            device=self._device if any(row["models"] for row in rows) else "",
             also=list(self._options.also),
             taken=self._taken(entry),
         )
@@ -321,6 +332,7 @@ def _done(state: State, *, is_reused: bool = False) -> Done:
         outcomes=Counter((row["outcome"], row["reason"]) for row in rows),
         objects=len({each["path"] for row in rows for each in row["objects"]}),
         models=tuple(dict.fromkeys(_model(each) for row in rows for each in row["models"])),
+        device=state.device,
         has_scores=any(row["scores"] for row in rows),
         seconds={} if is_reused else _seconds(rows),
         is_reused=is_reused,

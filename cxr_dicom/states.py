@@ -34,6 +34,7 @@ class State:
     job_key: str  # of the sources' content, the weights, the settings and the version
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
+    device: str = ""  # that the networks ran on
     also: list[str] = field(default_factory=list)  # formats that were exported
     taken: dict[str, Taken] = field(default_factory=dict)  # by destination
 

@@ -35,6 +35,7 @@ FLOORS = (
     ("cohort_delivery",),
     ("cohort_task",),
     ("tally",),
+    ("run_record",),
     ("cohort", "compare", "estimate", "scp", "polling", "worker", "courier", "metrics"),
     ("checks", "service"),
     ("cli", "__main__"),

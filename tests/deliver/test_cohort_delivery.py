@@ -145,6 +145,8 @@ def test_a_run_whose_archive_is_down_stops_and_the_same_command_goes_on(run, man
     finished = list((tmp_path / "out" / ".cxr-dicom").glob("*.json"))
     assert 3 <= len(finished) <= 4  # two are at work at once
     assert not list((tmp_path / "out" / ".cxr-dicom").glob("*.attempts"))
+    (session,) = json.loads((tmp_path / "out" / "run.json").read_text())["sessions"]
+    assert session["stopped_by"] == "DESTINATION_UNREACHABLE"
     with storescp(tmp_path / "taken", port):
         tally = run(port, inputs=many)
     assert (tally.images, tally.reused) == ({"processed": 6}, 0)
