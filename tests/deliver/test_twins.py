@@ -228,6 +228,9 @@ def test_a_newer_result_withdraws_a_twin_on_its_way(study):
 
 def test_a_ledger_of_the_first_version_is_brought_up(study, tmp_path):
     with study.ledger.transaction() as connection:
+        connection.execute("DROP INDEX deliveries_to_send")
+        connection.execute("DROP INDEX deliveries_to_verify")
+        connection.execute("CREATE INDEX deliveries_by_destination ON deliveries (destination, state)")
         connection.execute("DROP INDEX studies_by_change")
         connection.execute("DROP INDEX studies_by_state_and_change")
         connection.execute("ALTER TABLE objects DROP COLUMN twin_of")
