@@ -264,6 +264,19 @@ def test_a_route_may_take_some_kinds_only(ledger):
     assert ledger.deliveries.due("other") == []
 
 
+def test_a_destination_that_is_added_later_gets_older_studies_only_when_they_run_again(ledger):
+    sent(ledger, "pacs")
+    say(ledger, Answer.ACCEPTED)
+    assert not ledger.studies.retry(STUDY)
+    assert ledger.deliveries.due("later") == []
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    claim = claimed(ledger)
+    routes = [Route(destination=name, verify=False) for name in ("pacs", "later")]
+    ledger.studies.finish(claim, result(ledger, claim, "9.1", "9.2", key="another"), [], routes)
+    assert uids(ledger.deliveries.due("pacs")) == ["9.2"]
+    assert uids(ledger.deliveries.due("later")) == ["9.1", "9.2"]
+
+
 def test_committed_where_asked(ledger):
     sent(ledger, "pacs", verify=True)
     say(ledger, Answer.ACCEPTED)
