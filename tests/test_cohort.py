@@ -182,12 +182,13 @@ def test_rows_of_every_failure_keep_to_the_schema(inputs, keys, tmp_path, monkey
 
 def test_what_a_killed_process_began_to_write_is_removed(inputs, keys, tmp_path):
     begun = [tmp_path / place / f".file.dcm.{'0a' * 16}.part" for place in ("", keys[0], "also/png/1.2/model")]
+    begun.append(tmp_path / ".cxr-dicom" / "twins-x" / "segmentation-1.2.dcm")
     not_ours = tmp_path / keys[0] / ".download.part"
     for path in (*begun, not_ours):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     run(inputs, tmp_path)
-    assert [path.exists() for path in (*begun, not_ours)] == [False, False, False, True]
+    assert [path.exists() for path in (*begun, not_ours)] == [False, False, False, False, True]
 
 
 # --- one run at a time ---------------------------------------------------------------------------
