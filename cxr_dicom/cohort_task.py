@@ -175,8 +175,10 @@ class EntryTask:
     # --- work ------------------------------------------------------------------------------------
 
     def _process(self, entry: Entry, pipeline: Pipeline) -> State:
+        access, max_pixels = self._options.access, self._settings.select.max_pixels
+        files_of = fetched(entry, self._out / STATE_FOLDER, access=access, max_pixels=max_pixels)
         try:
-            with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
+            with files_of as (studies, skipped):
                 if entry.picture:
                     studies = [self._kept(each) for each in studies]
                 studies, gone = _without_gone(studies)

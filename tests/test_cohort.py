@@ -273,6 +273,14 @@ def test_the_instance_that_was_made_of_a_picture_stays_for_the_objects_refer_to_
     assert cited == dcmread(kept).SOPInstanceUID == row["sop_instance_uid"]
 
 
+def test_a_picture_is_not_decoded_beyond_the_settings_limit(tmp_path):
+    Image.new("L", (40, 30)).save(tmp_path / "chest.png")
+    few = settings_with(select={"max_pixels": 1199})
+    run(manifest.read(str(tmp_path), wrap=True), tmp_path / "out", few)
+    (row,) = rows(tmp_path / "out")
+    assert (row["reason"], row["sop_instance_uid"]) == ("MATRIX_TOO_LARGE", None), "there is no instance of it"
+
+
 def test_what_a_run_exported_is_no_picture_to_wrap_and_equal_pictures_count_once(real, tmp_path):
     pixels = dcmread(real("RG1_UNCR.dcm")).pixel_array
     for name in ("chest.png", "same.png"):
