@@ -121,8 +121,9 @@ def _thorax_width(upright: Mapping[str, Region]) -> _Width | None:
     right, left = upright.get("right_lung"), upright.get("left_lung")
     if right is None or left is None:
         return None
-    top, bottom = max(right.box.top, left.box.top), min(right.box.bottom, left.box.bottom)
-    of_right, of_left = (lung.pixels[max(top - lung.box.top, 0) : max(bottom - lung.box.top, 0)] for lung in (right, left))
+    top = max(right.box.top, left.box.top)
+    bottom = max(top, min(right.box.bottom, left.box.bottom))
+    of_right, of_left = (lung.pixels[top - lung.box.top : bottom - lung.box.top] for lung in (right, left))
     rows = np.flatnonzero(of_right.any(axis=1) & of_left.any(axis=1))
     if not rows.size:
         return None
@@ -172,9 +173,7 @@ def _ratio(image: ChestImage, heart: _Width | None, thorax: _Width | None) -> Me
     )
 
 
-def _spine_distance(
-    image: ChestImage, upright: Mapping[str, Region], thorax: _Width | None
-) -> Iterable[Measurement]:
+def _spine_distance(image: ChestImage, upright: Mapping[str, Region], thorax: _Width | None) -> Iterable[Measurement]:
     """How far the patient is turned or bent: spine to the middle of the thorax, on the widest row."""
     spine = upright.get("spine")
     if spine is None or thorax is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -335,14 +334,9 @@ class ImageAnalysis:
     image: ChestImage
     pixel_sha256: str
     predictions: tuple[Prediction, ...]
-    draw: Callable[[], NDArray[np.uint8]] | None = None  # makes `preview`, for those who show pictures
+    preview: Callable[[], NDArray[np.uint8]] | None = None  # makes the source matrix small, bright = dense
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage
-
-    @cached_property
-    def preview(self) -> NDArray[np.uint8] | None:
-        """The source matrix made small, (rows, columns), bright = dense."""
-        return self.draw() if self.draw else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

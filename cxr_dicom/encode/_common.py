@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -87,8 +88,7 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     unfinished = folder / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with unfinished.open("xb") as file:
-            file.write(b"\0" * 128 + b"DICM")
-            write_file_meta_info(file, dataset.file_meta)
+            file.write(_preface(dataset.file_meta))
             write_dataset(file, dataset)
             file.flush()
             os.fsync(file.fileno())
@@ -105,6 +105,14 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
         source_sop_instance_uids=encoded.source_sop_instance_uids,
         model=encoded.model,
     )
+
+
+def _preface(meta: FileMetaDataset) -> bytes:
+    """What stands in a file before the data set itself (PS3.10 7.1)."""
+    stream = DicomBytesIO()
+    stream.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(stream, meta)
+    return stream.getvalue()
 
 
 def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:

@@ -85,7 +85,7 @@ def set_dimensions(dataset: Dataset, dimensions: Sequence[Dimension]) -> None:
 
 
 def bulk(keyword: str, vr: str, values: NDArray[Any]) -> DataElement:
-    """Return pixel data as they lie in memory, where pydicom's bytes and streams are a copy; an even number of bytes."""
+    """Return pixel data, an even number of bytes, as they lie in memory: pydicom's bytes and streams are copies."""
     return DataElement(keyword, vr, values.reshape(-1).view(np.uint8).data, already_converted=True)
 
 

@@ -1,8 +1,9 @@
 """Data sets to bytes in Explicit VR Little Endian (PS3.5 7.1.2 and 7.5): those of pydicom, sooner.
 
 pydicom's writer looks for ambiguous VRs anew at each level of nesting, and buffers each element on
-its way: on the tree of a report that is most of the work. Here sequences, plain text and pixels are
-framed at once, an item that stands in many places only once; every other element is left to pydicom.
+its way: on the tree of a report that is most of the work. Here sequences, plain text, single numbers
+and pixels are framed at once, an item that stands in many places only once; every other element is
+left to pydicom.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, STR_VR, VR
 _SHORT_HEAD, _LONG_HEAD, _ITEM_HEAD = Struct("<2H2sH"), Struct("<2H2s2xL"), Struct("<2HL")
 _ITEM_TAG = 0xFFFE, 0xE000
 _MOST_SHORT = 0xFFFF  # bytes of a value whose length has 16 bits
+_BINARY: dict[str, Struct] = {VR.US: Struct("<H"), VR.UL: Struct("<L"), VR.FL: Struct("<f"), VR.FD: Struct("<d")}
+_DECIMAL = frozenset({VR.DS, VR.IS})
 _CHARACTER_SET = Tag("SpecificCharacterSet")
 
 
@@ -60,6 +63,10 @@ class _Framing:
             return b"".join([self._item(item) for item in value])
         if isinstance(value, memoryview):
             return value
+        if element.VR in _BINARY and isinstance(value, int | float):
+            return _BINARY[element.VR].pack(value)
+        if element.VR in _DECIMAL and isinstance(value, int | float):
+            value = getattr(value, "original_string", str(value))
         if element.VR in STR_VR and isinstance(value, str) and value.isascii():  # the same in every character set
             padding = "\0" if element.VR == VR.UI else " "
             return (value + padding * (len(value) % 2)).encode()

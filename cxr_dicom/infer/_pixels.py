@@ -246,7 +246,9 @@ def _warnings(dataset: Dataset, words: Array, values: Array, fractions: NDArray[
 
 
 def _range_problems(words: Array, values: Array, fractions: NDArray[np.float32]) -> Iterator[str]:
-    found = np.unique(words)
+    is_found = np.zeros(len(values), bool)
+    is_found[words] = True
+    found = np.flatnonzero(is_found)
     levels = np.unique(values[found]).size
     if levels < _FEWEST_GREY_LEVELS:
         yield f"low dynamic range: {levels} grey levels, expected {_FEWEST_GREY_LEVELS} or more"
