@@ -45,4 +45,4 @@ def imagenet(pixels: torch.Tensor) -> torch.Tensor:
 
     mean = torch.tensor(IMAGENET_MEAN, device=pixels.device).view(1, 3, 1, 1)
     deviation = torch.tensor(IMAGENET_DEVIATION, device=pixels.device).view(1, 3, 1, 1)
-    return ((pixels + 1024) / 2048).sub(mean).div_(deviation)
+    return ((pixels + 1024) / 2048).sub(mean).div(deviation)
