@@ -133,7 +133,7 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
 
 
 class PaintedTask(EntryTask):
-    """The task of a worker; what the segmenter finds is replaced by plausible structures."""
+    """The task of a worker; what the networks find is replaced by plausible structures and one heatmap."""
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -215,7 +215,7 @@ def _build_clocked(settings: Settings) -> list[Any]:
 
 def _clocked(model: Any) -> Any:
     if hasattr(model, "score"):
-        return replace(model, score=Clocked(model.score))
+        return replace(model, score=Clocked(model.score, _networks.one_map()))
     return replace(model, network=Clocked(model.network, _networks.anatomy(model.info.input_size)))
 
 
