@@ -6,12 +6,15 @@ import re
 from copy import copy
 from datetime import datetime, tzinfo
 from functools import cache
+from hashlib import sha256
+from io import BytesIO
 
 from pydicom import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode._codes import code_item
+from cxr_dicom.encode._stream import write_dataset
 from cxr_dicom.files import PARSING_ERRORS
 from cxr_dicom.records import ChestImage, Code
 
@@ -97,12 +100,13 @@ def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
             setattr(dataset, keyword, "")
 
 
-def copied_values(header: Dataset) -> tuple[str, ...]:
-    """Return all that objects take from the source, as text: it is part of their identity."""
-    dataset = Dataset()
+def copied_digest(header: Dataset) -> str:
+    """SHA-256 of all that objects take from the source: it is part of their identity."""
+    dataset, content = Dataset(), BytesIO()
     for keywords in (_WHEN_PRESENT, _EMPTY_WHEN_MISSING, _EQUIPMENT, _ALSO_USED):
         _copy(dataset, header, keywords)
-    return tuple(map(str, dataset))
+    write_dataset(content, dataset)
+    return sha256(content.getbuffer()).hexdigest()
 
 
 def set_content_time(dataset: Dataset, header: Dataset, settings: Settings) -> None:
