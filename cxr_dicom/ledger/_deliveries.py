@@ -83,7 +83,9 @@ class Deliveries:
             if receipt.answer is Answer.FAILED:
                 self._postpone(connection, row, receipt, retry_at)
             else:
-                self._set(connection, row, _STATE_AFTER[receipt.answer], receipt.status, receipt.detail)
+                state = _STATE_AFTER[receipt.answer]
+                goes_on = state is _State.DELIVERED and self._was_lost(row)
+                self._set(connection, row, state, receipt.status, receipt.detail, goes_on=goes_on)
             self.settle(self._study_of(receipt.sop_instance_uid))
 
     def give_up(self, receipt: Receipt, reason: str) -> None:
@@ -126,11 +128,15 @@ class Deliveries:
         )
         return self._object(rows[0]) if rows else None
 
-    def send_again(self, receipt: Receipt) -> None:
-        """The destination does not have what it took: start anew."""
+    def send_again(self, receipt: Receipt, *, retry_at: float) -> None:
+        """The destination does not have what it took: send it again at ``retry_at``."""
         with self._ledger.transaction() as connection:
             if row := self._row(receipt.sop_instance_uid, receipt.destination):
-                self._set(connection, row, _State.WAITING, receipt.status, receipt.detail)
+                self._postpone(connection, row, receipt, retry_at)
+                connection.execute(
+                    "UPDATE deliveries SET state = ?, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
+                    (_State.WAITING, time.time(), receipt.sop_instance_uid, receipt.destination),
+                )
                 self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
 
     def retry(self, study_instance_uid: str) -> int:
@@ -242,12 +248,21 @@ class Deliveries:
         return str(row["study_instance_uid"])
 
     def _set(
-        self, connection: sqlite3.Connection, row: sqlite3.Row, state: _State, status: str = "", detail: str = ""
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        state: _State,
+        status: str = "",
+        detail: str = "",
+        *,
+        goes_on: bool = False,
     ) -> None:
+        """Change the state, and count failures anew unless the trouble ``goes_on``."""
+        attempts, since = (row["attempts"], row["first_attempt_at"]) if goes_on else (0, None)
         connection.execute(
-            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = 0, first_attempt_at = NULL,"
+            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = ?, first_attempt_at = ?,"
             " next_attempt_at = NULL, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
-            (state, status, detail, time.time(), row["sop_instance_uid"], row["destination"]),
+            (state, status, detail, attempts, since, time.time(), row["sop_instance_uid"], row["destination"]),
         )
 
     def _postpone(
@@ -259,6 +274,11 @@ class Deliveries:
             " WHERE sop_instance_uid = ? AND destination = ?",
             (receipt.status, receipt.detail, time.time(), retry_at, row["sop_instance_uid"], row["destination"]),
         )
+
+    @staticmethod
+    def _was_lost(row: sqlite3.Row) -> bool:
+        """Whether what waits was delivered before, and not kept: then its trouble is older than its waiting."""
+        return row["first_attempt_at"] is not None and row["first_attempt_at"] <= row["changed_at"]
 
     @staticmethod
     def _is_open(row: sqlite3.Row) -> bool:
