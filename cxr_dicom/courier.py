@@ -146,13 +146,13 @@ def record(
     elif is_lost or receipt.answer is Answer.FAILED:
         decision = _decide(receipt, due)
         if isinstance(decision, retry.GiveUp):
-            ledger.deliveries.give_up(receipt, decision.reason)
+            ledger.deliveries.give_up(receipt, decision.reason, is_verifying=is_verifying)
         elif is_lost:
             ledger.deliveries.send_again(receipt, retry_at=decision.time)
         else:
-            ledger.deliveries.record(receipt, retry_at=decision.time)
+            ledger.deliveries.record(receipt, retry_at=decision.time, is_verifying=is_verifying)
     else:
-        ledger.deliveries.record(receipt)
+        ledger.deliveries.record(receipt, is_verifying=is_verifying)
     audit.write(
         f"object_{receipt.answer}",
         study_instance_uid=due.study_instance_uid,

@@ -273,6 +273,26 @@ def test_committed_where_asked(ledger):
     assert state(ledger) == "COMMITTED"
 
 
+@pytest.mark.parametrize("answer", [Answer.FAILED, Answer.REFUSED])
+def test_trouble_with_a_request_that_was_overtaken_changes_nothing(ledger, answer):
+    sent(ledger, "pacs", verify=True)
+    say(ledger, Answer.ACCEPTED)
+    say(ledger, Answer.COMMITTED)
+    say(ledger, answer, retry_at=1.0, is_verifying=True)
+    ledger.deliveries.give_up(Receipt(sop_instance_uid="9.1", destination="pacs", answer=answer, status="x"), "late")
+    assert state(ledger) == "COMMITTED"
+
+
+def test_a_refusal_of_what_a_newer_result_withdrew_changes_nothing(ledger):
+    sent(ledger, "pacs")
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Route(destination="pacs", verify=False)])
+    say(ledger, Answer.REFUSED)
+    say(ledger, Answer.ACCEPTED, "9.2")
+    assert state(ledger) == "SENT"
+
+
 def test_a_refusal_is_final_for_its_destination_only(ledger):
     sent(ledger, "pacs", "research")
     say(ledger, Answer.REFUSED)

@@ -34,6 +34,7 @@ _STATE_AFTER = {
     Answer.REFUSED: _State.REFUSED,
     Answer.UNSUPPORTED: _State.REFUSED,
 }
+_TAKEN = (Answer.ACCEPTED, Answer.WARNING, Answer.COMMITTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,13 +74,19 @@ class Deliveries:
         """Return what was delivered and must be verified now."""
         return self._due(destination, _State.DELIVERED, limit)
 
-    def record(self, receipt: Receipt, *, retry_at: float | None = None) -> None:
-        """Keep what a destination said; a failure is tried again at ``retry_at``."""
+    def record(self, receipt: Receipt, *, retry_at: float | None = None, is_verifying: bool = False) -> None:
+        """Keep what a destination said; a failure is tried again at ``retry_at``.
+
+        What it did not take or keep counts only in the state that was asked about: a report of its own
+        association, or a newer result, may have come first.
+        """
         with self._ledger.transaction() as connection:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
             if row is None:
                 return  # forgotten meanwhile
             self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            if receipt.answer not in _TAKEN and not self._is_asked(row, is_verifying=is_verifying):
+                return
             if receipt.answer is Answer.FAILED:
                 self._postpone(connection, row, receipt, retry_at)
             else:
@@ -88,10 +95,11 @@ class Deliveries:
                 self._set(connection, row, state, receipt.status, receipt.detail, goes_on=goes_on)
             self.settle(self._study_of(receipt.sop_instance_uid))
 
-    def give_up(self, receipt: Receipt, reason: str) -> None:
+    def give_up(self, receipt: Receipt, reason: str, *, is_verifying: bool = False) -> None:
         """Stop trying after failures that did not pass."""
         with self._ledger.transaction() as connection:
-            if row := self._row(receipt.sop_instance_uid, receipt.destination):
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=is_verifying):
                 self._set(connection, row, _State.REFUSED, receipt.status, f"{reason}; last: {receipt.detail}")
                 self.settle(self._study_of(receipt.sop_instance_uid))
 
@@ -99,7 +107,7 @@ class Deliveries:
         """Send ``twin`` to a destination that refused an object for its SOP class; the object is settled."""
         with self._ledger.transaction() as connection:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
-            if row is None or row["state"] != _State.WAITING:
+            if row is None or not self._is_asked(row, is_verifying=False):
                 return  # forgotten or withdrawn meanwhile
             self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
             connection.execute(
@@ -131,7 +139,8 @@ class Deliveries:
     def send_again(self, receipt: Receipt, *, retry_at: float) -> None:
         """The destination does not have what it took: send it again at ``retry_at``."""
         with self._ledger.transaction() as connection:
-            if row := self._row(receipt.sop_instance_uid, receipt.destination):
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=True):
                 self._postpone(connection, row, receipt, retry_at)
                 connection.execute(
                     "UPDATE deliveries SET state = ?, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
@@ -274,6 +283,11 @@ class Deliveries:
             " WHERE sop_instance_uid = ? AND destination = ?",
             (receipt.status, receipt.detail, time.time(), retry_at, row["sop_instance_uid"], row["destination"]),
         )
+
+    @staticmethod
+    def _is_asked(row: sqlite3.Row, *, is_verifying: bool) -> bool:
+        """Whether an object is still in the state that its destination was asked about."""
+        return bool(row["state"] == (_State.DELIVERED if is_verifying else _State.WAITING))
 
     @staticmethod
     def _was_lost(row: sqlite3.Row) -> bool:

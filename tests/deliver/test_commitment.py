@@ -9,12 +9,13 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-from service_helpers import FastPipeline, free_port, listening, send
+from service_helpers import FastPipeline, archive, free_port, listening, send, serving, wait_for_state
 
 from cxr_dicom import retry
 from cxr_dicom._plugins import build_destination
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.courier import Courier, record
+from cxr_dicom.ledger import Ledger
 from cxr_dicom.records import Answer, Receipt
 from cxr_dicom.testing import radiograph
 from cxr_dicom.worker import Worker
@@ -119,3 +120,17 @@ def test_what_a_peer_loses_again_and_again_is_given_up_after_a_day(courier, monk
     assert 0 <= sent_at[-1] - sent_at[0] - retry.GIVE_UP_AFTER <= retry.LONGEST_PAUSE + 1
     assert ledger.stories.show(courier.study)["state"] == "DEAD"
     assert "in 24 hours" in delivery(ledger, courier.study)["detail"]
+
+
+def test_a_report_that_comes_before_the_request_is_told_stands(tmp_path):
+    image, port = radiograph(64, 48), free_port()
+    with (
+        archive(report_to=(("127.0.0.1", port), "CXRDICOM")) as (archive_port, _),
+        serving(tmp_path, listener={"port": port}, destinations=[to(archive_port)]) as service,
+    ):
+        send(port, image)
+        wait_for_state(service, image.StudyInstanceUID, "COMMITTED")
+    ledger = Ledger(tmp_path)  # the courier, which waited for a report on its own association, is at its end
+    row = delivery(ledger, image.StudyInstanceUID)
+    ledger.close()
+    assert (row["state"], row["status"], row["attempts"], row["next_attempt_at"]) == ("committed", "COMMITTED", 0, None)
