@@ -22,7 +22,7 @@ from cxr_dicom.config_service import ListenerTls
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer._pixels import read
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.ledger import FILE_NAME, Ledger
+from cxr_dicom.ledger import FILE_NAME, Ledger, OlderLedgerError
 from cxr_dicom.network import server_tls
 from cxr_dicom.records import Prediction, Radiograph
 from cxr_dicom.selection import select
@@ -98,7 +98,10 @@ def _spool(settings: Settings) -> Iterator[Check]:
 
 
 def _ledger(folder: Path) -> str:
-    Ledger(folder, lock_seconds=2).close()
+    try:
+        Ledger(folder, create=False, lock_seconds=2).close()
+    except OlderLedgerError as error:  # what an update finds at its first check
+        return str(error)
     return "can be opened"
 
 

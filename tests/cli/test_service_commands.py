@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from service_helpers import archive, derived_uid, free_port, listening, send, se
 
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
+from cxr_dicom.ledger import Ledger
 from cxr_dicom.testing import radiograph
 
 
@@ -124,6 +127,40 @@ def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
     path = config()
     assert "complete" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
     assert "found COMPLETE" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
+
+
+@pytest.fixture
+def older(tmp_path):
+    """A ledger of version 2, and a function that says of which version it is now."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    Ledger(folder).close()
+    with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
+        connection.execute("DROP INDEX studies_by_change")
+        connection.execute("DROP INDEX studies_by_state_and_change")
+        connection.execute("PRAGMA user_version = 2")
+        yield lambda: connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_check_leaves_an_older_ledger_as_it_is_and_says_what_serve_would_do(config, older):
+    result = run("check", "--no-models", "--config", config(listener={"enabled": False}))
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if " ledger: " in line]
+    assert line.startswith("ok ")
+    assert "is of version 2" in line
+    assert "`cxr-dicom serve`" in line
+    assert older() == 2
+
+
+def test_jobs_leave_an_older_ledger_to_the_service(tmp_path, config, older):
+    result = run("jobs", "list", "--config", config())
+    assert result.exit_code == 2
+    assert "is of version 2" in result.output
+    assert older() == 2
+    with serving(tmp_path / "spool"):
+        pass
+    assert older() > 2
+    assert run("jobs", "list", "--config", config()).exit_code == 0
 
 
 def test_jobs_without_a_ledger(config):
