@@ -62,7 +62,9 @@ def check(settings: Settings, *, models: bool = True) -> Iterator[Check]:
     if settings.listener.enabled:
         yield from _listener(settings)
     if not settings.destinations:
-        yield Check(key="destinations", level=Level.WARNING, text="none: objects stay in the spool")
+        yield Check(
+            key="destinations", level=Level.WARNING, text="none: objects are deleted after retention.objects_days"
+        )
     for each in settings.destinations:
         yield _tried(f"destinations.{each.name}", build_destination(each, lambda uid: None).check)
     for archive in settings.poller.archives:

@@ -351,6 +351,45 @@ def test_retention_spares_what_is_not_delivered_and_committed(ledger):
     assert ledger.stories.expired(days=1) == []
 
 
+@pytest.mark.parametrize(
+    "routes",
+    [[], [Route(destination="pacs", verify=True, kinds=frozenset({"parametric_map"}))]],
+    ids=["no destination", "rules that match nothing"],
+)
+def test_what_goes_nowhere_expires_too_and_says_so(ledger, routes):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    (row,) = ledger.stories.summaries()
+    assert (row["state"], row["reason"]) == ("ENCODED", "nothing to deliver")
+    assert ledger.stories.expired(days=-1) == [STUDY]
+    assert ledger.stories.expired(days=1) == []
+
+
+def test_a_destination_that_left_the_settings_holds_up_no_deletion(ledger):
+    sent(ledger, "pacs")
+    assert (state(ledger), ledger.stories.expired(days=-1)) == ("ENCODED", [])
+    ledger.deliveries.forget_destinations([])
+    assert (state(ledger), ledger.stories.expired(days=-1)) == ("ENCODED", [STUDY])
+
+
+def test_what_waits_gives_no_reason(ledger):
+    sent(ledger)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [Route(destination="pacs", verify=False)])
+    (row,) = ledger.stories.summaries()
+    assert (row["state"], row["reason"]) == ("ENCODED", "")
+
+
+@pytest.mark.parametrize("answer", [Answer.FAILED, Answer.REFUSED])
+def test_what_was_not_taken_does_not_expire(ledger, answer):
+    sent(ledger, "pacs", "research")
+    say(ledger, Answer.ACCEPTED)
+    say(ledger, answer, destination="research", retry_at=0.0)
+    assert ledger.stories.expired(days=-1) == []
+
+
 def test_a_locked_ledger_is_a_named_error(tmp_path):
     Ledger(tmp_path).close()
     other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)

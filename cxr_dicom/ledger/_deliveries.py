@@ -306,7 +306,9 @@ class Deliveries:
         rows = [row for row in self._of_study(uid) if row["state"] != _State.WITHDRAWN]
         found = {row["state"] for row in rows}
         refused = [row for row in rows if row["state"] == _State.REFUSED]
-        if not rows or _State.WAITING in found:
+        if not rows:
+            self._ledger.studies.move(uid, origin, StudyState.ENCODED, "nothing to deliver")
+        elif _State.WAITING in found:
             self._ledger.studies.move(uid, origin, StudyState.ENCODED)
         elif refused:
             reason = f"{refused[0]['destination']}: {refused[0]['status']} {refused[0]['detail']}".strip()

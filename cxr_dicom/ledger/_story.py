@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-OPEN = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD)
+KEPT = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD, StudyState.DEAD)
 _OPEN_DELIVERY = "(d.state IN ('waiting', 'refused') OR (d.state = 'delivered' AND d.verify))"
 
 
@@ -94,15 +94,14 @@ class Stories:
         return [self._ledger.folder / row["path"] for row in rows]
 
     def expired(self, days: float) -> list[str]:
-        """Return studies that are finished for so long, with everything delivered and committed where asked."""
+        """Return studies that are finished for so long, with nothing left to deliver, or to commit where asked."""
         rows = self._ledger.rows(
             "SELECT study_instance_uid FROM studies s WHERE changed_at < ?"  # noqa: S608 - constants
-            f" AND state NOT IN ({', '.join('?' * len(OPEN))})"
-            " AND NOT (state IN ('DEAD', 'ENCODED'))"
+            f" AND state NOT IN ({', '.join('?' * len(KEPT))})"
             " AND NOT EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
             f" WHERE o.study_instance_uid = s.study_instance_uid AND {_OPEN_DELIVERY})",
             time.time() - days * 86400,
-            *OPEN,
+            *KEPT,
         )
         return [row["study_instance_uid"] for row in rows]
 
