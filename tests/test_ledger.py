@@ -390,6 +390,16 @@ def test_what_was_not_taken_does_not_expire(ledger, answer):
     assert ledger.stories.expired(days=-1) == []
 
 
+@pytest.mark.parametrize("table", ["instances", "objects"])
+def test_what_has_no_files_left_is_not_looked_at_again(ledger, table):
+    sent(ledger)
+    other = {"instances": "objects", "objects": "instances"}[table]
+    assert ledger.stories.expired(-1, table) == [STUDY]
+    assert ledger.stories.drop_files(STUDY, table)
+    assert ledger.stories.expired(-1, table) == []
+    assert ledger.stories.expired(-1, other) == ledger.stories.expired(-1) == [STUDY]
+
+
 def test_a_locked_ledger_is_a_named_error(tmp_path):
     Ledger(tmp_path).close()
     other = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
