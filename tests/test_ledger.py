@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxr_dicom import retry
-from cxr_dicom.ledger import ClaimLostError, Ledger, LedgerError, Route, owner
+from cxr_dicom.ledger import ClaimLostError, ImagesDeletedError, Ledger, LedgerError, Route, owner
 from cxr_dicom.ledger._together import Together
 from cxr_dicom.records import (
     Answer,
@@ -233,6 +233,23 @@ def test_nothing_eligible_is_ignored_and_says_why(ledger):
     story = ledger.stories.show(STUDY)
     assert story["state"] == "IGNORED"
     assert story["instances"][0]["reason"] == "NOT_CHEST"
+
+
+def test_a_study_whose_images_were_deleted_is_not_tried_again(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, outcome=Outcome.SKIPPED, reason=Reason.NOT_CHEST), [], [])
+    ledger.stories.drop_files(STUDY, "instances")
+    with pytest.raises(ImagesDeletedError, match="jobs forget"):
+        ledger.studies.retry(STUDY)
+    assert state(ledger) == "IGNORED"
+
+
+def test_a_retry_that_does_nothing_forces_no_later_run(ledger):
+    sent(ledger)
+    assert not ledger.studies.retry(STUDY)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    assert claimed(ledger).job_key == "key"
 
 
 def test_a_key_is_remembered_until_a_run_is_forced(ledger):

@@ -19,10 +19,19 @@ from cxr_dicom.ledger._deliveries import Deliveries, DueDelivery
 from cxr_dicom.ledger._polls import Polls
 from cxr_dicom.ledger._schema import MIGRATIONS
 from cxr_dicom.ledger._story import Stories
-from cxr_dicom.ledger._studies import Claim, ClaimLostError, Route, Studies
+from cxr_dicom.ledger._studies import Claim, ClaimLostError, ImagesDeletedError, Route, Studies
 from cxr_dicom.ledger._together import Together
 
-__all__ = ["Claim", "ClaimLostError", "DueDelivery", "Ledger", "LedgerError", "OlderLedgerError", "Route"]
+__all__ = [
+    "Claim",
+    "ClaimLostError",
+    "DueDelivery",
+    "ImagesDeletedError",
+    "Ledger",
+    "LedgerError",
+    "OlderLedgerError",
+    "Route",
+]
 
 FILE_NAME = "ledger.sqlite"
 _LOCK_SECONDS = 20  # how long a writer waits for another one

@@ -16,6 +16,7 @@ from service_helpers import archive, derived_uid, free_port, listening, send, se
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
 from cxr_dicom.ledger import Ledger
+from cxr_dicom.service import housekeep
 from cxr_dicom.testing import radiograph
 
 
@@ -118,6 +119,24 @@ def test_the_longest_uids_are_whole_where_they_are_read(tmp_path, config):
         assert send(here.port, image) == [0]
     assert study in run("jobs", "list", "--config", config()).output
     assert instance in run("jobs", "show", study, "--config", config()).output
+
+
+def test_jobs_retry_says_that_the_images_are_gone_and_what_to_do(tmp_path, config):
+    image = radiograph(64, 48, ViewPosition="LL", PatientOrientation=["A", "F"])
+    path, uid = config(), image.StudyInstanceUID
+    with serving(tmp_path / "spool", retention={"sources_days": 0}) as service:
+        port = service.settings.listener.port
+        send(port, image)
+        wait_for_state(service, uid, "IGNORED")
+        housekeep(service.settings, service._spool, service.ledger)
+        refused = run("jobs", "retry", uid, "--config", path)
+        assert refused.exit_code == 2
+        assert "its images were deleted" in refused.output
+        assert wait_for_state(service, uid, "IGNORED")
+        assert run("jobs", "forget", uid, "--yes", "--config", path).exit_code == 0
+        send(port, image)
+        wait_for_state(service, uid, "IGNORED")
+        assert "will be tried again" in run("jobs", "retry", uid, "--config", path).output
 
 
 def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
