@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxr_dicom import retry
-from cxr_dicom.ledger import ClaimLostError, ImagesDeletedError, Ledger, LedgerError, Route, owner
+from cxr_dicom.ledger import Arrival, ClaimLostError, ImagesDeletedError, Ledger, LedgerError, Route, owner
 from cxr_dicom.ledger._together import Together
 from cxr_dicom.records import (
     Answer,
@@ -88,17 +88,26 @@ def say(ledger, answer, uid="9.1", destination="pacs", **more):
 
 
 def test_the_same_instance_again_changes_nothing(ledger):
-    assert ledger.studies.add(instance(ledger), "aa")
+    assert ledger.studies.add(instance(ledger), "aa") is Arrival.NEW
     claimed(ledger)
-    assert not ledger.studies.add(instance(ledger), "aa")
+    assert ledger.studies.add(instance(ledger), "aa") is Arrival.KNOWN
     assert state(ledger) == "RUNNING"
 
 
 def test_the_same_uid_with_other_content_opens_the_study_again(ledger):
     sent(ledger)
     assert state(ledger) == "ENCODED"
-    assert ledger.studies.add(instance(ledger), "bb")
+    assert ledger.studies.add(instance(ledger), "bb") is Arrival.NEW
     assert state(ledger) == "RECEIVING"
+
+
+@pytest.mark.parametrize("content", ["aa", "bb"])
+def test_an_instance_stays_in_its_study(ledger, content):
+    sent(ledger)
+    before = ledger.stories.show(STUDY)
+    assert ledger.studies.add(instance(ledger, study="1.2.4"), content) is Arrival.OF_ANOTHER_STUDY
+    assert ledger.stories.show(STUDY) == before
+    assert ledger.stories.show("1.2.4") is None
 
 
 def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledger):
@@ -425,7 +434,7 @@ def test_a_locked_ledger_is_a_named_error(tmp_path):
     with pytest.raises(LedgerError, match="locked"):
         ledger.studies.add(instance(ledger), "aa")
     other.execute("ROLLBACK")
-    assert ledger.studies.add(instance(ledger), "aa")
+    assert ledger.studies.add(instance(ledger), "aa") is Arrival.NEW
 
 
 def test_a_newer_ledger_is_refused(tmp_path):

@@ -19,10 +19,11 @@ from cxr_dicom.ledger._deliveries import Deliveries, DueDelivery
 from cxr_dicom.ledger._polls import Polls
 from cxr_dicom.ledger._schema import MIGRATIONS
 from cxr_dicom.ledger._story import Stories
-from cxr_dicom.ledger._studies import Claim, ClaimLostError, ImagesDeletedError, Route, Studies
+from cxr_dicom.ledger._studies import Arrival, Claim, ClaimLostError, ImagesDeletedError, Route, Studies
 from cxr_dicom.ledger._together import Together
 
 __all__ = [
+    "Arrival",
     "Claim",
     "ClaimLostError",
     "DueDelivery",

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,14 @@ class Route:
     kinds: frozenset[str] = frozenset()  # of objects that go there; empty: all
 
 
+class Arrival(StrEnum):
+    """What the ledger makes of an instance that arrives."""
+
+    NEW = "new"
+    KNOWN = "known"  # exactly this one
+    OF_ANOTHER_STUDY = "of another study"  # its SOP Instance UID is known in another one, and stays there
+
+
 class Studies:
     """See the module."""
 
@@ -63,20 +72,22 @@ class Studies:
 
     # --- arriving --------------------------------------------------------------------------------
 
-    def add(self, instance: StoredInstance, sha256: str) -> bool:
-        """Record a file that lies durably in the spool.
+    def arrival(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Say what `add` would make of an instance now."""
+        found = self._ledger.rows(
+            "SELECT study_instance_uid, sha256 FROM instances WHERE sop_instance_uid = ?", instance.sop_instance_uid
+        )
+        if found and found[0]["study_instance_uid"] != instance.study_instance_uid:
+            return Arrival.OF_ANOTHER_STUDY
+        return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW
 
-        Returns
-        -------
-        bool
-            False when exactly this instance is known; then the file is not needed.
-        """
+    def add(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
         return self._ledger.together.make(partial(self._add, instance, sha256))
 
-    def knows(self, sop_instance_uid: str, sha256: str | None = None) -> bool:
-        """Whether an instance was received, with this content if it is given."""
-        found = self._ledger.rows("SELECT sha256 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
-        return bool(found) and sha256 in (None, found[0]["sha256"])
+    def knows(self, sop_instance_uid: str) -> bool:
+        """Whether an instance was received."""
+        return bool(self._ledger.rows("SELECT 1 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid))
 
     def uids(self, state: StudyState) -> list[str]:
         """Return the studies in a state, the oldest first."""
@@ -87,11 +98,12 @@ class Studies:
         """Close a study that is RECEIVING; tell whether it was."""
         return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
 
-    def _add(self, instance: StoredInstance, sha256: str) -> bool:
+    def _add(self, instance: StoredInstance, sha256: str) -> Arrival:
         now = time.time()
         with self._ledger.transaction() as connection:
-            if self.knows(instance.sop_instance_uid, sha256):
-                return False
+            arrival = self.arrival(instance, sha256)
+            if arrival is not Arrival.NEW:
+                return arrival
             connection.execute(
                 "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
@@ -113,7 +125,7 @@ class Studies:
             )
             self._reopen(connection, instance.study_instance_uid)
             self._ledger.count("received")
-        return True
+        return arrival
 
     def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
         """A new image arrived: gather again, or after the run that is under way."""
