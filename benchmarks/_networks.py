@@ -69,6 +69,13 @@ def anatomy(side: int) -> Any:
     return torch.stack(planes)[None]
 
 
+def one_map() -> Any:
+    """Probabilities (18) below every operating point, and maps: random weights call most present, each with its map."""
+    import torch
+
+    return torch.full((18,), 1e-3), torch.rand(18, 7, 7)
+
+
 class Clocked:
     """A forward pass that adds up the processor seconds of its thread; right for one thread of PyTorch.
 

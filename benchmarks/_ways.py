@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
 from benchmarks import _networks
@@ -64,15 +64,20 @@ class Measured:
     overhead: float  # processor seconds for an image outside of the forward passes
 
 
+def real() -> Dataset:
+    """A real CR image; a synthetic one where pydicom-data is not installed."""
+    path = get_testdata_file("RG1_UNCR.dcm", download=False)
+    return testing.radiograph() if path is None else dcmread(path)
+
+
 @contextmanager
-def place(plan: Plan) -> Iterator[Place]:
-    """Write weights and images: a real radiograph again and again, each time in a study of its own."""
+def place(plan: Plan, image: Callable[[], Dataset] = real) -> Iterator[Place]:
+    """Write weights and images: the same image again and again, each time in a study of its own."""
     with folder() as path:
         models = _networks.MODELS[:1] if plan.is_quick else _networks.MODELS
         plan.apart(_networks.write, str(path / "weights"), models)
         (path / "images").mkdir()
-        real = get_testdata_file("RG1_UNCR.dcm", download=False)
-        dataset = testing.radiograph() if plan.is_quick or real is None else dcmread(real)
+        dataset = testing.radiograph() if plan.is_quick else image()
         for number in range(2 if plan.is_quick else IMAGES):
             uid = f"1.2.3.{number + 1}"
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"
@@ -128,7 +133,7 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
 
 
 class PaintedTask(EntryTask):
-    """The task of a worker; what the segmenter finds is replaced by plausible structures."""
+    """The task of a worker; what the networks find is replaced by plausible structures and one heatmap."""
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -210,7 +215,7 @@ def _build_clocked(settings: Settings) -> list[Any]:
 
 def _clocked(model: Any) -> Any:
     if hasattr(model, "score"):
-        return replace(model, score=Clocked(model.score))
+        return replace(model, score=Clocked(model.score, _networks.one_map()))
     return replace(model, network=Clocked(model.network, _networks.anatomy(model.info.input_size)))
 
 

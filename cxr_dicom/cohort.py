@@ -8,21 +8,25 @@ memory than a hundred.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from cxr_dicom import atomic, cohort_report, report, results, states, tables, tally, telemetry
+from cxr_dicom import atomic, cohort_report, report, results, states, tables, telemetry
 from cxr_dicom._plugins import build_exporters
+from cxr_dicom.cohort_delivery import WORKSHOP, Patience
 from cxr_dicom.cohort_task import EXPORT_FOLDER, Done, EntryTask, Options, check
 from cxr_dicom.config import Settings
 from cxr_dicom.engine._base import Engine
 from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import Row
+from cxr_dicom.run_record import RunRecord
 from cxr_dicom.states import State
 from cxr_dicom.tally import Tally
 
@@ -68,6 +72,8 @@ def run(
     ------
     SettingsError, WeightsError
         If the pipeline cannot be built, or the options ask for what there is not.
+    DestinationDownError
+        If the destination could not be reached for several studies in a row.
     CxrDicomError
         If ``out`` cannot be written, or another run is at work there.
     """
@@ -95,14 +101,19 @@ def _run(
     telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
     tell(Progress(tally=content.tally))
     task = EntryTask(settings=settings, out=out, options=options)
-    with closing(engine.process(manifest.entries, task)) as finished:
-        for done in finished:
-            content.add(done)
-            telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
-            tell(Progress(tally=content.tally, latest=done))
-    for exporter in build_exporters(options.also, settings):
-        exporter.collect(out / EXPORT_FOLDER / exporter.name)
-    content.write(engine.description)
+    patience = Patience(options.destination)
+    record = RunRecord(out / "run.json", content.tally, manifest, settings)
+    with record.session(engine.description):
+        with closing(engine.process(manifest.entries, task)) as finished:
+            for done in finished:
+                content.add(done)
+                record.progress()
+                telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
+                tell(Progress(tally=content.tally, latest=done))
+                patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+        for exporter in build_exporters(options.also, settings):
+            exporter.collect(out / EXPORT_FOLDER / exporter.name)
+        content.write(record, engine.description)
     telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     return content.tally
 
@@ -125,7 +136,7 @@ class _Content:
         self.tally.add(done)
         self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
 
-    def write(self, engine: dict[str, object]) -> None:
+    def write(self, record: RunRecord, engine: dict[str, object]) -> None:
         self._index.sort()
         lines = self._out / "results.jsonl"
         results.write_jsonl(lines, self._rows())
@@ -133,7 +144,7 @@ class _Content:
         tables.write_csv(self._out / "results.csv", rows)
         tables.write_parquet(self._out / "results.parquet", rows)
         tables.write_failures(self._out / "failures.csv", rows)
-        run = tally.write(self._out / "run.json", self.tally, self._manifest, self._settings, engine)
+        run = record.finish(engine)
         page = self._out / "report.html"
         if self._options.has_figures:
             report.write(page, list(rows()), self._figures)
@@ -144,7 +155,7 @@ class _Content:
         """Read the rows from the states; rows of one study follow each other, but for a few."""
         load = lru_cache(maxsize=16)(self._state)
         for _, _, key, number in self._index:
-            yield load(key).rows[number] if key else self._skipped_row(number)
+            yield load(key).row(number, self._options.destination) if key else self._skipped_row(number)
 
     def _skipped_row(self, number: int) -> Row:
         return results.skipped_row(self._manifest.skipped[number], self._settings)
@@ -170,6 +181,8 @@ def _sweep(out: Path) -> None:
     folders = ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/"))
     for part in [part for folder, below in folders for part in folder.glob(below + atomic.UNFINISHED)]:
         part.unlink(missing_ok=True)
+    for workshop in [*(out / STATE_FOLDER).glob(f"{WORKSHOP}*")]:
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def without_own_output(manifest: Manifest, out: Path) -> Manifest:

@@ -22,11 +22,12 @@ from cxr_dicom.cohort_delivery import Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
 from cxr_dicom.config_service import HttpAccess
 from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.infer._device import choose
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import STUDY_STAGES, Row
-from cxr_dicom.states import State
+from cxr_dicom.states import State, Taken
 
 if TYPE_CHECKING:
     from cxr_dicom.export._base import Exporter
@@ -61,9 +62,11 @@ class Done:
     outcomes: Counter[tuple[str, str | None]]  # images by outcome and reason
     objects: int
     models: tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
+    device: str  # that computed; empty where nothing was
     has_scores: bool
     seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
     is_reused: bool = False  # taken from its state
+    unsent: str = ""  # why the destination could not be reached
 
 
 def check(settings: Settings, options: Options) -> None:
@@ -119,6 +122,14 @@ class EntryTask:
         return Pipeline(self._settings)
 
     @cached_property
+    def _device(self) -> str:
+        """What ``auto`` is here; of a GPU also which, for their answers differ in the last bits."""
+        import torch
+
+        device = choose(self._settings.models)
+        return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+
+    @cached_property
     def _exporters(self) -> list[Exporter]:
         return build_exporters(self._options.also, self._settings)
 
@@ -132,7 +143,9 @@ class EntryTask:
     def _finished(self, entry: Entry, pipeline: Pipeline) -> State | None:
         """Return the state that is still the answer to ``entry``."""
         state = states.load(self._out, entry.key)
-        if state is None or not state.is_complete(self._out) or (state.has_failures and self._options.retry_failed):
+        if state is None or state.unsent or not state.is_complete(self._out):
+            return None
+        if state.has_failures and self._options.retry_failed:
             return None
         if state.has_objects and not (set(self._options.also) <= set(state.also) and self._is_delivered(state)):
             return None
@@ -148,9 +161,9 @@ class EntryTask:
 
     def _is_delivered(self, state: State) -> bool:
         destination = self._options.destination
-        if destination is None or (state.has_failures and destination in state.delivered):  # it was tried
+        if destination is None or (state.has_failures and destination in state.taken):  # it was tried
             return True
-        return state.object_uids() <= set(state.delivered.get(destination, ()))
+        return state.object_uids() <= state.taken.get(destination, {}).keys()
 
     def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
         sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
@@ -162,8 +175,10 @@ class EntryTask:
     # --- work ------------------------------------------------------------------------------------
 
     def _process(self, entry: Entry, pipeline: Pipeline) -> State:
+        access, max_pixels = self._options.access, self._settings.select.max_pixels
+        files_of = fetched(entry, self._out / STATE_FOLDER, access=access, max_pixels=max_pixels)
         try:
-            with fetched(entry, self._out / STATE_FOLDER, access=self._options.access) as (studies, skipped):
+            with files_of as (studies, skipped):
                 if entry.picture:
                     studies = [self._kept(each) for each in studies]
                 studies, gone = _without_gone(studies)
@@ -193,8 +208,9 @@ class EntryTask:
             job_key=_digest(sorted(each.job_key for each in done)),
             rows=rows,
             figures=dict(self._figures(done)),
+            device=self._device if any(row["models"] for row in rows) else "",
             also=list(self._options.also),
-            delivered=self._delivered(entry),
+            taken=self._taken(entry),
         )
         return self._deliver(state, done)
 
@@ -223,19 +239,20 @@ class EntryTask:
         if self._delivery is None or destination is None:
             return state
         made = {each.sop_instance_uid: each for study in done for i in study.instances for each in i.objects}
-        delivered = state.delivered
+        rows = state.rows
         try:
-            taken = self._delivery.send(list(made.values()), delivered.get(destination, ()))
+            earlier = state.taken.get(destination, {})
+            taken = self._delivery.send(list(made.values()), earlier, self._out / STATE_FOLDER)
         except NotDeliveredError as error:
-            failed = {"outcome": str(Outcome.FAILED), "reason": str(Reason.DELIVERY_FAILED), "detail": str(error)}
-            rows = [row | failed if row["objects"] else row for row in state.rows]
-            return replace(state, rows=rows, delivered=delivered | {destination: error.taken})
-        return replace(state, delivered=delivered | {destination: taken})
+            taken = error.taken
+            failed = {"outcome": str(Outcome.FAILED), "reason": str(error.reason), "detail": str(error)}
+            rows = [row | failed if row["objects"] else row for row in rows]
+        return replace(state, rows=rows, taken=state.taken | {destination: taken})
 
-    def _delivered(self, entry: Entry) -> dict[str, list[str]]:
+    def _taken(self, entry: Entry) -> dict[str, Taken]:
         """What destinations have of this entry, whichever run gave it to them."""
         earlier = states.load(self._out, entry.key)
-        return earlier.delivered if earlier else {}
+        return earlier.taken if earlier else {}
 
     def _figures(self, done: Sequence[StudyResult]) -> Iterator[tuple[str, list[report.Figure]]]:
         draw = report.figures if self._options.has_figures else report.thumbnail
@@ -258,7 +275,7 @@ class EntryTask:
             stamp=self._stamp(entry, self._pipeline),
             job_key="",
             rows=rows,
-            delivered=self._delivered(entry),
+            taken=self._taken(entry),
         )
 
 
@@ -317,9 +334,11 @@ def _done(state: State, *, is_reused: bool = False) -> Done:
         outcomes=Counter((row["outcome"], row["reason"]) for row in rows),
         objects=len({each["path"] for row in rows for each in row["objects"]}),
         models=tuple(dict.fromkeys(_model(each) for row in rows for each in row["models"])),
+        device=state.device,
         has_scores=any(row["scores"] for row in rows),
         seconds={} if is_reused else _seconds(rows),
         is_reused=is_reused,
+        unsent=state.unsent,
     )
 
 

@@ -9,21 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from pydicom import Dataset
 from pydicom.uid import SegmentationStorage
 
-from cxr_dicom import retry, telemetry
+from cxr_dicom import retry, telemetry, twins
 from cxr_dicom.audit import AuditTrail
 from cxr_dicom.deliver import dicom
 from cxr_dicom.deliver._base import Destination
 from cxr_dicom.deliver._breaker import Breaker
-from cxr_dicom.encode._base import Encoded
-from cxr_dicom.encode._common import write
-from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
-from cxr_dicom.encode._twin import binary_twin
-from cxr_dicom.files import read_whole
 from cxr_dicom.ingest.spool import Spool
 from cxr_dicom.ledger import DueDelivery, Ledger
 from cxr_dicom.network import ConnectionFailedError
@@ -94,30 +88,18 @@ class Courier:
         return True
 
     def _record(self, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
-        twin = None
-        if receipt.answer is Answer.UNSUPPORTED and due.object.sop_class_uid == LABEL_MAP_STORAGE:
-            receipt, twin = self._replaced(receipt, due)
+        receipt, twin = twins.replaced(
+            receipt,
+            due.object,
+            sibling=lambda: self._ledger.deliveries.sibling(due.object.sop_instance_uid, SegmentationStorage),
+            make=lambda: self._make_twin(due),
+        )
         record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying, twin=twin)
-
-    def _replaced(self, receipt: Receipt, due: DueDelivery) -> tuple[Receipt, EncodedObject | None]:
-        """Find what says the same as a label map in a SOP class that every archive knows, or make it."""
-        try:
-            twin = self._ledger.deliveries.sibling(due.object.sop_instance_uid, SegmentationStorage)
-            twin = twin or self._make_twin(due)
-        except Exception as error:  # a full disk, a damaged file: neither may hold up other objects
-            telemetry.failure("twin", error, destination=self.name, sop_instance_uid=receipt.sop_instance_uid)
-            detail = f"BINARY twin not made: {telemetry.safe_description(error)}"
-            return replace(receipt, answer=Answer.FAILED, detail=detail), None
-        detail = f"SOP class not supported; BINARY twin {twin.sop_instance_uid} sent instead"
-        return replace(receipt, detail=detail), twin
 
     def _make_twin(self, due: DueDelivery) -> EncodedObject:
         """Put the BINARY twin of a label map durably beside it; after a crash it is found, or made alike."""
-        about = due.object
-        dataset = binary_twin(read_whole(about.path))
-        encoded = Encoded(about.kind, dataset, about.source_sop_instance_uids, about.model)
         with self._spool.workshop() as folder:
-            twin = self._spool.adopt(due.study_instance_uid, write(encoded, folder))
+            twin = self._spool.adopt(due.study_instance_uid, twins.make_twin(due.object, folder))
         self._audit.object_made(due.study_instance_uid, twin)
         return twin
 

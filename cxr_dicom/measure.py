@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from math import hypot
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr_dicom import codes
 from cxr_dicom.codes import private
 from cxr_dicom.patient_age import completed_years
-from cxr_dicom.plane import Point
+from cxr_dicom.plane import Point, Region
 from cxr_dicom.records import Call, ChestImage, Code, Mask, Measurement, Prediction, Spacing, Statement
 
 CARDIOTHORACIC_RATIO_LIMIT = 0.5
@@ -59,7 +58,11 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     masks = {mask.structure.name: mask for mask in prediction.masks}
     if not masks.keys() & _MEASURED_AREAS.keys():
         return prediction
-    upright = {name: image.turn.to_standard(mask.region.matrix()) for name, mask in masks.items() if name in _MEASURED}
+    upright = {
+        name: mask.region.to_standard(image.turn)
+        for name, mask in masks.items()
+        if name in _MEASURED and mask.region.area
+    }
     heart, thorax = _heart_width(upright), _thorax_width(upright)
     measurements = (
         _line(image, "cardiac_width", _HEART_WIDTH, codes.HEART, heart, "no heart outlined"),
@@ -105,28 +108,30 @@ def _implausible(image: ChestImage, prediction: Prediction) -> str:
     return ""
 
 
-def _heart_width(upright: Mapping[str, NDArray[np.bool_]]) -> _Width | None:
+def _heart_width(upright: Mapping[str, Region]) -> _Width | None:
     """Greatest reach of the heart to either side of the midline, drawn at its widest row."""
     heart = upright.get("heart")
-    if heart is None or not heart.any():
+    if heart is None:
         return None
-    columns = np.flatnonzero(heart.any(axis=0))
-    widest = int(np.argmax(heart.sum(axis=1)))
-    return _Width(float(columns[0]), float(columns[-1] + 1), widest + 0.5)
+    widest = int(np.argmax(heart.pixels.sum(axis=1)))
+    return _Width(float(heart.box.left), float(heart.box.right), heart.box.top + widest + 0.5)
 
 
-def _thorax_width(upright: Mapping[str, NDArray[np.bool_]]) -> _Width | None:
+def _thorax_width(upright: Mapping[str, Region]) -> _Width | None:
     """Greatest distance, on one row, between the outer borders of the lungs."""
     right, left = upright.get("right_lung"), upright.get("left_lung")
     if right is None or left is None:
         return None
-    rows = np.flatnonzero(right.any(axis=1) & left.any(axis=1))
+    top = max(right.box.top, left.box.top)
+    bottom = max(top, min(right.box.bottom, left.box.bottom))
+    of_right, of_left = (lung.pixels[top - lung.box.top : bottom - lung.box.top] for lung in (right, left))
+    rows = np.flatnonzero(of_right.any(axis=1) & of_left.any(axis=1))
     if not rows.size:
         return None
-    outer_right = np.argmax(right[rows], axis=1)
-    outer_left = left.shape[1] - np.argmax(left[rows, ::-1], axis=1)
+    outer_right = right.box.left + np.argmax(of_right[rows], axis=1)
+    outer_left = left.box.right - np.argmax(of_left[rows, ::-1], axis=1)
     widest = int(np.argmax(outer_left - outer_right))
-    return _Width(float(outer_right[widest]), float(outer_left[widest]), float(rows[widest]) + 0.5)
+    return _Width(float(outer_right[widest]), float(outer_left[widest]), top + float(rows[widest]) + 0.5)
 
 
 def _length(points: tuple[Point, ...], spacing: Spacing) -> tuple[float, Code]:
@@ -169,17 +174,16 @@ def _ratio(image: ChestImage, heart: _Width | None, thorax: _Width | None) -> Me
     )
 
 
-def _spine_distance(
-    image: ChestImage, upright: Mapping[str, NDArray[np.bool_]], thorax: _Width | None
-) -> Iterable[Measurement]:
+def _spine_distance(image: ChestImage, upright: Mapping[str, Region], thorax: _Width | None) -> Iterable[Measurement]:
     """How far the patient is turned or bent: spine to the middle of the thorax, on the widest row."""
     spine = upright.get("spine")
     if spine is None or thorax is None:
         return
-    columns = np.flatnonzero(spine[int(thorax.row)])
+    row = int(thorax.row) - spine.box.top
+    columns = np.flatnonzero(spine.pixels[row]) if 0 <= row < len(spine.pixels) else np.zeros(0)
     if not columns.size:
         return
-    centre = (float(columns[0]) + float(columns[-1]) + 1) / 2
+    centre = spine.box.left + (float(columns[0]) + float(columns[-1]) + 1) / 2
     yield _line(
         image, "spine_centre_distance", _SPINE_DISTANCE, codes.SPINE, _Width(centre, thorax.centre, thorax.row), ""
     )

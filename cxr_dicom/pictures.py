@@ -105,9 +105,9 @@ def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
 
 def heat(preview: Grey, heatmap: Heatmap, shape: Shape) -> Colour:
     """Lay ``heatmap`` over the preview of a source matrix of ``shape``; clear at 0, and outside its grid."""
-    values, inside = spread(heatmap, preview.shape[:2], shape)
+    values = spread(heatmap, preview.shape[:2], shape)
     picture = _to_colour(preview)
-    _blend(picture, inferno(values), np.where(inside, _HEAT_OPACITY * values, 0.0))
+    _blend(picture, inferno(values), _HEAT_OPACITY * values)
     return _to_bytes(picture)
 
 
@@ -126,13 +126,13 @@ def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
     return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
 
 
-def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> NDArray[np.float32]:
     """Interpolate ``heatmap`` linearly on a matrix of ``size`` that covers a source matrix of ``shape``.
 
     Returns
     -------
-    values, inside
-        Both of shape ``size``: 0 to 1, and which pixels lie on the grid of the heatmap.
+    ndarray
+        Of shape ``size``: 0 to 1, and 0 where a pixel does not lie on the grid of the heatmap.
     """
     (first_row, next_row, row_part, row_inside), (first_column, next_column, column_part, column_inside) = (
         _along(size[axis], shape[axis], heatmap, axis) for axis in (0, 1)
@@ -142,7 +142,8 @@ def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> tuple[NDArray[np.floa
         across = mixed(heatmap.values[first_row[rows]], heatmap.values[next_row[rows]], row_part[rows, None])
         block = mixed(across.take(first_column, axis=1), across.take(next_column, axis=1), column_part)
         np.clip(block, 0, 1, out=values[rows])
-    return values, row_inside[:, None] & column_inside
+    values[~row_inside] = values[:, ~column_inside] = 0
+    return values
 
 
 def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:

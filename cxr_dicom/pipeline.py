@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -116,7 +117,7 @@ class Pipeline:
             image=image,
             pixel_sha256=radiograph.sha256,
             predictions=tuple(predictions),
-            preview=preview(image.turn.to_source(radiograph.pixels)),
+            preview=cache(partial(preview, image.turn.to_source(radiograph.pixels))),  # few look at it
             warnings=image.warnings + radiograph.warnings,
             seconds=clock.seconds,
         )

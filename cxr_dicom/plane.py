@@ -106,6 +106,19 @@ class Region:
         box = Box(top=top + offset[0], left=left + offset[1], bottom=bottom + offset[0], right=right + offset[1])
         return cls(shape=shape, box=box, pixels=np.array(matrix[top:bottom, left:right], order="C"))
 
+    def to_standard(self, turn: Turn) -> Region:
+        """The same set in the standard view."""
+        rows, columns = self.shape[::-1] if turn.transpose else self.shape
+        top, left, bottom, right = self.box.top, self.box.left, self.box.bottom, self.box.right
+        if turn.transpose:
+            top, left, bottom, right = left, top, right, bottom
+        if turn.flip_rows:
+            top, bottom = rows - bottom, rows - top
+        if turn.flip_columns:
+            left, right = columns - right, columns - left
+        box = Box(top=top, left=left, bottom=bottom, right=right)
+        return Region(shape=(rows, columns), box=box, pixels=turn.to_standard(self.pixels))
+
     def matrix(self) -> NDArray[np.bool_]:
         """The whole source matrix, (rows, columns), true inside."""
         whole = np.zeros(self.shape, bool)

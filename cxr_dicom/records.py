@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -52,6 +52,7 @@ class Reason(StrEnum):
     WORKER_DIED = "WORKER_DIED"
     FETCH_FAILED = "FETCH_FAILED"
     DELIVERY_FAILED = "DELIVERY_FAILED"
+    DESTINATION_UNREACHABLE = "DESTINATION_UNREACHABLE"
 
 
 class Call(StrEnum):
@@ -334,7 +335,7 @@ class ImageAnalysis:
     image: ChestImage
     pixel_sha256: str
     predictions: tuple[Prediction, ...]
-    preview: NDArray[np.uint8] | None = None  # (rows, columns), the source matrix made small, bright = dense
+    preview: Callable[[], NDArray[np.uint8]] | None = None  # makes the source matrix small, bright = dense
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage
 

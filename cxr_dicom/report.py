@@ -35,14 +35,14 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     """
     if analysis.preview is None:
         return []
-    return list(_draw(analysis, analysis.preview))
+    return list(_draw(analysis, analysis.preview()))
 
 
 def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
     """Draw one small picture: the radiograph with the anatomy of the first model that outlines."""
     if analysis.preview is None:
         return []
-    small = pictures.smaller(analysis.preview, _THUMBNAIL)
+    small = pictures.smaller(analysis.preview(), _THUMBNAIL)
     masks = next((each.masks for each in analysis.predictions if each.masks), ())
     return [_figure("Anatomy", pictures.overlay(small, masks))]
 

@@ -18,9 +18,10 @@ from typing import Any
 from cxr_dicom import atomic, lock
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import STATE_FOLDER
-from cxr_dicom.records import Outcome, StoredInstance
+from cxr_dicom.records import Outcome, Reason, StoredInstance
 from cxr_dicom.results import Row, path_text
 
+Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -33,13 +34,19 @@ class State:
     job_key: str  # of the sources' content, the weights, the settings and the version
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
+    device: str = ""  # that the networks ran on
     also: list[str] = field(default_factory=list)  # formats that were exported
-    delivered: dict[str, list[str]] = field(default_factory=dict)  # SOP Instance UIDs, by destination
+    taken: dict[str, Taken] = field(default_factory=dict)  # by destination
 
     @property
     def has_failures(self) -> bool:
         """Whether an image failed."""
         return any(row["outcome"] == Outcome.FAILED for row in self.rows)
+
+    @property
+    def unsent(self) -> str:
+        """Why the destination could not be reached; empty where nothing waits for it."""
+        return next((row["detail"] for row in self.rows if row["reason"] == Reason.DESTINATION_UNREACHABLE), "")
 
     @property
     def has_objects(self) -> bool:
@@ -62,10 +69,20 @@ class State:
         """Paths of the objects and exports, relative to the output folder."""
         return {each["path"] for row in self.rows for each in (*row["objects"], *row["exports"])}
 
+    def row(self, number: int, destination: str | None) -> Row:
+        """Return a row; objects that ``destination`` has under another UID say so."""
+        row, taken = self.rows[number], self.taken.get(destination or "", {})
+        return row | {"objects": [_sent(each, taken) for each in row["objects"]]}
+
     def at(self, instances: Sequence[StoredInstance]) -> State:
         """Return the same state with the paths that the inputs have now."""
         paths = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+def _sent(about: Row, taken: Taken) -> Row:
+    uid = about["sop_instance_uid"]
+    return about if taken.get(uid, uid) == uid else about | {"sent_as": taken[uid]}
 
 
 @contextmanager

@@ -51,6 +51,8 @@ RUN = {
             "images": 30,
             "studies": 3,
             "timeline": [[10, 20], [30, 30]],
+            "ended": None,
+            "stopped_by": None,
         },
     ],
     "seconds_per_stage": {"read": 1.0, "encode": 3.0},

@@ -265,3 +265,19 @@ def archive(*, status=0x0000, contexts=(SecondaryCaptureImageStorage,), port=0, 
     answer = status if callable(status) else lambda number: status
     with Archive(port, sop_classes=contexts, answer=answer, report_to=report_to) as running:
         yield running.port, running.received
+
+
+@contextmanager
+def storescp(folder, port=0):
+    """DCMTK's archive, which does not know the LABELMAP class unless told."""
+    port, program = port or free_port(), tool("storescp")
+    folder.mkdir()
+    with (folder.parent / "storescp.log").open("w") as log:
+        process = subprocess.Popen([program, "-aet", "ARCHIVE", "-od", folder, str(port)], stdout=log, stderr=log)
+    time.sleep(0.5)
+    try:
+        assert process.poll() is None
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,9 +13,10 @@ from pydicom import dcmread
 
 from cxr_dicom import cohort, states, testing
 from cxr_dicom.cohort_task import DEATHS, Options
-from cxr_dicom.config import Settings
+from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.engine._here import Here
 from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.infer._device import choose
 from cxr_dicom.ingest import manifest
 from cxr_dicom.ingest.manifest import Entry, Manifest
 
@@ -32,6 +34,14 @@ def run(inputs, out, settings=None, **options):
 
 def rows(out):
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def record(out):
+    return json.loads((out / "run.json").read_text())
+
+
+def all_states(out):
+    return [states.load(out, path.stem) for path in (out / ".cxr-dicom").glob("*.json")]
 
 
 def written(out):
@@ -172,12 +182,13 @@ def test_rows_of_every_failure_keep_to_the_schema(inputs, keys, tmp_path, monkey
 
 def test_what_a_killed_process_began_to_write_is_removed(inputs, keys, tmp_path):
     begun = [tmp_path / place / f".file.dcm.{'0a' * 16}.part" for place in ("", keys[0], "also/png/1.2/model")]
+    begun.append(tmp_path / ".cxr-dicom" / "twins-x" / "segmentation-1.2.dcm")
     not_ours = tmp_path / keys[0] / ".download.part"
     for path in (*begun, not_ours):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     run(inputs, tmp_path)
-    assert [path.exists() for path in (*begun, not_ours)] == [False, False, False, True]
+    assert [path.exists() for path in (*begun, not_ours)] == [False, False, False, False, True]
 
 
 # --- one run at a time ---------------------------------------------------------------------------
@@ -262,6 +273,14 @@ def test_the_instance_that_was_made_of_a_picture_stays_for_the_objects_refer_to_
     assert cited == dcmread(kept).SOPInstanceUID == row["sop_instance_uid"]
 
 
+def test_a_picture_is_not_decoded_beyond_the_settings_limit(tmp_path):
+    Image.new("L", (40, 30)).save(tmp_path / "chest.png")
+    few = settings_with(select={"max_pixels": 1199})
+    run(manifest.read(str(tmp_path), wrap=True), tmp_path / "out", few)
+    (row,) = rows(tmp_path / "out")
+    assert (row["reason"], row["sop_instance_uid"]) == ("MATRIX_TOO_LARGE", None), "there is no instance of it"
+
+
 def test_what_a_run_exported_is_no_picture_to_wrap_and_equal_pictures_count_once(real, tmp_path):
     pixels = dcmread(real("RG1_UNCR.dcm")).pixel_array
     for name in ("chest.png", "same.png"):
@@ -295,6 +314,64 @@ def test_run_json_says_with_what_it_was_made(inputs, tmp_path):
     assert content["settings_digest"] == settings_with().digest
     assert set(content["seconds_per_stage"]) >= {"select", "read", "offline-anatomy", "measure", "encode"}
     assert tally.objects == len(written(tmp_path))
+
+
+def test_run_json_names_the_device_that_the_workers_used(inputs, tmp_path):
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    run(nothing, tmp_path / "empty", settings_with(models=OFFLINE["models"] | {"device": "auto"}))
+    assert record(tmp_path / "empty")["device"] is None
+    run(inputs, tmp_path / "out", settings_with(models=OFFLINE["models"] | {"device": "auto"}))
+    (device,) = {each.device for each in all_states(tmp_path / "out")}
+    assert device.partition(" ")[0] == choose(ModelSettings())
+    assert record(tmp_path / "out")["device"] == device
+    run(inputs, tmp_path / "out")  # nothing is computed, the results are those of before
+    assert record(tmp_path / "out")["device"] == device
+
+
+def test_run_json_names_all_devices_that_gave_results(inputs, keys, tmp_path):
+    run(inputs, tmp_path)
+    states.save(tmp_path, replace(states.load(tmp_path, keys[0]), device="cuda:0 (NVIDIA L4)"))
+    run(inputs, tmp_path)
+    assert record(tmp_path)["device"] == "cpu, cuda:0 (NVIDIA L4)"
+
+
+# --- sessions ------------------------------------------------------------------------------------
+
+
+def test_a_session_is_recorded_from_its_start_on(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.run_record._KEEP_SECONDS", 0)
+    seen = []
+
+    def look(progress):
+        if progress.latest:
+            seen.append(record(tmp_path)["sessions"])
+
+    found, settings = manifest.read(str(inputs)), settings_with()
+    cohort.run(found, tmp_path, settings, Here(), options=Options(), tell=look)
+    assert [[(each["ended"], each["studies"]) for each in sessions] for sessions in seen] == [[(None, 1)], [(None, 2)]]
+    (session,) = record(tmp_path)["sessions"]
+    assert session["started"] <= session["ended"]
+    assert (session["stopped_by"], session["images"]) == (None, 3)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, "INTERRUPTED"), (OSError, "ERROR")])
+def test_a_session_says_what_stopped_it_and_all_else_speaks_of_the_run_before(inputs, tmp_path, error, code):
+    def stop(progress):
+        if progress.latest:
+            raise error
+
+    run(inputs, tmp_path)
+    before = record(tmp_path)
+    with pytest.raises((KeyboardInterrupt, CxrDicomError)):
+        cohort.run(
+            manifest.read(str(inputs)), tmp_path, settings_with(), Here(), options=Options(force=True), tell=stop
+        )
+    after = record(tmp_path)
+    first, stopped = after.pop("sessions")
+    assert (first, after) == (before.pop("sessions")[0], before)
+    assert stopped["ended"]
+    assert (stopped["stopped_by"], stopped["studies"]) == (code, 1)
 
 
 def test_a_large_cohort_keeps_small_pictures_only(inputs, keys, tmp_path, monkeypatch):

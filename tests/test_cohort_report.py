@@ -101,6 +101,7 @@ def test_the_page_says_what_it_counts(text):
         "system Linux, machine x86_64",
         "workers 2, devices cpu, cuda:0",
         "1.75 images per second",
+        "killed",
     ):
         assert expected in words, expected
 

@@ -135,6 +135,30 @@ def test_a_missing_mask_makes_the_ratio_not_measurable_with_a_reason(without, re
     assert prediction.statements == ()
 
 
+def drawn(**boxes: tuple[int, int, int, int]) -> Prediction:
+    prediction = painted()
+    masks = []
+    for mask in prediction.masks:
+        matrix = np.zeros((ROWS, COLUMNS), bool)
+        top, bottom, left, right = boxes[mask.structure.name]
+        matrix[top:bottom, left:right] = True
+        masks.append(replace(mask, region=Region.from_matrix(matrix)))
+    return replace(prediction, masks=tuple(masks))
+
+
+@pytest.mark.parametrize(
+    ("rows_of_left", "width"), [((50, 110), 150), ((30, 40), 150), ((70, 110), None), ((0, 0), None)]
+)
+def test_the_thorax_is_as_wide_as_on_the_rows_that_both_lungs_reach(rows_of_left, width):
+    lungs = {"right_lung": (20, 70, 30, 80), "left_lung": (*rows_of_left, 120, 180)}
+    found = measured(chest_image(), drawn(**lungs, heart=(60, 90, 80, 140), spine=(65, 120, 90, 100)))
+    thorax = found["thoracic_width"]
+    assert thorax.value == (width and width / 2)
+    assert "spine_centre_distance" not in found  # it begins below the widest row
+    if width:
+        assert thorax.points == ((30, max(20, rows_of_left[0]) + 0.5), (180, max(20, rows_of_left[0]) + 0.5))
+
+
 def test_a_prediction_without_anatomy_is_left_alone():
     prediction = Prediction(model=MODEL)
     assert measure(chest_image(), prediction) is prediction

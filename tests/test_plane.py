@@ -68,6 +68,15 @@ def test_a_region_keeps_only_its_bounding_box_and_gives_the_matrix_back():
     np.testing.assert_array_equal(region.matrix(), matrix)
 
 
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_a_region_in_the_standard_view_is_that_of_the_turned_matrix(turn):
+    matrix = np.zeros((7, 5), bool)
+    matrix[1:4, 2:4] = [[1, 0], [1, 1], [0, 1]]
+    turned, expected = Region.from_matrix(matrix).to_standard(turn), Region.from_matrix(turn.to_standard(matrix))
+    assert (turned.shape, turned.box) == (expected.shape, expected.box)
+    np.testing.assert_array_equal(turned.pixels, expected.pixels)
+
+
 def test_a_region_does_not_follow_later_changes_of_its_matrix():
     matrix = np.zeros((4, 4), bool)
     matrix[1:3] = True

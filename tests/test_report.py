@@ -152,7 +152,7 @@ def analysis():
         image=image,
         pixel_sha256="",
         predictions=(anatomy, classifier),
-        preview=np.full((80, 60), 99, np.uint8),
+        preview=lambda: np.full((80, 60), 99, np.uint8),
         warnings=("beware of " + HOSTILE,),
     )
 

@@ -137,7 +137,7 @@ def analysis():
         image=chest(Modality="CR", BodyPartExamined="CHEST"),
         pixel_sha256="",
         predictions=(first, second),
-        preview=np.zeros((4, 4), np.uint8),
+        preview=lambda: np.zeros((4, 4), np.uint8),
         warnings=("of the image",),
         seconds={"read": 0.12345},
     )

@@ -15,6 +15,7 @@ from cxr_dicom import __version__
 
 EXIT_FAILED = 3  # some eligible images failed
 EXIT_NOTHING = 4  # nothing eligible
+EXIT_UNREACHABLE = 5  # the destination is down
 EXIT_INTERRUPTED = 130  # Ctrl-C
 
 
@@ -22,6 +23,12 @@ class Refused(click.ClickException):
     """The command cannot start: wrong settings, missing weights, an output folder that cannot be written."""
 
     exit_code = 2
+
+
+class Stopped(click.ClickException):
+    """The command cannot go on now, and will when it is started again: the destination is down."""
+
+    exit_code = EXIT_UNREACHABLE
 
 
 class _Commands(click.Group):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxr_dicom.cli import Refused, _options
+from cxr_dicom.cli import Refused, Stopped, _options
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from cxr_dicom.ingest.manifest import Manifest
 
 
-@click.command(epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible.")
+@click.command(
+    epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible,"
+    " 5 stopped because the destination is down."
+)
 @click.argument("manifest", required=False, metavar="[MANIFEST]")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
 @click.option(
@@ -64,6 +67,7 @@ def cohort(
     from cxr_dicom import cohort as cohorts
     from cxr_dicom import telemetry
     from cxr_dicom.cli._terminal import progress
+    from cxr_dicom.cohort_delivery import DestinationDownError
     from cxr_dicom.cohort_task import Options, check
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.ingest.manifest import read
@@ -90,6 +94,8 @@ def cohort(
             return
         with progress(is_quiet=quiet or as_json) as tell:
             tally = cohorts.run(found, out, settings, chosen, options=options, tell=tell)
+    except DestinationDownError as error:
+        raise Stopped(str(error)) from error
     except CxrDicomError as error:
         raise Refused(str(error)) from error
     _options.show(tally, out, as_json=as_json, quiet=quiet)

@@ -51,6 +51,7 @@ GATES: Mapping[
         Reason.INTERNAL_ERROR: ("internal error", "an error in cxr-dicom"),
         Reason.WORKER_DIED: ("worker died", "its worker process died three times"),
         Reason.DELIVERY_FAILED: ("not delivered", "the destination did not take its objects"),
+        Reason.DESTINATION_UNREACHABLE: ("not sent yet", "the destination could not be reached"),
     },
 }
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxr_dicom import __version__
@@ -85,7 +88,7 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     unfinished = folder / f".{path.name}.{uuid.uuid4().hex}.part"
     try:
         with unfinished.open("xb") as file:
-            dcmwrite(file, _preface(dataset), enforce_file_format=True)
+            file.write(_preface(dataset.file_meta))
             write_dataset(file, dataset)
             file.flush()
             os.fsync(file.fileno())
@@ -104,11 +107,12 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     )
 
 
-def _preface(dataset: Dataset) -> Dataset:
-    """What stands in a file before the data set itself: preamble and file meta information."""
-    preface = Dataset()
-    preface.file_meta = dataset.file_meta
-    return preface
+def _preface(meta: FileMetaDataset) -> bytes:
+    """What stands in a file before the data set itself (PS3.10 7.1)."""
+    stream = DicomBytesIO()
+    stream.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(stream, meta)
+    return stream.getvalue()
 
 
 def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
@@ -124,18 +128,19 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
 
 def _set_equipment(dataset: Dataset, image: ChestImage, models: Sequence[ModelInfo], settings: Settings) -> None:
     """General and Enhanced General Equipment, and what contributed (PS3.3 C.7.5.1, C.7.5.2, C.12.1)."""
-    names = [model.name for model in models]
+    names, digest = [model.name for model in models], settings.digest
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = ascii_text("+".join(names) or MANUFACTURER, 64)
     dataset.SoftwareVersions = __version__
     dataset.DeviceSerialNumber = device_uid(models)
     dataset.ContributingEquipmentSequence = [
         *acquisition_equipment(image.header),
-        *(_processing_equipment(model, image, settings) for model in models),
+        *(_processing_equipment(model, spacing_text(image), settings.encode.geometry, digest) for model in models),
     ]
 
 
-def _processing_equipment(model: ModelInfo, image: ChestImage, settings: Settings) -> Dataset:
+@lru_cache(maxsize=64)
+def _processing_equipment(model: ModelInfo, spacing: str, geometry: str, settings_digest: str) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
     item.Manufacturer = ascii_text(model.manufacturer, 64)
@@ -147,9 +152,9 @@ def _processing_equipment(model: ModelInfo, image: ChestImage, settings: Setting
             f"{NOT_FOR_CLINICAL_USE}",
             f"{MANUFACTURER} {__version__}",
             f"weights SHA-256 {model.weights_sha256}" if model.weights_sha256 else "no weights",
-            f"settings SHA-256 {settings.digest}",
-            f"geometry {settings.encode.geometry}",
-            spacing_text(image),
+            f"settings SHA-256 {settings_digest}",
+            f"geometry {geometry}",
+            spacing,
             model.citation,
         ),
         1024,

@@ -9,12 +9,14 @@ have one (PS3.3 A.75.4).
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
+
 from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode._identity import frame_of_reference_uid
-from cxr_dicom.records import ChestImage
+from cxr_dicom.records import ChestImage, Spacing
 
 _THICKNESS_MM = 1
 
@@ -30,11 +32,12 @@ def set_frame_of_reference(dataset: Dataset, image: ChestImage) -> None:
     dataset.PositionReferenceIndicator = ""
 
 
-def plane_groups(image: ChestImage) -> Dataset:
+@lru_cache(maxsize=64)
+def plane_groups(spacing: Spacing) -> Dataset:
     """Return Pixel Measures and Plane Orientation as functional groups (PS3.3 C.7.6.16.2)."""
     groups = Dataset()
     measures, orientation = Dataset(), Dataset()
-    measures.PixelSpacing = [_decimal(image.spacing.rows_mm), _decimal(image.spacing.columns_mm)]
+    measures.PixelSpacing = [_decimal(spacing.rows_mm), _decimal(spacing.columns_mm)]
     measures.SliceThickness = measures.SpacingBetweenSlices = _THICKNESS_MM
     orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     groups.PixelMeasuresSequence = [measures]
@@ -42,6 +45,7 @@ def plane_groups(image: ChestImage) -> Dataset:
     return groups
 
 
+@cache
 def plane_position() -> Dataset:
     """Return where the centre of the first pixel lies."""
     position = Dataset()

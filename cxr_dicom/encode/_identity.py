@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.encode._source import copied_values
+from cxr_dicom.encode._source import copied_digest
 from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, ObjectKind, Prediction
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-dicom")
@@ -112,7 +112,7 @@ def _source(analysis: ImageAnalysis) -> tuple[object, ...]:
     """What objects about an image take from it."""
     if analysis not in _sources:
         image = analysis.image
-        _sources[analysis] = (analysis.pixel_sha256, image.spacing, copied_values(image.header))
+        _sources[analysis] = (analysis.pixel_sha256, image.spacing, copied_digest(image.header))
     return _sources[analysis]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydicom import Dataset
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 
@@ -61,7 +63,7 @@ def set_frames(
     dimensions = [dimension] if dimension else []
     if plane:
         set_frame_of_reference(dataset, image)
-        shared.update(plane_groups(image))
+        shared.update(plane_groups(image.spacing))
         dimensions.append(POSITION)
     else:
         copy_patient_orientation(dataset, image.header)
@@ -80,6 +82,11 @@ def set_dimensions(dataset: Dataset, dimensions: Sequence[Dimension]) -> None:
     organization.DimensionOrganizationUID = derived_uid("dimensions", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence = [organization]
     dataset.DimensionIndexSequence = [_index(each, organization.DimensionOrganizationUID) for each in dimensions]
+
+
+def bulk(keyword: str, vr: str, values: NDArray[Any]) -> DataElement:
+    """Return pixel data, an even number of bytes, as they lie in memory: pydicom's bytes and streams are copies."""
+    return DataElement(keyword, vr, values.reshape(-1).view(np.uint8).data, already_converted=True)
 
 
 def _index(dimension: Dimension, organization_uid: str) -> Dataset:

@@ -9,7 +9,6 @@ IOD requires one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 
 from pydicom import Dataset
 
@@ -17,7 +16,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode._base import Encoded, Encoder
 from cxr_dicom.encode._codes import CHEST, DERIVATION_CALCULATION, NO_UNITS, QUANTITY, ascii_text, code_item
 from cxr_dicom.encode._common import new_object
-from cxr_dicom.encode._multiframe import set_frames
+from cxr_dicom.encode._multiframe import bulk, set_frames
 from cxr_dicom.encode._results import parametric_map
 from cxr_dicom.pictures import spread
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
@@ -55,7 +54,6 @@ class ParametricMapEncoder:
             series_number=SERIES_NUMBER,
             series_description=f"Map {heatmap.name} {model.name}",
         )
-        values, inside = spread(heatmap, image.shape, image.shape)
         dataset.ImageType = _FRAME_TYPE
         dataset.ContentLabel = "MAP"
         dataset.ContentDescription = ascii_text(heatmap.title, 64)
@@ -75,8 +73,8 @@ class ParametricMapEncoder:
             derivation=DERIVATION_CALCULATION,
             shared=_shared_groups(heatmap),
         )
-        values[~inside] = 0
-        dataset.FloatPixelData = BytesIO(values.astype("<f4", copy=False).data)
+        values = spread(heatmap, image.shape, image.shape)
+        dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
 
 

@@ -85,8 +85,8 @@ def _picture(analysis: ImageAnalysis, prediction: Prediction, name: str) -> pict
     if heatmap is None:
         shown = [mask for mask in prediction.masks if mask.region.area]
         entries = [_Entry(ascii_text(mask.structure.title, 64), mask.structure.colour) for mask in shown]
-        return _with_legend(pictures.overlay(analysis.preview, shown), prediction, entries, bar=False)
-    picture = pictures.heat(analysis.preview, heatmap, analysis.image.shape)
+        return _with_legend(pictures.overlay(analysis.preview(), shown), prediction, entries, bar=False)
+    picture = pictures.heat(analysis.preview(), heatmap, analysis.image.shape)
     return _with_legend(
         picture, prediction, [_Entry(f"{_score(heatmap, prediction)} (map: 0 dark, 1 bright)")], bar=True
     )

@@ -7,7 +7,7 @@ packed or painted one by one into the stored bytes; no stack of full-size planes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ from cxr_dicom.encode._codes import DERIVATION_SEGMENTATION, algorithm_item, asc
 from cxr_dicom.encode._common import new_object
 from cxr_dicom.encode._geometry import has_plane
 from cxr_dicom.encode._identity import tracking_uid
-from cxr_dicom.encode._multiframe import Dimension, set_frames
+from cxr_dicom.encode._multiframe import Dimension, bulk, set_frames
 from cxr_dicom.encode._segments import SegmentationPlan, SegmentationType, plan_segmentations
 from cxr_dicom.plane import Region, Shape
-from cxr_dicom.records import ChestImage, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
+from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
 
 SERIES_NUMBER = 9001
 SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence")
@@ -90,13 +90,19 @@ def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo, algor
     item.SegmentAlgorithmName = ascii_text(model.name, 64)
     item.SegmentationAlgorithmIdentificationSequence = [algorithm]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(structure.category)]
-    item.SegmentedPropertyTypeCodeSequence = [code_item(structure.type)]
-    if structure.laterality:
-        modifier = [code_item(structure.laterality)]
-        item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifier
+    item.SegmentedPropertyTypeCodeSequence = [_type_item(structure.type, structure.laterality)]
     item.RecommendedDisplayCIELabValue = list(CIELabColor.from_rgb(*structure.colour).value)
     item.TrackingID = structure.name
     item.TrackingUID = tracking_uid(image, model, structure.name)
+    return item
+
+
+@cache
+def _type_item(kind: Code, laterality: Code | None) -> Dataset:
+    item = Dataset()
+    item.update(code_item(kind))
+    if laterality:
+        item.SegmentedPropertyTypeModifierCodeSequence = [code_item(laterality)]
     return item
 
 
@@ -125,39 +131,34 @@ def set_pixels(dataset: Dataset, kind: SegmentationType, regions: Sequence[Regio
         dataset["PixelPaddingValue"].VR = "US"
     else:
         dataset.SegmentsOverlap = "UNDEFINED"
-    dataset.PixelData = pack(regions) if kind == "BINARY" else paint(regions)
-    dataset["PixelData"].VR = "OB"
+    dataset.add(bulk("PixelData", "OB", pack(regions) if kind == "BINARY" else paint(regions)))
 
 
-def paint(regions: Sequence[Region]) -> BytesIO:
+def paint(regions: Sequence[Region]) -> NDArray[np.uint8]:
     """Return the label map of disjoint regions: pixel value ``i + 1`` is ``regions[i]``."""
     rows, columns = regions[0].shape
-    stream, values = _buffer(rows * columns)
-    labels = values[: rows * columns].reshape(rows, columns)
+    stored = _zeros(rows * columns)
+    labels = stored[: rows * columns].reshape(rows, columns)
     for number, region in enumerate(regions, start=1):
         labels[region.box.slices][region.pixels] = number
-    return stream
+    return stored
 
 
-def pack(regions: Sequence[Region]) -> BytesIO:
+def pack(regions: Sequence[Region]) -> NDArray[np.uint8]:
     """Return one frame per region, one bit per pixel, frames end to end without padding (PS3.5 8.1.1)."""
     rows, columns = regions[0].shape
-    stream, packed = _buffer((len(regions) * rows * columns + 7) // 8)
+    packed = _zeros((len(regions) * rows * columns + 7) // 8)
     for number, region in enumerate(regions):
         first_bit = (number * rows + region.box.top) * columns
         bits = _rows_of(region, lead=first_bit % 8)
         bytes_ = np.packbits(bits, bitorder="little")
         packed[first_bit // 8 : first_bit // 8 + bytes_.size] |= bytes_
-    return stream
+    return packed
 
 
-def _buffer(size: int) -> tuple[BytesIO, NDArray[np.uint8]]:
-    """Return a stream of zeros of even length, and its content to write into.
-
-    pydicom writes pixel data from a stream without a copy; of 159 structures it has 100 MB.
-    """
-    stream = BytesIO(bytes(size + size % 2))
-    return stream, np.frombuffer(stream.getbuffer(), np.uint8)
+def _zeros(size: int) -> NDArray[np.uint8]:
+    """Pixel data have an even number of bytes (PS3.5 7.1)."""
+    return np.zeros(size + size % 2, np.uint8)
 
 
 def _rows_of(region: Region, lead: int) -> NDArray[np.bool_]:

@@ -64,7 +64,7 @@ def _shown(analysis: ImageAnalysis, prediction: Prediction, folder: Path) -> Ite
         return
     model = prediction.model.name
     if masks := found(prediction):
-        yield write_png(folder / f"{model}-overlay.png", pictures.overlay(analysis.preview, masks), FAST)
+        yield write_png(folder / f"{model}-overlay.png", pictures.overlay(analysis.preview(), masks), FAST)
     for heatmap in prediction.heatmaps:
-        picture = pictures.heat(analysis.preview, heatmap, analysis.image.shape)
+        picture = pictures.heat(analysis.preview(), heatmap, analysis.image.shape)
         yield write_png(folder / f"{model}-{heatmap.name}-heatmap.png", picture, FAST)

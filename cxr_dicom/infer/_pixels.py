@@ -23,7 +23,7 @@ from pydicom.uid import RLELossless
 from cxr_dicom.config import PixelSettings
 from cxr_dicom.errors import ImageError
 from cxr_dicom.files import PARSING_ERRORS, read_whole
-from cxr_dicom.plane import Shape
+from cxr_dicom.plane import Shape, row_blocks
 from cxr_dicom.records import ChestImage, Radiograph, Reason
 
 Array = NDArray[Any]
@@ -70,7 +70,7 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
     scaled = (2 * fractions - 1.0) * _FULL_SCALE
     return Radiograph(
         image=image,
-        pixels=scaled.take(image.turn.to_standard(words)),
+        pixels=_looked_up(scaled, image.turn.to_standard(words)),
         sha256=hashlib.sha256(dataset.PixelData).hexdigest(),
         warnings=tuple(_warnings(dataset, words, values, fractions)),
     )
@@ -227,6 +227,13 @@ def _first(value: Any) -> Any:
     return value[0] if isinstance(value, MultiValue) else value
 
 
+def _looked_up(values: NDArray[np.float32], words: Array) -> NDArray[np.float32]:
+    found = np.empty(words.shape, np.float32)
+    for rows in row_blocks(len(words)):
+        values.take(words[rows], out=found[rows], mode="wrap")  # no word is beyond: spares looking for one
+    return found
+
+
 # --- judge ---------------------------------------------------------------------------------------
 
 
@@ -239,7 +246,9 @@ def _warnings(dataset: Dataset, words: Array, values: Array, fractions: NDArray[
 
 
 def _range_problems(words: Array, values: Array, fractions: NDArray[np.float32]) -> Iterator[str]:
-    found = np.unique(words)
+    is_found = np.zeros(len(values), bool)
+    is_found[words] = True
+    found = np.flatnonzero(is_found)
     levels = np.unique(values[found]).size
     if levels < _FEWEST_GREY_LEVELS:
         yield f"low dynamic range: {levels} grey levels, expected {_FEWEST_GREY_LEVELS} or more"

@@ -143,16 +143,16 @@ def _make_square(radiograph: Radiograph, size: int, fit: Fit) -> tuple[NDArray[n
     place = partial(Placement, side=side, shape=radiograph.image.shape, turn=radiograph.image.turn)
     placement = place(top=rows // 2 - side // 2, left=columns // 2 - side // 2)
     cut = _cut(pixels, placement)
-    cut = _resize(cut, size) if side != size else cut
-    cut.flags.writeable = False
-    return cut, placement
+    made = _resize(cut, size) if side != size else cut.copy()
+    made.flags.writeable = False
+    return made, placement
 
 
 def _cut(pixels: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
     if placement.top >= 0 and placement.left >= 0:
         rows = slice(placement.top, placement.top + placement.side)
         columns = slice(placement.left, placement.left + placement.side)
-        return np.array(pixels[rows, columns])
+        return pixels[rows, columns]
     framed = np.full((placement.side, placement.side), pixels.min(), np.float32)
     rows = slice(-placement.top, -placement.top + pixels.shape[0])
     columns = slice(-placement.left, -placement.left + pixels.shape[1])
@@ -186,12 +186,15 @@ def _exceeds(
     threshold: float, values: NDArray[np.float32], side: int, rows: range, columns: range
 ) -> NDArray[np.bool_]:
     """Where ``values``, interpolated to ``side`` x ``side``, are greater, for some rows and columns of the result."""
-    low, high, share = _neighbours(values.shape[1], side, columns)
-    across = mixed(values.take(low, axis=1), values.take(high, axis=1), share)
-    low, high, share = _neighbours(values.shape[0], side, rows)
+    upper, lower, down_share = _neighbours(values.shape[0], side, rows)
+    first = upper.min(initial=len(values))
+    needed = values[first : lower.max(initial=0) + 1]
+    left, right, across_share = _neighbours(values.shape[1], side, columns)
+    across = mixed(needed.take(left, axis=1), needed.take(right, axis=1), across_share)
     exceeds = np.empty((len(rows), len(columns)), bool)
     for block in row_blocks(len(rows)):
-        down = mixed(across.take(low[block], axis=0), across.take(high[block], axis=0), share[block, None])
+        above, below = (across.take(samples[block] - first, axis=0) for samples in (upper, lower))
+        down = mixed(above, below, down_share[block, None])
         np.greater(down, threshold, out=exceeds[block])
     return exceeds
 

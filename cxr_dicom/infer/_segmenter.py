@@ -28,10 +28,10 @@ class Segmenter:
     def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
         """Outline every structure."""
         with running(self.info, radiograph, self.device) as (pixels, placement):
-            probabilities = self.network(imagenet(pixels))[0].sigmoid().cpu().numpy()
+            planes = self.network(imagenet(pixels))[0].cpu()
         masks = (
-            Mask(structure=structure, region=placement.mask(probability))
-            for structure, probability in zip(self.structures, probabilities, strict=True)
+            Mask(structure=structure, region=placement.mask(logits.sigmoid().numpy()))
+            for structure, logits in zip(self.structures, planes, strict=True)  # one by one: it stays in the cache
         )
         return Prediction(model=self.info, masks=tuple(mask for mask in masks if mask.region.area))
 
@@ -45,4 +45,4 @@ def imagenet(pixels: torch.Tensor) -> torch.Tensor:
 
     mean = torch.tensor(IMAGENET_MEAN, device=pixels.device).view(1, 3, 1, 1)
     deviation = torch.tensor(IMAGENET_DEVIATION, device=pixels.device).view(1, 3, 1, 1)
-    return ((pixels + 1024) / 2048).repeat(1, 3, 1, 1).sub(mean).div(deviation)
+    return ((pixels + 1024) / 2048).sub(mean).div(deviation)

@@ -105,4 +105,11 @@ MIGRATIONS = (
     CREATE INDEX studies_by_change ON studies (changed_at);
     CREATE INDEX studies_by_state_and_change ON studies (state, changed_at);
     """,
+    """
+    -- what is due is read at each poll, however much waits for a destination that is down or was taken long ago
+    DROP INDEX deliveries_by_destination;
+    CREATE INDEX deliveries_to_send ON deliveries (destination, next_attempt_at, changed_at) WHERE state = 'waiting';
+    CREATE INDEX deliveries_to_verify ON deliveries (destination, next_attempt_at, changed_at)
+        WHERE state = 'delivered' AND verify;
+    """,
 )

@@ -1,16 +1,13 @@
 """Destinations that do not know label maps get BINARY twins, and the ledger says so."""
 
 import json
-import subprocess
-import time
-from contextlib import contextmanager
 
 import painted
 import pytest
 from click.testing import CliRunner
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
-from service_helpers import archive, free_port, listening, send, tool
+from service_helpers import archive, free_port, listening, send, storescp
 from test_faults import failed, web
 
 from cxr_dicom._plugins import build_destination
@@ -102,22 +99,6 @@ def study(tmp_path):
 def carry(made):
     while made.carry():
         pass
-
-
-@contextmanager
-def storescp(folder):
-    """DCMTK's archive, which does not know the LABELMAP class unless told."""
-    port, program = free_port(), tool("storescp")
-    folder.mkdir()
-    with (folder.parent / "storescp.log").open("w") as log:
-        process = subprocess.Popen([program, "-aet", "ARCHIVE", "-od", folder, str(port)], stdout=log, stderr=log)
-    time.sleep(0.5)
-    try:
-        assert process.poll() is None
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_storescp_gets_twins(study, tmp_path):
@@ -247,6 +228,9 @@ def test_a_newer_result_withdraws_a_twin_on_its_way(study):
 
 def test_a_ledger_of_the_first_version_is_brought_up(study, tmp_path):
     with study.ledger.transaction() as connection:
+        connection.execute("DROP INDEX deliveries_to_send")
+        connection.execute("DROP INDEX deliveries_to_verify")
+        connection.execute("CREATE INDEX deliveries_by_destination ON deliveries (destination, state)")
         connection.execute("DROP INDEX studies_by_change")
         connection.execute("DROP INDEX studies_by_state_and_change")
         connection.execute("ALTER TABLE objects DROP COLUMN twin_of")

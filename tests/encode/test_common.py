@@ -52,15 +52,18 @@ def test_a_changed_pixel_is_a_new_instance_of_the_same_series(image, encoded):
         lambda image, model, settings: (image, replace(model, weights_sha256="ff" * 32), settings),
         lambda image, model, settings: (image, model, painted.settings(geometry="strict")),
         lambda image, model, settings: (renamed(image), model, settings),
+        lambda image, model, settings: (with_another_id(image), model, settings),
         lambda image, model, settings: (replace(image, spacing=replace(image.spacing, rows_mm=0.5)), model, settings),
     ],
-    ids=["weights", "settings", "patient name", "spacing"],
+    ids=["weights", "settings", "patient name", "other patient ID", "spacing"],
 )
 def test_what_else_makes_a_new_instance(image, encoded, change):
     def uid(image, model, settings):
         prediction = replace(painted.anatomy(image), model=model)
         return encoded("seg", painted.study(painted.analysis(image, (prediction,))), settings)[0].dataset.SOPInstanceUID
 
+    image.header.OtherPatientIDsSequence = [pydicom.Dataset()]
+    image.header.OtherPatientIDsSequence[0].PatientID = "FIRST"
     start = image, painted.model("m"), painted.settings()
     assert uid(*start) != uid(*change(*start))
 
@@ -68,6 +71,14 @@ def test_what_else_makes_a_new_instance(image, encoded, change):
 def renamed(image):
     header = pydicom.Dataset(image.header)
     header.PatientName = "Other^Name"
+    return replace(image, header=header)
+
+
+def with_another_id(image):
+    (known,) = image.header.OtherPatientIDsSequence
+    header, other = pydicom.Dataset(image.header), pydicom.Dataset(known)
+    other.PatientID = "SECOND"
+    header.OtherPatientIDsSequence = [other]
     return replace(image, header=header)
 
 

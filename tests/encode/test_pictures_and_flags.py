@@ -29,7 +29,7 @@ def test_pictures_are_coloured_where_the_structures_are(image, written):
 
 def test_the_legend_is_burnt_in(selected, written):
     image = selected(testing.radiograph(96, 80))
-    large = replace(painted.analysis(image), preview=np.zeros((600, 500), np.uint8))
+    large = replace(painted.analysis(image), preview=lambda: np.zeros((600, 500), np.uint8))
     _, heat = written("secondary_capture", painted.study(large), painted.settings())
     legend = heat.pixel_array[600:]
     assert (legend > 150).all(axis=2).sum() > 200

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.charset import python_encoding
@@ -9,6 +10,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from cxr_dicom.encode._multiframe import bulk
 from cxr_dicom.encode._stream import write_dataset
 
 ASCII = "".join(map(chr, range(32, 127))).replace("\\", "")
@@ -76,6 +78,12 @@ def test_other_text_is_written_in_the_character_set_of_the_root(charset, name):
         ("StudyDate", None),
         ("SOPInstanceUID", "1.2.345"),
         ("RealWorldValueSlope", 1.0),
+        ("RecommendedDisplayFrameRateInFloat", 0.1),
+        ("SimpleFrameList", 70_000),
+        ("RescaleSlope", "1.50"),
+        ("RescaleSlope", 1.5),
+        ("SeriesNumber", "007"),
+        ("SeriesNumber", 12),
         ("PatientComments", "x" * 70_001),  # longer than its VR can say
         ("PixelData", b"\0\1\2"),
         ("FloatPixelData", BytesIO(b"\0\1\2\3")),
@@ -90,6 +98,24 @@ def test_every_kind_of_value(keyword, value):
     if keyword == "PixelData":
         dataset["PixelData"].VR = "OB"
     expect_same(dataset)
+
+
+def test_an_item_in_two_places_is_written_in_the_character_set_of_each():
+    item, other = nested("Müller"), Dataset()
+    other.SpecificCharacterSet, other.ContentSequence = "ISO_IR 192", [item]
+    dataset = Dataset()
+    dataset.SpecificCharacterSet, dataset.ConceptCodeSequence = "ISO_IR 100", [item, other, item]
+    expect_same(dataset)
+
+
+def test_pixels_are_written_as_they_lie_in_memory():
+    dataset, expected = Dataset(), Dataset()
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    dataset.add(bulk("FloatPixelData", "OF", values))
+    expected.FloatPixelData = values.tobytes()
+    stream = BytesIO()
+    write_dataset(stream, dataset)
+    assert by_pydicom(expected).endswith(stream.getvalue())
 
 
 def test_sequences_of_undefined_length_stay_so():

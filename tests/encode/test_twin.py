@@ -52,7 +52,7 @@ def without_own(value):
 
 def test_it_is_what_the_encoder_writes_as_binary(read):
     twin, binary = binary_twin(read("labelmap")), read("binary")
-    twin.PixelData = twin.PixelData.getvalue()
+    twin.PixelData = twin.PixelData.tobytes()
     assert without_own(twin.to_json_dict()) == without_own(binary.to_json_dict())
     assert twin.file_meta.MediaStorageSOPInstanceUID == twin.SOPInstanceUID
     assert twin.file_meta.MediaStorageSOPClassUID == twin.SOPClassUID == binary.SOPClassUID

@@ -102,7 +102,7 @@ def test_png_pictures_show_what_was_found(result, exported):
     assert len(shown) > len(overlays)
     for name in shown:
         picture = np.asarray(Image.open(folder / name))
-        assert picture.shape == (*analysis.preview.shape, 3)
+        assert picture.shape == (*analysis.preview().shape, 3)
         assert np.ptp(picture, axis=-1).any()
 
 

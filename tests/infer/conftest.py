@@ -43,7 +43,7 @@ PARITY_TABLE=docs/models/parity.md pytest tests/infer -k torchxrayvision
 
 Random weights in the upstream file formats; RG1 is a real CR image of 1955 × 1841 pixels, DX a synthetic one of 700 ×
 560. The left side is TorchXRayVision {xrv.__version__} as its users call it: its reader, its crop, its class, its file.
-Segmenters and the VQGAN are compared at a side of about 200, on both sides, to save time; that their full input is the
+Segmenters and the VQGAN are compared at a smaller side, both of them, to save time; that their full input is the
 same has rows of its own.
 
 | model | image | what | greatest difference |

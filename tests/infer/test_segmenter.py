@@ -18,7 +18,7 @@ UPSTREAM = {
 }
 
 
-SMALL = 192
+SMALL = 256
 
 
 class SeenError(Exception):
@@ -27,7 +27,7 @@ class SeenError(Exception):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Both sides at a side of 192 and not 512, which takes a seventh of the time; the input has a test of its own."""
+    """Both at a side of 256 and not 512, which takes a quarter of the time; the input has a test of its own."""
     resize = xrv.utils.fix_resolution
     monkeypatch.setattr(xrv.utils, "fix_resolution", lambda pixels, size, model: resize(pixels, SMALL, model))
 

@@ -94,7 +94,7 @@ def drawn(folder, beside=()):
     pixels = read(image, PixelSettings()).pixels
     analysis = replace(
         painted.analysis(image, (_coloured(painted.anatomy(image)), _with_one_spot(painted.scores(image)))),
-        preview=preview(pixels),
+        preview=lambda: preview(pixels),
     )
     whole = StudyAnalysis(study_instance_uid=study.study_instance_uid, images=(analysis,), skipped=())
     encoded = (each for encoder in build_encoders(settings) for each in encoder.encode(whole))

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydicom import dcmwrite
 
+from cxr_dicom.config import SelectSettings
 from cxr_dicom.config_service import HttpAccess
 from cxr_dicom.errors import ImageError, ManifestError
 from cxr_dicom.ingest.folder import scan
@@ -75,7 +76,11 @@ def read(
 
 @contextmanager
 def fetched(
-    entry: Entry, folder: Path, *, access: HttpAccess | None = None
+    entry: Entry,
+    folder: Path,
+    *,
+    access: HttpAccess | None = None,
+    max_pixels: int = SelectSettings().max_pixels,
 ) -> Iterator[tuple[list[Study], list[Skipped]]]:
     """Give the files of an entry; those that had to be fetched are removed after the block.
 
@@ -86,6 +91,8 @@ def fetched(
         there of this entry is removed first.
     access
         What the DICOMweb server needs to let us in, besides its URL.
+    max_pixels
+        Rows x Columns above which a picture is not decoded.
 
     Yields
     ------
@@ -106,7 +113,7 @@ def fetched(
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     try:
-        yield _fetch(entry, home, access)
+        yield _wrapped(entry, entry.picture, home, max_pixels) if entry.picture else _fetch(entry, home, access)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -263,8 +270,6 @@ def _picture(path: Path, attributes: Attributes) -> Entry:
 
 
 def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[Study], list[Skipped]]:
-    if entry.picture:
-        return _wrapped(entry, entry.picture, home)
     scheme = entry.sources[0].partition("://")[0]
     if scheme in _source.BUCKETS:
         files = _bucket.fetch(entry.sources, home)
@@ -281,11 +286,11 @@ def _sent(study: Study, files: Mapping[Path, str]) -> Study:
     return replace(study, instances=tuple(replace(each, sender=files[each.path]) for each in study.instances))
 
 
-def _wrapped(entry: Entry, picture: Path, home: Path) -> tuple[list[Study], list[Skipped]]:
+def _wrapped(entry: Entry, picture: Path, home: Path, max_pixels: int) -> tuple[list[Study], list[Skipped]]:
     from cxr_dicom.ingest.wrap import wrap
 
     try:
-        dataset = wrap(picture, dict(entry.attributes))
+        dataset = wrap(picture, dict(entry.attributes), max_pixels=max_pixels)
     except ImageError as error:
         return [], [Skipped(path=picture, reason=error.reason, detail=error.detail)]
     path = home / "000000"

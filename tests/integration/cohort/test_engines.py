@@ -124,6 +124,8 @@ def test_a_run_that_is_killed_goes_on_where_it_was(engine, manifest, expected, t
     process.wait()
     done = len(list(tmp_path.glob(".cxr-dicom/*.json")))
     assert finished(start(manifest, tmp_path, "one worker")) == expected
-    (session,) = json.loads((tmp_path / "run.json").read_text())["sessions"]
+    killed, session = json.loads((tmp_path / "run.json").read_text())["sessions"]
+    assert (killed["ended"], killed["stopped_by"]) == (None, None)
     assert session["studies"] == STUDIES - done
+    assert session["ended"]
     assert not list(tmp_path.glob(".cxr-dicom/*.attempts"))
