@@ -16,6 +16,7 @@ from service_helpers import archive, derived_uid, free_port, listening, send, se
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
 from cxr_dicom.ledger import Ledger
+from cxr_dicom.ledger._schema import MIGRATIONS
 from cxr_dicom.service import housekeep
 from cxr_dicom.testing import radiograph
 
@@ -149,15 +150,14 @@ def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
 
 
 @pytest.fixture
-def older(tmp_path):
+def older(tmp_path, monkeypatch):
     """A ledger of version 2, and a function that says of which version it is now."""
     folder = tmp_path / "spool"
     folder.mkdir(mode=0o700)
-    Ledger(folder).close()
+    with monkeypatch.context() as then:
+        then.setattr("cxr_dicom.ledger.MIGRATIONS", MIGRATIONS[:2])
+        Ledger(folder).close()
     with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
-        connection.execute("DROP INDEX studies_by_change")
-        connection.execute("DROP INDEX studies_by_state_and_change")
-        connection.execute("PRAGMA user_version = 2")
         yield lambda: connection.execute("PRAGMA user_version").fetchone()[0]
 
 
