@@ -172,8 +172,8 @@ class Ledger:
                 raise LedgerError(f"{self.path}: expected version {len(MIGRATIONS)} or older, found {version}")
             if version < len(MIGRATIONS) and not may_change:
                 raise OlderLedgerError(
-                    f"{self.path} is of version {version}: `cxr-dicom serve` makes it version {len(MIGRATIONS)},"
-                    " which older versions of cxr-dicom do not open"
+                    f"{self.path}: expected version {len(MIGRATIONS)}, found {version}; `cxr-dicom serve` brings it up,"
+                    " and after that an older cxr-dicom does not open it"
                 )
             for number in range(version, len(MIGRATIONS)):
                 for statement in MIGRATIONS[number].split(";\n"):
