@@ -22,7 +22,7 @@ from cxr_dicom.config_service import ListenerTls
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer._pixels import read
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.ledger import FILE_NAME, Ledger
+from cxr_dicom.ledger import FILE_NAME, Ledger, OlderLedgerError
 from cxr_dicom.network import server_tls
 from cxr_dicom.records import Prediction, Radiograph
 from cxr_dicom.selection import select
@@ -62,7 +62,9 @@ def check(settings: Settings, *, models: bool = True) -> Iterator[Check]:
     if settings.listener.enabled:
         yield from _listener(settings)
     if not settings.destinations:
-        yield Check(key="destinations", level=Level.WARNING, text="none: objects stay in the spool")
+        yield Check(
+            key="destinations", level=Level.WARNING, text="none: objects are deleted after retention.objects_days"
+        )
     for each in settings.destinations:
         yield _tried(f"destinations.{each.name}", build_destination(each, lambda uid: None).check)
     for archive in settings.poller.archives:
@@ -98,7 +100,10 @@ def _spool(settings: Settings) -> Iterator[Check]:
 
 
 def _ledger(folder: Path) -> str:
-    Ledger(folder, lock_seconds=2).close()
+    try:
+        Ledger(folder, create=False, lock_seconds=2).close()
+    except OlderLedgerError as error:  # what an update finds at its first check
+        return str(error)
     return "can be opened"
 
 

@@ -72,13 +72,14 @@ class AssemblySettings(Table):
 class RetentionSettings(Table):
     """``[retention]``: how long things are kept after a study is finished, in days.
 
-    Nothing is deleted that is not yet delivered (and committed, where asked).
+    Nothing is deleted that is not yet delivered (and committed, where asked) to all destinations that it goes to; what
+    goes to none is finished when it is made.
     """
 
     sources_days: float = Field(default=7, ge=0)
     """Received images."""
     objects_days: float = Field(default=30, ge=0)
-    """Objects that were made."""
+    """Objects that were made, also those that go to no destination."""
     rows_days: float = Field(default=365, ge=0)
     """The ledger's memory of a study; the poller fetches again what is forgotten and still in its window."""
 

@@ -122,30 +122,35 @@ def record(
     twin
         What is sent instead of an object that was refused.
     """
-    now = time.time()
+    is_lost = receipt.answer is Answer.REFUSED and is_verifying
     if twin is not None:
         ledger.deliveries.replace(receipt, twin)
-    elif receipt.answer is Answer.FAILED:
-        decision = retry.decide(
-            attempts=due.attempts + 1,
-            first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
-            now=now,
-            retry_after=receipt.retry_after,
-        )
-        if isinstance(decision, retry.RetryAt):
-            ledger.deliveries.record(receipt, retry_at=decision.time)
+    elif is_lost or receipt.answer is Answer.FAILED:
+        decision = _decide(receipt, due)
+        if isinstance(decision, retry.GiveUp):
+            ledger.deliveries.give_up(receipt, decision.reason, is_verifying=is_verifying)
+        elif is_lost:
+            ledger.deliveries.send_again(receipt, retry_at=decision.time)
         else:
-            ledger.deliveries.give_up(receipt, decision.reason)
-    elif receipt.answer is Answer.REFUSED and is_verifying:
-        ledger.deliveries.send_again(receipt)
+            ledger.deliveries.record(receipt, retry_at=decision.time, is_verifying=is_verifying)
     else:
-        ledger.deliveries.record(receipt)
+        ledger.deliveries.record(receipt, is_verifying=is_verifying)
     audit.write(
         f"object_{receipt.answer}",
         study_instance_uid=due.study_instance_uid,
         sop_instance_uid=receipt.sop_instance_uid,
         destination=receipt.destination,
         status=receipt.status,
+    )
+
+
+def _decide(receipt: Receipt, due: DueDelivery) -> retry.RetryAt | retry.GiveUp:
+    now = time.time()
+    return retry.decide(
+        attempts=due.attempts + 1,
+        first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
+        now=now,
+        retry_after=receipt.retry_after,
     )
 
 

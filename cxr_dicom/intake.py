@@ -15,7 +15,7 @@ from cxr_dicom.files import read_header
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
 from cxr_dicom.ingest.spool import Part, Spool, SpoolError
-from cxr_dicom.ledger import Ledger, LedgerError
+from cxr_dicom.ledger import Arrival, Ledger, LedgerError
 from cxr_dicom.records import MANUFACTURER, StoredInstance
 
 
@@ -27,6 +27,7 @@ class Refusal(StrEnum):
     INVALID_UID = "INVALID_UID"
     WRONG_SOP_CLASS = "WRONG_SOP_CLASS"
     UID_MISMATCH = "UID_MISMATCH"  # the data set is not what the request announced
+    OTHER_STUDY = "OTHER_STUDY"  # an image of another study has its SOP Instance UID
     OWN_OUTPUT = "OWN_OUTPUT"
 
 
@@ -86,10 +87,14 @@ class Intake:
             try:
                 instance = self._read(part, sop_instance_uid, sop_class_uid)
                 instance = replace(instance, sender=sender)
-                is_new = not self.ledger.studies.knows(instance.sop_instance_uid, part.sha256)
-                if is_new:
+                arrival = self.ledger.studies.arrival(instance, part.sha256)
+                if arrival is Arrival.NEW:
                     instance = self.spool.keep(part, instance)
-                    self.ledger.studies.add(instance, part.sha256)
+                    arrival = self.ledger.studies.add(instance, part.sha256)
+                if arrival is Arrival.OF_ANOTHER_STUDY:  # if only since `keep`, the next sweep deletes the file
+                    raise RefusedError(
+                        Refusal.OTHER_STUDY, "expected a new SOP Instance UID, found one of an image of another study"
+                    )
             finally:
                 self.spool.drop(part)
         except (SpoolError, LedgerError) as error:
@@ -104,7 +109,7 @@ class Intake:
             sop_class_uid=instance.sop_class_uid,
             sender=sender,
             address=address,
-            outcome="new" if is_new else "known",
+            outcome=arrival,
         )
         return instance
 

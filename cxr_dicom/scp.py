@@ -39,6 +39,7 @@ _STATUS = {  # PS3.4 B.2.3 and PS3.7 C
     Refusal.NO_SPACE: 0xA700,  # out of resources: the sender tries again
     Refusal.UNREADABLE: 0xC000,  # cannot understand
     Refusal.INVALID_UID: 0xC000,
+    Refusal.OTHER_STUDY: 0xC001,
     Refusal.UID_MISMATCH: 0xA900,  # data set does not match SOP class
     Refusal.WRONG_SOP_CLASS: 0x0122,  # SOP class not supported
     Refusal.OWN_OUTPUT: 0x0124,  # not authorised

@@ -209,20 +209,22 @@ class Service:
 def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
     """Delete what was kept long enough, and files that nobody knows."""
     kept, stories = settings.retention, ledger.stories
-    _expire(ledger, spool, kept.sources_days, partial(stories.drop_files, table="instances"))
-    _expire(ledger, spool, kept.objects_days, partial(stories.drop_files, table="objects"))
-    for uid in _expire(ledger, spool, kept.rows_days, stories.forget):
+    for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
+        _expire(ledger, spool, partial(stories.expired, days, table), partial(stories.drop_files, table=table))
+    for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
         telemetry.event("study_forgotten", study_instance_uid=uid)
     spool.sweep(stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
 
 
-def _expire(ledger: Ledger, spool: Spool, days: float, drop: Callable[[str], Iterable[Path]]) -> list[str]:
-    """Delete the files that ``drop`` gives of each study that is finished for so long; return the studies."""
+def _expire(
+    ledger: Ledger, spool: Spool, expired: Callable[[], list[str]], drop: Callable[[str], Iterable[Path]]
+) -> list[str]:
+    """Delete the files that ``drop`` gives of each study that is ``expired``; return the studies."""
     with ledger.transaction():  # an image that comes meanwhile waits, lest it is deleted with its study
-        expired = ledger.stories.expired(days)
-        for uid in expired:
+        studies = expired()
+        for uid in studies:
             spool.delete(drop(uid))
-    return expired
+    return studies
 
 
 def serve(

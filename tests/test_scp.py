@@ -4,6 +4,8 @@ import ssl
 import stat
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from io import BytesIO
 
 import pytest
@@ -62,6 +64,35 @@ def test_the_same_image_twice_is_one_file_and_two_successes(tmp_path, image):
     with listening(tmp_path) as here:
         assert send(here.port, image, image) == [0x0000, 0x0000]
         assert len(here.files()) == 1
+
+
+def test_an_image_of_another_study_with_the_same_uid_is_refused_and_takes_nothing_away(tmp_path, image):
+    first, other = deepcopy(image), deepcopy(image)
+    other.StudyInstanceUID = "1.2.3"
+    with listening(tmp_path) as here:
+        assert send(here.port, first, other, first) == [0x0000, 0xC001, 0x0000]
+        (path,) = here.files()
+        assert dcmread(path).StudyInstanceUID == first.StudyInstanceUID
+        (study,) = here.ledger.stories.summaries()
+        assert (study["study_instance_uid"], study["instances"]) == (first.StudyInstanceUID, 1)
+        here.spool.sweep(here.ledger.stories.paths())
+        assert path.is_file()
+        assert "OTHER_STUDY" in here.audit()
+        here.spool.delete(here.ledger.stories.forget(first.StudyInstanceUID))
+        assert send(here.port, other) == [0x0000]
+
+
+def test_of_two_studies_that_send_the_same_uid_at_once_one_is_refused(tmp_path, image):
+    others = [deepcopy(image) for _ in range(8)]
+    for number, each in enumerate(others):
+        each.StudyInstanceUID = f"1.2.{number}"
+    with listening(tmp_path) as here, ThreadPoolExecutor(len(others)) as senders:
+        statuses = list(senders.map(lambda each: send(here.port, each)[0], others))
+        assert sorted(statuses) == [0x0000] + [0xC001] * 7
+        here.spool.sweep(here.ledger.stories.paths())
+        (path,) = here.files()
+        (study,) = here.ledger.stories.summaries()
+        assert study["study_instance_uid"] == others[statuses.index(0x0000)].StudyInstanceUID == path.parent.name
 
 
 def test_an_open_association_keeps_its_study_open(tmp_path, image):

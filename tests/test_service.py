@@ -182,6 +182,22 @@ def test_retention_deletes_files_then_rows(tmp_path):
         assert state_of(service, image.StudyInstanceUID) == "SENT"
 
 
+def test_what_retention_deleted_is_not_deleted_again(tmp_path):
+    image = radiograph(64, 48)
+    retention = {"sources_days": 0, "objects_days": 0, "rows_days": 1}
+    with serving(tmp_path, retention=retention) as service:
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "ENCODED")
+        changes = []
+        for _ in range(2):
+            with service.ledger.transaction() as connection:
+                before = connection.total_changes
+                housekeep(service.settings, service._spool, service.ledger)
+                changes.append(connection.total_changes - before)
+        assert changes == [2, 0]
+        assert list(tmp_path.glob("*/*/*.dcm")) == []
+
+
 def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypatch):
     first, second = radiograph(64, 48), radiograph(64, 48, seed=1)
     retention = {"sources_days": 0, "objects_days": 0, "rows_days": 0}
@@ -192,8 +208,8 @@ def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypat
         sender = threading.Thread(target=lambda: send(listener, second))
         expired = service.ledger.stories.expired
 
-        def expired_and_then_an_image(days):
-            found = expired(days)
+        def expired_and_then_an_image(*asked):
+            found = expired(*asked)
             if not sender.ident:
                 sender.start()
                 sender.join(0.5)

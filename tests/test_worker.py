@@ -119,6 +119,21 @@ def test_what_is_made_again_later_keeps_its_first_bytes(service):
     assert all((here.spool.folder / after[uid]["path"]).read_bytes() == content for uid, content in before.items())
 
 
+def test_a_late_image_gets_a_report_that_takes_the_place_of_none(service):
+    here, work = service
+    first, late = (radiograph(96, 80, seed=seed) for seed in range(2))
+    study = first.StudyInstanceUID
+    send(here.port, first)
+    once = work(study)
+    here.spool.delete(here.ledger.stories.drop_files(study, "instances"))  # sources_days have gone by
+    send(here.port, late)
+    grown = work(study)
+    new = [each for uid, each in grown.items() if uid not in once]
+    (found,) = (each for each in new if each["kind"] == "findings_report")
+    assert found["sources"] == [late.SOPInstanceUID]
+    assert predecessor(here, found) is None
+
+
 def test_a_second_run_names_its_predecessors_and_an_equal_one_is_none(service):
     here, work = service
     first, second, third = (radiograph(96, 80, seed=seed) for seed in range(3))

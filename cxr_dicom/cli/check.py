@@ -19,8 +19,8 @@ from cxr_dicom.cli._service import config_option, load_settings
 def check(config: Path | None, models: bool, as_json: bool) -> None:
     """Try all that the settings name: addresses, TLS, disk, permissions, models.
 
-    Other machines are asked by C-ECHO and QIDO-RS. Two things change: a ledger of an older version gets that of this
-    one, and weights that are used for the first time are converted and recorded.
+    Other machines are asked by C-ECHO and QIDO-RS. One thing changes: weights that are used for the first time are
+    converted and recorded. A ledger of an older version stays as it is until `serve` or `poll` uses it.
     """
     settings = load_settings(config)
     from cxr_dicom import checks, telemetry

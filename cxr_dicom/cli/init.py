@@ -43,7 +43,7 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # objects = ["seg", "sr", "parametric-map"]
 # content_time = "auto"         # the service dates objects by the clock; "source": as the image
 
-# [retention]                   # days after a study is finished and delivered
+# [retention]                   # days after a study is finished and delivered, or went nowhere
 # sources_days = 7
 # objects_days = 30
 # rows_days = 365

@@ -72,18 +72,17 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     objects = [reference for references in cited.values() for reference in references]
     content = _content(study, skipped.values(), objects)
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
+    instances = [*(image.instance for image in images), *skipped]
+    before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(each.sop_instance_uid for each in instances))
     dataset = report_document(
         root,
-        succeed(Reference(EnhancedSRStorage, identity), chain(study.earlier, ObjectKind.FINDINGS_REPORT)),
+        succeed(Reference(EnhancedSRStorage, identity), before),
         images[0],
         models,
         settings,
         series_number=SERIES_NUMBER,
         series_description="Findings; not for clinical use",
-        evidence=evidence(
-            [*(image.instance for image in images), *skipped],
-            objects,
-        ),
+        evidence=evidence(instances, objects),
     )
     sources = tuple(image.instance.sop_instance_uid for image in images)
     return Encoded(ObjectKind.FINDINGS_REPORT, dataset, sources, None)

@@ -20,12 +20,12 @@ class Succession(NamedTuple):
     predecessor: Reference | None
 
 
-def chain(earlier: Iterable[WrittenObject], kind: ObjectKind, source_sop_instance_uid: str = "") -> list[Reference]:
-    """Return the earlier reports of ``kind``, of one image if it is given, the oldest first."""
+def chain(earlier: Iterable[WrittenObject], kind: ObjectKind, *source_sop_instance_uids: str) -> list[Reference]:
+    """Return the earlier reports of ``kind`` that tell of no other images than these, the oldest first."""
     return [
         Reference(each.sop_class_uid, Identity(each.series_instance_uid, each.sop_instance_uid))
         for each in earlier
-        if each.kind is kind and source_sop_instance_uid in ("", *each.source_sop_instance_uids)
+        if each.kind is kind and set(each.source_sop_instance_uids) <= set(source_sop_instance_uids)
     ]
 
 

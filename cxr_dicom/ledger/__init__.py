@@ -19,10 +19,20 @@ from cxr_dicom.ledger._deliveries import Deliveries, DueDelivery
 from cxr_dicom.ledger._polls import Polls
 from cxr_dicom.ledger._schema import MIGRATIONS
 from cxr_dicom.ledger._story import Stories
-from cxr_dicom.ledger._studies import Claim, ClaimLostError, Route, Studies
+from cxr_dicom.ledger._studies import Arrival, Claim, ClaimLostError, ImagesDeletedError, Route, Studies
 from cxr_dicom.ledger._together import Together
 
-__all__ = ["Claim", "ClaimLostError", "DueDelivery", "Ledger", "LedgerError", "Route"]
+__all__ = [
+    "Arrival",
+    "Claim",
+    "ClaimLostError",
+    "DueDelivery",
+    "ImagesDeletedError",
+    "Ledger",
+    "LedgerError",
+    "OlderLedgerError",
+    "Route",
+]
 
 FILE_NAME = "ledger.sqlite"
 _LOCK_SECONDS = 20  # how long a writer waits for another one
@@ -30,6 +40,10 @@ _LOCK_SECONDS = 20  # how long a writer waits for another one
 
 class LedgerError(CxrDicomError):
     """The ledger cannot be opened, is of a newer version, or stays locked."""
+
+
+class OlderLedgerError(LedgerError):
+    """The ledger is of an older version, and only the service that owns it may change that."""
 
 
 class Ledger:
@@ -40,7 +54,8 @@ class Ledger:
     folder
         The spool folder; paths in the ledger are relative to it.
     create
-        Make the file when it is missing; otherwise that is a `LedgerError`.
+        Make the file when it is missing, and bring one of an older version up; otherwise the first is a
+        `LedgerError`, and the second an `OlderLedgerError`.
     lock_seconds
         How long to wait for another process that writes.
 
@@ -65,7 +80,7 @@ class Ledger:
         self.deliveries = Deliveries(self)
         self.polls = Polls(self)
         self.stories = Stories(self)
-        self._migrate()
+        self._migrate(may_change=create)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -150,11 +165,16 @@ class Ledger:
             raise LedgerError(f"{self.path}: {error}") from error
         return connection
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, may_change: bool) -> None:
         with self.transaction() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
                 raise LedgerError(f"{self.path}: expected version {len(MIGRATIONS)} or older, found {version}")
+            if version < len(MIGRATIONS) and not may_change:
+                raise OlderLedgerError(
+                    f"{self.path}: expected version {len(MIGRATIONS)}, found {version}; `cxr-dicom serve` brings it up,"
+                    " and after that an older cxr-dicom does not open it"
+                )
             for number in range(version, len(MIGRATIONS)):
                 for statement in MIGRATIONS[number].split(";\n"):
                     connection.execute(statement)

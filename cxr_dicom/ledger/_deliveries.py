@@ -34,6 +34,7 @@ _STATE_AFTER = {
     Answer.REFUSED: _State.REFUSED,
     Answer.UNSUPPORTED: _State.REFUSED,
 }
+_TAKEN = (Answer.ACCEPTED, Answer.WARNING, Answer.COMMITTED)
 
 _TO_SEND = f"state = '{_State.WAITING}'"  # these two have an index each, which SQLite knows by its very words
 _TO_VERIFY = f"state = '{_State.DELIVERED}' AND verify"
@@ -80,23 +81,32 @@ class Deliveries:
         """Return what was delivered and must be verified now."""
         return self._due(destination, _TO_VERIFY, limit)
 
-    def record(self, receipt: Receipt, *, retry_at: float | None = None) -> None:
-        """Keep what a destination said; a failure is tried again at ``retry_at``."""
+    def record(self, receipt: Receipt, *, retry_at: float | None = None, is_verifying: bool = False) -> None:
+        """Keep what a destination said; a failure is tried again at ``retry_at``.
+
+        What it did not take or keep counts only in the state that was asked about: a report of its own
+        association, or a newer result, may have come first.
+        """
         with self._ledger.transaction() as connection:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
             if row is None:
                 return  # forgotten meanwhile
             self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            if receipt.answer not in _TAKEN and not self._is_asked(row, is_verifying=is_verifying):
+                return
             if receipt.answer is Answer.FAILED:
                 self._postpone(connection, row, receipt, retry_at)
             else:
-                self._set(connection, row, _STATE_AFTER[receipt.answer], receipt.status, receipt.detail)
+                state = _STATE_AFTER[receipt.answer]
+                goes_on = state is _State.DELIVERED and self._was_lost(row)
+                self._set(connection, row, state, receipt.status, receipt.detail, goes_on=goes_on)
             self.settle(self._study_of(receipt.sop_instance_uid))
 
-    def give_up(self, receipt: Receipt, reason: str) -> None:
+    def give_up(self, receipt: Receipt, reason: str, *, is_verifying: bool = False) -> None:
         """Stop trying after failures that did not pass."""
         with self._ledger.transaction() as connection:
-            if row := self._row(receipt.sop_instance_uid, receipt.destination):
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=is_verifying):
                 self._set(connection, row, _State.REFUSED, receipt.status, f"{reason}; last: {receipt.detail}")
                 self.settle(self._study_of(receipt.sop_instance_uid))
 
@@ -104,7 +114,7 @@ class Deliveries:
         """Send ``twin`` to a destination that refused an object for its SOP class; the object is settled."""
         with self._ledger.transaction() as connection:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
-            if row is None or row["state"] != _State.WAITING:
+            if row is None or not self._is_asked(row, is_verifying=False):
                 return  # forgotten or withdrawn meanwhile
             self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
             connection.execute(
@@ -133,11 +143,16 @@ class Deliveries:
         )
         return self._object(rows[0]) if rows else None
 
-    def send_again(self, receipt: Receipt) -> None:
-        """The destination does not have what it took: start anew."""
+    def send_again(self, receipt: Receipt, *, retry_at: float) -> None:
+        """The destination does not have what it took: send it again at ``retry_at``."""
         with self._ledger.transaction() as connection:
-            if row := self._row(receipt.sop_instance_uid, receipt.destination):
-                self._set(connection, row, _State.WAITING, receipt.status, receipt.detail)
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=True):
+                self._postpone(connection, row, receipt, retry_at)
+                connection.execute(
+                    "UPDATE deliveries SET state = ?, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
+                    (_State.WAITING, time.time(), receipt.sop_instance_uid, receipt.destination),
+                )
                 self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
 
     def retry(self, study_instance_uid: str) -> int:
@@ -260,12 +275,21 @@ class Deliveries:
         return str(row["study_instance_uid"])
 
     def _set(
-        self, connection: sqlite3.Connection, row: sqlite3.Row, state: _State, status: str = "", detail: str = ""
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        state: _State,
+        status: str = "",
+        detail: str = "",
+        *,
+        goes_on: bool = False,
     ) -> None:
+        """Change the state, and count failures anew unless the trouble ``goes_on``."""
+        attempts, since = (row["attempts"], row["first_attempt_at"]) if goes_on else (0, None)
         connection.execute(
-            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = 0, first_attempt_at = NULL,"
+            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = ?, first_attempt_at = ?,"
             " next_attempt_at = NULL, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
-            (state, status, detail, time.time(), row["sop_instance_uid"], row["destination"]),
+            (state, status, detail, attempts, since, time.time(), row["sop_instance_uid"], row["destination"]),
         )
 
     def _postpone(
@@ -279,6 +303,16 @@ class Deliveries:
         )
 
     @staticmethod
+    def _is_asked(row: sqlite3.Row, *, is_verifying: bool) -> bool:
+        """Whether an object is still in the state that its destination was asked about."""
+        return bool(row["state"] == (_State.DELIVERED if is_verifying else _State.WAITING))
+
+    @staticmethod
+    def _was_lost(row: sqlite3.Row) -> bool:
+        """Whether what waits was delivered before, and not kept: then its trouble is older than its waiting."""
+        return row["first_attempt_at"] is not None and row["first_attempt_at"] <= row["changed_at"]
+
+    @staticmethod
     def _is_open(row: sqlite3.Row) -> bool:
         """Whether something is still to be done."""
         return row["state"] == _State.WAITING or (row["state"] == _State.DELIVERED and bool(row["verify"]))
@@ -290,7 +324,9 @@ class Deliveries:
         rows = [row for row in self._of_study(uid) if row["state"] != _State.WITHDRAWN]
         found = {row["state"] for row in rows}
         refused = [row for row in rows if row["state"] == _State.REFUSED]
-        if not rows or _State.WAITING in found:
+        if not rows:
+            self._ledger.studies.move(uid, origin, StudyState.ENCODED, "nothing to deliver")
+        elif _State.WAITING in found:
             self._ledger.studies.move(uid, origin, StudyState.ENCODED)
         elif refused:
             reason = f"{refused[0]['destination']}: {refused[0]['status']} {refused[0]['detail']}".strip()

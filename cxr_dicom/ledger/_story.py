@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-OPEN = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD)
+KEPT = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD, StudyState.DEAD)
 _OPEN_DELIVERY = "(d.state IN ('waiting', 'refused') OR (d.state = 'delivered' AND d.verify))"
 
 
@@ -93,28 +93,26 @@ class Stories:
             connection.execute("DELETE FROM polled WHERE study_instance_uid = ?", (study_instance_uid,))
         return [self._ledger.folder / row["path"] for row in rows]
 
-    def expired(self, days: float) -> list[str]:
-        """Return studies that are finished for so long, with everything delivered and committed where asked."""
+    def expired(self, days: float, table: str | None = None) -> list[str]:
+        """Return studies that are finished for so long, with nothing left to deliver, or to commit where asked.
+
+        With ``table``, ``instances`` or ``objects``: only those that still have files of it.
+        """
+        has_files = f" AND EXISTS ({_files_in(table)} AND study_instance_uid = s.study_instance_uid)" if table else ""
         rows = self._ledger.rows(
             "SELECT study_instance_uid FROM studies s WHERE changed_at < ?"  # noqa: S608 - constants
-            f" AND state NOT IN ({', '.join('?' * len(OPEN))})"
-            " AND NOT (state IN ('DEAD', 'ENCODED'))"
+            f" AND state NOT IN ({', '.join('?' * len(KEPT))}){has_files}"
             " AND NOT EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
             f" WHERE o.study_instance_uid = s.study_instance_uid AND {_OPEN_DELIVERY})",
             time.time() - days * 86400,
-            *OPEN,
+            *KEPT,
         )
         return [row["study_instance_uid"] for row in rows]
 
     def drop_files(self, study_instance_uid: str, table: str) -> list[Path]:
         """Forget the paths in ``instances`` or ``objects`` of a study; return the files."""
-        if table not in ("instances", "objects"):
-            raise ValueError(f"table: expected instances or objects, got {table!r}")
         with self._ledger.transaction() as connection:
-            rows = self._ledger.rows(
-                f"SELECT path FROM {table} WHERE study_instance_uid = ? AND path IS NOT NULL",  # noqa: S608 - checked
-                study_instance_uid,
-            )
+            rows = self._ledger.rows(f"{_files_in(table)} AND study_instance_uid = ?", study_instance_uid)
             connection.execute(
                 f"UPDATE {table} SET path = NULL WHERE study_instance_uid = ?",  # noqa: S608 - checked
                 (study_instance_uid,),
@@ -127,3 +125,9 @@ class Stories:
 
     def _rows(self, table: str) -> list[Row]:
         return [dict(row) for row in self._ledger.rows(f"SELECT * FROM {table}")]  # noqa: S608
+
+
+def _files_in(table: str) -> str:
+    if table not in ("instances", "objects"):
+        raise ValueError(f"table: expected instances or objects, got {table!r}")
+    return f"SELECT path FROM {table} WHERE path IS NOT NULL"  # noqa: S608 - checked

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ class ClaimLostError(CxrDicomError):
     """A worker finished a study that is no longer its own; its result is not kept."""
 
 
+class ImagesDeletedError(CxrDicomError):
+    """A study cannot run again, for retention deleted its images."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A study that one worker may process."""
@@ -51,6 +56,14 @@ class Route:
     kinds: frozenset[str] = frozenset()  # of objects that go there; empty: all
 
 
+class Arrival(StrEnum):
+    """What the ledger makes of an instance that arrives."""
+
+    NEW = "new"
+    KNOWN = "known"  # exactly this one
+    OF_ANOTHER_STUDY = "of another study"  # its SOP Instance UID is known in another one, and stays there
+
+
 class Studies:
     """See the module."""
 
@@ -59,20 +72,22 @@ class Studies:
 
     # --- arriving --------------------------------------------------------------------------------
 
-    def add(self, instance: StoredInstance, sha256: str) -> bool:
-        """Record a file that lies durably in the spool.
+    def arrival(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Say what `add` would make of an instance now."""
+        found = self._ledger.rows(
+            "SELECT study_instance_uid, sha256 FROM instances WHERE sop_instance_uid = ?", instance.sop_instance_uid
+        )
+        if found and found[0]["study_instance_uid"] != instance.study_instance_uid:
+            return Arrival.OF_ANOTHER_STUDY
+        return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW
 
-        Returns
-        -------
-        bool
-            False when exactly this instance is known; then the file is not needed.
-        """
+    def add(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
         return self._ledger.together.make(partial(self._add, instance, sha256))
 
-    def knows(self, sop_instance_uid: str, sha256: str | None = None) -> bool:
-        """Whether an instance was received, with this content if it is given."""
-        found = self._ledger.rows("SELECT sha256 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
-        return bool(found) and sha256 in (None, found[0]["sha256"])
+    def knows(self, sop_instance_uid: str) -> bool:
+        """Whether an instance was received."""
+        return bool(self._ledger.rows("SELECT 1 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid))
 
     def uids(self, state: StudyState) -> list[str]:
         """Return the studies in a state, the oldest first."""
@@ -83,11 +98,12 @@ class Studies:
         """Close a study that is RECEIVING; tell whether it was."""
         return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
 
-    def _add(self, instance: StoredInstance, sha256: str) -> bool:
+    def _add(self, instance: StoredInstance, sha256: str) -> Arrival:
         now = time.time()
         with self._ledger.transaction() as connection:
-            if self.knows(instance.sop_instance_uid, sha256):
-                return False
+            arrival = self.arrival(instance, sha256)
+            if arrival is not Arrival.NEW:
+                return arrival
             connection.execute(
                 "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
@@ -109,7 +125,7 @@ class Studies:
             )
             self._reopen(connection, instance.study_instance_uid)
             self._ledger.count("received")
-        return True
+        return arrival
 
     def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
         """A new image arrived: gather again, or after the run that is under way."""
@@ -319,17 +335,30 @@ class Studies:
     # --- by hand ---------------------------------------------------------------------------------
 
     def retry(self, study_instance_uid: str) -> bool:
-        """Send again what was refused, or run again what has no objects; tell whether there was anything."""
+        """Send again what was refused, or run again what has no objects; tell whether there was anything.
+
+        Raises
+        ------
+        ImagesDeletedError
+            If there is nothing left to run on.
+        """
         with self._ledger.transaction() as connection:
             if self._ledger.deliveries.retry(study_instance_uid):
                 return True
             back = (StudyState.DEAD, StudyState.HELD, StudyState.IGNORED)
+            if not self.move(study_instance_uid, back, StudyState.COMPLETE):
+                return False
+            if not any(self._instances(study_instance_uid)):
+                raise ImagesDeletedError(
+                    f"{study_instance_uid}: its images were deleted (retention.sources_days); to process it again,"
+                    " delete the rest with `cxr-dicom jobs forget` and send the images again"
+                )
             connection.execute(
                 "UPDATE studies SET forced = 1, interruptions = 0, attempts = 0, next_attempt_at = NULL"
                 " WHERE study_instance_uid = ?",
                 (study_instance_uid,),
             )
-            return self.move(study_instance_uid, back, StudyState.COMPLETE)
+            return True
 
     def move(self, uid: str, origin: Sequence[StudyState], target: StudyState, reason: str = "") -> bool:
         """Change the state of a study that is in one of ``origin``; tell whether it was."""

@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from service_helpers import archive, derived_uid, free_port, listening, send, se
 
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
+from cxr_dicom.ledger import Ledger
+from cxr_dicom.ledger._schema import MIGRATIONS
+from cxr_dicom.service import housekeep
 from cxr_dicom.testing import radiograph
 
 
@@ -117,6 +122,24 @@ def test_the_longest_uids_are_whole_where_they_are_read(tmp_path, config):
     assert instance in run("jobs", "show", study, "--config", config()).output
 
 
+def test_jobs_retry_says_that_the_images_are_gone_and_what_to_do(tmp_path, config):
+    image = radiograph(64, 48, ViewPosition="LL", PatientOrientation=["A", "F"])
+    path, uid = config(), image.StudyInstanceUID
+    with serving(tmp_path / "spool", retention={"sources_days": 0}) as service:
+        port = service.settings.listener.port
+        send(port, image)
+        wait_for_state(service, uid, "IGNORED")
+        housekeep(service.settings, service._spool, service.ledger)
+        refused = run("jobs", "retry", uid, "--config", path)
+        assert refused.exit_code == 2
+        assert "its images were deleted" in refused.output
+        assert wait_for_state(service, uid, "IGNORED")
+        assert run("jobs", "forget", uid, "--yes", "--config", path).exit_code == 0
+        send(port, image)
+        wait_for_state(service, uid, "IGNORED")
+        assert "will be tried again" in run("jobs", "retry", uid, "--config", path).output
+
+
 def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
     image = radiograph(64, 48)
     with listening(tmp_path / "spool") as here:
@@ -124,6 +147,38 @@ def test_jobs_complete_closes_a_study_by_hand(tmp_path, config):
     path = config()
     assert "complete" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
     assert "found COMPLETE" in run("jobs", "complete", image.StudyInstanceUID, "--config", path).output
+
+
+@pytest.fixture
+def older(tmp_path, monkeypatch):
+    """A ledger of version 2, and a function that says of which version it is now."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    with monkeypatch.context() as then:
+        then.setattr("cxr_dicom.ledger.MIGRATIONS", MIGRATIONS[:2])
+        Ledger(folder).close()
+    with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
+        yield lambda: connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def test_check_leaves_an_older_ledger_as_it_is_and_says_what_serve_would_do(config, older):
+    result = run("check", "--no-models", "--config", config(listener={"enabled": False}))
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if " ledger: " in line]
+    assert line.startswith("ok ")
+    assert "found 2; `cxr-dicom serve` brings it up" in line
+    assert older() == 2
+
+
+def test_jobs_leave_an_older_ledger_to_the_service(tmp_path, config, older):
+    result = run("jobs", "list", "--config", config())
+    assert result.exit_code == 2
+    assert "found 2" in result.output
+    assert older() == 2
+    with serving(tmp_path / "spool"):
+        pass
+    assert older() > 2
+    assert run("jobs", "list", "--config", config()).exit_code == 0
 
 
 def test_jobs_without_a_ledger(config):

@@ -274,8 +274,8 @@ def run(encoded, tmp_path):
     """Process a study again and again, as the service does: each run knows what was written before."""
     known, folders = {}, count()
 
-    def once(*analyses, **settings):
-        study = painted.study(*analyses, earlier=known.values())
+    def once(*analyses, skipped=(), **settings):
+        study = painted.study(*analyses, skipped=skipped, earlier=known.values())
         made = [
             write(each, tmp_path / f"{next(folders)}") for each in encoded("sr", study, painted.settings(**settings))
         ]
@@ -330,6 +330,24 @@ def test_a_grown_study_changes_only_the_report_about_all_of_it(image, selected, 
     first, second, both = run(*analyses)
     assert first.path.read_bytes() == measured.path.read_bytes()
     assert predecessors([first, second, both]) == [None, None, found.sop_instance_uid]
+
+
+def test_a_report_takes_the_place_of_none_about_an_image_that_it_leaves_out(image, selected, run):
+    one, two, three = (painted.analysis(selected(testing.radiograph(96, 80, seed=seed))) for seed in range(3))
+    *_, first = run(one)
+    *_, late = run(two)  # the first image was deleted meanwhile
+    assert predecessors([first, late]) == [None, None]
+    *_, again = run(two)
+    assert again.path.read_bytes() == late.path.read_bytes()
+    *_, grown = run(two, three)
+    assert predecessors([grown]) == uids([late])
+
+
+def test_an_image_that_is_no_longer_analysed_is_not_left_out(image, selected, run):
+    one, two = (painted.analysis(selected(testing.radiograph(96, 80, seed=seed))) for seed in range(2))
+    *_, both = run(one, two)
+    *_, less = run(one, skipped=[painted.skip(two.image.instance)])
+    assert predecessors([less]) == uids([both])
 
 
 def test_the_findings_report_cites_the_measurement_report_that_was_written(image, run):

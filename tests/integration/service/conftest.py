@@ -51,7 +51,7 @@ def orthanc(tmp_path):
     program = tool("Orthanc")
     running = []
 
-    def start(listener_port=11112):
+    def start(listener_port=11112, **more):
         folder = tmp_path / "orthanc"
         folder.mkdir()
         here = Orthanc(free_port(), free_port())
@@ -69,6 +69,7 @@ def orthanc(tmp_path):
             "Plugins": ["/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins"],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
             "StableAge": 1,
+            **more,
         }
         (tmp_path / "orthanc.json").write_text(json.dumps(settings))
         with (tmp_path / "orthanc.log").open("w") as log:

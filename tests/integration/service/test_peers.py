@@ -3,6 +3,7 @@
 import pytest
 from service_helpers import FastPipeline, derived_uid, free_port, serving, settings, state_of, wait_for, wait_for_state
 
+from cxr_dicom.ledger import Ledger
 from cxr_dicom.service import poll_once
 from cxr_dicom.testing import radiograph, write_study
 from cxr_dicom.worker import build_pipeline
@@ -30,8 +31,28 @@ def test_storescu_to_orthanc_by_c_store_committed_and_by_stow(tmp_path, image, s
         assert sent.returncode == 0, sent.stderr
         wait_for_state(service, image.StudyInstanceUID, "COMMITTED", seconds=40)
         assert pacs.sop_instance_uids() == {derived_uid(image.SOPInstanceUID)}
-        (made,) = service.ledger.stories.show(image.StudyInstanceUID)["objects"]
-        assert {each["state"] for each in made["deliveries"]} == {"committed"}
+    ledger = Ledger(tmp_path / "spool")  # the couriers are at their end
+    (made,) = ledger.stories.show(image.StudyInstanceUID)["objects"]
+    ledger.close()
+    told = {(each["state"], each["status"], each["attempts"]) for each in made["deliveries"]}
+    assert told == {("committed", "COMMITTED", 0), ("committed", "FOUND", 0)}
+
+
+def test_what_orthanc_loses_is_sent_again(tmp_path, image, storescu, orthanc):
+    port = free_port()
+    script = tmp_path / "lose.lua"
+    script.write_text(
+        "function OnStoredInstance(id)\n  if not lost then\n    lost = true\n"
+        "    RestApiDelete('/instances/' .. id)\n  end\nend\n"
+    )
+    pacs = orthanc(port, LuaScripts=[str(script)])
+    destination = dicom(pacs.dicom_port, "ORTHANC", verify="commitment")
+    (path,) = write_study(tmp_path / "in", [image])
+    with serving(tmp_path / "spool", listener={"port": port}, destinations=[destination]) as service:
+        assert storescu(port, path).returncode == 0
+        wait_for_state(service, image.StudyInstanceUID, "COMMITTED", seconds=40)
+        assert pacs.sop_instance_uids() == {derived_uid(image.SOPInstanceUID)}
+    assert "object_refused" in (tmp_path / "spool" / "audit.jsonl").read_text()
 
 
 def test_storescu_is_refused_with_the_right_words(tmp_path, image, storescu):
