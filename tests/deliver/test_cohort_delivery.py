@@ -78,7 +78,7 @@ def test_storescp_gets_the_twins_of_label_maps_once(run, tmp_path):
             twin = binary_twin(read_whole(tmp_path / "out" / each["path"]))
             received = taken[each["sent_as"]]
             assert (received.SOPClassUID, received.SOPInstanceUID) == (SegmentationStorage, twin.SOPInstanceUID)
-            assert received.PixelData == twin.PixelData.getvalue()
+            assert received.PixelData == twin.PixelData
         for path in (tmp_path / "taken").iterdir():
             path.unlink()
         said = objects(tmp_path)
