@@ -210,20 +210,25 @@ def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
     """Delete what was kept long enough, and files that nobody knows."""
     kept, stories = settings.retention, ledger.stories
     for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
-        _expire(ledger, spool, partial(stories.expired, days, table), partial(stories.drop_files, table=table))
+        _expire(ledger, spool, partial(stories.expired, days, table=table), partial(stories.drop_files, table=table))
     for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
         telemetry.event("study_forgotten", study_instance_uid=uid)
     spool.sweep(stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
 
 
 def _expire(
-    ledger: Ledger, spool: Spool, expired: Callable[[], list[str]], drop: Callable[[str], Iterable[Path]]
+    ledger: Ledger, spool: Spool, expired: Callable[..., list[str]], drop: Callable[[str], Iterable[Path]]
 ) -> list[str]:
-    """Delete the files that ``drop`` gives of each study that is ``expired``; return the studies."""
-    with ledger.transaction():  # an image that comes meanwhile waits, lest it is deleted with its study
-        studies = expired()
-        for uid in studies:
-            spool.delete(drop(uid))
+    """Delete the files that ``drop`` gives of each study that is ``expired``; return the studies.
+
+    An image that comes meanwhile waits for one study to be deleted, and not for all of them.
+    """
+    studies = []
+    for uid in expired():
+        with ledger.transaction():
+            if expired(study_instance_uid=uid):  # still: no image came since
+                spool.delete(drop(uid))
+                studies.append(uid)
     return studies
 
 

@@ -198,7 +198,8 @@ def test_what_retention_deleted_is_not_deleted_again(tmp_path):
         assert list(tmp_path.glob("*/*/*.dcm")) == []
 
 
-def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize("question", [1, 2], ids=["after all are listed", "just before it is deleted"])
+def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypatch, question):
     first, second = radiograph(64, 48), radiograph(64, 48, seed=1)
     retention = {"sources_days": 0, "objects_days": 0, "rows_days": 0}
     with archive() as (port, _), serving(tmp_path, destinations=[to(port)], retention=retention) as service:
@@ -206,11 +207,12 @@ def test_an_image_that_comes_while_its_study_expires_is_kept(tmp_path, monkeypat
         send(listener, first)
         wait_for_state(service, first.StudyInstanceUID, "SENT")
         sender = threading.Thread(target=lambda: send(listener, second))
-        expired = service.ledger.stories.expired
+        expired, asked_before = service.ledger.stories.expired, []
 
-        def expired_and_then_an_image(*asked):
-            found = expired(*asked)
-            if not sender.ident:
+        def expired_and_then_an_image(*asked, **about):
+            found = expired(*asked, **about)
+            asked_before.append(about)
+            if len(asked_before) == question:
                 sender.start()
                 sender.join(0.5)
             return found

@@ -66,7 +66,7 @@ class _Framing:
         if element.VR in _BINARY and isinstance(value, int | float):
             return _BINARY[element.VR].pack(value)
         if element.VR in _DECIMAL and isinstance(value, int | float):
-            value = getattr(value, "original_string", str(value))
+            value = str(value)
         if element.VR in STR_VR and isinstance(value, str) and value.isascii():  # the same in every character set
             padding = "\0" if element.VR == VR.UI else " "
             return (value + padding * (len(value) % 2)).encode()

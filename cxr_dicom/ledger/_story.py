@@ -93,19 +93,22 @@ class Stories:
             connection.execute("DELETE FROM polled WHERE study_instance_uid = ?", (study_instance_uid,))
         return [self._ledger.folder / row["path"] for row in rows]
 
-    def expired(self, days: float, table: str | None = None) -> list[str]:
+    def expired(self, days: float, table: str | None = None, study_instance_uid: str | None = None) -> list[str]:
         """Return studies that are finished for so long, with nothing left to deliver, or to commit where asked.
 
-        With ``table``, ``instances`` or ``objects``: only those that still have files of it.
+        With ``table``, ``instances`` or ``objects``: only those that still have files of it. With
+        ``study_instance_uid``: at most this one.
         """
         has_files = f" AND EXISTS ({_files_in(table)} AND study_instance_uid = s.study_instance_uid)" if table else ""
+        only = " AND study_instance_uid = ?" if study_instance_uid else ""
         rows = self._ledger.rows(
             "SELECT study_instance_uid FROM studies s WHERE changed_at < ?"  # noqa: S608 - constants
-            f" AND state NOT IN ({', '.join('?' * len(KEPT))}){has_files}"
+            f" AND state NOT IN ({', '.join('?' * len(KEPT))}){has_files}{only}"
             " AND NOT EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
             f" WHERE o.study_instance_uid = s.study_instance_uid AND {_OPEN_DELIVERY})",
             time.time() - days * 86400,
             *KEPT,
+            *([study_instance_uid] if study_instance_uid else []),
         )
         return [row["study_instance_uid"] for row in rows]
 

@@ -9,6 +9,7 @@ from pydicom.charset import python_encoding
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
 
 from cxr_dicom.encode._multiframe import bulk
 from cxr_dicom.encode._stream import write_dataset
@@ -82,6 +83,7 @@ def test_other_text_is_written_in_the_character_set_of_the_root(charset, name):
         ("SimpleFrameList", 70_000),
         ("RescaleSlope", "1.50"),
         ("RescaleSlope", 1.5),
+        ("RescaleSlope", DSfloat(1 / 3, auto_format=True)),
         ("SeriesNumber", "007"),
         ("SeriesNumber", 12),
         ("PatientComments", "x" * 70_001),  # longer than its VR can say
