@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 CLASSIFIER, SEGMENTER = "xrv-densenet121-all", "chestx-det"
 MODELS = (CLASSIFIER, SEGMENTER)
@@ -23,12 +23,12 @@ def write(folder: str, models: Sequence[str]) -> None:
     import torchxrayvision as xrv
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
-    from cxr_dicom._plugins import model_infos
+    from cxr_dicom.infer import model_infos
 
     torch.manual_seed(1)
     Path(folder).mkdir()
     files = {name: Path(folder) / str(model_infos()[name].weights_file) for name in models}
-    chest = torch.from_numpy(testing.frontal_chest(96, 96))[None, None].repeat(2, 1, 1, 1)
+    chest = torch.from_numpy(synthetic.frontal_chest(96, 96))[None, None].repeat(2, 1, 1, 1)
     classifier = settled(xrv.models.DenseNet(num_classes=18), chest * 2048 - 1024)
     torch.save(classifier, files[CLASSIFIER], _use_new_zipfile_serialization=False)
     if SEGMENTER in models:

@@ -22,10 +22,10 @@ from pydicom.data import get_testdata_file
 from benchmarks import _networks
 from benchmarks._harness import Plan, folder
 from benchmarks._networks import Clocked
-from cxr_dicom import testing
-from cxr_dicom.cohort_task import EntryTask
+from cxr_dicom import synthetic
+from cxr_dicom.cohort.engines.local import cores
+from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
-from cxr_dicom.engine.local import cores
 
 IMAGES = 10
 
@@ -67,7 +67,7 @@ class Measured:
 def real() -> Dataset:
     """A real CR image; a synthetic one where pydicom-data is not installed."""
     path = get_testdata_file("RG1_UNCR.dcm", download=False)
-    return testing.radiograph() if path is None else dcmread(path)
+    return synthetic.radiograph() if path is None else dcmread(path)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def place(plan: Plan, image: Callable[[], Dataset] = real) -> Iterator[Place]:
         models = _networks.MODELS[:1] if plan.is_quick else _networks.MODELS
         plan.apart(_networks.write, str(path / "weights"), models)
         (path / "images").mkdir()
-        dataset = testing.radiograph() if plan.is_quick else image()
+        dataset = synthetic.radiograph() if plan.is_quick else image()
         for number in range(2 if plan.is_quick else IMAGES):
             uid = f"1.2.3.{number + 1}"
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"
@@ -112,22 +112,24 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
 
     Without the pictures of each image that ``run`` draws for its report, for the loop draws none.
     """
-    from cxr_dicom import cohort
-    from cxr_dicom.cohort_task import Options
-    from cxr_dicom.engine._here import Here
-    from cxr_dicom.engine.local import Local
+    from cxr_dicom.cohort import run as cohort_run
+    from cxr_dicom.cohort.engines.here import Here
+    from cxr_dicom.cohort.engines.local import Local
+    from cxr_dicom.cohort.task import Options
     from cxr_dicom.ingest import manifest
 
     out, at = Path(path) / "out", [time.perf_counter()]
 
-    def tell(progress: cohort.Progress) -> None:
+    def tell(progress: cohort_run.Progress) -> None:
         if progress.latest:
             at.append(time.perf_counter())
 
     images = manifest.read([Path(path) / "images"])
     engine = Local(jobs) if jobs > 1 else Here()
-    with patch("cxr_dicom.cohort.EntryTask", PaintedTask):
-        cohort.run(images, out, _settings(path, models, backend), engine, options=Options(has_figures=False), tell=tell)
+    with patch("cxr_dicom.cohort.run.EntryTask", PaintedTask):
+        cohort_run.run(
+            images, out, _settings(path, models, backend), engine, options=Options(has_figures=False), tell=tell
+        )
     _expect_objects(out, len(images.entries), models)
     return (len(at) - 1 - jobs) / (at[-1] - at[jobs])
 
@@ -179,7 +181,7 @@ def bare(path: str, models: Sequence[str]) -> dict[str, float]:
     """Be the process of the forward passes: the same networks as in ``run``, on tensors in memory."""
     import torch
 
-    from cxr_dicom._plugins import build_models
+    from cxr_dicom.infer import build_models
 
     built = build_models(_settings(path, models, "torch"))
     passes = [(_forward(model), torch.zeros(_shape(model))) for model in built]
@@ -208,7 +210,7 @@ def _shape(model: Any) -> tuple[int, ...]:
 
 
 def _build_clocked(settings: Settings) -> list[Any]:
-    from cxr_dicom._plugins import build_models
+    from cxr_dicom.infer import build_models
 
     return [_clocked(model) for model in build_models(settings)]
 

@@ -44,7 +44,7 @@ def on(backend: str, network: Any, shape: tuple[int, ...]) -> Any:
         return network
     from openvino import compile_model
 
-    from cxr_dicom.infer._backend import PRECISION, _converted
+    from cxr_dicom.infer.backend import PRECISION, _converted
 
     options = {"INFERENCE_PRECISION_HINT": PRECISION, "INFERENCE_NUM_THREADS": 1}
     model = compile_model(_converted(network, tuple(shape)), "CPU", options)

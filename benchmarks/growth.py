@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks._harness import ROOT, Plan, Row, folder, in_turn, ratios
-from cxr_dicom import testing
-from cxr_dicom.engine._base import DEPTH
+from cxr_dicom import synthetic
+from cxr_dicom.cohort.engine import DEPTH
 from cxr_dicom.ingest.folder import STATE_FOLDER
 
 FEW, SIZES = 30, (300, 3000)
@@ -45,7 +45,7 @@ def measure(plan: Plan) -> Iterator[Row]:
 def write_images(place: Path, studies: int) -> None:
     """Write so many studies of one image."""
     place.mkdir()
-    dataset = testing.radiograph(256, 256)
+    dataset = synthetic.radiograph(256, 256)
     for number in range(studies):
         uid = f"1.2.3.{number + 1}"
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"

@@ -37,10 +37,10 @@ def compare(repeats: int, stops_early: bool) -> list[tuple[float, float]]:
 
 
 def in_closed_form(network: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """As `cxr_dicom.infer.xrv_densenet121` does."""
+    """As `cxr_dicom.infer.models.xrv_densenet121` does."""
     import torch
 
-    from cxr_dicom.infer._classifier import pooled_linear
+    from cxr_dicom.infer.classifier import pooled_linear
 
     with torch.inference_mode():
         features = network.features(pixels).relu()

@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks._harness import Plan, Row, folder, in_turn, ratios, seconds
-from cxr_dicom.ledger import Claim, Ledger, Route
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult, StudyState
+from cxr_dicom.store.ledger import Claim, Ledger, Route
 
 FEW, MANY = 100, 1_000_000
 CALLS = 10  # of each kind in one measurement

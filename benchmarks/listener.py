@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratios
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 SENDERS = 4
 ROWS, COLUMNS = 2500, 2048
@@ -58,7 +58,7 @@ def program(name: str) -> str | None:
 def images(place: Path, each: int, rows: int) -> list[list[Path]]:
     """Write so many images for each sender, two in a study."""
     columns = rows * COLUMNS // ROWS
-    pixels = testing.radiograph(rows, columns)
+    pixels = synthetic.radiograph(rows, columns)
     shares = []
     for sender in range(SENDERS):
         (place / str(sender)).mkdir(parents=True)
@@ -83,13 +83,13 @@ def by_pynetdicom(out: Path, port: int) -> Sequence[str]:
 
 def listen() -> None:
     """Be the process of `by_cxr_dicom`."""
-    from cxr_dicom.audit import AuditTrail
     from cxr_dicom.config import Settings
     from cxr_dicom.ingest.assembly import Assembly
-    from cxr_dicom.ingest.spool import Spool
-    from cxr_dicom.intake import Intake
-    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.ingest.intake import Intake
     from cxr_dicom.scp import Listener
+    from cxr_dicom.store.audit import AuditTrail
+    from cxr_dicom.store.ledger import Ledger
+    from cxr_dicom.store.spool import Spool
 
     out, port = sys.argv[1:]
     settings = Settings.model_validate({"spool": {"folder": out}, "listener": {"port": int(port)}})

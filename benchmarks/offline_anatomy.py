@@ -24,7 +24,7 @@ def compare(repeats: int, size: int) -> list[tuple[float, float]]:
     """Measure pairs; a first one, which warms up, does not count."""
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
-    from cxr_dicom.infer import chestx_det, offline_anatomy
+    from cxr_dicom.infer.models import chestx_det, offline_anatomy
     from cxr_dicom.infer.offline.unet import load
 
     weights = files("cxr_dicom.infer.offline").joinpath(offline_anatomy.WEIGHTS_FILE).read_bytes()

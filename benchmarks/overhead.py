@@ -12,11 +12,11 @@ from pydicom import Dataset
 
 from benchmarks._harness import Plan, Row, in_turn, ratios
 from benchmarks._ways import place, real
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 IMAGES: dict[str, Callable[[], Dataset]] = {
     "CR 1955 × 1841": real,
-    "DX 2500 × 2048": partial(testing.radiograph, 2500, 2048),
+    "DX 2500 × 2048": partial(synthetic.radiograph, 2500, 2048),
 }
 
 

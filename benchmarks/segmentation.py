@@ -16,12 +16,13 @@ import numpy as np
 from pydicom.uid import generate_uid
 
 from benchmarks._harness import Plan, Row, in_turn, ratios, seconds
-from cxr_dicom import codes, testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import SelectSettings, Settings
+from cxr_dicom.dicom import codes
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.plane import Region
 from cxr_dicom.records import ChestImage, ImageAnalysis, Mask, ModelInfo, Prediction, Structure, StudyAnalysis
-from cxr_dicom.selection import select
+from cxr_dicom.records.plane import Region
+from cxr_dicom.select import select
 
 ROWS, COLUMNS = 2500, 2048
 COUNTS = (14, 159)
@@ -59,15 +60,15 @@ def ellipse(number: int, rows: int, columns: int) -> Region:
 
 def radiograph(folder: Path, rows: int, columns: int) -> ChestImage:
     """A synthetic radiograph."""
-    testing.radiograph(rows, columns).save_as(folder / "source.dcm", enforce_file_format=True)
+    synthetic.radiograph(rows, columns).save_as(folder / "source.dcm", enforce_file_format=True)
     (study,), _ = scan([folder / "source.dcm"])
     return select(study, SelectSettings()).images[0]
 
 
 def by_cxr_dicom(image: ChestImage, regions: list[Region], folder: Path) -> None:
     """Write the masks as this package does."""
-    from cxr_dicom.encode import seg
-    from cxr_dicom.encode._common import write
+    from cxr_dicom.encode.common import write
+    from cxr_dicom.encode.objects import seg
 
     masks = tuple(Mask(structure=structure(number), region=region) for number, region in enumerate(regions))
     prediction = Prediction(model=MODEL, masks=masks)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks._harness import ROOT, Plan, Row, folder, in_turn, ratios
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 STUDIES, SHAPE = 60, (2000, 1700)
 
@@ -27,8 +27,8 @@ def measure(plan: Plan) -> Iterator[Row]:
     studies, shape = (3, (256, 256)) if plan.is_quick else (STUDIES, SHAPE)
     with folder() as place:
         for number in range(studies):
-            testing.write_study(
-                place / "images" / str(number), [testing.radiograph(*shape, seed=number, study=str(number))]
+            synthetic.write_study(
+                place / "images" / str(number), [synthetic.radiograph(*shape, seed=number, study=str(number))]
             )
         two = partial(images_per_second, place, 2)
         pairs = in_turn(two, partial(images_per_second, place, 1, held=True), plan.repeats)

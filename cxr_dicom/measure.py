@@ -12,15 +12,14 @@ from math import hypot
 
 import numpy as np
 
-from cxr_dicom import codes
-from cxr_dicom.codes import private
-from cxr_dicom.patient_age import completed_years
-from cxr_dicom.plane import Point, Region
+from cxr_dicom.dicom import codes
+from cxr_dicom.dicom.codes import private
+from cxr_dicom.dicom.patient_age import completed_years
 from cxr_dicom.records import Call, ChestImage, Code, Mask, Measurement, Prediction, Spacing, Statement
+from cxr_dicom.records.plane import Point, Region
 
 CARDIOTHORACIC_RATIO_LIMIT = 0.5
 ADULT_YEARS = 18
-PLAUSIBLE_LUNG_FRACTION = (0.01, 0.5)  # of the image, for each lung
 
 _HEART_WIDTH = private("CARDIAC_WIDTH", "Greatest transverse cardiac diameter")
 _THORAX_WIDTH = private("THORACIC_WIDTH", "Greatest inner transverse thoracic diameter")
@@ -76,36 +75,6 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
         measurements=prediction.measurements + measurements,
         statements=prediction.statements + tuple(_statements(image, measurements)),
     )
-
-
-def lateral_by_content(image: ChestImage, predictions: Iterable[Prediction]) -> str:
-    """Say which model sees a lateral view on an image that does not state its view; empty when none does."""
-    if image.view:
-        return ""
-    for prediction in predictions:
-        for measurement in prediction.measurements:
-            if measurement.name == "view_lateral" and (measurement.value or 0.0) > 0.5:
-                return f"expected a frontal view, model {prediction.model.name} sees a lateral one"
-    return ""
-
-
-def implausible_lungs(image: ChestImage, predictions: Iterable[Prediction]) -> str:
-    """Say why no model found plausible lungs on the image; empty when one did, or none looked."""
-    looked = [p for p in predictions if {"right_lung", "left_lung"} <= set(p.model.predicts)]
-    problems = [_implausible(image, prediction) for prediction in looked]
-    return problems[0] if problems and all(problems) else ""
-
-
-def _implausible(image: ChestImage, prediction: Prediction) -> str:
-    pixels = image.shape[0] * image.shape[1]
-    low, high = PLAUSIBLE_LUNG_FRACTION
-    for name in ("right_lung", "left_lung"):
-        mask = prediction.mask(name)
-        fraction = mask.region.area / pixels if mask else 0.0
-        if not low <= fraction <= high:
-            side = name.replace("_", " ")
-            return f"{side} covers {fraction:.1%} of the image, expected {low:.0%} to {high:.0%}"
-    return ""
 
 
 def _heart_width(upright: Mapping[str, Region]) -> _Width | None:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cxr_dicom.plane import Point, Region, Shape, mixed, row_blocks
 from cxr_dicom.records import Heatmap, Mask
+from cxr_dicom.records.plane import Point, Region, Shape, mixed, row_blocks
 
 Grey = NDArray[np.uint8]  # (rows, columns)
 Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB

@@ -13,13 +13,14 @@ from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
 
-from cxr_dicom import __version__, telemetry
-from cxr_dicom._plugins import build_encoders, build_models
+from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.encode._common import write
+from cxr_dicom.dicom.pixels import read
+from cxr_dicom.encode import build_encoders
+from cxr_dicom.encode.common import write
 from cxr_dicom.errors import CxrDicomError, EncodingError, ImageError, ModelError
-from cxr_dicom.infer._pixels import read
-from cxr_dicom.measure import implausible_lungs, lateral_by_content, measure
+from cxr_dicom.infer import build_models
+from cxr_dicom.measure import measure
 from cxr_dicom.pictures import preview
 from cxr_dicom.records import (
     ChestImage,
@@ -34,7 +35,9 @@ from cxr_dicom.records import (
     StudyAnalysis,
     StudyResult,
 )
-from cxr_dicom.selection import select
+from cxr_dicom.select import select
+from cxr_dicom.select.content import implausible_lungs, lateral_by_content
+from cxr_dicom.system import telemetry
 
 
 class Pipeline:

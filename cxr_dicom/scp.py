@@ -25,14 +25,14 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from cxr_dicom import telemetry
-from cxr_dicom.config_service import ListenerSettings
+from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.assembly import Assembly
-from cxr_dicom.ingest.spool import Spool
-from cxr_dicom.intake import Intake, Refusal, RefusedError
-from cxr_dicom.network import server_tls
-from cxr_dicom.reception import FileProvider, UpperLayer
+from cxr_dicom.ingest.dimse import FileProvider, UpperLayer
+from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
+from cxr_dicom.store.spool import Spool
+from cxr_dicom.system import telemetry
+from cxr_dicom.system.network import server_tls
 
 SUCCESS = 0x0000
 _STATUS = {  # PS3.4 B.2.3 and PS3.7 C

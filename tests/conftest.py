@@ -7,7 +7,7 @@ from pydicom.data import get_testdata_file
 
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.selection import select
+from cxr_dicom.select import select
 
 
 @pytest.fixture(scope="session")

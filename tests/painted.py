@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_dicom import codes
 from cxr_dicom.config import EncodeSettings, Settings
+from cxr_dicom.dicom import codes
 from cxr_dicom.measure import measure
-from cxr_dicom.plane import Grid, Region
 from cxr_dicom.records import (
     Call,
     Code,
@@ -24,6 +23,7 @@ from cxr_dicom.records import (
     Structure,
     StudyAnalysis,
 )
+from cxr_dicom.records.plane import Grid, Region
 
 ALL_OBJECTS = ("seg", "sr", "parametric-map", "secondary-capture", "key-objects")
 

@@ -18,17 +18,17 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
-from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
 from cxr_dicom.ingest.assembly import Assembly
-from cxr_dicom.ingest.spool import Spool
-from cxr_dicom.intake import Intake
-from cxr_dicom.ledger import Ledger
+from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.records import MANUFACTURER, EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult
 from cxr_dicom.scp import Listener
-from cxr_dicom.selection import select
-from cxr_dicom.service import Service
-from cxr_dicom.testing_archive import Archive
+from cxr_dicom.select import select
+from cxr_dicom.service.service import Service
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.spool import Spool
+from cxr_dicom.synthetic.archive import Archive
 
 
 def tool(name):

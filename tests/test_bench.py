@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 BENCHMARKS = {path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")}
 
 

@@ -3,16 +3,15 @@
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from cxr_dicom._plugins import encoder_names
 from cxr_dicom.cli._reference import reference
 from cxr_dicom.config import RESULT_TABLES, Settings, load
+from cxr_dicom.encode import encoder_names
 from cxr_dicom.records import Call, ObjectKind, Outcome, Reason
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 CONFIGURE = (DOCS / "how-to" / "configure.md").read_text(encoding="utf-8")

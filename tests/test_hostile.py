@@ -12,17 +12,17 @@ from io import BytesIO
 import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
-from service_helpers import listening
 
-from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
+from cxr_dicom.dicom.files import read_header, read_whole
+from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
-from cxr_dicom.files import read_header, read_whole
-from cxr_dicom.infer._pixels import read
-from cxr_dicom.intake import Intake, RefusedError
+from cxr_dicom.ingest.intake import Intake, RefusedError
 from cxr_dicom.records import Reason, StoredInstance, Study
-from cxr_dicom.selection import select
-from cxr_dicom.testing import radiograph, stored_as
+from cxr_dicom.select import select
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.synthetic import radiograph, stored_as
+from tests.service_helpers import listening
 
 MUTATIONS = int(os.environ.get("SOAK_MUTATIONS", "150"))
 

@@ -1,83 +1,78 @@
-"""Imports point one way, and no file grows beyond what one reads in a sitting."""
+"""Rooms on floors: imports point down, what is private stays private, and no file is long."""
 
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "cxr_dicom"
+from tests import ROOT
 
-FLOORS = (
-    (
-        "plane",
-        "records",
-        "errors",
-        "codes",
-        "files",
-        "patient_age",
-        "atomic",
-        "lock",
-        "pictures",
-        "pages",
-        "telemetry",
-        "audit",
-        "retry",
-        "testing_archive",
-    ),
-    ("config_service", "config", "network"),
-    ("ingest", "selection", "infer", "measure", "encode", "ledger", "deliver"),
-    ("export",),
-    ("_plugins",),
-    ("pipeline", "engine", "twins"),
-    ("results", "states", "tables", "report", "cohort_report", "intake", "reception"),
-    ("cohort_delivery",),
-    ("cohort_task",),
-    ("tally",),
-    ("run_record",),
-    ("cohort", "compare", "estimate", "scp", "polling", "worker", "courier", "metrics"),
-    ("checks", "service"),
-    ("cli", "__main__"),
+PACKAGE = ROOT / "cxr_dicom"
+FLOORS = (  # from the ground up; rooms of one floor do not know each other
+    {"records"},
+    {"errors", "pictures", "synthetic"},
+    {"config", "plugins"},
+    {"dicom", "system"},
+    {"select", "infer", "measure", "encode", "store"},
+    {"ingest", "deliver", "export", "pipeline", "results"},
+    {"cohort", "scp"},
+    {"service"},
+    {"cli"},
+    {"__main__"},
 )
-SERVES_ITS_OWN_FLOOR = {*FLOORS[0], *FLOORS[1], "results", "cli"}
-FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
 READ_BY_PEOPLE = [
     path for name in (PACKAGE.name, "tests", "training", "benchmarks") for path in ROOT.glob(f"{name}/**/*.py")
 ]
 
 
-def unit(module: str) -> str:
-    """The file or folder directly under the package that a module belongs to."""
-    return module.split(".")[1] if "." in module else ""
+def dotted(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported(path):
+    """Every name of ours that a file imports, as `cxr_dicom.room.module.name`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {unit(alias.name) for alias in node.names if alias.name.startswith("cxr_dicom")}
+            yield from (alias.name for alias in node.names if alias.name.startswith("cxr_dicom."))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cxr_dicom"):
-            found |= {unit(f"{node.module}.{alias.name}") for alias in node.names}
-    return {name for name in found if name in FLOOR_OF}
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_never_point_up_or_sideways(path):
-    own = unit(".".join(("cxr_dicom", *path.relative_to(PACKAGE).with_suffix("").parts)))
-    if own in ("__init__", "testing"):
-        return
-    for name in imports(path) - {own}:
-        assert FLOOR_OF[name] <= FLOOR_OF[own], f"{own} imports {name}, which stands above it"
-        sideways = FLOOR_OF[name] == FLOOR_OF[own] and name not in SERVES_ITS_OWN_FLOOR
-        assert not sideways, f"{own} imports {name}: stages never import each other"
+def room(name):
+    return name.split(".")[1]
 
 
-def test_every_unit_has_a_floor():
-    units = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert units - {"__init__", "testing"} == set(FLOOR_OF)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.parent != PACKAGE or path.stem in FLOOR_OF], ids=dotted
+)
+def test_imports_point_down(path):
+    own = room(dotted(path))
+    for name in imported(path):
+        if room(name) not in (own, "__version__"):
+            assert FLOOR_OF[room(name)] < FLOOR_OF[own], f"{own} imports {name}"
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms - {"__init__", "cxr_dicom"} == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", FILES, ids=dotted)
+def test_no_package_imports_what_is_private_to_another(path):
+    package = dotted(path) if path.stem == "__init__" else dotted(path).rpartition(".")[0]
+    for name in imported(path):
+        parts = name.split(".")
+        private = next(
+            (number for number, part in enumerate(parts) if part.startswith("_") and part != "__version__"), None
+        )
+        if private is None:
+            continue
+        owner = ".".join(parts[:private])
+        owner = owner if (ROOT / owner.replace(".", "/")).is_dir() else owner.rpartition(".")[0]
+        assert package == owner, f"{path.name} imports {name}"
 
 
 def test_no_file_is_long():
@@ -85,13 +80,17 @@ def test_no_file_is_long():
     assert not long
 
 
+def test_few_files_stand_outside_the_rooms():
+    assert len(list(PACKAGE.glob("*.py"))) <= 10
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "from cxr_dicom.cli import main",
-        "from cxr_dicom import _plugins; _plugins.model_infos(); _plugins.encoder_names(); _plugins.exporter_names()",
-        "import cxr_dicom.testing",
-        "import cxr_dicom.service, cxr_dicom.checks",
+        "from cxr_dicom import encode, export, infer; infer.model_infos(), encode.encoder_names(), export.SEAM.names",
+        "import cxr_dicom.synthetic",
+        "import cxr_dicom.service.service, cxr_dicom.service.checks",
     ],
 )
 def test_listing_and_help_load_nothing_heavy(statement):

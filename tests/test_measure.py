@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from cxr_dicom import codes
-from cxr_dicom.measure import implausible_lungs, lateral_by_content, measure
-from cxr_dicom.plane import Region, Turn
+from cxr_dicom.dicom import codes
+from cxr_dicom.measure import measure
 from cxr_dicom.records import (
     Call,
     ChestImage,
@@ -22,6 +21,8 @@ from cxr_dicom.records import (
     StoredInstance,
     Structure,
 )
+from cxr_dicom.records.plane import Region, Turn
+from cxr_dicom.select.content import implausible_lungs, lateral_by_content
 
 ROWS, COLUMNS = 120, 200
 MODEL = ModelInfo(

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_dicom import codes, pictures
+from cxr_dicom import pictures
+from cxr_dicom.dicom import codes
 from cxr_dicom.pictures import Line
-from cxr_dicom.plane import Grid, Region
 from cxr_dicom.records import Heatmap, Mask, Structure
+from cxr_dicom.records.plane import Grid, Region
 
 SOURCE = (600, 400)
 RED = (255, 0, 0)

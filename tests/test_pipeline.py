@@ -8,13 +8,13 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import ModelError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pipeline import Pipeline
-from cxr_dicom.plane import Turn
 from cxr_dicom.records import ObjectKind, Outcome, Reason
+from cxr_dicom.records.plane import Turn
 
 OFFLINE = Settings.model_validate({"models": {"names": ("offline-anatomy", "lung-opacity"), "device": "cpu"}})
 RG1 = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_UNCI.dcm", "RG1_J2KI.dcm")
@@ -89,7 +89,7 @@ def test_the_lossy_copy_is_close_but_not_the_same(by_syntax):
 
 
 def test_monochrome1_and_a_monochrome2_copy_give_identical_results(pipeline, reference, tmp_path):
-    copy = testing.monochrome2(pydicom.dcmread(real("RG1_UNCR.dcm")))
+    copy = synthetic.monochrome2(pydicom.dcmread(real("RG1_UNCR.dcm")))
     copy.save_as(tmp_path / "copy", enforce_file_format=True)
     same(only(reference), only(process(pipeline, tmp_path / "copy", tmp_path / "out")))
 
@@ -98,7 +98,7 @@ def test_monochrome1_and_a_monochrome2_copy_give_identical_results(pipeline, ref
     "turn", [Turn(flip_columns=True), Turn(transpose=True, flip_rows=True)], ids=["mirrored", "rotated"]
 )
 def test_a_turned_copy_that_says_so_gives_the_same_labels_with_turned_masks(pipeline, reference, tmp_path, turn):
-    copy = testing.turned(pydicom.dcmread(real("RG1_UNCR.dcm")), turn)
+    copy = synthetic.turned(pydicom.dcmread(real("RG1_UNCR.dcm")), turn)
     copy.save_as(tmp_path / "copy", enforce_file_format=True)
     turned = masks(only(process(pipeline, tmp_path / "copy", tmp_path / "out")))
     for name, matrix in masks(only(reference)).items():

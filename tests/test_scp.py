@@ -15,11 +15,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, Second
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
-from service_helpers import associated, certificate, free_port, listening, send, wait_for
 
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.records import MANUFACTURER
-from cxr_dicom.testing import radiograph, stored_as
+from cxr_dicom.synthetic import radiograph, stored_as
+from tests.service_helpers import associated, certificate, free_port, listening, send, wait_for
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.table import Table
 from cxr_dicom.cli import _terminal
 
 if TYPE_CHECKING:
-    from cxr_dicom.compare import Comparison, Side
+    from cxr_dicom.results.compare import Comparison, Side
 
 MOST_SHOWN = 10  # of a list; JSON and the page have more
 

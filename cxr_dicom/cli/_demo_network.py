@@ -12,8 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
-    from cxr_dicom.service import Service
-    from cxr_dicom.testing_archive import Archive
+    from cxr_dicom.service.service import Service
+    from cxr_dicom.synthetic.archive import Archive
 
 _FINAL = frozenset({"COMMITTED", "IGNORED", "HELD", "DEAD"})
 _PATIENCE_SECONDS = 300
@@ -29,10 +29,10 @@ def show(out: Path, samples: Mapping[Path, str]) -> int:
     samples
         Files, and what each is.
     """
-    from cxr_dicom import telemetry
-    from cxr_dicom.ingest.spool import Spool
-    from cxr_dicom.service import Service
-    from cxr_dicom.testing_archive import Archive
+    from cxr_dicom.service.service import Service
+    from cxr_dicom.store.spool import Spool
+    from cxr_dicom.synthetic.archive import Archive
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(-1)
     port = _free_port()
@@ -80,8 +80,8 @@ def _send(path: Path, port: int) -> int:
     from pydicom import dcmread
     from pynetdicom.presentation import build_context
 
-    from cxr_dicom.config_service import DicomAccess
-    from cxr_dicom.network import association
+    from cxr_dicom.config.service import DicomAccess
+    from cxr_dicom.system.network import association
 
     access = DicomAccess(address="127.0.0.1", port=port, ae_title="CXRDICOM", calling_ae_title="MODALITY")
     meta = dcmread(path, stop_before_pixels=True).file_meta

@@ -17,10 +17,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cxr_dicom.cli._terminal import counts, duration
+from cxr_dicom.cli._words import counts, duration
 
 if TYPE_CHECKING:
-    from cxr_dicom.cohort import Progress
+    from cxr_dicom.cohort.run import Progress
 
 _STAGES_SHOWN = 5
 _BAR = 60  # characters

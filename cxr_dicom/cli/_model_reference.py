@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from cxr_dicom._plugins import model_infos
-from cxr_dicom.codes import PRIVATE_SCHEME
-from cxr_dicom.infer import attributes, chestx_det
-from cxr_dicom.infer._cxas_structures import STRUCTURES as CXAS_STRUCTURES
-from cxr_dicom.infer._findings import FINDINGS
+from cxr_dicom.dicom.codes import PRIVATE_SCHEME
+from cxr_dicom.infer import model_infos
+from cxr_dicom.infer.cxas_structures import STRUCTURES as CXAS_STRUCTURES
+from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.infer.models import attributes, chestx_det
 from cxr_dicom.records import Code, Structure
 
 _INTRODUCTION = f"""\

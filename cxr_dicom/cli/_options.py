@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from cxr_dicom.cohort.tally import Tally
     from cxr_dicom.config import Settings
-    from cxr_dicom.tally import Tally
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

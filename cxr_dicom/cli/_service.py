@@ -13,7 +13,7 @@ from cxr_dicom.cli import Refused
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
-    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.store.ledger import Ledger
 
 DEFAULT_CONFIG = Path("cxr-dicom.toml")
 
@@ -44,7 +44,7 @@ def config_path(config: Path | None) -> Path | None:
 def open_ledger(config: Path | None) -> Iterator[Ledger]:
     """Open the ledger that the settings name; a named error becomes a usage error."""
     from cxr_dicom.errors import CxrDicomError
-    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.store.ledger import Ledger
 
     try:
         ledger = Ledger(load_settings(config).spool.folder.absolute(), create=False)

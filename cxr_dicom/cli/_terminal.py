@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cxr_dicom.cli._words import counts, duration, size
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cxr_dicom.cohort import Progress
-    from cxr_dicom.cohort_task import Done
-    from cxr_dicom.estimate import Estimate
-    from cxr_dicom.tally import Tally
+    from cxr_dicom.cohort.estimate import Estimate
+    from cxr_dicom.cohort.finished import Done
+    from cxr_dicom.cohort.run import Progress
+    from cxr_dicom.cohort.tally import Tally
 
     Tell = Callable[[Progress], None]
 
@@ -97,37 +99,6 @@ def estimated(estimate: Estimate, workers: int) -> str:
         f"  from a trial on {'a synthetic' if estimate.is_synthetic else 'the first eligible'} radiograph",
     ]
     return "\n".join(lines)
-
-
-def size(count: int) -> str:
-    """Write a number of bytes for people."""
-    amount = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} TB"
-
-
-def counts(tally: Tally) -> list[str]:
-    """Say how many images came to what, how fast, and how long it takes."""
-    said = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
-    if tally.rate:
-        said.append(f"{tally.rate:.3g} images/s")
-    if tally.seconds_left is not None:
-        said.append(f"{duration(tally.seconds_left)} left")
-    return said
-
-
-def duration(seconds: float) -> str:
-    """Write a length of time for people: ``2 d 3 h``, ``3 h 20 min``, ``45 s``."""
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    rest, parts = round(seconds), []
-    for unit, length in units:
-        amount, rest = divmod(rest, length)
-        if amount:
-            parts.append(f"{amount} {unit}")
-    return " ".join(parts[:2]) or "0 s"
 
 
 def _outcome(done: Done) -> str:

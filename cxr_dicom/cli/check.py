@@ -23,7 +23,8 @@ def check(config: Path | None, models: bool, as_json: bool) -> None:
     converted and recorded. A ledger of an older version stays as it is until `serve` or `poll` uses it.
     """
     settings = load_settings(config)
-    from cxr_dicom import checks, telemetry
+    from cxr_dicom.service import checks
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(-1)
     answers = list(checks.check(settings, models=models))

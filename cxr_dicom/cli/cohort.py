@@ -10,9 +10,9 @@ import click
 from cxr_dicom.cli import Refused, Stopped, _options
 
 if TYPE_CHECKING:
+    from cxr_dicom.cohort.engine import Engine
     from cxr_dicom.config import Settings
-    from cxr_dicom.config_service import HttpAccess
-    from cxr_dicom.engine._base import Engine
+    from cxr_dicom.config.service import HttpAccess
     from cxr_dicom.ingest.manifest import Manifest
 
 
@@ -64,13 +64,13 @@ def cohort(
     MANIFEST is a folder, a CSV or Parquet table with paths or UIDs, an idc-index or s5cmd manifest, or a list of
     Study Instance UIDs; what it is, is recognised. Killed and started again, it goes on where it was.
     """
-    from cxr_dicom import cohort as cohorts
-    from cxr_dicom import telemetry
     from cxr_dicom.cli._terminal import progress
-    from cxr_dicom.cohort_delivery import DestinationDownError
-    from cxr_dicom.cohort_task import Options, check
+    from cxr_dicom.cohort import run as cohorts
+    from cxr_dicom.cohort.delivery import DestinationDownError
+    from cxr_dicom.cohort.task import Options, check
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.ingest.manifest import read
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
     try:
@@ -106,7 +106,7 @@ def _access(origin: str | None, settings: Settings) -> HttpAccess | None:
     """Find the archive of this name in the settings; else it is a URL that lets everybody in."""
     from pydantic import ValidationError
 
-    from cxr_dicom.config_service import DicomwebArchive, HttpAccess
+    from cxr_dicom.config.service import DicomwebArchive, HttpAccess
 
     named = {each.name: each for each in settings.poller.archives if isinstance(each, DicomwebArchive)}
     if origin is None or origin in named:
@@ -128,12 +128,12 @@ def _query(given: tuple[str, ...]) -> dict[str, str]:
 
 def _engine(name: str, workers: int | None, address: str | None, gpus_per_worker: float | None) -> Engine:
     if name == "ray":
-        from cxr_dicom.engine.ray import Ray
+        from cxr_dicom.cohort.engines.ray import Ray
 
         return Ray(address=address, workers=workers, gpus_per_worker=gpus_per_worker)
     if address is not None or gpus_per_worker is not None:
         raise click.UsageError("--address and --gpus-per-worker are for --engine ray")
-    from cxr_dicom.engine.local import Local
+    from cxr_dicom.cohort.engines.local import Local
 
     return Local(workers)
 
@@ -143,7 +143,7 @@ def _estimate(manifest: Manifest, settings: Settings, engine: Engine, *, as_json
     from dataclasses import asdict
 
     from cxr_dicom.cli._terminal import estimated
-    from cxr_dicom.estimate import estimate
+    from cxr_dicom.cohort.estimate import estimate
 
     workers = int(str(engine.description["workers"] or 1))
     found = estimate(manifest, settings, workers)

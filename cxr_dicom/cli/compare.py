@@ -15,7 +15,7 @@ from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cxr_dicom.compare import Comparison
+    from cxr_dicom.results.compare import Comparison
 
 _run = click.Path(exists=True, file_okay=False, path_type=Path)
 _part = click.FloatRange(0, 1)
@@ -47,7 +47,7 @@ def compare(
     """
     if min_dice is not None and not masks:
         raise click.UsageError("--min-dice needs the masks; leave out --no-masks")
-    from cxr_dicom.compare import broken_limits
+    from cxr_dicom.results.compare import broken_limits
 
     comparison = _compare(a, b, masks=masks, jobs=jobs, html=html)
     if as_json:
@@ -67,8 +67,8 @@ def compare(
 
 
 def _compare(a: Path, b: Path, *, masks: bool, jobs: int, html: Path | None) -> Comparison:
-    from cxr_dicom.compare import compare, match, page
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.results.compare import compare, match, page
 
     try:
         runs = match(a, b)

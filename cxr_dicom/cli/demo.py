@@ -12,8 +12,8 @@ from cxr_dicom.cli._options import exit_code, settings
 from cxr_dicom.cli.run import process
 
 if TYPE_CHECKING:
-    from cxr_dicom.results import Row
-    from cxr_dicom.tally import Tally
+    from cxr_dicom.cohort.tally import Tally
+    from cxr_dicom.results.rows import Row
 
 FILES = {
     "RG1_UNCR.dcm": "chest radiograph",
@@ -30,8 +30,8 @@ def demo(out: Path, network: bool) -> None:
 
     Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
     """
-    from cxr_dicom import telemetry
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.system import telemetry
 
     telemetry.configure()
     if network:

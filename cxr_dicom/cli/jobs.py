@@ -15,7 +15,7 @@ from cxr_dicom.cli._service import config_option, open_ledger
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cxr_dicom.ledger import Ledger
+    from cxr_dicom.store.ledger import Ledger
 
     Row = dict[str, Any]
 

@@ -56,11 +56,11 @@ def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: b
 @_config
 def path(name: str | None, config: Path | None) -> None:
     """Print the folder of the weights, or where the file of model NAME belongs."""
-    from cxr_dicom.infer import _weights
+    from cxr_dicom.infer import weights
 
     with _refusing():
         settings = _settings(config)
-        place = _weights.source_path(_chosen((name,))[0], settings) if name else _weights.folder(settings)
+        place = weights.source_path(_chosen((name,))[0], settings) if name else weights.folder(settings)
     click.echo(place)
 
 
@@ -74,17 +74,18 @@ def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path |
 
     They come from TorchXRayVision's own addresses and go to its own folder, so that both share them.
     """
-    from cxr_dicom.infer import _pull, _weights
+    from cxr_dicom.infer import weights
+    from cxr_dicom.infer.weights import pull as weights_pull
 
     with _refusing():
         settings = _settings(config, folder=dest)
         for info in _with_weights(names, is_all=is_all):
-            if _weights.is_present(info, settings):
+            if weights.is_present(info, settings):
                 click.echo(f"{info.name}: already here")
                 continue
             with _bar(info.name) as tell:
-                place = _pull.pull(info, settings, tell)
-            click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {_weights.sha256(place)}")
+                place = weights_pull.pull(info, settings, tell)
+            click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {weights.sha256(place)}")
 
 
 @models.command()
@@ -110,7 +111,7 @@ def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
 
     Without NAME: all that are here. They are verified first.
     """
-    from cxr_dicom.infer._bundle import pack
+    from cxr_dicom.infer.weights.bundle import pack
 
     with _refusing():
         settings = _settings(config)
@@ -126,7 +127,7 @@ def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
 @_config
 def import_(file: Path, config: Path | None) -> None:
     """Bring weights from a tar FILE that `models export` wrote."""
-    from cxr_dicom.infer._bundle import unpack
+    from cxr_dicom.infer.weights.bundle import unpack
 
     with _refusing():
         made = unpack(file, _chosen(()), _settings(config))
@@ -152,7 +153,7 @@ def _settings(config: Path | None, folder: Path | None = None) -> Settings:
 
 def _chosen(names: tuple[str, ...]) -> list[ModelInfo]:
     """Models by name, in the order given; every model without a name."""
-    from cxr_dicom._plugins import model_infos
+    from cxr_dicom.infer import model_infos
 
     infos = model_infos()
     for name in names:
@@ -171,7 +172,7 @@ def _with_weights(names: tuple[str, ...], *, is_all: bool) -> list[ModelInfo]:
 
 
 def _here(names: tuple[str, ...], settings: Settings) -> list[ModelInfo]:
-    from cxr_dicom.infer._weights import is_present
+    from cxr_dicom.infer.weights import is_present
 
     if names:
         return _chosen(names)
@@ -183,7 +184,7 @@ def _here(names: tuple[str, ...], settings: Settings) -> list[ModelInfo]:
 
 def _verified(info: ModelInfo, settings: Settings) -> str:
     """Load the model as a run does, and return the SHA-256 of its upstream file."""
-    from cxr_dicom._plugins import build_models
+    from cxr_dicom.infer import build_models
 
     only = {"names": (info.name,), "device": "cpu", "accept_licence": (info.name,)}  # it is not used, only checked
     models = build_models(settings.model_copy(update={"models": settings.models.model_copy(update=only)}))
@@ -194,12 +195,12 @@ def _verified(info: ModelInfo, settings: Settings) -> str:
 
 
 def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
-    from cxr_dicom.infer import _weights
+    from cxr_dicom.infer import weights
 
-    files = _weights.files(info, settings) if info.weights_file else ()
-    lock = _weights.read_lock(_weights.source_path(info, settings)) if info.weights_file else None
+    files = weights.files(info, settings) if info.weights_file else ()
+    lock = weights.read_lock(weights.source_path(info, settings)) if info.weights_file else None
     return asdict(info) | {
-        "is_present": _weights.is_present(info, settings),
+        "is_present": weights.is_present(info, settings),
         "bytes": sum(file.stat().st_size for file in files),
         "weights_sha256": lock.source_sha256 if lock else None,
     }

@@ -13,7 +13,7 @@ from cxr_dicom.cli._service import config_option, config_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cxr_dicom.polling import Round
+    from cxr_dicom.ingest.polling import Round
 
 _list = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -32,10 +32,11 @@ def poll(
 
     Uses the spool alone: where `serve` runs, it polls by itself. Two runs never overlap.
     """
-    from cxr_dicom import service, telemetry
     from cxr_dicom.config import load
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.ingest.folder import is_uid
+    from cxr_dicom.service import service
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(int(verbose), as_json=as_json)
     path = config_path(config)

@@ -11,8 +11,8 @@ import click
 from cxr_dicom.cli import Refused, _options
 
 if TYPE_CHECKING:
+    from cxr_dicom.cohort.tally import Tally
     from cxr_dicom.config import Settings
-    from cxr_dicom.tally import Tally
 
 
 @click.command(epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible.")
@@ -36,8 +36,8 @@ def run(
     Folders are searched through, whatever the files are called. Objects go to OUT, one folder per
     study, beside results.jsonl, tables and report.html.
     """
-    from cxr_dicom import telemetry
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
     try:
@@ -52,13 +52,13 @@ def process(
     paths: Sequence[Path], out: Path, settings: Settings, *, jobs: int = 1, force: bool = False, is_quiet: bool = False
 ) -> Tally:
     """Process files and folders, and show how far it is."""
-    from cxr_dicom import cohort
     from cxr_dicom.cli._terminal import progress
-    from cxr_dicom.cohort_task import Options
-    from cxr_dicom.engine._here import Here
-    from cxr_dicom.engine.local import Local
+    from cxr_dicom.cohort import run as cohort_run
+    from cxr_dicom.cohort.engines.here import Here
+    from cxr_dicom.cohort.engines.local import Local
+    from cxr_dicom.cohort.task import Options
     from cxr_dicom.ingest import manifest
 
     with progress(is_quiet=is_quiet) as tell:
         engine = Local(jobs) if jobs > 1 else Here()
-        return cohort.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)
+        return cohort_run.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)

@@ -17,9 +17,10 @@ from cxr_dicom.cli._service import config_option, config_path
 @click.option("-v", "--verbose", is_flag=True, help="Log everything.")
 def serve(config: Path | None, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Receive, process and deliver until SIGTERM; SIGHUP reads the settings again."""
-    from cxr_dicom import service, telemetry
     from cxr_dicom.config import load
     from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.service import service
+    from cxr_dicom.system import telemetry
 
     telemetry.configure(0 if quiet else 1 + verbose, as_json=as_json)
     path = config_path(config)

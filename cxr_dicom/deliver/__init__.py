@@ -1,1 +1,28 @@
-"""Ways out: one file per kind of destination; each sends files as they are and returns receipts."""
+"""Ways out: a table ``[[destinations]]`` becomes a destination of its kind, one of those in ``destinations/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cxr_dicom.plugins import Seam
+
+if TYPE_CHECKING:
+    from cxr_dicom.config.service import Destination as Described
+    from cxr_dicom.deliver.base import Destination
+
+SEAM = Seam("cxr_dicom.destinations", "cxr_dicom.deliver.destinations")
+
+
+def build_destination(described: Described, open_commitment: Callable[[str], None]) -> Destination:
+    """Make the destination that a table ``[[destinations]]`` describes.
+
+    Parameters
+    ----------
+    described
+        The table.
+    open_commitment
+        Called with the Transaction UID of each storage commitment that is asked for (PS3.4 J.3.2).
+    """
+    destination: Destination = SEAM.choose("destinations.kind", described.kind).module.build(described, open_commitment)
+    return destination

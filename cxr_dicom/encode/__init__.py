@@ -1,1 +1,29 @@
-"""DICOM objects: every file without a leading underscore is a choice in the config."""
+"""DICOM objects: what the settings name is built here; the kinds are in ``objects/``, what they share beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cxr_dicom.plugins import Seam
+
+if TYPE_CHECKING:
+    from cxr_dicom.config import Settings
+    from cxr_dicom.encode.base import Encoder
+
+SEAM = Seam("cxr_dicom.encoders", "cxr_dicom.encode.objects")
+
+
+def build_encoders(settings: Settings) -> list[Encoder]:
+    """Make the encoders that the settings name, in their order.
+
+    Raises
+    ------
+    SettingsError
+        For a name that does not exist; the text lists the choices.
+    """
+    return [SEAM.choose("encode.objects", name).module.build(settings) for name in settings.encode.objects]
+
+
+def encoder_names() -> list[str]:
+    """Every kind of object that a user can name."""
+    return SEAM.names

@@ -1,1 +1,65 @@
-"""Models: every file without a leading underscore is a choice in the config."""
+"""Models: what the settings name is built here; the choices are in ``models/``, their machinery beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from cxr_dicom.plugins import Seam
+from cxr_dicom.records import ModelInfo
+
+if TYPE_CHECKING:
+    from cxr_dicom.config import Settings
+    from cxr_dicom.infer.base import Model
+
+AUTO = "auto"
+
+
+def _names(module: ModuleType) -> Iterable[str]:
+    return (info.name for info in module.MODELS)
+
+
+SEAM = Seam("cxr_dicom.models", "cxr_dicom.infer.models", _names)
+
+
+def model_infos() -> dict[str, ModelInfo]:
+    """Every model that a user can name, by name, without its weights."""
+    return {
+        info.name: info for choice in SEAM.choices.values() for info in choice.module.MODELS if info.name == choice.name
+    }
+
+
+def build_models(settings: Settings) -> list[Model]:
+    """Load the models that the settings name, in their order.
+
+    Raises
+    ------
+    SettingsError
+        For a name that does not exist; the text lists the choices.
+    WeightsError
+        For weights that are missing or damaged.
+    """
+    return [SEAM.choose("models.names", name).module.build(name, settings) for name in resolve(settings)]
+
+
+def resolve(settings: Settings) -> tuple[str, ...]:
+    """Replace ``auto`` by what is installed: TorchXRayVision's weights, else the offline models.
+
+    Without a classifier's weights there are no finding scores; ``lung-opacity`` then gives the map.
+    """
+    from cxr_dicom.infer.weights import is_present
+
+    infos = model_infos()
+
+    def installed(name: str) -> bool:
+        return is_present(infos[name], settings)
+
+    names: list[str] = []
+    for name in settings.models.names:
+        if name != AUTO:
+            names.append(name)
+            continue
+        names.append("chestx-det" if installed("chestx-det") else "offline-anatomy")
+        names.append("xrv-densenet121-all" if installed("xrv-densenet121-all") else "lung-opacity")
+    return tuple(dict.fromkeys(names))

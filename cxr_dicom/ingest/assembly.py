@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
-from cxr_dicom.config_service import AssemblySettings
+from cxr_dicom.config.service import AssemblySettings
 
 
 @dataclass

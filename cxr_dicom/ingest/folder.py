@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from cxr_dicom.dicom.files import Header, read_header, values
 from cxr_dicom.errors import ImageError
-from cxr_dicom.files import Header, read_header, values
 from cxr_dicom.records import Reason, Skipped, StoredInstance, Study
 
 STATE_FOLDER = ".cxr-dicom"

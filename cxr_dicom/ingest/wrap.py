@@ -23,10 +23,10 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from cxr_dicom.codes import WRAPPER
 from cxr_dicom.config import SelectSettings
+from cxr_dicom.dicom.codes import WRAPPER
+from cxr_dicom.dicom.files import PARSING_ERRORS
 from cxr_dicom.errors import ImageError
-from cxr_dicom.files import PARSING_ERRORS
 from cxr_dicom.records import Reason
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.cli import cli
 
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
@@ -60,8 +60,8 @@ def run():
 def inputs(tmp_path_factory):
     """Two studies, one with a lateral image, and files that are not DICOM."""
     folder = tmp_path_factory.mktemp("inputs")
-    testing.write_study(folder / "first")
-    testing.write_study(folder / "second", [testing.radiograph(study="2", seed=2)])
+    synthetic.write_study(folder / "first")
+    synthetic.write_study(folder / "second", [synthetic.radiograph(study="2", seed=2)])
     (folder / "notes.txt").write_text("no image")
     (folder / "empty").touch()
     name = os.fsencode(folder) + b"/not-utf8-\xff <b>&.txt"

@@ -1,10 +1,9 @@
 """The list of models in the docs is that of the program."""
 
-from pathlib import Path
-
 from cxr_dicom.cli._model_reference import reference
+from tests import ROOT
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = ROOT / "docs"
 
 
 def test_the_list_of_models_is_that_of_the_program():

@@ -12,8 +12,8 @@ import torch
 import torchxrayvision as xrv
 from click.testing import CliRunner
 
-from cxr_dicom import _plugins
 from cxr_dicom.cli import cli
+from cxr_dicom.infer import model_infos
 
 NAME = "xrv-densenet121-rsna"
 
@@ -27,7 +27,7 @@ def release(tmp_path_factory):
     """A folder with one upstream file."""
     folder = tmp_path_factory.mktemp("release")
     torch.manual_seed(0)
-    file = folder / _plugins.model_infos()[NAME].weights_file
+    file = folder / model_infos()[NAME].weights_file
     torch.save(xrv.models.DenseNet(num_classes=18), file, _use_new_zipfile_serialization=False)
     return folder
 
@@ -52,7 +52,7 @@ def mirror(release, monkeypatch, tmp_path):
 def test_list_names_every_model_and_says_what_is_here(mirror):
     listed = models("list")
     assert listed.exit_code == 0
-    for name in _plugins.model_infos():
+    for name in model_infos():
         assert f"{name} " in listed.output
     assert "missing" in next(line for line in listed.output.splitlines() if line.startswith(NAME))
     models("pull", NAME)
@@ -62,7 +62,7 @@ def test_list_names_every_model_and_says_what_is_here(mirror):
 
 
 def test_list_long_tells_labels_file_licence_and_citation(mirror):
-    info = _plugins.model_infos()["cxas"]
+    info = model_infos()["cxas"]
     text = models("list", "cxas", "--long").output
     for expected in (info.weights_file, info.licence, info.citation, "512 x 512", "159: ", "right_anterior_5th_rib"):
         assert expected in text
@@ -70,7 +70,7 @@ def test_list_long_tells_labels_file_licence_and_citation(mirror):
 
 def test_list_json_is_one_object_for_each_model(mirror):
     rows = [json.loads(line) for line in models("list", "--json").output.splitlines()]
-    assert {row["name"] for row in rows} == set(_plugins.model_infos())
+    assert {row["name"] for row in rows} == set(model_infos())
     assert all(row["is_present"] == (row["weights_file"] is None) for row in rows)
 
 
@@ -86,7 +86,7 @@ def test_list_loads_nothing_heavy(mirror):
 def test_path_prints_the_folder_or_the_place_of_a_file(mirror, tmp_path):
     folder = tmp_path / "home" / ".torchxrayvision" / "models_data"
     assert models("path").output.strip() == str(folder)
-    assert models("path", NAME).output.strip() == str(folder / _plugins.model_infos()[NAME].weights_file)
+    assert models("path", NAME).output.strip() == str(folder / model_infos()[NAME].weights_file)
 
 
 def test_pull_verify_export_import(mirror, release, tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_pull_verify_export_import(mirror, release, tmp_path, monkeypatch):
 
 def test_pull_to_a_folder(mirror, tmp_path):
     models("pull", NAME, "--dest", tmp_path / "there")
-    assert (tmp_path / "there" / _plugins.model_infos()[NAME].weights_file).exists()
+    assert (tmp_path / "there" / model_infos()[NAME].weights_file).exists()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(arguments, expected, mi
 def test_verify_finds_a_swapped_file(mirror, tmp_path):
     models("pull", NAME)
     models("verify")
-    place = tmp_path / "home" / ".torchxrayvision" / "models_data" / _plugins.model_infos()[NAME].weights_file
+    place = tmp_path / "home" / ".torchxrayvision" / "models_data" / model_infos()[NAME].weights_file
     place.write_bytes(b"swapped")
     refused = models("verify")
     assert refused.exit_code == 2

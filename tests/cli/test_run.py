@@ -16,7 +16,8 @@ import pytest
 from pyarrow import parquet
 from pydicom.data import get_testdata_file
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
+from tests import ROOT
 
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
@@ -120,7 +121,7 @@ def test_worker_processes_give_the_same_results(run, finished, inputs, tmp_path)
 
 
 def test_results_inside_the_input_folder_are_no_inputs(run, tmp_path):
-    testing.write_study(tmp_path, [testing.radiograph()])
+    synthetic.write_study(tmp_path, [synthetic.radiograph()])
     first = run(tmp_path, tmp_path / "out")
     second = run(tmp_path, tmp_path / "out")
     assert [Path(row["path"]).name for row in second.rows] == ["0.dcm"]
@@ -150,10 +151,10 @@ def test_nothing_but_the_objects_holds_patient_data(run, tmp_path):
         "SeriesDescription": "Secretive series",
         "InstitutionName": "Secret hospital",
     }
-    good = testing.radiograph(**secrets)
-    lateral = testing.radiograph(study="2", ViewPosition="LL", **secrets)
-    invalid = testing.radiograph(study="3", WindowCenter=None, PatientAge="Secret", **secrets)
-    testing.write_study(tmp_path / "in", [good, lateral, invalid])
+    good = synthetic.radiograph(**secrets)
+    lateral = synthetic.radiograph(study="2", ViewPosition="LL", **secrets)
+    invalid = synthetic.radiograph(study="3", WindowCenter=None, PatientAge="Secret", **secrets)
+    synthetic.write_study(tmp_path / "in", [good, lateral, invalid])
     with (tmp_path / "in" / "0.dcm").open("rb") as file, (tmp_path / "in" / "truncated").open("wb") as truncated:
         truncated.write(file.read()[:-999])
     finished = run(tmp_path / "in", tmp_path / "out", "-v", "-v")
@@ -178,8 +179,8 @@ def test_an_empty_folder_is_exit_code_4(run, tmp_path):
 
 
 def test_a_study_that_breaks_is_exit_code_3_and_stops_no_other(run, tmp_path):
-    good, bad = testing.radiograph(), testing.radiograph(study="2")
-    testing.write_study(tmp_path / "in", [good, bad])
+    good, bad = synthetic.radiograph(), synthetic.radiograph(study="2")
+    synthetic.write_study(tmp_path / "in", [good, bad])
     in_the_way = tmp_path / "out" / bad.StudyInstanceUID
     in_the_way.parent.mkdir()
     in_the_way.touch()
@@ -235,8 +236,8 @@ def test_a_missing_path_is_exit_code_2(invoke, tmp_path):
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, jobs):
-    studies = [testing.radiograph(study=str(number), seed=number) for number in range(40)]
-    testing.write_study(tmp_path / "in", studies)
+    studies = [synthetic.radiograph(study=str(number), seed=number) for number in range(40)]
+    synthetic.write_study(tmp_path / "in", studies)
     command = [
         sys.executable,
         "-m",
@@ -270,6 +271,6 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, jobs):
 
 
 def test_rows_follow_the_documented_schema(finished):
-    schema = json.loads((Path(__file__).parents[2] / "docs" / "results.schema.json").read_text())
+    schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     for row in finished.rows:
         jsonschema.validate(row, schema)

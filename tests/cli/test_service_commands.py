@@ -7,18 +7,18 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from service_helpers import archive, derived_uid, free_port, listening, send, serving, wait_for, wait_for_state
 
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
-from cxr_dicom.ledger import Ledger
-from cxr_dicom.ledger._schema import MIGRATIONS
-from cxr_dicom.service import housekeep
-from cxr_dicom.testing import radiograph
+from cxr_dicom.service.service import housekeep
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.ledger.schema import MIGRATIONS
+from cxr_dicom.synthetic import radiograph
+from tests import ROOT
+from tests.service_helpers import archive, derived_uid, free_port, listening, send, serving, wait_for, wait_for_state
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def older(tmp_path, monkeypatch):
     folder = tmp_path / "spool"
     folder.mkdir(mode=0o700)
     with monkeypatch.context() as then:
-        then.setattr("cxr_dicom.ledger.MIGRATIONS", MIGRATIONS[:2])
+        then.setattr("cxr_dicom.store.ledger.MIGRATIONS", MIGRATIONS[:2])
         Ledger(folder).close()
     with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
         yield lambda: connection.execute("PRAGMA user_version").fetchone()[0]
@@ -213,7 +213,7 @@ def test_poll_without_an_archive(config):
 def test_serve_stops_on_sigterm_and_reloads_on_sighup(tmp_path, config):
     first, second = free_port(), free_port()
     path = config(listener={"port": first})
-    script = Path(__file__).parent.parent / "integration" / "service" / "serve_fast.py"
+    script = ROOT / "tests" / "integration" / "service" / "serve_fast.py"
     process = subprocess.Popen([sys.executable, script, path], stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: _echo(first), 30)
@@ -235,7 +235,8 @@ def test_serve_stops_on_sigterm_and_reloads_on_sighup(tmp_path, config):
 
 def _echo(port):
     from pynetdicom.sop_class import Verification
-    from service_helpers import associated
+
+    from tests.service_helpers import associated
 
     with associated(port, Verification) as association:
         return association.is_established

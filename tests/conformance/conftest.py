@@ -9,13 +9,13 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
-import painted
 import pytest
 
 from cxr_dicom.config import SelectSettings
-from cxr_dicom.encode._common import write
+from cxr_dicom.encode.common import write
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.selection import select
+from cxr_dicom.select import select
+from tests import painted
 
 KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
 
@@ -74,7 +74,7 @@ def encode(tmp_path_factory):
     def write_all(study, *kinds, **settings):
         folder = tmp_path_factory.mktemp("objects")
         encoders = [
-            importlib.import_module(f"cxr_dicom.encode.{kind}").build(painted.settings(**settings))
+            importlib.import_module(f"cxr_dicom.encode.objects.{kind}").build(painted.settings(**settings))
             for kind in kinds or KINDS
         ]
         return [write(each, folder) for encoder in encoders for each in encoder.encode(study)]

@@ -1,13 +1,13 @@
 """The BINARY twin of a label map is valid and consistent with its source."""
 
-import painted
 import pytest
 
-from cxr_dicom import testing
-from cxr_dicom.encode._base import Encoded
-from cxr_dicom.encode._common import write
-from cxr_dicom.encode._twin import binary_twin
-from cxr_dicom.files import read_whole
+from cxr_dicom import synthetic
+from cxr_dicom.dicom.files import read_whole
+from cxr_dicom.encode.base import Encoded
+from cxr_dicom.encode.common import write
+from cxr_dicom.encode.twin import binary_twin
+from tests import painted
 
 
 @pytest.fixture(scope="module", params=["viewer", "strict"])
@@ -17,7 +17,7 @@ def geometry(request):
 
 @pytest.fixture(scope="module", params=["CR", "DX"])
 def analysis(request, chest_image):
-    return painted.analysis(chest_image(testing.radiograph(97, 81, modality=request.param)))
+    return painted.analysis(chest_image(synthetic.radiograph(97, 81, modality=request.param)))
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 import json
 
 import numpy as np
-import painted
 import pydicom
 import pytest
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.pictures import spread
 from cxr_dicom.records import ObjectKind
+from tests import painted
 
 NONE = {"PixelSpacing": None, "ImagerPixelSpacing": None}
 
@@ -47,7 +47,7 @@ SOURCES = {
 
 
 def radiograph(**kind):
-    return testing.radiograph(kind.pop("rows", 96), kind.pop("columns", 80), **kind)
+    return synthetic.radiograph(kind.pop("rows", 96), kind.pop("columns", 80), **kind)
 
 
 @pytest.fixture(scope="module", params=SOURCES.values(), ids=SOURCES)
@@ -150,7 +150,7 @@ def tid1500(tool, path, output):
 
 
 def test_two_views_in_one_series(chest_image, encode, validate, tool):
-    images = [chest_image(testing.radiograph(96, 80, seed=seed)) for seed in (0, 1)]
+    images = [chest_image(synthetic.radiograph(96, 80, seed=seed)) for seed in (0, 1)]
     assert len({image.instance.series_instance_uid for image in images}) == 1
     objects = encode(painted.study(*map(painted.analysis, images)))
     paths = [each.path for each in objects]
@@ -163,7 +163,7 @@ def test_two_views_in_one_series(chest_image, encode, validate, tool):
 
 
 def test_an_image_that_was_not_analysed(chest_image, encode, validate, tool):
-    image = chest_image(testing.radiograph(96, 80))
+    image = chest_image(synthetic.radiograph(96, 80))
     study = painted.study(painted.analysis(image), skipped=[painted.skip(painted.lateral(image))])
     (report,) = of_kind(encode(study, "sr"), ObjectKind.FINDINGS_REPORT)
     assert validate([report]) == {}
@@ -171,7 +171,7 @@ def test_an_image_that_was_not_analysed(chest_image, encode, validate, tool):
 
 
 def test_reports_that_name_their_predecessors(chest_image, encode, validate, tool):
-    analysis = painted.analysis(chest_image(testing.radiograph(96, 80)))
+    analysis = painted.analysis(chest_image(synthetic.radiograph(96, 80)))
     first = encode(painted.study(analysis))
     second = encode(painted.study(analysis, earlier=first), geometry="strict")
     paths = of_kind(second, ObjectKind.MEASUREMENT_REPORT, ObjectKind.FINDINGS_REPORT)
@@ -189,7 +189,7 @@ def test_the_real_radiograph(real, chest_image, encode, validate):
 
 
 def test_the_validator_can_fail(chest_image, encode, validate):
-    analysis = painted.analysis(chest_image(testing.radiograph(96, 80)))
+    analysis = painted.analysis(chest_image(synthetic.radiograph(96, 80)))
     (segmentation,) = encode(painted.study(analysis), "seg")
     dataset = pydicom.dcmread(segmentation.path)
     del dataset.SegmentSequence

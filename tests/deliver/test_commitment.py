@@ -9,16 +9,17 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-from service_helpers import FastPipeline, archive, free_port, listening, send, serving, wait_for_state
 
-from cxr_dicom import retry
-from cxr_dicom._plugins import build_destination
-from cxr_dicom.audit import AuditTrail
-from cxr_dicom.courier import Courier, record
-from cxr_dicom.ledger import Ledger
+from cxr_dicom.deliver import build_destination
 from cxr_dicom.records import Answer, Receipt
-from cxr_dicom.testing import radiograph
-from cxr_dicom.worker import Worker
+from cxr_dicom.service.courier import Courier
+from cxr_dicom.service.receipts import record
+from cxr_dicom.service.worker import Worker
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.synthetic import radiograph
+from cxr_dicom.system import retry
+from tests.service_helpers import FastPipeline, archive, free_port, listening, send, serving, wait_for_state
 
 
 def to(port):

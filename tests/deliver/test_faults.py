@@ -11,16 +11,16 @@ from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
-from service_helpers import archive, certificate, free_port, listening, send
 
-from cxr_dicom._plugins import build_destination
-from cxr_dicom.audit import AuditTrail
 from cxr_dicom.config import Settings
-from cxr_dicom.courier import Courier
-from cxr_dicom.deliver._breaker import Breaker
-from cxr_dicom.ledger import Route
+from cxr_dicom.deliver import build_destination
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult
-from cxr_dicom.testing import radiograph
+from cxr_dicom.service.breaker import Breaker
+from cxr_dicom.service.courier import Courier
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Route
+from cxr_dicom.synthetic import radiograph
+from tests.service_helpers import archive, certificate, free_port, listening, send
 
 
 @pytest.fixture

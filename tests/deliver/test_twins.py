@@ -2,26 +2,26 @@
 
 import json
 
-import painted
 import pytest
 from click.testing import CliRunner
 from pydicom import dcmread
 from pydicom.uid import SegmentationStorage
-from service_helpers import archive, free_port, listening, send, storescp
-from test_faults import failed, web
 
-from cxr_dicom._plugins import build_destination
-from cxr_dicom.audit import AuditTrail
 from cxr_dicom.cli import cli
 from cxr_dicom.config import SelectSettings, Settings
-from cxr_dicom.courier import Courier
-from cxr_dicom.encode import seg
-from cxr_dicom.encode._common import write
-from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
-from cxr_dicom.ledger import Ledger, Route
+from cxr_dicom.deliver import build_destination
+from cxr_dicom.encode.common import write
+from cxr_dicom.encode.objects import seg
+from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
 from cxr_dicom.records import InstanceResult, Outcome, StudyResult
-from cxr_dicom.selection import select
-from cxr_dicom.testing import radiograph
+from cxr_dicom.select import select
+from cxr_dicom.service.courier import Courier
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Ledger, Route
+from cxr_dicom.synthetic import radiograph
+from tests import painted
+from tests.deliver.test_faults import failed, web
+from tests.service_helpers import archive, free_port, listening, send, storescp
 
 BOTH_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
 

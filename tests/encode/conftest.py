@@ -4,14 +4,14 @@ import importlib
 
 import pytest
 
-from cxr_dicom import testing
-from cxr_dicom.encode._common import write
+from cxr_dicom import synthetic
+from cxr_dicom.encode.common import write
 
 
 @pytest.fixture
 def image(selected):
     """A DX image whose Rows x Columns is a multiple of 8."""
-    return selected(testing.radiograph(96, 80))
+    return selected(synthetic.radiograph(96, 80))
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def encoded():
     """Return the objects of one kind, not yet written."""
 
     def encode(kind, study, settings):
-        return list(importlib.import_module(f"cxr_dicom.encode.{kind}").build(settings).encode(study))
+        return list(importlib.import_module(f"cxr_dicom.encode.objects.{kind}").build(settings).encode(study))
 
     return encode
 

@@ -4,15 +4,16 @@ import re
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-import painted
 import pydicom
 import pytest
 from pydicom import DataElement
 
-from cxr_dicom import __version__, testing
-from cxr_dicom.encode import _common, seg
-from cxr_dicom.plane import Region
+from cxr_dicom import __version__, synthetic
+from cxr_dicom.encode import common
+from cxr_dicom.encode.objects import seg
 from cxr_dicom.records import MANUFACTURER, Mask, ObjectKind, Prediction
+from cxr_dicom.records.plane import Region
+from tests import painted
 
 KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
 
@@ -20,13 +21,13 @@ KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
 def everything(encoded, image, folder, settings=None):
     study = painted.study(painted.analysis(image), skipped=[painted.skip(painted.lateral(image))])
     settings = settings or painted.settings(segmentation="both")
-    return [_common.write(each, folder / "objects") for kind in KINDS for each in encoded(kind, study, settings)]
+    return [common.write(each, folder / "objects") for kind in KINDS for each in encoded(kind, study, settings)]
 
 
 def test_equal_results_are_equal_bytes(selected, encoded, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     for folder in folders:
-        everything(encoded, selected(testing.radiograph(96, 80)), folder)
+        everything(encoded, selected(synthetic.radiograph(96, 80)), folder)
     first, second = ({path.name: path.read_bytes() for path in (folder / "objects").iterdir()} for folder in folders)
     assert len(first) == 9
     assert first == second
@@ -100,7 +101,7 @@ def test_a_failed_write_leaves_no_file(image, encoded, tmp_path):
     (broken,) = encoded("seg", painted.study(painted.analysis(image)), painted.settings())
     broken.dataset["PixelData"] = DataElement("PixelData", "OB", object(), already_converted=True)
     with pytest.raises(Exception, match=r"PixelData|buffer|bytes"):
-        _common.write(broken, tmp_path / "objects")
+        common.write(broken, tmp_path / "objects")
     assert not list((tmp_path / "objects").iterdir())
 
 
@@ -115,7 +116,7 @@ NAMES = {
 
 @pytest.mark.parametrize(("character_set", "name"), NAMES.values(), ids=NAMES)
 def test_names_keep_their_characters(selected, encoded, tmp_path, character_set, name):
-    image = selected(testing.radiograph(96, 80, SpecificCharacterSet=character_set, PatientName=name))
+    image = selected(synthetic.radiograph(96, 80, SpecificCharacterSet=character_set, PatientName=name))
     for each in everything(encoded, image, tmp_path):
         dataset = pydicom.dcmread(each.path)
         assert str(dataset.PatientName) == name
@@ -123,7 +124,7 @@ def test_names_keep_their_characters(selected, encoded, tmp_path, character_set,
 
 
 def test_patient_and_study_are_copied_and_missing_ones_are_empty(selected, written):
-    image = selected(testing.radiograph(96, 80, PatientName=None, AccessionNumber=None, PatientComments="kept"))
+    image = selected(synthetic.radiograph(96, 80, PatientName=None, AccessionNumber=None, PatientComments="kept"))
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
     assert dataset.PatientID == "SYNTHETIC"
     assert dataset.StudyInstanceUID == image.header.StudyInstanceUID
@@ -155,7 +156,7 @@ def test_damaged_attributes_of_the_source_cost_nothing(image, encoded, tmp_path)
     ],
 )
 def test_content_time_comes_from_the_source(selected, written, dates, expected):
-    image = selected(testing.radiograph(96, 80, **dates))
+    image = selected(synthetic.radiograph(96, 80, **dates))
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
     assert (dataset.ContentDate, dataset.ContentTime) == expected
 
@@ -166,7 +167,7 @@ def test_content_time_now(image, written):
 
 
 def test_content_time_now_is_told_in_the_time_zone_of_the_source(selected, written):
-    image = selected(testing.radiograph(96, 80, TimezoneOffsetFromUTC="+1200"))
+    image = selected(synthetic.radiograph(96, 80, TimezoneOffsetFromUTC="+1200"))
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
     assert dataset.TimezoneOffsetFromUTC == "+1200"
     said = datetime.strptime(dataset.ContentDate + dataset.ContentTime + "+1200", "%Y%m%d%H%M%S%z")

@@ -1,14 +1,14 @@
 """The synthetic plane, and where maps lie on it."""
 
 import numpy as np
-import painted
 import pytest
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
+from tests import painted
 
 
 def test_the_plane_begins_at_the_origin_with_the_spacing_of_the_source(selected, written):
-    image = selected(testing.radiograph(96, 80, PixelSpacing=[0.5, 0.25], ImagerPixelSpacing=[0.5, 0.25]))
+    image = selected(synthetic.radiograph(96, 80, PixelSpacing=[0.5, 0.25], ImagerPixelSpacing=[0.5, 0.25]))
     for kind in ("seg", "parametric_map"):
         (dataset,) = written(kind, painted.study(painted.analysis(image)), painted.settings())
         shared, first = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence[0]
@@ -41,7 +41,7 @@ def test_objects_about_one_image_share_a_frame_of_reference(image, written):
 
 @pytest.mark.parametrize("spacing", [None, [0.0, 0.0]])
 def test_without_spacing_a_pixel_is_a_millimetre_and_the_object_says_so(selected, written, spacing):
-    image = selected(testing.radiograph(96, 80, PixelSpacing=spacing, ImagerPixelSpacing=None))
+    image = selected(synthetic.radiograph(96, 80, PixelSpacing=spacing, ImagerPixelSpacing=None))
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
     assert dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [1, 1]
     assert "not known" in dataset.ContributingEquipmentSequence[-1].ContributionDescription

@@ -1,13 +1,13 @@
 """Trees that are put together item by item are those of highdicom's template classes."""
 
 import highdicom.sr as hd
-import painted
 import pytest
 from pydicom.sr.codedict import codes as dicom
 
-from cxr_dicom import codes
-from cxr_dicom.encode import _sr_tree as tree
+from cxr_dicom.dicom import codes
+from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.records import Code
+from tests import painted
 
 MODEL = painted.model("network")
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")

@@ -11,8 +11,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
-from cxr_dicom.encode._multiframe import bulk
-from cxr_dicom.encode._stream import write_dataset
+from cxr_dicom.encode.multiframe import bulk
+from cxr_dicom.encode.stream import write_dataset
 
 ASCII = "".join(map(chr, range(32, 127))).replace("\\", "")
 

@@ -1,13 +1,13 @@
 """The BINARY twin of a label map says what the label map says."""
 
 import numpy as np
-import painted
 import pytest
 from highdicom.seg import Segmentation
 from pydicom import dcmread, dcmwrite
 
-from cxr_dicom import testing
-from cxr_dicom.encode._twin import binary_twin
+from cxr_dicom import synthetic
+from cxr_dicom.encode.twin import binary_twin
+from tests import painted
 
 OWN = {  # tags of UIDs that are an object's own, and of the text that has the digest of the settings
     "00080018",
@@ -25,7 +25,7 @@ def geometry(request):
 @pytest.fixture
 def lungs(selected):
     """Two structures that do not overlap, on a matrix where ``auto`` takes LABELMAP."""
-    image = selected(testing.radiograph(97, 81))
+    image = selected(synthetic.radiograph(97, 81))
     return painted.analysis(image, (painted.anatomy(image, masks=painted.anatomy(image).masks[:2]),))
 
 

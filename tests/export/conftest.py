@@ -1,11 +1,12 @@
 """A real radiograph, a turned one, one painted by hand, and one on which nothing was found."""
 
-import painted
 import pytest
-from results_to_export import SETTINGS, SOURCES, chest_image, painted_result, processed, uid
 
-from cxr_dicom import _plugins, testing
+from cxr_dicom import synthetic
+from cxr_dicom.export import build_exporters
 from cxr_dicom.pipeline import Pipeline
+from tests import painted
+from tests.export.results_to_export import SETTINGS, SOURCES, chest_image, painted_result, processed, uid
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def result(request, pipeline, tmp_path_factory):
 def without_masks(tmp_path_factory):
     """The result of an image on which nothing was found."""
     folder = tmp_path_factory.mktemp("without")
-    image = chest_image(testing.radiograph(64, 48, seed=7), folder)
+    image = chest_image(synthetic.radiograph(64, 48, seed=7), folder)
     return painted_result(painted.analysis(image, (painted.anatomy(image, masks=()),)), folder)
 
 
@@ -42,7 +43,7 @@ def exported(tmp_path):
     """Export results in some formats and collect them; return the folder of all formats."""
 
     def export(results, *names, folder="also"):
-        for exporter in _plugins.build_exporters(names, SETTINGS):
+        for exporter in build_exporters(names, SETTINGS):
             for each in results:
                 for path in exporter.export(each, tmp_path / folder / exporter.name):
                     assert path.is_file()

@@ -3,19 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
-import painted
 import pydicom
 from highdicom.seg import Segmentation
 from pydicom.data import get_testdata_file
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
-from cxr_dicom.encode import seg
-from cxr_dicom.encode._common import write
+from cxr_dicom.encode.common import write
+from cxr_dicom.encode.objects import seg
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.plane import Turn
 from cxr_dicom.records import InstanceResult, ObjectKind, Outcome, StudyResult
-from cxr_dicom.selection import select
+from cxr_dicom.records.plane import Turn
+from cxr_dicom.select import select
+from tests import painted
 
 SETTINGS = Settings.model_validate(
     {"models": {"names": ("offline-anatomy", "lung-opacity"), "device": "cpu"}, "encode": {"objects": ("seg",)}}
@@ -23,8 +23,8 @@ SETTINGS = Settings.model_validate(
 TURN = Turn(transpose=True, flip_columns=True)
 SOURCES = {
     "RG1": lambda: pydicom.dcmread(get_testdata_file("RG1_UNCR.dcm", download=False)),
-    "turned": lambda: testing.turned(testing.radiograph(231, 190, PixelSpacing=[0.5, 0.25]), TURN),
-    "painted": lambda: testing.radiograph(97, 81, PixelSpacing=[0.5, 0.25], ImagerPixelSpacing=[0.5, 0.25]),
+    "turned": lambda: synthetic.turned(synthetic.radiograph(231, 190, PixelSpacing=[0.5, 0.25]), TURN),
+    "painted": lambda: synthetic.radiograph(97, 81, PixelSpacing=[0.5, 0.25], ImagerPixelSpacing=[0.5, 0.25]),
 }
 
 

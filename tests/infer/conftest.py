@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import random_weights
 import torch
 import torchxrayvision as xrv
 from pydicom import Dataset, dcmread
 
-from cxr_dicom import _plugins, testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import ModelSettings, PixelSettings, Settings
-from cxr_dicom.infer._pixels import read
-from cxr_dicom.plane import Turn
+from cxr_dicom.dicom.pixels import read
+from cxr_dicom.infer import build_models, model_infos
 from cxr_dicom.records import ChestImage, Radiograph, Spacing, SpacingSource, StoredInstance
+from cxr_dicom.records.plane import Turn
+from tests.infer import random_weights
 
 torch.set_num_threads(1)  # more of them wait for each other on a small machine
 
@@ -59,7 +60,7 @@ class Home:
 
     def weights(self, name):
         """Return the upstream file of a model."""
-        path = self.folder / _plugins.model_infos()[name].weights_file
+        path = self.folder / model_infos()[name].weights_file
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             random_weights.write(name, path)
@@ -67,11 +68,11 @@ class Home:
 
     def build(self, name, backend="torch"):
         """Build a model from its upstream file, if it has one."""
-        if _plugins.model_infos()[name].weights_file:
+        if model_infos()[name].weights_file:
             self.weights(name)
         models = ModelSettings(names=(name,), device="cpu", backend=backend, accept_licence=("cxas",))
         settings = Settings(models=models)
-        (model,) = _plugins.build_models(settings)
+        (model,) = build_models(settings)
         return model
 
 
@@ -103,7 +104,7 @@ def decoded(path):
 @pytest.fixture(scope="session")
 def dx_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("dx") / "dx.dcm"
-    testing.radiograph(700, 560).save_as(path, enforce_file_format=True)
+    synthetic.radiograph(700, 560).save_as(path, enforce_file_format=True)
     return path
 
 

@@ -13,7 +13,7 @@ import torch
 import torchvision
 import torchxrayvision as xrv
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 CHEXPERT_TASKS = ("No Finding", "Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 
@@ -31,7 +31,7 @@ def settled(network, size, feed=as_imagenet):
 
     ``feed`` makes pixels from -1024 to 1024 into what the network is fed.
     """
-    pictures = np.stack([testing.frontal_chest(size, size, seed) for seed in range(2)])
+    pictures = np.stack([synthetic.frontal_chest(size, size, seed) for seed in range(2)])
     pixels = torch.from_numpy(pictures)[:, None] * 2048 - 1024
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):

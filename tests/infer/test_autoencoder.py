@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import random_weights
 import torch
 import torchxrayvision as xrv
 
-from cxr_dicom.infer import xrv_vqgan
-from cxr_dicom.infer._placement import square
+from cxr_dicom.infer.models import xrv_vqgan
+from cxr_dicom.infer.placement import square
+from tests.infer import random_weights
 
 YAML = """\
 model:

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_dicom import _plugins
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import SettingsError
-from cxr_dicom.infer import _pspnet, chestx_det
-from cxr_dicom.infer._backend import on_backend
-from cxr_dicom.infer._winograd import lighten
+from cxr_dicom.infer import build_models, model_infos
+from cxr_dicom.infer.backend import on_backend
+from cxr_dicom.infer.models import chestx_det
+from cxr_dicom.infer.pspnet import logits
+from cxr_dicom.infer.winograd import lighten
 
 OPENVINO = Settings(models=ModelSettings(backend="openvino"))
-INFO = replace(_plugins.model_infos()["xrv-densenet121-all"], input_size=32)
+INFO = replace(model_infos()["xrv-densenet121-all"], input_size=32)
 
 
 def dice(first, second):
@@ -109,9 +110,7 @@ def test_a_network_that_openvino_cannot_run_is_refused():
 
 def test_openvino_takes_the_cpu_and_no_other_device():
     with pytest.raises(SettingsError, match=r"models\.device: OpenVINO runs on 'cpu' here, not on 'cuda'"):
-        _plugins.build_models(
-            Settings(models=ModelSettings(names=("offline-anatomy",), backend="openvino", device="cuda"))
-        )
+        build_models(Settings(models=ModelSettings(names=("offline-anatomy",), backend="openvino", device="cuda")))
 
 
 def test_nothing_is_said_to_the_root_logger(caplog, monkeypatch):
@@ -136,6 +135,6 @@ def test_the_pspnet_is_that_of_upstream(side):
         network(pixels)  # gives its norms some statistics
         expected = network.eval()(pixels[:1])
         lighten(network)
-        found = _pspnet.logits(network, pixels[:1])
+        found = logits(network, pixels[:1])
     assert expected.std() > 1e-3
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())

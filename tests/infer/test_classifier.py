@@ -9,10 +9,10 @@ import pytest
 import torch
 import torchxrayvision as xrv
 
-from cxr_dicom import _plugins
 from cxr_dicom.errors import ModelError
-from cxr_dicom.infer import _classifier, chexpert, jfhealthcare, xrv_densenet121
-from cxr_dicom.infer._findings import FINDINGS
+from cxr_dicom.infer import classifier, model_infos
+from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.infer.models import chexpert, jfhealthcare, xrv_densenet121
 from cxr_dicom.records import Call
 
 TOLERANCE = 1e-5
@@ -92,8 +92,8 @@ def test_a_finding_without_an_operating_point_is_indeterminate_and_keeps_its_raw
 @pytest.mark.parametrize("raw", [0.0, 0.009, 0.01, 0.3, 0.5, 0.9, 1.0])
 def test_calibration_is_that_of_torchxrayvision(raw, threshold):
     expected = xrv.models.op_norm(torch.tensor([[raw]]), torch.tensor([threshold]))
-    assert _classifier.calibrate(raw, threshold) == pytest.approx(expected.item(), abs=TOLERANCE)
-    assert _classifier.calibrate(threshold, threshold) == pytest.approx(0.5)
+    assert classifier.calibrate(raw, threshold) == pytest.approx(expected.item(), abs=TOLERANCE)
+    assert classifier.calibrate(threshold, threshold) == pytest.approx(0.5)
 
 
 def test_a_score_at_the_operating_point_is_a_call(home, dx):
@@ -105,7 +105,7 @@ def test_a_score_at_the_operating_point_is_a_call(home, dx):
 
 
 @pytest.mark.parametrize(
-    "info", [info for info in _plugins.model_infos().values() if info.name in UPSTREAM], ids=lambda i: i.name
+    "info", [info for info in model_infos().values() if info.name in UPSTREAM], ids=lambda i: i.name
 )
 def test_predicts_names_the_targets_of_upstream(info, home):
     home.build(info.name)
@@ -132,7 +132,7 @@ def test_a_linear_head_gives_the_gradient_map_without_gradients():
     torch.manual_seed(0)
     features = torch.randn(1, 12, 7, 7, requires_grad=True)
     weight, bias = torch.randn(3, 12), torch.randn(3)
-    logits, maps = _classifier.pooled_linear(features, weight, bias)
+    logits, maps = classifier.pooled_linear(features, weight, bias)
     for index in range(3):
         (gradient,) = torch.autograd.grad(logits[index], features, retain_graph=True)
         expected = (gradient.mean(dim=(2, 3), keepdim=True) * features).sum(dim=1)[0] * 49
@@ -164,9 +164,9 @@ def test_the_map_points_at_the_place_that_decides(painted):
         cells = torch.nn.functional.avg_pool2d((x + 1024) / 2048, 32)
         return torch.tensor([0.9]), cells[0]
 
-    target = _classifier.Target(finding=FINDINGS["Mass"], threshold=0.5)
-    info = next(iter(_plugins.model_infos().values()))
-    model = _classifier.Classifier(info=replace(info, input_size=320), score=score, targets=(target,), device="cpu")
+    target = classifier.Target(finding=FINDINGS["Mass"], threshold=0.5)
+    info = next(iter(model_infos().values()))
+    model = classifier.Classifier(info=replace(info, input_size=320), score=score, targets=(target,), device="cpu")
     (heatmap,) = model.predict(painted(pixels), ()).heatmaps
     row, column = np.unravel_index(heatmap.values.argmax(), heatmap.values.shape)
     at_row = (row + 0.5) * heatmap.grid.step[0] + heatmap.grid.origin[0]

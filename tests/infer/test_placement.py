@@ -9,8 +9,8 @@ import pytest
 import torch
 import torchxrayvision as xrv
 
-from cxr_dicom.infer._placement import square
-from cxr_dicom.plane import Turn
+from cxr_dicom.infer.placement import square
+from cxr_dicom.records.plane import Turn
 
 TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
 FORMATS = [(90, 60), (61, 90), (75, 75)]

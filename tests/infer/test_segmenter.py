@@ -9,8 +9,9 @@ import torchxrayvision as xrv
 
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import SettingsError
-from cxr_dicom.infer import _segmenter, chestx_det, cxas
-from cxr_dicom.infer._placement import square
+from cxr_dicom.infer import segmenter
+from cxr_dicom.infer.models import chestx_det, cxas
+from cxr_dicom.infer.placement import square
 
 UPSTREAM = {
     "chestx-det": (xrv.baseline_models.chestx_det.PSPNet, chestx_det),
@@ -77,7 +78,7 @@ def test_input_is_that_of_torchxrayvision(name, home, rg1, upstream_input, parit
     with pytest.raises(SeenError) as seen, torch.no_grad():
         theirs(upstream_input(rg1))
     pixels, _ = square(rg1, 512)
-    given = _segmenter.imagenet(torch.tensor(pixels)[None, None])
+    given = segmenter.imagenet(torch.tensor(pixels)[None, None])
     difference = (given - seen.value.args[0]).abs().max().item()
     parity(name, "RG1", "input of the first layer", f"{difference:.1e}")
     assert difference <= 1e-6

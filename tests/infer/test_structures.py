@@ -6,8 +6,8 @@ import pytest
 import torchxrayvision as xrv
 from pydicom.sr.codedict import codes as dictionary
 
-from cxr_dicom.codes import LEFT, PRIVATE_SCHEME, RIGHT
-from cxr_dicom.infer import chestx_det, cxas
+from cxr_dicom.dicom.codes import LEFT, PRIVATE_SCHEME, RIGHT
+from cxr_dicom.infer.models import chestx_det, cxas
 
 KNOWN = {code.value: code.meaning for code in (getattr(dictionary.SCT, name) for name in dictionary.SCT.dir())}
 NOT_IN_PYDICOM = {"10024003", "74281007"}  # base of lung, myocardium

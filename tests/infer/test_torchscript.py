@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cxr_dicom.errors import WeightsError
-from cxr_dicom.infer import _torchscript
+from cxr_dicom.infer import torchscript
 
 
 class Save(torch.nn.Module):
@@ -44,12 +44,12 @@ def test_a_program_that_reaches_files_is_refused_and_does_not_run(module, tmp_pa
     path = tmp_path / "age.pt"
     torch.jit.script(module()).save(str(path))
     with pytest.raises(WeightsError, match=r"age\.pt: expected nothing but tensor operations, found calls of"):
-        _torchscript.read(path, "cpu")
+        torchscript.read(path, "cpu")
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_program_that_computes_is_loaded(home):
-    network = _torchscript.read(home.weights("age"), "cpu")
+    network = torchscript.read(home.weights("age"), "cpu")
     assert network(torch.zeros(1, 3, 320, 320)).shape == (1, 1)
 
 
@@ -58,11 +58,11 @@ def test_a_truncated_file_is_an_error(keep, home, tmp_path):
     path = tmp_path / "age.pt"
     path.write_bytes(home.weights("age").read_bytes()[:keep])
     with pytest.raises(WeightsError, match=r"age\.pt: expected a complete TorchScript file"):
-        _torchscript.read(path, "cpu")
+        torchscript.read(path, "cpu")
 
 
 def test_a_zip_without_a_program_is_an_error(tmp_path):
     path = tmp_path / "age.pt"
     torch.save({"a": torch.zeros(2)}, path)
     with pytest.raises(WeightsError, match=r"age\.pt: expected a TorchScript file"):
-        _torchscript.read(path, "cpu")
+        torchscript.read(path, "cpu")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import Conv2d, Sequential
 from torch.nn.functional import conv2d
 
-from cxr_dicom.infer import _winograd
+from cxr_dicom.infer import winograd
 
 INPUTS, OUTPUTS = 160, 3
 
@@ -15,7 +15,7 @@ INPUTS, OUTPUTS = 160, 3
 @pytest.fixture
 def only_tiles(monkeypatch):
     """Without the direct way."""
-    monkeypatch.setattr(_winograd, "conv2d", None)
+    monkeypatch.setattr(winograd, "conv2d", None)
 
 
 def pixels_and_weight(rows, columns, inputs=INPUTS, count=1):
@@ -30,7 +30,7 @@ def pixels_and_weight(rows, columns, inputs=INPUTS, count=1):
 def test_results_are_those_of_a_direct_convolution(inputs, dilation, rows, columns):
     pixels, weight = pixels_and_weight(rows, columns, inputs)
     expected = conv2d(pixels.double(), weight.double(), padding=dilation, dilation=dilation)
-    found = _winograd.convolve(pixels, weight, dilation)
+    found = winograd.convolve(pixels, weight, dilation)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-4 * expected.std()
 
@@ -40,7 +40,7 @@ def test_results_are_those_of_a_direct_convolution(inputs, dilation, rows, colum
 )
 def test_where_tiles_do_not_fit_the_direct_way_is_taken(count, rows, columns, dilation):
     pixels, weight = pixels_and_weight(rows, columns, count=count)
-    found = _winograd.convolve(pixels, weight, dilation)
+    found = winograd.convolve(pixels, weight, dilation)
     assert torch.equal(found, conv2d(pixels, weight, padding=dilation, dilation=dilation))
 
 
@@ -60,7 +60,7 @@ def test_layers_for_which_it_pays_are_made_lighter():
     pixels = torch.randn(1, 128, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = wide(pixels)
-        _winograd.lighten(network)
+        winograd.lighten(network)
         found = wide(pixels)
     assert 0 < (found - expected).abs().max() < 1e-4 * expected.std(), "the same, on the other way"
     assert [type(layer) for layer in others] == types

@@ -2,18 +2,18 @@
 
 import pytest
 
-from cxr_dicom import testing
-from cxr_dicom.ingest.manifest import _idc
+from cxr_dicom import synthetic
+from cxr_dicom.ingest.manifest import idc
 
 
 def small(**attributes):
-    return testing.radiograph(40, 32, **attributes)
+    return synthetic.radiograph(40, 32, **attributes)
 
 
 @pytest.fixture
 def images(tmp_path):
     """Three images of two studies below ``images``: the second study has the first and the last file."""
-    testing.write_study(
+    synthetic.write_study(
         tmp_path / "images", [small(study="2", seed=1), small(study="1", seed=2), small(study="2", seed=3)]
     )
     return tmp_path / "images"
@@ -33,4 +33,4 @@ def written(tmp_path):
 
 @pytest.fixture
 def no_index(monkeypatch):
-    monkeypatch.setattr(_idc, "index", lambda: None)
+    monkeypatch.setattr(idc, "index", lambda: None)

@@ -1,6 +1,6 @@
 import pytest
 
-from cxr_dicom.config_service import AssemblySettings
+from cxr_dicom.config.service import AssemblySettings
 from cxr_dicom.ingest.assembly import Assembly
 
 

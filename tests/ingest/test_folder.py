@@ -12,15 +12,15 @@ from pydicom.fileset import FileSet
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.ingest.folder import STATE_FOLDER, scan
 from cxr_dicom.records import Outcome, Reason
-from cxr_dicom.selection import select
+from cxr_dicom.select import select
 
 
 def small(**attributes):
-    return testing.radiograph(40, 32, **attributes)
+    return synthetic.radiograph(40, 32, **attributes)
 
 
 def names(studies):
@@ -34,13 +34,13 @@ def reasons(skipped):
 @pytest.fixture
 def image(tmp_path):
     """A folder with one image, ``0.dcm``."""
-    testing.write_study(tmp_path, [small()])
+    synthetic.write_study(tmp_path, [small()])
     return tmp_path / "0.dcm"
 
 
 def test_instances_are_grouped_by_study_in_the_order_of_their_paths(tmp_path):
-    testing.write_study(tmp_path / "b", [small(study="1", seed=1), small(study="2", seed=2)])
-    testing.write_study(tmp_path / "a", [small(study="2", seed=3), small(study="1", seed=4)])
+    synthetic.write_study(tmp_path / "b", [small(study="1", seed=1), small(study="2", seed=2)])
+    synthetic.write_study(tmp_path / "a", [small(study="2", seed=3), small(study="1", seed=4)])
     studies, skipped = scan([tmp_path])
     assert skipped == []
     assert [[str(i.path.relative_to(tmp_path)) for i in s.instances] for s in studies] == [
@@ -107,7 +107,7 @@ def test_what_is_no_whole_dicom_file_is_listed_with_its_reason(image):
     "syntax", [RLELossless, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 )
 def test_a_truncated_file_is_noticed_in_every_kind_of_transfer_syntax(tmp_path, syntax):
-    (path,) = testing.write_study(tmp_path, [testing.stored_as(small(), syntax)])
+    (path,) = synthetic.write_study(tmp_path, [synthetic.stored_as(small(), syntax)])
     assert names(scan([tmp_path])[0]) == [["0.dcm"]]
     path.write_bytes(path.read_bytes()[:-100])
     studies, skipped = scan([tmp_path])
@@ -137,7 +137,7 @@ def with_undefined_length(vr):
 
 @pytest.mark.parametrize("vr", ["SQ", "OB"])
 def test_an_element_of_undefined_length_that_does_not_end_is_unreadable(tmp_path, vr):
-    (path,) = testing.write_study(tmp_path, [with_undefined_length(vr)])
+    (path,) = synthetic.write_study(tmp_path, [with_undefined_length(vr)])
     assert names(scan([path])[0]) == [["0.dcm"]]
     content = path.read_bytes()
     path.write_bytes(content[: content.index(b"\x09\x00\x10\x10") + 18])
@@ -198,7 +198,7 @@ def test_random_bytes_are_never_dicom(tmp_path):
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
 @pytest.mark.parametrize("value", [None, "", "../../etc", "1..2", "9" * 65])
 def test_an_instance_without_proper_uids_is_refused(tmp_path, keyword, value):
-    (path,) = testing.write_study(tmp_path, [small()])
+    (path,) = synthetic.write_study(tmp_path, [small()])
     dataset = dcmread(path)
     dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     if value is None:
@@ -212,8 +212,8 @@ def test_an_instance_without_proper_uids_is_refused(tmp_path, keyword, value):
 
 
 def test_the_second_file_of_an_instance_is_a_duplicate(tmp_path):
-    testing.write_study(tmp_path / "b", [small()])
-    testing.write_study(tmp_path / "a", [small()])
+    synthetic.write_study(tmp_path / "b", [small()])
+    synthetic.write_study(tmp_path / "a", [small()])
     studies, skipped = scan([tmp_path / "b", tmp_path / "a"])
     assert [i.path for s in studies for i in s.instances] == [tmp_path / "a" / "0.dcm"]
     (duplicate,) = skipped
@@ -231,7 +231,7 @@ def test_a_file_reached_twice_counts_once(image):
 
 
 def test_loops_of_links_are_survived_and_links_out_are_followed(tmp_path):
-    testing.write_study(tmp_path / "elsewhere", [small()])
+    synthetic.write_study(tmp_path / "elsewhere", [small()])
     inside = tmp_path / "inside"
     (inside / "deep").mkdir(parents=True)
     (inside / "deep" / "up").symlink_to(inside)
@@ -310,7 +310,7 @@ def test_a_file_that_a_dicomdir_names_but_is_missing_is_listed(media):
 
 
 def test_a_dicomdir_never_leads_out_of_its_folder(media, tmp_path):
-    testing.write_study(tmp_path, [small(seed=9)])
+    synthetic.write_study(tmp_path, [small(seed=9)])
     dicomdir = dcmread(media / "DICOMDIR")
     image = next(r for r in dicomdir.DirectoryRecordSequence if "ReferencedFileID" in r)
     image.ReferencedFileID = ["..", "0.dcm"]

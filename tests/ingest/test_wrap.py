@@ -13,18 +13,18 @@ import pydicom
 import pytest
 from PIL import Image
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
+from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
-from cxr_dicom.infer._pixels import read
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.ingest.wrap import is_picture, wrap
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import ChestImage, Outcome, Reason, SpacingSource
 
 OFFLINE = Settings.model_validate({"models": {"names": ("offline-anatomy",), "device": "cpu"}})
-GREY = np.rint(testing.frontal_chest(120, 97) * 255).astype(np.uint8)
-DEEP = np.rint(testing.frontal_chest(120, 97) * 65535).astype(np.uint16)
+GREY = np.rint(synthetic.frontal_chest(120, 97) * 255).astype(np.uint8)
+DEEP = np.rint(synthetic.frontal_chest(120, 97) * 65535).astype(np.uint16)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_pictures_are_known_by_their_content(saved, tmp_path):
     assert not is_picture(saved(GREY, "TIFF"))
     assert not is_picture(tmp_path / "nothing.png")
     dicom = tmp_path / "image.png"
-    testing.radiograph(32, 32).save_as(dicom, enforce_file_format=True)
+    synthetic.radiograph(32, 32).save_as(dicom, enforce_file_format=True)
     assert not is_picture(dicom)
     dicom.write_bytes(b"\xff\xd8\xff".ljust(128, b"\0") + dicom.read_bytes()[128:])
     assert not is_picture(dicom)

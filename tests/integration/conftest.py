@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import rig
-import studies
-from docs_of_viewers import DOCS, write_screenshots, write_table
-from sources import RG1_SPACING_MM
+
+from tests.integration import rig, studies
+from tests.integration.docs_of_viewers import DOCS, write_screenshots, write_table
+from tests.integration.sources import RG1_SPACING_MM
 
 _BROWSER_SECONDS = 400
 

@@ -1,10 +1,10 @@
 """What `pytest tests/integration --update-screenshots` writes into ``docs``."""
 
-from pathlib import Path
-
 from PIL import Image
 
-DOCS = Path(__file__).parents[2] / "docs" / "viewers.md"
+from tests import ROOT
+
+DOCS = ROOT / "docs" / "viewers.md"
 _IMAGES = DOCS.parent / "images"
 _BEGIN, _END = "<!-- from the tests -->\n", "<!-- end -->\n"
 _PICTURED = {  # visit and kind, name of the picture

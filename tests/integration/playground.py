@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import rig
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.errors import InvalidDicomError
-from sources import RG1_SPACING_MM, with_pixel_spacing
+
+from tests.integration import rig
+from tests.integration.sources import RG1_SPACING_MM, with_pixel_spacing
 
 _CONFIG = """\
 [encode]

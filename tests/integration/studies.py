@@ -4,19 +4,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import painted
-from sources import with_pixel_spacing
 
-from cxr_dicom._plugins import build_encoders
 from cxr_dicom.config import ModelSettings, PixelSettings
-from cxr_dicom.encode._common import write
-from cxr_dicom.infer._pixels import read
+from cxr_dicom.dicom.pixels import read
+from cxr_dicom.encode import build_encoders
+from cxr_dicom.encode.common import write
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pictures import preview
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import EncodedObject, ImageAnalysis, ObjectKind, StudyAnalysis
-from cxr_dicom.selection import select
-from cxr_dicom.testing import radiograph, write_study
+from cxr_dicom.select import select
+from cxr_dicom.synthetic import radiograph, write_study
+from tests import painted
+from tests.integration.sources import with_pixel_spacing
 
 _COLOURS = {"right_lung": (90, 155, 213), "left_lung": (112, 193, 119), "heart": (214, 73, 73)}
 

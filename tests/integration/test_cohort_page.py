@@ -3,13 +3,14 @@
 import json
 import subprocess
 
-import cohort_rows
 import numpy as np
 import pytest
-import rig
 from PIL import Image
 
-from cxr_dicom import cohort_report, pictures
+from cxr_dicom import pictures
+from cxr_dicom.results import cohort_report
+from tests import cohort_rows
+from tests.integration import rig
 
 ROWS = 100_000
 MOST_BYTES = 25_000_000

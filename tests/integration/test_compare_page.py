@@ -5,10 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
-import rig
 from PIL import Image
 
-from cxr_dicom.compare import compare, match, page
+from cxr_dicom.results.compare import compare, match, page
+from tests.integration import rig
 
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
 SCHEMES = {"dark": 0, "light": 1}

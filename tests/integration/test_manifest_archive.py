@@ -4,9 +4,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from cxr_dicom import retry, testing
+from cxr_dicom import synthetic
 from cxr_dicom.errors import FetchError, ManifestError
 from cxr_dicom.ingest.manifest import fetched, read
+from cxr_dicom.system import retry
 
 DATES = ("20200105", "20200620", "20210301")
 
@@ -18,11 +19,11 @@ def stored(archive, tmp_path_factory):
     for number, date in enumerate(DATES):
         uids[date] = generate_uid(entropy_srcs=["manifest", date])
         attributes = {"StudyDate": date, "StudyInstanceUID": uids[date], "PatientID": f"COHORT{number}"}
-        images = [testing.radiograph(40, 32, seed=number, modality="CR" if number else "DX", **attributes)]
+        images = [synthetic.radiograph(40, 32, seed=number, modality="CR" if number else "DX", **attributes)]
         if not number:
-            images.append(testing.radiograph(40, 32, seed=7, **attributes, Modality="CT"))
+            images.append(synthetic.radiograph(40, 32, seed=7, **attributes, Modality="CT"))
             images[1].SeriesInstanceUID = generate_uid(entropy_srcs=["manifest", "CT"])
-        for path in testing.write_study(folder / date, images):
+        for path in synthetic.write_study(folder / date, images):
             archive.store(path)
     return uids
 

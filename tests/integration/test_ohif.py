@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from docs_of_viewers import cell
 from PIL import Image
 from pydicom import dcmread
-from score import Screenshot, hue, hue_distance
-from studies import spot
+
+from tests.integration.docs_of_viewers import cell
+from tests.integration.score import Screenshot, hue, hue_distance
+from tests.integration.studies import spot
 
 STUDIES = ("rg1", "rg1-spaced", "dx", "dx-two-views")
 WITH_SPACING = ("rg1-spaced", "dx")

@@ -7,14 +7,11 @@ import subprocess
 import sys
 import urllib.request
 from functools import partial
-from pathlib import Path
 
 import pytest
-import rig
 
 from cxr_dicom.records import StudyState
-
-PLAYGROUND = Path(__file__).with_name("playground.py")
+from tests.integration import rig
 
 
 @pytest.fixture
@@ -23,7 +20,7 @@ def playground(needs):
         needs(get)
     needs(rig.ohif_build, rig.OHIF_VERSIONS[-1])
     heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in background
-    command = [sys.executable, str(PLAYGROUND)]
+    command = [sys.executable, "-m", "tests.integration.playground"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c) as process:
         yield process
         process.terminate()

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from pydicom import dcmwrite
 
 from cxr_dicom.config import SelectSettings
-from cxr_dicom.config_service import HttpAccess
+from cxr_dicom.config.service import HttpAccess
 from cxr_dicom.errors import ImageError, ManifestError
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.ingest.manifest import _archive, _bucket, _lists, _source, _table, _text
-from cxr_dicom.ingest.manifest._entries import Attributes, Entry, Manifest, digest, key_of, local, remote
-from cxr_dicom.ingest.manifest._lookup import looked_up
+from cxr_dicom.ingest.manifest import archive, bucket, lists, locations, table, text
+from cxr_dicom.ingest.manifest.entries import Attributes, Entry, Manifest, digest, key_of, local, remote
+from cxr_dicom.ingest.manifest.lookup import looked_up
 from cxr_dicom.ingest.wrap import is_picture
 from cxr_dicom.records import Reason, Skipped, Study
 
@@ -159,39 +159,37 @@ class _Reader:
     def server(self, source: str) -> Manifest:
         if self._access is None or source:
             raise ManifestError("a query asks a DICOMweb server: expected its URL, and no other manifest")
-        return self._manifest("dicomweb", _archive.entries(self._access, self._query), [])
+        return self._manifest("dicomweb", archive.entries(self._access, self._query), [])
 
     def file(self, source: str) -> Manifest:
-        path = _source.local_path(source, Path())
+        path = locations.local_path(source, Path())
         if path is None or not path.exists():
-            raise ManifestError(
-                f"{source or 'manifest'}: expected a folder, DICOM, {_lists.ACCEPTED}; there is nothing"
-            )
+            raise ManifestError(f"{source or 'manifest'}: expected a folder, DICOM, {lists.ACCEPTED}; there is nothing")
         if not path.is_file():
             return self.folder([path])
-        head = _text.head_of(path)
+        head = text.head_of(path)
         if head.startswith(_PARQUET):
-            return self._found(path, _table.read_parquet(path))
+            return self._found(path, table.read_parquet(path))
         if not head.strip():
-            raise ManifestError(f"{path}: expected DICOM, {_lists.ACCEPTED}; the file is empty")
-        encoding = _text.encoding_of(head)
+            raise ManifestError(f"{path}: expected DICOM, {lists.ACCEPTED}; the file is empty")
+        encoding = text.encoding_of(head)
         return self.folder([path]) if encoding is None else self._found(path, self._read_text(path, encoding))
 
-    def _read_text(self, path: Path, encoding: str) -> _lists.Found:
-        columns = _table.columns_of(path, encoding)
-        if _table.is_header(columns):
-            return _table.read_csv(path, encoding)
+    def _read_text(self, path: Path, encoding: str) -> lists.Found:
+        columns = table.columns_of(path, encoding)
+        if table.is_header(columns):
+            return table.read_csv(path, encoding)
         try:
-            return _lists.read(path, encoding)
+            return lists.read(path, encoding)
         except ManifestError as error:
-            raise (_table.no_use(path, columns) if len(columns) > 1 else error) from None
+            raise (table.no_use(path, columns) if len(columns) > 1 else error) from None
 
-    def _found(self, path: Path, found: _lists.Found) -> Manifest:
+    def _found(self, path: Path, found: lists.Found) -> Manifest:
         if found.paths:
             return self._local(found.kind, found.paths, found.skipped)
         items, lost = looked_up(found, path, self._access)
-        if any(item.source.partition("://")[0] in _source.BUCKETS for item in items):
-            _bucket.expect_client()
+        if any(item.source.partition("://")[0] in locations.BUCKETS for item in items):
+            bucket.expect_client()
         entries, others = remote(items, path)
         return self._manifest(found.kind, entries, [*found.skipped, *lost, *others])
 
@@ -271,10 +269,10 @@ def _picture(path: Path, attributes: Attributes) -> Entry:
 
 def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[Study], list[Skipped]]:
     scheme = entry.sources[0].partition("://")[0]
-    if scheme in _source.BUCKETS:
-        files = _bucket.fetch(entry.sources, home)
+    if scheme in locations.BUCKETS:
+        files = bucket.fetch(entry.sources, home)
     else:
-        files = _archive.fetch(entry.sources, home, access)
+        files = archive.fetch(entry.sources, home, access)
     studies, skipped = scan([home])
     return (
         [_sent(study, files) for study in studies],

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 from pydicom import dcmread
-from service_helpers import free_port, storescp
 
-from cxr_dicom import testing
-from cxr_dicom.encode._segments import LABEL_MAP_STORAGE
+from cxr_dicom import synthetic
+from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
+from tests.service_helpers import free_port, storescp
 
 ENGINES = ("local", "ray")
 STUDIES = 5
@@ -20,8 +20,8 @@ STUDIES = 5
 def manifest(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     for number in range(STUDIES):
-        image = testing.radiograph(97, 81, study=f"to {number}", seed=number)
-        testing.write_study(folder / str(number), [image])
+        image = synthetic.radiograph(97, 81, study=f"to {number}", seed=number)
+        synthetic.write_study(folder / str(number), [image])
     return folder
 
 

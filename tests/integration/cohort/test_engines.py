@@ -15,7 +15,7 @@ import psutil
 import pytest
 from pydicom import dcmread
 
-from cxr_dicom import testing
+from cxr_dicom import synthetic
 
 STUDIES = int(os.environ.get("SOAK_STUDIES", "10"))
 REAL = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_J2KI.dcm", "RG3_UNCR.dcm")
@@ -31,7 +31,7 @@ def manifest(tmp_path_factory, real):
     """Synthetic studies of many kinds, a few real ones, and files that are none."""
     folder = tmp_path_factory.mktemp("cohort")
     for number in range(STUDIES - len(REAL)):
-        image = testing.radiograph(
+        image = synthetic.radiograph(
             240 + 8 * (number % 5),
             200 + number % 7,
             seed=number,
@@ -39,7 +39,7 @@ def manifest(tmp_path_factory, real):
             modality=("DX", "CR")[number % 2],
             photometric=("MONOCHROME2", "MONOCHROME1")[number % 3 == 0],
         )
-        testing.write_study(folder / str(number), [image])
+        synthetic.write_study(folder / str(number), [image])
     for number, name in enumerate(REAL):
         image = dcmread(real(name))
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):

@@ -9,7 +9,8 @@ import time
 import urllib.request
 
 import pytest
-from service_helpers import free_port, tool, wait_for
+
+from tests.service_helpers import free_port, tool, wait_for
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from service_helpers import FastPipeline
-
-from cxr_dicom import service, telemetry
 from cxr_dicom.config import load
+from cxr_dicom.service import service
+from cxr_dicom.system import telemetry
+from tests.service_helpers import FastPipeline
 
 if __name__ == "__main__":
     telemetry.configure(1)

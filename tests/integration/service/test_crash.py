@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from pynetdicom import AE
-from service_helpers import archive, derived_uid, free_port, wait_for
 
-from cxr_dicom.ledger import Ledger
-from cxr_dicom.testing import radiograph
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.synthetic import radiograph
+from tests.service_helpers import archive, derived_uid, free_port, wait_for
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SCRIPT = Path(__file__).parent / "serve_fast.py"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from pynetdicom.sop_class import Verification
-from service_helpers import archive, associated, derived_uid, free_port, send, wait_for
 
-from cxr_dicom.ledger import Ledger
-from cxr_dicom.testing import radiograph
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.synthetic import radiograph
+from tests.service_helpers import archive, associated, derived_uid, free_port, send, wait_for
 
 IMAGES = int(os.environ.get("SOAK_IMAGES", "40"))
 SENDERS = 4

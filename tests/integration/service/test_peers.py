@@ -1,12 +1,21 @@
 """From a real modality to a real archive and back, with DCMTK and Orthanc."""
 
 import pytest
-from service_helpers import FastPipeline, derived_uid, free_port, serving, settings, state_of, wait_for, wait_for_state
 
-from cxr_dicom.ledger import Ledger
-from cxr_dicom.service import poll_once
-from cxr_dicom.testing import radiograph, write_study
-from cxr_dicom.worker import build_pipeline
+from cxr_dicom.service.service import poll_once
+from cxr_dicom.service.worker import build_pipeline
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.synthetic import radiograph, write_study
+from tests.service_helpers import (
+    FastPipeline,
+    derived_uid,
+    free_port,
+    serving,
+    settings,
+    state_of,
+    wait_for,
+    wait_for_state,
+)
 
 
 def dicom(port, title, **more):

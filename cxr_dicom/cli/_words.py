@@ -1,0 +1,39 @@
+"""Numbers, sizes and times as people write them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cxr_dicom.cohort.tally import Tally
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} TB"
+
+
+def counts(tally: Tally) -> list[str]:
+    """Say how many images came to what, how fast, and how long it takes."""
+    said = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
+    if tally.rate:
+        said.append(f"{tally.rate:.3g} images/s")
+    if tally.seconds_left is not None:
+        said.append(f"{duration(tally.seconds_left)} left")
+    return said
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time for people: ``2 d 3 h``, ``3 h 20 min``, ``45 s``."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    rest, parts = round(seconds), []
+    for unit, length in units:
+        amount, rest = divmod(rest, length)
+        if amount:
+            parts.append(f"{amount} {unit}")
+    return " ".join(parts[:2]) or "0 s"

@@ -1,0 +1,1 @@
+"""Many studies through one task: entries to states, states to result files."""

@@ -1,0 +1,184 @@
+"""Objects of a cohort straight to a destination, each once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydicom.uid import SegmentationStorage
+
+from cxr_dicom.cohort.states import Taken
+from cxr_dicom.config import Settings
+from cxr_dicom.deliver import build_destination, twins
+from cxr_dicom.encode.twin import make_twin
+from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.records import Answer, EncodedObject, Reason, Receipt
+from cxr_dicom.system import retry
+from cxr_dicom.system.network import ConnectionFailedError
+
+ATTEMPTS = 6  # with the pauses of `retry`, about half a minute
+STUDIES_IN_A_ROW = 3  # for which the destination was not reached; then the run stops
+WORKSHOP = "twins-"  # begin of the names of folders that twins lie in until they are sent
+
+
+class NotDeliveredError(CxrDicomError):
+    """A destination did not take all objects of a study.
+
+    Attributes
+    ----------
+    reason
+        DESTINATION_UNREACHABLE where it was no longer there at the last attempt, else DELIVERY_FAILED.
+    taken
+        What it took.
+    """
+
+    def __init__(self, reason: Reason, detail: str, taken: Taken) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.taken = taken
+
+
+class DestinationDownError(CxrDicomError):
+    """The destination of a cohort is not there; the run stopped, and goes on when it is started again."""
+
+
+class Patience:
+    """Stops a run whose destination is down, lest a hundred thousand studies fail one after the other."""
+
+    def __init__(self, destination: str | None) -> None:
+        self._destination = destination
+        self._in_a_row = 0
+
+    def hear(self, problem: str, *, has_answered: bool) -> None:
+        """Hear of a finished study.
+
+        Parameters
+        ----------
+        problem
+            Why the destination was not reached; empty when it was, or nothing was to be sent.
+        has_answered
+            Whether it took or refused an object of this study.
+
+        Raises
+        ------
+        DestinationDownError
+            When it was not reached for `STUDIES_IN_A_ROW`.
+        """
+        if problem:
+            self._in_a_row += 1
+        elif has_answered:
+            self._in_a_row = 0
+        if self._in_a_row == STUDIES_IN_A_ROW:
+            raise DestinationDownError(
+                f"{Reason.DESTINATION_UNREACHABLE}: destination {self._destination!r} was not reached for"
+                f" {self._in_a_row} studies in a row: {problem}."
+                " The run has stopped; the same command goes on, and sends what could not be sent"
+            )
+
+
+class Delivery:
+    """The destination that a cohort goes to.
+
+    Raises
+    ------
+    SettingsError
+        If the settings have no destination of this name.
+    """
+
+    def __init__(self, settings: Settings, name: str, pause: Callable[[float], None] = time.sleep) -> None:
+        described = {each.name: each for each in settings.destinations}
+        if name not in described:
+            raise SettingsError(
+                f"destination {name!r} is not one of [[destinations]]: {', '.join(described) or 'none'}"
+            )
+        self._destination = build_destination(described[name], open_commitment=lambda transaction: None)
+        self._pause = pause
+
+    def send(self, objects: Sequence[EncodedObject], taken: Taken, folder: Path) -> Taken:
+        """Send what is not yet ``taken``, and return what the destination has then.
+
+        A label map whose SOP class it does not take is replaced by its BINARY twin, which lies below
+        ``folder`` until it is sent: equal label maps give equal twins, so none need be kept.
+
+        Raises
+        ------
+        NotDeliveredError
+            With the answer, if there is an object that it does not take, after several attempts.
+        """
+        parcel = _Parcel(objects, taken)
+        with TemporaryDirectory(prefix=WORKSHOP, dir=folder) as workshop:
+            for attempt in range(1, ATTEMPTS + 1):
+                asked = self._attempt(parcel, Path(workshop))
+                if not parcel.waiting:
+                    break
+                if asked is not None and attempt < ATTEMPTS:
+                    self._pause(max(retry.pause_after(attempt), asked))
+        if left := parcel.left:
+            detail = f"{len(left)} of {len(parcel.objects)} objects were not taken: {parcel.problem}"
+            reason = Reason.DESTINATION_UNREACHABLE if parcel.is_cut_off else Reason.DELIVERY_FAILED
+            raise NotDeliveredError(reason, detail, parcel.taken)
+        return parcel.taken
+
+    def _attempt(self, parcel: _Parcel, workshop: Path) -> float | None:
+        """Send once; return the seconds that the destination asks for before the next time, None if that is now."""
+        asked, parcel.is_cut_off = None, False
+        try:
+            for receipt in self._destination.send(list(parcel.waiting.values())):
+                if parcel.note(receipt, workshop) is Answer.FAILED:
+                    asked = max(asked or 0.0, receipt.retry_after or 0.0)
+        except ConnectionFailedError as error:
+            parcel.problem, parcel.is_cut_off = str(error), True
+            asked = error.retry_after or 0.0
+        return asked if asked is None else min(asked, retry.LONGEST_PAUSE)
+
+
+class _Parcel:
+    """The objects of a study on their way."""
+
+    def __init__(self, objects: Sequence[EncodedObject], taken: Taken) -> None:
+        self.objects = {each.sop_instance_uid: each for each in objects}
+        self.waiting = {uid: each for uid, each in self.objects.items() if uid not in taken}
+        self.problem = ""
+        self.is_cut_off = False  # the destination was not there, or no longer, at the latest attempt
+        self._earlier = taken
+        self._instead: dict[str, str] = {}  # twin of a refused label map
+        self._there = set(taken.values())
+
+    @property
+    def taken(self) -> Taken:
+        """What the destination has of these and of earlier objects."""
+        sent = {uid: self._instead.get(uid, uid) for uid in self.objects}
+        return {**self._earlier, **{uid: name for uid, name in sent.items() if name in self._there}}
+
+    @property
+    def left(self) -> set[str]:
+        """What the destination has not."""
+        return self.objects.keys() - self.taken.keys()
+
+    def note(self, receipt: Receipt, workshop: Path) -> Answer:
+        """Note what is said of one object, put its twin in its place where one is wanted, and return the answer."""
+        uid = receipt.sop_instance_uid
+        about = self.waiting[uid]
+        sibling, make = partial(self._sibling, about), partial(make_twin, about, workshop)
+        receipt, twin = twins.replaced(receipt, about, sibling=sibling, make=make)
+        if twin:
+            self._instead[uid] = twin.sop_instance_uid
+            if twin.sop_instance_uid not in self._there:
+                self.waiting[twin.sop_instance_uid] = twin
+        elif receipt.answer in (Answer.ACCEPTED, Answer.WARNING):
+            self._there.add(uid)
+        else:
+            self.problem = f"{receipt.status} {receipt.detail}".strip()
+        if receipt.answer is not Answer.FAILED:
+            del self.waiting[uid]
+        return receipt.answer
+
+    def _sibling(self, label_map: EncodedObject) -> EncodedObject | None:
+        def about(each: EncodedObject) -> tuple[object, ...]:
+            return each.kind, each.model, each.source_sop_instance_uids
+
+        alike = (each for each in self.objects.values() if about(each) == about(label_map))
+        return next((each for each in alike if each.sop_class_uid == SegmentationStorage), None)

@@ -1,0 +1,59 @@
+"""What an engine owes to a cohort, and what it asks of the work."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Protocol, TypeVar
+
+from cxr_dicom.plugins import Seam
+
+SEAM = Seam("cxr_dicom.engines", "cxr_dicom.cohort.engines")
+
+DEPTH = 2  # items at work in one worker at once
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Task(Protocol[Item_contra, Result_co]):
+    """The work, which an engine copies to each worker by pickling it before its first use.
+
+    What is dear, the models above all, is built at the first call and kept until `close`. A worker may
+    call it from two threads at once, so that one item is read while another one is in the networks.
+    The answer to an item does not depend on the worker, on its neighbours or on the order.
+    """
+
+    def __call__(self, item: Item_contra) -> Result_co:
+        """Do one item, in a worker.
+
+        An item that cannot be done is a result too. An error means that no item can be done, and ends the run.
+        A task that was killed at an item often enough answers at once that it gave it up.
+        """
+
+    def interrupt(self, item: Item_contra) -> None:
+        """Hear, in the parent, that an item was stopped on purpose: this is no fault of its own."""
+
+    def close(self) -> None:
+        """Give memory back, in a worker. Called once, at the end."""
+
+
+class Engine(Protocol):
+    """Workers. How many there are, where they are and what dies on the way changes no result."""
+
+    def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
+        """Yield the result of each item as it finishes, in any order.
+
+        An item whose worker died is given to another one, alone, again and again until the task answers.
+        Closing the generator stops the workers at once.
+
+        Raises
+        ------
+        CxrDicomError
+            What the task raised.
+        """
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What ran where, for ``run.json``: name, workers, threads, devices."""

@@ -1,0 +1,1 @@
+"""A file is an engine that ``--engine`` may name."""

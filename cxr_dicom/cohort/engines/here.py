@@ -1,0 +1,36 @@
+"""In this process: for a few studies, and for those who call the library."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+
+
+class Here:
+    """No other process. What kills a worker ends the program."""
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What ran where."""
+        return {"name": "here"}
+
+    def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
+        """Yield the result of each item, in order; see `Engine`."""
+        waiting = iter(items)
+        at_work: deque[tuple[Item, Future[Result]]] = deque()
+        with ThreadPoolExecutor(DEPTH) as pool:
+            try:
+                while True:
+                    while len(at_work) < DEPTH and (item := next(waiting, None)) is not None:
+                        at_work.append((item, pool.submit(task, item)))
+                    if not at_work:
+                        break
+                    yield at_work[0][1].result()
+                    at_work.popleft()
+            finally:
+                for _, future in at_work:
+                    future.cancel()
+        task.close()

@@ -1,0 +1,178 @@
+"""Worker processes on this machine.
+
+What kills a worker, a codec or a lack of memory, takes only what was at work there with it: another
+worker gets those items again, each alone, so that only the one that kills is lost.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic
+
+import psutil
+
+from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.system import telemetry
+
+_THREADS = 1  # of the networks of a worker
+_MEMORY = 2 * 2**30  # bytes that a worker may need
+_DEATHS_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
+
+
+class Local:
+    """Worker processes, each with its own models.
+
+    Each computes on one thread: the last bits of a network's answer depend on the number of its
+    threads, and results must not depend on the number of workers. It is also the faster way.
+
+    Parameters
+    ----------
+    workers
+        Number of processes; None: one for each core, if the memory is enough.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers or max(1, min(cores(), psutil.virtual_memory().available // _MEMORY))
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What ran where."""
+        return {"name": "local", "workers": self._workers, "threads_per_worker": _THREADS, "cores": cores()}
+
+    def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
+        """Yield the result of each item as it finishes; see `Engine`."""
+        crew = [_Worker(task) for _ in range(min(self._workers, len(items)))]
+        waiting, suspects = deque(items), deque[Item]()
+        deaths = 0
+        try:
+            while True:
+                for worker in crew * DEPTH:
+                    worker.take_on(waiting, suspects)
+                busy = {worker.connection: worker for worker in crew if worker.at_work}
+                if not busy:
+                    break
+                for connection in wait(list(busy)):
+                    worker = busy[connection]  # type: ignore[index]  # wait gives back what it was given
+                    try:
+                        yield worker.take()
+                        deaths = 0
+                    except EOFError:
+                        deaths += 1
+                        if deaths > _DEATHS_IN_A_ROW * len(crew):
+                            raise CxrDicomError("worker processes die, whatever they are given") from None
+                        suspects.extend(worker.at_work.values())
+                        worker.end()
+                        crew[crew.index(worker)] = _Worker(task)
+        finally:
+            for worker in crew:
+                worker.end()
+                for item in worker.at_work.values():
+                    task.interrupt(item)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+# --- a worker, seen from the parent --------------------------------------------------------------
+
+
+class _Worker(Generic[Item, Result]):
+    def __init__(self, task: Task[Item, Result]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.at_work: dict[int, Item] = {}
+        self._is_alone = False
+        self._given = 0
+        arguments = (theirs, task, telemetry.configuration())
+        self._process = context.Process(target=_serve, args=arguments, name="cxr-dicom-worker", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def take_on(self, waiting: deque[Item], suspects: deque[Item]) -> None:
+        """Give it one more item if it has room; a suspect goes to a worker that has nothing else."""
+        if suspects and not self.at_work:
+            self._is_alone = True
+            self._give(suspects.popleft())
+        elif waiting and not self._is_alone and len(self.at_work) < DEPTH:
+            self._give(waiting.popleft())
+
+    def take(self) -> Result:
+        """Return one result, or raise what the task raised; EOFError when the process is dead."""
+        try:
+            number, result, error = self.connection.recv()
+        except OSError as broken:  # it died while it wrote
+            raise EOFError from broken
+        if error is not None:
+            raise error
+        del self.at_work[number]
+        self._is_alone = False
+        return result  # type: ignore[no-any-return]
+
+    def end(self) -> None:
+        """Let an idle process close its task; kill one that is at work."""
+        if self.at_work:
+            self._process.kill()
+        self.connection.close()
+        self._process.join()
+
+    def _give(self, item: Item) -> None:
+        self._given += 1
+        self.at_work[self._given] = item
+        try:
+            self.connection.send((self._given, item))
+        except OSError:  # it is dead, which the next `take` will tell
+            return
+
+
+# --- the worker process --------------------------------------------------------------------------
+
+
+def _serve(parent: Connection, task: Task[Any, Any], log: tuple[int, bool] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
+    telemetry.configure_as(log)
+    answering = threading.Lock()
+    at_work: set[int] = set()
+
+    def answer(number: int, item: Any) -> None:
+        result, error = _attempt(task, item)
+        with answering:
+            at_work.discard(number)
+            parent.send((number, result, error))
+
+    with ThreadPoolExecutor(DEPTH) as pool:
+        while message := _next(parent):
+            at_work.add(message[0])
+            pool.submit(answer, *message)
+        if at_work:  # nobody waits for it any more
+            os._exit(1)
+    task.close()
+
+
+def _attempt(task: Task[Any, Any], item: Any) -> tuple[Any, CxrDicomError | None]:
+    try:
+        return task(item), None
+    except CxrDicomError as error:
+        return None, error
+    except Exception as error:  # a programming error; its text may hold patient data
+        return None, CxrDicomError(telemetry.safe_description(error))
+
+
+def _next(parent: Connection) -> tuple[int, Any] | None:
+    """Wait for an item; None when the parent has no more, or is gone."""
+    try:
+        return parent.recv()  # type: ignore[no-any-return]
+    except (EOFError, OSError):
+        return None

@@ -1,0 +1,61 @@
+"""What the parent of a cohort is told of a finished entry; the rest is in its state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cxr_dicom.cohort.states import State
+from cxr_dicom.results.rows import STUDY_STAGES, Row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What the parent hears of a finished entry; the rest is in its state."""
+
+    key: str
+    studies: int
+    index: tuple[tuple[str, str], ...]  # path and SOP Instance UID of each row, in their order
+    outcomes: Counter[tuple[str, str | None]]  # images by outcome and reason
+    objects: int
+    models: tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
+    device: str  # that computed; empty where nothing was
+    has_scores: bool
+    seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
+    is_reused: bool = False  # taken from its state
+    unsent: str = ""  # why the destination could not be reached
+
+
+def summarise(state: State, *, is_reused: bool = False) -> Done:
+    """Count what a state says."""
+    rows = state.rows
+    return Done(
+        key=state.key,
+        studies=len({row["study_instance_uid"] for row in rows} - {None}),
+        index=tuple((row["path"], row["sop_instance_uid"] or "") for row in rows),
+        outcomes=Counter((row["outcome"], row["reason"]) for row in rows),
+        objects=len({each["path"] for row in rows for each in row["objects"]}),
+        models=tuple(dict.fromkeys(_model(each) for row in rows for each in row["models"])),
+        device=state.device,
+        has_scores=any(row["scores"] for row in rows),
+        seconds={} if is_reused else _seconds(rows),
+        is_reused=is_reused,
+        unsent=state.unsent,
+    )
+
+
+def _seconds(rows: Sequence[Row]) -> dict[str, float]:
+    """Add up the stages of the images, and once each study those that serve it as a whole."""
+    total = Counter[str]()
+    of_study: dict[str | None, Row] = {}
+    for row in rows:
+        total.update({stage: value for stage, value in row["seconds"].items() if stage not in STUDY_STAGES})
+        of_study.setdefault(row["study_instance_uid"], row)
+    for row in of_study.values():
+        total.update({stage: value for stage, value in row["seconds"].items() if stage in STUDY_STAGES})
+    return dict(total)
+
+
+def _model(model: Row) -> tuple[str, str, str | None]:
+    return model["name"], model["version"], model["weights_sha256"]

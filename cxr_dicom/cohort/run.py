@@ -1,0 +1,231 @@
+"""Many studies: a manifest's entries through an engine, each to its state; then the result files.
+
+Studies are independent, so workers share nothing but the output folder. The parent holds no results:
+it reads them from the states, again for each file, so that a hundred thousand images need no more
+memory than a hundred.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from cxr_dicom.cohort import states
+from cxr_dicom.cohort.delivery import WORKSHOP, Patience
+from cxr_dicom.cohort.engine import Engine
+from cxr_dicom.cohort.finished import Done
+from cxr_dicom.cohort.run_record import RunRecord
+from cxr_dicom.cohort.states import State
+from cxr_dicom.cohort.tally import Tally
+from cxr_dicom.cohort.task import EXPORT_FOLDER, EntryTask, Options, check
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.export import build_exporters
+from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.manifest import Entry, Manifest
+from cxr_dicom.records import Outcome, Skipped
+from cxr_dicom.results import cohort_report, report, tables
+from cxr_dicom.results import rows as result_rows
+from cxr_dicom.results.rows import Row
+from cxr_dicom.system import atomic, telemetry
+
+RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
+FIGURES_UP_TO = 100  # entries; of more, a report shows the cohort and not each image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is."""
+
+    tally: Tally
+    latest: Done | None = None  # None at the start
+
+
+def run(
+    manifest: Manifest,
+    out: Path,
+    settings: Settings,
+    engine: Engine,
+    *,
+    options: Options | None = None,
+    tell: Callable[[Progress], None] = lambda progress: None,
+) -> Tally:
+    """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
+
+    Parameters
+    ----------
+    manifest
+        What to process.
+    out
+        Output folder; made when missing.
+    settings
+        The same for every study.
+    engine
+        Where the work is done.
+    options
+        How. Of more than `FIGURES_UP_TO` entries only small pictures are kept.
+    tell
+        Called at the start and after every entry.
+
+    Raises
+    ------
+    SettingsError, WeightsError
+        If the pipeline cannot be built, or the options ask for what there is not.
+    DestinationDownError
+        If the destination could not be reached for several studies in a row.
+    CxrDicomError
+        If ``out`` cannot be written, or another run is at work there.
+    """
+    options = options or Options()
+    check(settings, options)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with states.only_run(out):
+            _sweep(out)
+            return _run(without_own_output(manifest, out), out, settings, engine, options, tell)
+    except OSError as error:
+        raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
+
+
+def _run(
+    manifest: Manifest,
+    out: Path,
+    settings: Settings,
+    engine: Engine,
+    options: Options,
+    tell: Callable[[Progress], None],
+) -> Tally:
+    options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
+    content = _Content(manifest, out, settings, options)
+    telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
+    tell(Progress(tally=content.tally))
+    task = EntryTask(settings=settings, out=out, options=options)
+    patience = Patience(options.destination)
+    record = RunRecord(out / "run.json", content.tally, manifest, settings)
+    with record.session(engine.description):
+        with closing(engine.process(manifest.entries, task)) as finished:
+            for done in finished:
+                content.add(done)
+                record.progress()
+                telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
+                tell(Progress(tally=content.tally, latest=done))
+                patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+        for exporter in build_exporters(options.also, settings):
+            exporter.collect(out / EXPORT_FOLDER / exporter.name)
+        content.write(record, engine.description)
+    telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
+    return content.tally
+
+
+class _Content:
+    """What the result files say, in the order of the inputs' paths."""
+
+    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options) -> None:
+        self.tally = Tally(len(manifest.entries))
+        self._manifest = manifest
+        self._out = out
+        self._settings = settings
+        self._options = options
+        self._index: list[tuple[str, str, str, int]] = []  # path, SOP Instance UID, key of the state, number in it
+        for number, each in enumerate(manifest.skipped):
+            self.tally.skip(each)
+            self._index.append((result_rows.path_text(each.path), _uid(each), "", number))
+
+    def add(self, done: Done) -> None:
+        self.tally.add(done)
+        self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
+
+    def write(self, record: RunRecord, engine: dict[str, object]) -> None:
+        self._index.sort()
+        lines = self._out / "results.jsonl"
+        result_rows.write_jsonl(lines, self._rows())
+        rows = partial(result_rows.read_jsonl, lines)
+        tables.write_csv(self._out / "results.csv", rows)
+        tables.write_parquet(self._out / "results.parquet", rows)
+        tables.write_failures(self._out / "failures.csv", rows)
+        run = record.finish(engine)
+        page = self._out / "report.html"
+        if self._options.has_figures:
+            report.write(page, list(rows()), self._figures)
+        else:
+            cohort_report.write(page, rows, run, self._thumbnail)
+
+    def _rows(self) -> Iterator[Row]:
+        """Read the rows from the states; rows of one study follow each other, but for a few."""
+        load = lru_cache(maxsize=16)(self._state)
+        for _, _, key, number in self._index:
+            yield load(key).row(number, self._options.destination) if key else self._skipped_row(number)
+
+    def _skipped_row(self, number: int) -> Row:
+        return result_rows.skipped_row(self._manifest.skipped[number], self._settings)
+
+    def _state(self, key: str) -> State:
+        state = states.load(self._out, key)
+        if state is None:
+            raise CxrDicomError(
+                f"the state of {key} is not in {self._out}: it was removed, or a worker on another machine has its own"
+            )
+        return state
+
+    def _figures(self, row: Row) -> list[report.Figure]:
+        key = next(key for _, uid, key, _ in self._index if uid == row["sop_instance_uid"] and key)
+        return self._state(key).figures.get(row["sop_instance_uid"], [])
+
+    def _thumbnail(self, row: Row) -> str | None:
+        return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what processes that were killed began to write, lest it is uploaded with the rest."""
+    folders = ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/"))
+    for part in [part for folder, below in folders for part in folder.glob(below + atomic.UNFINISHED)]:
+        part.unlink(missing_ok=True)
+    for workshop in [*(out / STATE_FOLDER).glob(f"{WORKSHOP}*")]:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def without_own_output(manifest: Manifest, out: Path) -> Manifest:
+    """Leave out what an earlier run wrote to ``out``, where inputs lie there too."""
+    home = _real(out)
+    exported = home / EXPORT_FOLDER
+    written = {home / name for name in RESULT_FILES}
+
+    def is_own(path: Path) -> bool:
+        real = _real(path)
+        return real in written or real.is_relative_to(exported)
+
+    entries: list[Entry] = []
+    for entry in manifest.entries:
+        if entry.picture and (state := states.load(out, entry.key)):
+            written |= {home / path for path in state.file_paths()}
+    for entry in manifest.entries:
+        if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
+            state = states.load(out, entry.key)
+            written |= {home / path for path in state.file_paths()} if state else set()
+            kept = tuple(each for each in entry.study.instances if not is_own(each.path))
+            entry = replace(entry, study=replace(entry.study, instances=kept), instances=len(kept))
+        if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
+            entries.append(entry)
+    skipped = tuple(each for each in manifest.skipped if not is_own(each.path))
+    return replace(manifest, entries=entries, skipped=skipped)
+
+
+def _real(path: Path) -> Path:
+    """Follow links, as ``Path.resolve`` does, which before Python 3.13 gives up on a loop."""
+    return Path(os.path.realpath(path))
+
+
+def _uid(skipped: Skipped) -> str:
+    return skipped.instance.sop_instance_uid if skipped.instance else ""
+
+
+def _counts(done: Done) -> dict[str, int]:
+    return {
+        str(outcome): sum(count for (found, _), count in done.outcomes.items() if found == outcome)
+        for outcome in Outcome
+    }

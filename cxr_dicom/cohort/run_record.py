@@ -1,0 +1,123 @@
+"""``run.json``: what ran, when, on what, and what it came to.
+
+A session is in it from its start on, so that one that was killed is known later by its missing end.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom import __version__
+from cxr_dicom.cohort.delivery import DestinationDownError
+from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
+from cxr_dicom.config import RESULT_TABLES, Settings
+from cxr_dicom.ingest.manifest import Manifest
+from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.system import atomic
+
+_KEEP_SECONDS = 30.0  # at most so much of a session that is killed is not known
+_LIBRARIES = ("torch", "torchxrayvision", "pydicom", "highdicom", "numpy")
+
+
+class RunRecord:
+    """The record of an output folder, and of one more session there.
+
+    Parameters
+    ----------
+    path
+        Where it is written; the sessions that it has there are kept.
+    """
+
+    def __init__(self, path: Path, tally: Tally, manifest: Manifest, settings: Settings) -> None:
+        self._path = path
+        self._tally = tally
+        self._manifest = manifest
+        self._settings = settings
+        self._earlier = _read(path)
+        self._kept = 0.0  # when it was written last, on the clock that only goes forward
+
+    @contextmanager
+    def session(self, engine: dict[str, object]) -> Iterator[None]:
+        """Record the session while the block runs, and how it ended if it did not end well."""
+        self._earlier = self._earlier or self._content(engine, [])
+        self._keep()
+        try:
+            yield
+        except BaseException as error:
+            with suppress(OSError):
+                self._keep(ended=utc(), stopped_by=_code(error))
+            raise
+
+    def progress(self) -> None:
+        """Record how far the session is, now and then."""
+        if time.monotonic() - self._kept > _KEEP_SECONDS:
+            self._keep()
+
+    def finish(self, engine: dict[str, object]) -> dict[str, Any]:
+        """Write what all came to, and return it."""
+        content = self._content(engine, self._sessions(ended=utc()))
+        self._write(content)
+        self._earlier = {**content, "sessions": content["sessions"][:-1]}
+        return content
+
+    def _keep(self, **end: str) -> None:
+        """Write the session, and let all else speak of the run before it until this one is finished."""
+        self._write({**self._earlier, "sessions": self._sessions(**end)})
+        self._kept = time.monotonic()
+
+    def _write(self, content: dict[str, Any]) -> None:
+        with atomic.open_text(self._path) as file:
+            json.dump(content, file, indent=1)
+
+    def _sessions(self, ended: str | None = None, stopped_by: str | None = None) -> list[dict[str, Any]]:
+        own = self._tally.session()
+        return [*self._earlier.get("sessions", ()), {**own, "ended": ended, "stopped_by": stopped_by}]
+
+    def _content(self, engine: dict[str, object], sessions: list[dict[str, Any]]) -> dict[str, Any]:
+        tally, settings, manifest = self._tally, self._settings, self._manifest
+        stages: dict[str, float] = {}
+        for each in sessions:
+            add_seconds(stages, each.get("seconds_per_stage", {}))
+        return {
+            "package_version": __version__,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+            "platform": {"system": platform.system(), "machine": platform.machine()},
+            "device": ", ".join(sorted(tally.devices)) or None,
+            "engine": engine,
+            "models": [{"name": n, "version": v, "weights_sha256": digest} for n, v, digest in tally.models],
+            "settings": settings.model_dump(
+                mode="json", include=set(RESULT_TABLES), exclude={"models": {"folder", "mirror"}}
+            ),
+            "settings_digest": settings.digest,
+            "manifest": {"kind": manifest.kind, "digest": manifest.digest, "entries": len(manifest.entries)},
+            "totals": {
+                **{str(outcome): tally.images[outcome] for outcome in Outcome},
+                "objects": tally.objects,
+                "studies": tally.studies,
+            },
+            "reasons": dict(sorted(tally.by_reason().items())),
+            "sessions": sessions,
+            "seconds_per_stage": rounded(stages),
+        }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return an earlier record; an empty one where there is none that this version understands."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {**content, "sessions": list(content["sessions"])}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, DestinationDownError):
+        return Reason.DESTINATION_UNREACHABLE
+    return "INTERRUPTED" if isinstance(error, KeyboardInterrupt) else "ERROR"

@@ -1,0 +1,164 @@
+"""What is kept of each finished entry, so that a run can be killed and started again.
+
+``OUT/.cxr-dicom/<key>.json`` is written when everything of the entry lies on the disk: it is whole or
+absent. ``<key>.attempts`` counts the times that the entry was begun and not finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.records import Outcome, Reason, StoredInstance
+from cxr_dicom.results.rows import Row, path_text
+from cxr_dicom.system import atomic, lock
+
+Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """One finished entry."""
+
+    key: str
+    stamp: str  # of the sources as they lay there, without reading them; the quick way to know that nothing changed
+    job_key: str  # of the sources' content, the weights, the settings and the version
+    rows: list[Row]
+    figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
+    device: str = ""  # that the networks ran on
+    also: list[str] = field(default_factory=list)  # formats that were exported
+    taken: dict[str, Taken] = field(default_factory=dict)  # by destination
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether an image failed."""
+        return any(row["outcome"] == Outcome.FAILED for row in self.rows)
+
+    @property
+    def unsent(self) -> str:
+        """Why the destination could not be reached; empty where nothing waits for it."""
+        return next((row["detail"] for row in self.rows if row["reason"] == Reason.DESTINATION_UNREACHABLE), "")
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there is something to export and to deliver."""
+        return any(row["objects"] for row in self.rows)
+
+    def object_uids(self) -> set[str]:
+        """SOP Instance UIDs of the objects."""
+        return {each["sop_instance_uid"] for row in self.rows for each in row["objects"]}
+
+    def is_about(self, instances: Sequence[StoredInstance]) -> bool:
+        """Whether the rows are those of just these instances."""
+        return {row["sop_instance_uid"] for row in self.rows} == {each.sop_instance_uid for each in instances}
+
+    def is_complete(self, out: Path) -> bool:
+        """Whether all files are still in ``out``."""
+        return all((out / path).is_file() for path in self.file_paths())
+
+    def file_paths(self) -> set[str]:
+        """Paths of the objects and exports, relative to the output folder."""
+        return {each["path"] for row in self.rows for each in (*row["objects"], *row["exports"])}
+
+    def row(self, number: int, destination: str | None) -> Row:
+        """Return a row; objects that ``destination`` has under another UID say so."""
+        row, taken = self.rows[number], self.taken.get(destination or "", {})
+        return row | {"objects": [_sent(each, taken) for each in row["objects"]]}
+
+    def at(self, instances: Sequence[StoredInstance]) -> State:
+        """Return the same state with the paths that the inputs have now."""
+        paths = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
+        return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+def _sent(about: Row, taken: Taken) -> Row:
+    uid = about["sop_instance_uid"]
+    return about if taken.get(uid, uid) == uid else about | {"sent_as": taken[uid]}
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Keep other runs out of ``out`` while the block runs, where system and file system know locks.
+
+    Raises
+    ------
+    CxrDicomError
+        If another run is at work there.
+    """
+    folder = out / STATE_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = None
+    try:
+        descriptor = lock.take(folder / "lock", 0o666)  # of all who may write here
+    except lock.LockedError as error:
+        raise CxrDicomError(f"{out} is in use by another run, process {error}") from None
+    except ImportError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def load(out: Path, key: str) -> State | None:
+    """Read the state of an entry; None when there is none, or none that this version understands."""
+    try:
+        return State(**json.loads(_path(out, key).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save(out: Path, state: State) -> None:
+    """Keep ``state``, and remove the files of an earlier result that are not in it."""
+    earlier = load(out, state.key)
+    with atomic.open_text(_path(out, state.key)) as file:
+        json.dump(asdict(state), file, separators=(",", ":"))
+    for path in (earlier.file_paths() if earlier else set()) - state.file_paths():
+        (out / path).unlink(missing_ok=True)
+
+
+@contextmanager
+def attempt(out: Path, key: str) -> Iterator[int]:
+    """Count this attempt while the block runs, and give the number of earlier ones that never came to an end."""
+    path = _attempts(out, key)
+    earlier = deaths(out, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(earlier + 1), encoding="ascii")
+    try:
+        yield earlier
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def deaths(out: Path, key: str) -> int:
+    """How often the process died while it was at work on the entry."""
+    try:
+        return int(_attempts(out, key).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def forgive(out: Path, key: str) -> None:
+    """Forget an attempt that was stopped on purpose."""
+    _attempts(out, key).unlink(missing_ok=True)
+
+
+def _path(out: Path, key: str) -> Path:
+    return out / STATE_FOLDER / f"{key}.json"
+
+
+def _attempts(out: Path, key: str) -> Path:
+    return out / STATE_FOLDER / f"{key}.attempts"

@@ -1,0 +1,207 @@
+"""Settings: TOML file, then environment, then command line, into one frozen tree.
+
+``cxr-dicom.toml`` has one table per stage. An environment variable names the same key in capital
+letters: ``CXR_DICOM_ENCODE__GEOMETRY=strict`` is ``geometry`` of ``[encode]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.exceptions import SettingsError as SettingsSourceError
+
+from cxr_dicom.config.service import (
+    AssemblySettings,
+    Destination,
+    ListenerSettings,
+    PollerSettings,
+    RetentionSettings,
+    ServiceSettings,
+    SpoolSettings,
+)
+from cxr_dicom.config.service import Table as _Table
+from cxr_dicom.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "CXR_DICOM_"
+RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
+
+_USER_IN_URL = re.compile(r"//[^/@]*@")
+
+Policy = Literal["process", "skip"]
+
+
+class SelectSettings(_Table):
+    """``[select]``: which images are eligible."""
+
+    unknown_view: Policy = "process"
+    """An image that does not say whether it is frontal."""
+    unknown_body_part: Policy = "process"
+    """An image that does not say which part of the body it shows."""
+    no_lungs: Policy = "skip"
+    """An image on which no plausible lungs are found: `skip` withholds its objects."""
+    max_pixels: int = Field(default=50_000_000, gt=0)
+    """Largest Rows x Columns that is decoded; a larger matrix is refused unread."""
+
+
+class PixelSettings(_Table):
+    """``[pixels]``: how stored values become model input."""
+
+    intensity: Literal["xrv", "voi"] = "xrv"
+    """`xrv`: as TorchXRayVision reads a file; `voi`: VOI LUT or window first."""
+
+
+class ModelSettings(_Table):
+    """``[models]``: which models run, and on what."""
+
+    names: tuple[str, ...] = Field(default=("auto",), min_length=1)
+    """Models in the order in which they run; `auto` takes what is installed."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
+    backend: Literal["torch", "openvino"] = "torch"
+    """What computes the networks; `openvino` is faster on a CPU, and needs `pip install 'cxr-dicom[openvino]'`."""
+    folder: Path | None = None
+    """Where weights lie; default: TorchXRayVision's own cache folder."""
+    mirror: str | None = None
+    """URL of a folder that holds copies of the weights; default: where TorchXRayVision fetches them."""
+    sha256: Mapping[str, str] = Field(default_factory=dict)
+    """Digests that weights must have, by model name; those not named are trusted on first use."""
+    accept_licence: tuple[str, ...] = ()
+    """Models whose restrictive licence you accept, by name."""
+
+
+_WITHOUT_EFFECT = {"device", "folder", "mirror", "sha256", "accept_licence"}  # on a result, given the weights
+
+
+class EncodeSettings(_Table):
+    """``[encode]``: which objects are written, and how."""
+
+    objects: tuple[str, ...] = ("seg", "sr", "parametric-map")
+    """Kinds of objects to write."""
+    geometry: Literal["viewer", "strict"] = "viewer"
+    """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
+    segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
+    """`auto`: BINARY where Columns is a multiple of 8, which all viewers unpack rightly, else LABELMAP."""
+    content_time: Literal["auto", "source", "now"] = "auto"
+    """Content dates taken from the source image, or from the clock; `auto`: `now` in the service, else `source`."""
+
+
+class Settings(_Table):
+    """All settings. Frozen; `digest` identifies what they do to a result."""
+
+    select: SelectSettings = SelectSettings()
+    pixels: PixelSettings = PixelSettings()
+    models: ModelSettings = ModelSettings()
+    encode: EncodeSettings = EncodeSettings()
+    service: ServiceSettings = ServiceSettings()
+    spool: SpoolSettings = SpoolSettings()
+    listener: ListenerSettings = ListenerSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    poller: PollerSettings = PollerSettings()
+    destinations: tuple[Destination, ...] = ()
+    retention: RetentionSettings = RetentionSettings()
+
+    @field_validator("destinations")
+    @classmethod
+    def _distinct(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        if len({each.name for each in destinations}) < len(destinations):
+            raise ValueError("two destinations have the same name")
+        return destinations
+
+    def with_content_time(self, choice: Literal["source", "now"]) -> Settings:
+        """Return these settings with ``content_time`` decided, if it was left open."""
+        if self.encode.content_time != "auto":
+            return self
+        return self.model_copy(update={"encode": self.encode.model_copy(update={"content_time": choice})})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every setting that can change a result, as canonical JSON."""
+        decided = self.with_content_time("source")
+        content = decided.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path
+        TOML file; None for defaults and environment only.
+    overrides
+        Values from the command line, by table and key; they win.
+
+    Raises
+    ------
+    SettingsError
+        Naming the key, the bad value and what is accepted.
+    """
+
+    class Sources(Settings, BaseSettings):  # reads the three sources; the result is plain Settings
+        model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid")
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, _read(path))
+
+    _expect_known_tables(os.environ)
+    try:
+        values: dict[str, Any] = dict(overrides or {})
+        return Settings.model_validate(Sources(**values).model_dump())
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from error
+    except SettingsSourceError as error:
+        raise SettingsError(f"environment: {error}") from error
+
+
+def _expect_known_tables(environment: Iterable[str]) -> None:
+    """Refuse what pydantic-settings passes over: a variable of ours that names no table."""
+    for name in environment:
+        table = name.lower().removeprefix(ENVIRONMENT_PREFIX.lower()).partition("__")[0]
+        if name.upper().startswith(ENVIRONMENT_PREFIX) and table not in Settings.model_fields:
+            raise SettingsError(f"environment: {name} names none of the tables {', '.join(Settings.model_fields)}")
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    return f"{path or 'settings'}: " + "; ".join(_told(problem) for problem in error.errors())
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Name key, value and what is accepted; no value where it may be a password that has no place here."""
+    key, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: no such key"
+    if isinstance(value, Mapping):
+        return f"{key}: {problem['msg']}"
+    return f"{key} = {_USER_IN_URL.sub('//***@', repr(value))}: {problem['msg']}"

@@ -1,0 +1,1 @@
+"""A file is a kind of destination that the settings may name."""

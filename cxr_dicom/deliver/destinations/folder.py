@@ -1,0 +1,64 @@
+"""Destination ``folder``: copies below a folder, one folder per study."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from cxr_dicom.config.service import FolderDestination
+from cxr_dicom.deliver.base import receipt
+from cxr_dicom.dicom.files import read_header
+from cxr_dicom.errors import SettingsError
+from cxr_dicom.records import Answer, EncodedObject, Receipt
+
+
+class Folder:
+    """``<path>/<StudyInstanceUID>/<SOPInstanceUID>.dcm``; a file is there whole or not at all."""
+
+    def __init__(self, settings: FolderDestination) -> None:
+        self.name = settings.name
+        self._path = settings.path
+
+    def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
+        """Copy each object durably."""
+        for each in objects:
+            try:
+                _copy(each.path, self._target(each))
+            except OSError as error:
+                yield receipt(self.name, each, Answer.FAILED, type(error).__name__, error.strerror or "")
+            else:
+                yield receipt(self.name, each, Answer.ACCEPTED, "COPIED")
+
+    def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
+        """See whether the copies are still there."""
+        for each in objects:
+            is_there = self._target(each).is_file()
+            yield receipt(self.name, each, Answer.COMMITTED if is_there else Answer.REFUSED, "FOLDER")
+
+    def check(self) -> str:
+        """See whether the folder can be written."""
+        parent = next(path for path in (self._path, *self._path.absolute().parents) if path.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise SettingsError(f"destinations.path = {self._path}: cannot be written")
+        return "can be written"
+
+    def _target(self, each: EncodedObject) -> Path:
+        study = str(read_header(each.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
+        return self._path / study / f"{each.sop_instance_uid}.dcm"
+
+
+def build(settings: FolderDestination, open_commitment: Callable[[str], None]) -> Folder:
+    """Make the destination."""
+    return Folder(settings)
+
+
+def _copy(origin: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with origin.open("rb") as source, part.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+    part.replace(target)

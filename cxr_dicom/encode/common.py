@@ -1,0 +1,173 @@
+"""What all objects share: their head, who and what made them, and how they reach the disk."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from cxr_dicom import __version__
+from cxr_dicom.config import Settings
+from cxr_dicom.dicom.codes import PRIVATE_SCHEME
+from cxr_dicom.encode.base import Encoded
+from cxr_dicom.encode.codes import PROCESSING_EQUIPMENT, ascii_text, code_item, coding_scheme_items, joined
+from cxr_dicom.encode.identity import Identity, device_uid
+from cxr_dicom.encode.source import acquisition_equipment, copy_patient_and_study, set_content_time
+from cxr_dicom.encode.stream import write_dataset
+from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
+
+NOT_FOR_CLINICAL_USE = "Not for clinical use"
+
+_IMPLEMENTATION_CLASS_UID = "2.25.326227403839418139413853413893152413427"
+_SPACING = {
+    SpacingSource.CALIBRATED: "pixel spacing from Pixel Spacing, calibrated",
+    SpacingSource.PIXEL_SPACING: "pixel spacing from Pixel Spacing, calibration not stated",
+    SpacingSource.IMAGER_PIXEL_SPACING: (
+        "pixel spacing from Imager Pixel Spacing at the detector, not corrected for magnification"
+    ),
+    SpacingSource.NONE: "pixel spacing not known: lengths are in pixels, and geometry takes 1.0 mm",
+}
+
+
+def new_object(
+    sop_class_uid: str,
+    identity: Identity,
+    image: ChestImage,
+    models: Sequence[ModelInfo],
+    settings: Settings,
+    *,
+    modality: str,
+    series_number: int,
+    series_description: str,
+) -> Dataset:
+    """Begin an object: file meta, patient, study, series, equipment, provenance, content time.
+
+    Parameters
+    ----------
+    image
+        The source image whose patient and study attributes are copied.
+    models
+        The networks that the object speaks for.
+    """
+    dataset = Dataset()
+    dataset.file_meta = _file_meta(sop_class_uid, identity.sop_instance_uid)
+    copy_patient_and_study(dataset, image.header)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class_uid, identity.sop_instance_uid
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = identity.series_instance_uid, series_number
+    dataset.InstanceNumber = 1
+    dataset.Modality = modality
+    dataset.SeriesDescription = ascii_text(series_description, 64)
+    set_content_time(dataset, image.header, settings)
+    _set_equipment(dataset, image, models, settings)
+    dataset.CodingSchemeIdentificationSequence = coding_scheme_items(PRIVATE_SCHEME, MANUFACTURER)
+    return dataset
+
+
+def spacing_text(image: ChestImage) -> str:
+    """Say where the millimetres of an image come from."""
+    return _SPACING[image.spacing.source]
+
+
+def write(encoded: Encoded, folder: Path) -> EncodedObject:
+    """Write an object durably: it is on the disk, whole, when this returns.
+
+    The file is ``<kind>-<SOP Instance UID>.dcm`` in ``folder``, Explicit VR Little Endian. Equal
+    objects give equal bytes.
+    """
+    dataset = encoded.dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{encoded.kind}-{dataset.SOPInstanceUID}.dcm"
+    unfinished = folder / f".{path.name}.{uuid.uuid4().hex}.part"
+    try:
+        with unfinished.open("xb") as file:
+            file.write(_preface(dataset.file_meta))
+            write_dataset(file, dataset)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync_folder(folder)
+    return EncodedObject(
+        path=path,
+        kind=encoded.kind,
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+        source_sop_instance_uids=encoded.source_sop_instance_uids,
+        model=encoded.model,
+    )
+
+
+def _preface(meta: FileMetaDataset) -> bytes:
+    """What stands in a file before the data set itself (PS3.10 7.1)."""
+    stream = DicomBytesIO()
+    stream.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(stream, meta)
+    return stream.getvalue()
+
+
+def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION_CLASS_UID)
+    meta.ImplementationVersionName = f"CXR_DICOM_{__version__}"[:16]
+    return meta
+
+
+def _set_equipment(dataset: Dataset, image: ChestImage, models: Sequence[ModelInfo], settings: Settings) -> None:
+    """General and Enhanced General Equipment, and what contributed (PS3.3 C.7.5.1, C.7.5.2, C.12.1)."""
+    names, digest = [model.name for model in models], settings.digest
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = ascii_text("+".join(names) or MANUFACTURER, 64)
+    dataset.SoftwareVersions = __version__
+    dataset.DeviceSerialNumber = device_uid(models)
+    dataset.ContributingEquipmentSequence = [
+        *acquisition_equipment(image.header),
+        *(_processing_equipment(model, spacing_text(image), settings.encode.geometry, digest) for model in models),
+    ]
+
+
+@lru_cache(maxsize=64)
+def _processing_equipment(model: ModelInfo, spacing: str, geometry: str, settings_digest: str) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
+    item.Manufacturer = ascii_text(model.manufacturer, 64)
+    item.ManufacturerModelName = ascii_text(model.name, 64)
+    item.SoftwareVersions = ascii_text(model.version, 64)
+    item.DeviceUID = device_uid([model])
+    item.ContributionDescription = joined(
+        (
+            f"{NOT_FOR_CLINICAL_USE}",
+            f"{MANUFACTURER} {__version__}",
+            f"weights SHA-256 {model.weights_sha256}" if model.weights_sha256 else "no weights",
+            f"settings SHA-256 {settings_digest}",
+            f"geometry {geometry}",
+            spacing,
+            model.citation,
+        ),
+        1024,
+    )
+    return item
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name in ``folder`` durable, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""A file is a kind of object that the settings may name."""

@@ -1,0 +1,109 @@
+"""Parametric map of one heatmap: 32-bit floats, 0 to 1 (PS3.3 A.75).
+
+The map lies on the matrix of its source, interpolated from the model's own grid: OHIF shows no
+other (tried with 3.12 and 3.13), and nobody has to believe a synthetic plane to place it. So it
+costs four bytes per pixel of the source. The plane is written under both geometries, because this
+IOD requires one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom import Dataset
+
+from cxr_dicom.config import Settings
+from cxr_dicom.encode.base import Encoded, Encoder
+from cxr_dicom.encode.codes import CHEST, DERIVATION_CALCULATION, NO_UNITS, QUANTITY, ascii_text, code_item
+from cxr_dicom.encode.common import new_object
+from cxr_dicom.encode.multiframe import bulk, set_frames
+from cxr_dicom.encode.results import parametric_map
+from cxr_dicom.pictures import spread
+from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
+
+SERIES_NUMBER = 9004
+_FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
+
+
+def build(settings: Settings) -> Encoder:
+    """Make the encoder of parametric maps."""
+    return ParametricMapEncoder(settings)
+
+
+class ParametricMapEncoder:
+    """One parametric map, in its own series, per heatmap: OHIF shows the first map of a series only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:
+        """Yield the parametric maps of a study."""
+        for analysis in study.images:
+            for prediction in analysis.predictions:
+                for heatmap in prediction.heatmaps:
+                    yield self._encode(analysis, prediction, heatmap)
+
+    def _encode(self, analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap) -> Encoded:
+        image, model, settings = analysis.image, prediction.model, self._settings
+        dataset = new_object(
+            *parametric_map(analysis, prediction, heatmap, settings),
+            image,
+            [model],
+            settings,
+            modality="OT",
+            series_number=SERIES_NUMBER,
+            series_description=f"Map {heatmap.name} {model.name}",
+        )
+        dataset.ImageType = _FRAME_TYPE
+        dataset.ContentLabel = "MAP"
+        dataset.ContentDescription = ascii_text(heatmap.title, 64)
+        dataset.ContentCreatorName = None
+        dataset.ContentQualification = "RESEARCH"
+        dataset.PixelPresentation = "MONOCHROME"
+        dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
+        dataset.PresentationLUTShape = "IDENTITY"
+        dataset.AcquisitionContextSequence = []
+        dataset.BitsAllocated = 32
+        set_frames(
+            dataset,
+            image,
+            plane=True,
+            frames=[Dataset()],
+            dimension=None,
+            derivation=DERIVATION_CALCULATION,
+            shared=_shared_groups(heatmap),
+        )
+        values = spread(heatmap, image.shape, image.shape)
+        dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
+        return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
+
+
+def _shared_groups(heatmap: Heatmap) -> Dataset:
+    anatomy, window, transformation, frame_type = Dataset(), Dataset(), Dataset(), Dataset()
+    anatomy.FrameLaterality = "U"
+    anatomy.AnatomicRegionSequence = [code_item(CHEST)]
+    window.WindowCenter, window.WindowWidth = "0.5", "1"
+    transformation.RescaleIntercept, transformation.RescaleSlope, transformation.RescaleType = 0, 1, "US"
+    frame_type.FrameType = _FRAME_TYPE
+    groups = Dataset()
+    groups.FrameAnatomySequence = [anatomy]
+    groups.FrameVOILUTSequence = [window]
+    groups.PixelValueTransformationSequence = [transformation]
+    groups.ParametricMapFrameTypeSequence = [frame_type]
+    groups.RealWorldValueMappingSequence = [_mapping(heatmap)]
+    return groups
+
+
+def _mapping(heatmap: Heatmap) -> Dataset:
+    """Say what the values are: themselves, 0 to 1, of a coded quantity (PS3.3 C.7.6.16.2.11)."""
+    quantity, mapping = Dataset(), Dataset()
+    quantity.ValueType = "CODE"
+    quantity.ConceptNameCodeSequence = [code_item(QUANTITY)]
+    quantity.ConceptCodeSequence = [code_item(heatmap.quantity)]
+    mapping.LUTLabel = ascii_text(heatmap.name, 16)
+    mapping.LUTExplanation = ascii_text(heatmap.definition, 64)
+    mapping.MeasurementUnitsCodeSequence = [code_item(NO_UNITS)]
+    mapping.DoubleFloatRealWorldValueFirstValueMapped, mapping.DoubleFloatRealWorldValueLastValueMapped = 0.0, 1.0
+    mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, 1.0
+    mapping.QuantityDefinitionSequence = [quantity]
+    return mapping

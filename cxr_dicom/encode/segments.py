@@ -1,0 +1,93 @@
+"""Which segmentations an image gets, and which structure is which segment.
+
+Reports ask here for the UIDs of segmentations that they cite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from pydicom.uid import UID, SegmentationStorage
+
+from cxr_dicom.config import Settings
+from cxr_dicom.encode.identity import Identity, Reference, image_identity
+from cxr_dicom.records import ImageAnalysis, Mask, ObjectKind, Prediction
+
+SegmentationType = Literal["BINARY", "LABELMAP"]
+
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage, newer than pydicom 3.0
+_MOST_LABELS = 255  # of an 8-bit label map; 0 is the background
+_disjoint: WeakKeyDictionary[Prediction, list[list[Mask]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationPlan:
+    """One segmentation to be: segment ``i + 1`` is ``masks[i]``."""
+
+    type: SegmentationType
+    identity: Identity
+    masks: tuple[Mask, ...]
+
+    @property
+    def reference(self) -> Reference:
+        """How a report cites it; BINARY and LABELMAP are two SOP Classes."""
+        return Reference(SegmentationStorage if self.type == "BINARY" else LABEL_MAP_STORAGE, self.identity)
+
+
+def plan_segmentations(
+    analysis: ImageAnalysis, prediction: Prediction, settings: Settings
+) -> Iterator[SegmentationPlan]:
+    """Yield the segmentations of one model on one image; none when every mask is empty.
+
+    BINARY holds all structures. A LABELMAP holds structures that do not overlap; each further
+    set of disjoint structures has its own. ``auto`` takes LABELMAP where Columns is not a multiple
+    of 8: there Weasis before 4.6.6 unpacks BINARY wrongly, and OHIF 3.13 where Rows x Columns is not.
+    """
+    masks = tuple(mask for mask in prediction.masks if mask.region.area)
+    if not masks:
+        return
+    for kind in _types(settings, analysis.image.shape):
+        for number, group in enumerate([masks] if kind == "BINARY" else _label_maps(prediction, masks), start=1):
+            variant = f"{kind} {number}"
+            identity = image_identity(ObjectKind.SEGMENTATION, analysis, [prediction], settings, variant)
+            yield SegmentationPlan(type=kind, identity=identity, masks=tuple(group))
+
+
+def _label_maps(prediction: Prediction, masks: Sequence[Mask]) -> list[list[Mask]]:
+    """The disjoint sets of a prediction; reports ask for them too."""
+    if prediction not in _disjoint:
+        _disjoint[prediction] = disjoint(masks)
+    return _disjoint[prediction]
+
+
+def disjoint(masks: Sequence[Mask]) -> list[list[Mask]]:
+    """Split masks into as few sets without overlap as a greedy pass finds, in their order."""
+    groups: list[list[Mask]] = []
+    painted: list[np.ndarray] = []
+    for mask in masks:
+        box, pixels = mask.region.box.slices, mask.region.pixels
+        for group, plane in zip(groups, painted, strict=True):
+            if len(group) < _MOST_LABELS and not (plane[box] & pixels).any():
+                break
+        else:
+            group, plane = [], np.zeros(mask.region.shape, bool)
+            groups.append(group)
+            painted.append(plane)
+        group.append(mask)
+        plane[box] |= pixels
+    return groups
+
+
+def _types(settings: Settings, shape: tuple[int, int]) -> tuple[SegmentationType, ...]:
+    match settings.encode.segmentation:
+        case "binary":
+            return ("BINARY",)
+        case "labelmap":
+            return ("LABELMAP",)
+        case "both":
+            return ("BINARY", "LABELMAP")
+    return ("LABELMAP",) if shape[1] % 8 else ("BINARY",)

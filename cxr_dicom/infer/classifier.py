@@ -1,0 +1,157 @@
+"""A network that scores findings on one square, with a class activation map for each.
+
+Scores. ``raw`` is the network's probability. ``probability`` is scaled piecewise linearly so that
+the operating point is at 0.5, as TorchXRayVision does. A finding whose operating point is not known
+is INDETERMINATE, and its ``probability`` is ``raw``: upstream's constant 0.5 would hide the score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cxr_dicom.errors import ModelError
+from cxr_dicom.infer.device import running
+from cxr_dicom.infer.findings import FINDINGS, FindingType
+from cxr_dicom.infer.placement import Placement
+from cxr_dicom.infer.weights import Lock
+from cxr_dicom.records import Call, Code, Finding, Heatmap, ModelInfo, Prediction, Radiograph
+
+if TYPE_CHECKING:
+    import torch
+
+    Scorer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+MAP_SIZE = 224  # rows and columns of a heatmap
+CLASS_ACTIVATION = Code(value="130402", scheme="DCM", meaning="Class activation")
+
+DEFINITION = (
+    "Class activation map: what each place of the network's last feature map adds to the finding's score; negative "
+    f"values set to 0, interpolated bilinearly to {MAP_SIZE} x {MAP_SIZE}, divided by its own maximum. 0: no support; "
+    "1: the strongest support in this image; not comparable between findings or images."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One output of a network."""
+
+    finding: FindingType | None  # None: an output that was not trained
+    threshold: float | None  # operating point on the probability; None: not known
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classifier:
+    """A network with its labels and operating points."""
+
+    info: ModelInfo
+    score: Scorer  # (1, 1, size, size), -1024 to 1024 -> probabilities (n,), activation maps (n, rows, columns)
+    targets: tuple[Target, ...]  # aligned with the probabilities
+    device: str
+
+    def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
+        """Score all findings, and map those called present and the top one, in one forward pass."""
+        with running(self.info, radiograph, self.device) as (pixels, placement):
+            raw, maps = self.score(pixels)
+            probabilities = raw.tolist()
+        scored = [
+            (_finding(target.finding, target.threshold, probability), activation)
+            for target, probability, activation in zip(self.targets, probabilities, maps, strict=True)
+            if target.finding is not None
+        ]
+        if any(math.isnan(finding.raw) for finding, _ in scored):
+            raise ModelError(f"{self.info.name}: the network gave a score that is not a number")
+        return Prediction(
+            model=self.info,
+            findings=tuple(finding for finding, _ in scored),
+            heatmaps=tuple(_heatmaps(scored, placement)),
+        )
+
+    def close(self) -> None:
+        """Nothing to give back but the memory of the network, which goes with this object."""
+
+
+def targets_of(lock: Lock) -> tuple[Target, ...]:
+    """Targets of a network as they were recorded beside its weights."""
+    return tuple(
+        Target(finding=FINDINGS[label] if label else None, threshold=threshold)
+        for label, threshold in zip(lock.targets, lock.thresholds, strict=True)
+    )
+
+
+def thresholds(values: Sequence[float]) -> list[float | None]:
+    """Operating points as TorchXRayVision lists them, its NaN as None."""
+    return [None if math.isnan(value) else float(value) for value in values]
+
+
+def calibrate(raw: float, threshold: float | None) -> float:
+    """Scale a probability so that ``threshold`` becomes 0.5, as ``torchxrayvision.models.op_norm``."""
+    if threshold is None:
+        return raw
+    return raw / (2 * threshold) if raw < threshold else 1 - (1 - raw) / (2 * (1 - threshold))
+
+
+def pooled_linear(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and activation maps of a linear layer behind a global average pool.
+
+    The layer is linear, so the logit is the mean of the map plus the bias, and one pass gives all.
+
+    Parameters
+    ----------
+    features
+        (1, channels, rows, columns).
+    weight, bias
+        (n, channels) and (n,).
+
+    Returns
+    -------
+    tuple
+        (n,) logits and (n, rows, columns) maps.
+    """
+    import torch
+
+    logits = torch.nn.functional.linear(features.mean(dim=(2, 3)), weight, bias)[0]
+    return logits, torch.einsum("nc,crl->nrl", weight, features[0])
+
+
+def _finding(kind: FindingType, threshold: float | None, raw: float) -> Finding:
+    call = Call.PRESENT if threshold is not None and raw >= threshold else Call.ABSENT
+    return Finding(
+        name=kind.name,
+        code=kind.code,
+        site=kind.site,
+        raw=raw,
+        probability=calibrate(raw, threshold),
+        operating_point=threshold,
+        call=Call.INDETERMINATE if threshold is None else call,
+    )
+
+
+def _heatmaps(scored: Sequence[tuple[Finding, torch.Tensor]], placement: Placement) -> Iterator[Heatmap]:
+    """Maps of the findings called present, and always of the top one."""
+    top = max((finding for finding, _ in scored), key=lambda finding: finding.probability)
+    for finding, activation in scored:
+        if finding is top or finding.call is Call.PRESENT:
+            yield _heatmap(finding.name, activation, placement)
+
+
+def _heatmap(name: str, activation: torch.Tensor, placement: Placement) -> Heatmap:
+    """Make the heatmap of a finding from its activation map (rows, columns)."""
+    import torch
+
+    enlarged = torch.nn.functional.interpolate(
+        activation.float().relu()[None, None], size=(MAP_SIZE, MAP_SIZE), mode="bilinear"
+    )[0, 0]
+    values = (enlarged / enlarged.max().clamp(min=torch.finfo(torch.float32).tiny)).cpu().numpy()
+    return Heatmap(
+        name=name,
+        title=name.replace("_", " ").capitalize(),
+        quantity=CLASS_ACTIVATION,
+        definition=DEFINITION,
+        values=placement.to_source(values),
+        grid=placement.grid(values.shape),
+    )

@@ -1,0 +1,64 @@
+"""On what a network runs, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cxr_dicom.config import ModelSettings
+from cxr_dicom.errors import ModelError, SettingsError
+from cxr_dicom.infer.placement import Placement, square
+from cxr_dicom.records import ModelInfo, Radiograph
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose(models: ModelSettings) -> str:
+    """Return the device that ``models.device`` names; ``auto`` takes the first of CUDA, MPS and CPU.
+
+    OpenVINO is used on the CPU only.
+
+    Raises
+    ------
+    SettingsError
+        If the named device is not on this machine, or not one for the backend.
+    """
+    import torch
+
+    name = models.device
+    if models.backend == "openvino":
+        if name not in ("auto", "cpu"):
+            raise SettingsError(f"models.device: OpenVINO runs on 'cpu' here, not on {name!r}")
+        return "cpu"
+    devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    devices += ["cpu"]
+    if name == "auto":
+        return devices[0]
+    chosen = f"{name}:{torch.cuda.current_device()}" if name == "cuda" and torch.cuda.is_available() else name
+    if chosen not in devices:
+        raise SettingsError(f"models.device: {name!r} is not on this machine, which has {', '.join(devices)}")
+    return chosen
+
+
+@contextmanager
+def running(info: ModelInfo, radiograph: Radiograph, device: str) -> Iterator[tuple[torch.Tensor, Placement]]:
+    """Give the square input of a network as a tensor (1, 1, size, size), and run the block without gradients.
+
+    Raises
+    ------
+    ModelError
+        If the network fails in the block, for want of memory above all.
+    """
+    import torch
+
+    if info.input_size is None:
+        raise ModelError(f"{info.name}: has no input size")
+    pixels, placement = square(radiograph, info.input_size)
+    try:
+        with torch.inference_mode():
+            yield torch.tensor(pixels, device=device)[None, None], placement
+    except RuntimeError as error:
+        raise ModelError(f"{info.name}: the network failed on {device}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,1 @@
+"""A file declares one model or several that the settings may name."""

@@ -1,0 +1,106 @@
+"""``offline-anatomy``: lungs and heart from a small network whose weights ship in the package.
+
+A reference and a fallback, so that the main job works on any machine at once; TorchXRayVision's
+models are the product. The three outlines do not overlap: what lies behind the heart belongs to
+neither lung. How it was trained and how well it does: ``docs/models/offline-anatomy.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_dicom.config import Settings
+from cxr_dicom.dicom import codes
+from cxr_dicom.infer.backend import on_backend
+from cxr_dicom.infer.placement import square
+from cxr_dicom.records import Code, Mask, ModelInfo, Prediction, Radiograph, Structure
+
+if TYPE_CHECKING:
+    from cxr_dicom.infer.offline.unet import CompactUNet
+
+WEIGHTS_FILE = "anatomy.safetensors"
+INPUT_SIZE = 256
+
+MODELS = (
+    ModelInfo(
+        name="offline-anatomy",
+        version="1",
+        title="Lungs and heart, small network shipped in the package; a reference and a fallback",
+        predicts=("right_lung", "left_lung", "heart"),
+        input_size=INPUT_SIZE,
+        manufacturer="cxr-dicom",
+        licence="Apache-2.0",
+        citation="docs/models/offline-anatomy.md",
+    ),
+)
+
+
+def _structure(name: str, title: str, kind: Code, laterality: Code | None, colour: tuple[int, int, int]) -> Structure:
+    return Structure(name=name, title=title, category=codes.ORGAN, type=kind, laterality=laterality, colour=colour)
+
+
+STRUCTURES: Mapping[str, Structure] = {
+    structure.name: structure
+    for structure in (
+        _structure("right_lung", "Right lung", codes.LUNG, codes.RIGHT, (56, 168, 232)),
+        _structure("left_lung", "Left lung", codes.LUNG, codes.LEFT, (72, 200, 120)),
+        _structure("heart", "Heart", codes.HEART, None, (232, 88, 72)),
+    )
+}
+
+
+def build(name: str, settings: Settings) -> OfflineAnatomy:
+    """Load the network on the device that the settings name."""
+    from cxr_dicom.infer.device import choose
+
+    return OfflineAnatomy(settings, choose(settings.models))
+
+
+class OfflineAnatomy:
+    """Lungs and heart of a frontal radiograph."""
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        network, digest = _load(device)
+        self._device = device
+        self._network, self.info = on_backend(network, replace(MODELS[0], weights_sha256=digest), settings)
+
+    def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
+        """Outline right lung, left lung and heart."""
+        import torch
+
+        from cxr_dicom.infer.offline.postprocess import clean, normalise
+
+        pixels, placement = square(radiograph, INPUT_SIZE, "pad")
+        image = np.zeros_like(pixels)
+        inside = placement.inside(INPUT_SIZE)
+        image[inside] = normalise(pixels[inside])
+        with torch.inference_mode():
+            logits = self._network(torch.from_numpy(image)[None, None].to(self._device))
+            probabilities = clean(logits[0].sigmoid().cpu().numpy())
+        # Where it is heart it is not lung; kept true by any interpolation, since both cannot exceed one half.
+        probabilities[:2] = np.minimum(probabilities[:2], 1 - probabilities[2])
+        masks = tuple(
+            Mask(structure=STRUCTURES[label], region=placement.mask(probabilities[index]))
+            for index, label in enumerate(self.info.predicts)
+        )
+        return Prediction(model=self.info, masks=tuple(mask for mask in masks if mask.region.area))
+
+    def close(self) -> None:
+        """Let the network go."""
+        del self._network
+
+
+@cache
+def _load(device: str) -> tuple[CompactUNet, str]:
+    """Build the network from the file in the package, once per process."""
+    from cxr_dicom.infer.offline.unet import load
+
+    content = files("cxr_dicom.infer.offline").joinpath(WEIGHTS_FILE).read_bytes()
+    return load(content).to(device).eval(), hashlib.sha256(content).hexdigest()

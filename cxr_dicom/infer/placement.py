@@ -1,0 +1,209 @@
+"""How the square input of a network lies on a radiograph, and the way back.
+
+A network sees a square of `size` pixels, cut from the standard view (``crop``) or framed around it
+(``pad``). What it answers is laid back on the source matrix as stored, exactly, on any format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import ceil, floor
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_dicom.records import Radiograph
+from cxr_dicom.records.plane import Grid, Region, Shape, Turn, mixed, row_blocks
+
+Array = NDArray[Any]
+Fit = Literal["crop", "pad"]
+
+PROBABLE = 0.5  # a pixel belongs to a structure where its probability is greater
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where a square lies on the standard view of a radiograph, and how that is stored.
+
+    A feature map of any resolution covers the same square, so one placement serves them all.
+    """
+
+    top: int  # of the square, in rows of the standard view; negative when it sticks out
+    left: int  # of the square, in columns of the standard view
+    side: int  # of the square, in pixels of the standard view
+    shape: Shape  # rows and columns of the source matrix as stored
+    turn: Turn  # from the source matrix to the standard view
+
+    def mask(self, probabilities: NDArray[np.float32], threshold: float = PROBABLE) -> Region:
+        """Lay the probabilities of one structure on the source matrix.
+
+        Equal to ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` of the
+        whole map to the square, followed by a threshold; but only the rows and columns that can
+        pass the threshold are computed, since a rib is a small part of its radiograph.
+
+        Parameters
+        ----------
+        probabilities
+            (rows, columns) of any resolution, 0 to 1, over the whole square in the standard view.
+        threshold
+            A pixel belongs to the structure where its probability is greater.
+        """
+        probable = probabilities > threshold
+        image_rows, image_columns = self._image()
+        rows = _overlap(image_rows, _reach(np.flatnonzero(probable.any(axis=1)), len(probable), self.side))
+        columns = _overlap(image_columns, _reach(np.flatnonzero(probable.any(axis=0)), probable.shape[1], self.side))
+        window = _exceeds(threshold, probabilities, self.side, rows, columns)
+        corner, opposite = self.turn.points_to_source(
+            [(self.left + columns.start, self.top + rows.start), (self.left + columns.stop, self.top + rows.stop)],
+            self.shape,
+        )
+        offset = (int(min(corner[1], opposite[1])), int(min(corner[0], opposite[0])))
+        return Region.from_matrix(self.turn.to_source(window), offset, self.shape)
+
+    def inside(self, size: int) -> tuple[slice, slice]:
+        """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image."""
+        rows, columns = (
+            slice(*(ceil(pixel * size / self.side - 0.5) for pixel in (pixels.start, pixels.stop)))
+            for pixels in self._image()
+        )
+        return rows, columns
+
+    def to_source(self, values: Array) -> Array:
+        """Turn a map (rows, columns) over the square as the source is stored; see `grid`."""
+        return np.ascontiguousarray(self.turn.to_source(values))
+
+    def grid(self, shape: Shape) -> Grid:
+        """Where the samples of `to_source` of a map of ``shape`` lie on the source matrix.
+
+        Parameters
+        ----------
+        shape
+            Rows and columns of the map as the network gives it, in the standard view.
+        """
+        corners = self.turn.points_to_source(
+            [(self.left, self.top), (self.left + self.side, self.top + self.side)], self.shape
+        )
+        rows, columns = shape[::-1] if self.turn.transpose else shape
+        return Grid(
+            shape=(rows, columns),
+            origin=(min(row for _, row in corners), min(column for column, _ in corners)),
+            step=(self.side / rows, self.side / columns),
+        )
+
+    def _image(self) -> tuple[range, range]:
+        """Rows and columns of the square that lie on the image; the others are padding."""
+        rows, columns = self.shape[::-1] if self.turn.transpose else self.shape
+        square = range(self.side)
+        return (
+            _overlap(range(-self.top, rows - self.top), square),
+            _overlap(range(-self.left, columns - self.left), square),
+        )
+
+
+_squares: WeakKeyDictionary[Radiograph, dict[tuple[int, Fit], tuple[NDArray[np.float32], Placement]]] = (
+    WeakKeyDictionary()
+)
+
+
+def square(radiograph: Radiograph, size: int, fit: Fit = "crop") -> tuple[NDArray[np.float32], Placement]:
+    """Return the square input of a network, and where it lies.
+
+    The models of a job share it: it is made once for each radiograph, size and fit, and forgotten
+    with the radiograph.
+
+    Parameters
+    ----------
+    radiograph
+        Pixels in the standard view.
+    size
+        Rows and columns of the network's input.
+    fit
+        ``crop``: the central square, as ``torchxrayvision.datasets.XRayCenterCrop`` cuts it;
+        ``pad``: the whole image, centred on its own minimum. Both are resized as
+        ``torchxrayvision.utils.fix_resolution`` does: bilinear with antialiasing.
+
+    Returns
+    -------
+    tuple
+        (size, size) float32, -1024 to 1024, not to be written to; and the placement.
+    """
+    made = _squares.setdefault(radiograph, {})
+    if (size, fit) not in made:
+        made[size, fit] = _make_square(radiograph, size, fit)
+    return made[size, fit]
+
+
+def _make_square(radiograph: Radiograph, size: int, fit: Fit) -> tuple[NDArray[np.float32], Placement]:
+    pixels = radiograph.pixels
+    rows, columns = pixels.shape
+    side = min(rows, columns) if fit == "crop" else max(rows, columns)
+    place = partial(Placement, side=side, shape=radiograph.image.shape, turn=radiograph.image.turn)
+    placement = place(top=rows // 2 - side // 2, left=columns // 2 - side // 2)
+    cut = _cut(pixels, placement)
+    made = _resize(cut, size) if side != size else cut.copy()
+    made.flags.writeable = False
+    return made, placement
+
+
+def _cut(pixels: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    if placement.top >= 0 and placement.left >= 0:
+        rows = slice(placement.top, placement.top + placement.side)
+        columns = slice(placement.left, placement.left + placement.side)
+        return pixels[rows, columns]
+    framed = np.full((placement.side, placement.side), pixels.min(), np.float32)
+    rows = slice(-placement.top, -placement.top + pixels.shape[0])
+    columns = slice(-placement.left, -placement.left + pixels.shape[1])
+    framed[rows, columns] = pixels
+    return framed
+
+
+def _resize(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    import torch
+
+    resized: NDArray[np.float32] = torch.nn.functional.interpolate(
+        torch.from_numpy(pixels)[None, None], size=(size, size), mode="bilinear", antialias=True
+    )[0, 0].numpy()
+    return resized
+
+
+def _reach(probable: NDArray[np.intp], samples: int, side: int) -> range:
+    """Pixels of one axis of the square that those of its ``samples`` which are ``probable`` can influence."""
+    if not probable.size:
+        return range(0)
+    step = side / samples
+    return _overlap(range(floor((probable[0] - 1) * step), ceil((probable[-1] + 2) * step)), range(side))
+
+
+def _overlap(one: range, other: range) -> range:
+    start = max(one.start, other.start)
+    return range(start, max(start, min(one.stop, other.stop)))
+
+
+def _exceeds(
+    threshold: float, values: NDArray[np.float32], side: int, rows: range, columns: range
+) -> NDArray[np.bool_]:
+    """Where ``values``, interpolated to ``side`` x ``side``, are greater, for some rows and columns of the result."""
+    upper, lower, down_share = _neighbours(values.shape[0], side, rows)
+    first = upper.min(initial=len(values))
+    needed = values[first : lower.max(initial=0) + 1]
+    left, right, across_share = _neighbours(values.shape[1], side, columns)
+    across = mixed(needed.take(left, axis=1), needed.take(right, axis=1), across_share)
+    exceeds = np.empty((len(rows), len(columns)), bool)
+    for block in row_blocks(len(rows)):
+        above, below = (across.take(samples[block] - first, axis=0) for samples in (upper, lower))
+        down = mixed(above, below, down_share[block, None])
+        np.greater(down, threshold, out=exceeds[block])
+    return exceeds
+
+
+def _neighbours(samples: int, side: int, pixels: range) -> tuple[Array, Array, NDArray[np.float32]]:
+    """The two samples that each pixel lies between, and the share of the second; as torch has them."""
+    half, scale = np.float32(0.5), np.float32(samples) / np.float32(side)
+    position = (np.arange(pixels.start, pixels.stop, dtype=np.float32) + half) * scale - half
+    position = np.maximum(position, np.float32(0))
+    low = np.minimum(position.astype(np.intp), samples - 1)
+    share: NDArray[np.float32] = position - low.astype(np.float32)
+    return low, np.minimum(low + 1, samples - 1), share

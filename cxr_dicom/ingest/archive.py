@@ -1,0 +1,91 @@
+"""What an archive that is polled owes to the poller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from cxr_dicom.plugins import Seam
+
+if TYPE_CHECKING:
+    from cxr_dicom.config.service import Archive as Described
+    from cxr_dicom.config.service import ListenerSettings
+
+SEAM = Seam("cxr_dicom.archives", "cxr_dicom.ingest.archives")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteStudy:
+    """A study that an archive has."""
+
+    study_instance_uid: str
+    study_date: str = ""  # YYYYMMDD, or empty
+    instances: int | None = None  # how many the archive says it has; None: it does not say
+    modalities: tuple[str, ...] = ()  # of its series, as far as the archive says
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteInstance:
+    """An instance that an archive has."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""  # empty: the archive does not say
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which studies are asked for; exactly one field is given."""
+
+    since: str | None = None  # Study Date YYYYMMDD, inclusive
+    study_instance_uid: str | None = None
+    accession_number: str | None = None
+
+
+Store = Callable[[Iterable[bytes], RemoteInstance], None]
+
+
+class Archive(Protocol):
+    """A place that can be asked for studies. Trouble with the place is a `ConnectionFailedError`."""
+
+    name: str
+
+    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+        """Yield the studies with one of the modalities, each once."""
+
+    def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
+        """Yield the instances of a study's series with one of the modalities."""
+
+    def fetch(self, instance: RemoteInstance, store: Store) -> None:
+        """Have an instance sent; it comes to ``store``, or to our own listener.
+
+        Raises
+        ------
+        FetchError
+            If the archive answers but does not give it.
+        """
+
+    def check(self) -> str:
+        """Say in a few words that the place answers.
+
+        Raises
+        ------
+        CxrDicomError
+            If it does not.
+        """
+
+
+def build_archive(described: Described, listener: ListenerSettings) -> Archive:
+    """Make the archive that a table ``[[poller.archives]]`` describes.
+
+    Parameters
+    ----------
+    described
+        The table.
+    listener
+        Our own listener, to which an archive may send.
+    """
+    archive: Archive = SEAM.choose("poller.archives.kind", described.kind).module.build(described, listener)
+    return archive

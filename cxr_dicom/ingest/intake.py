@@ -1,0 +1,149 @@
+"""The one door of the service: an instance from the network becomes a file and a row, or is refused.
+
+When :meth:`Intake.store` returns, file and row are on the disk; only then may success be told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
+from enum import StrEnum
+
+from cxr_dicom.dicom.files import read_header
+from cxr_dicom.errors import CxrDicomError, ImageError
+from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.folder import IDENTITY, instance_of
+from cxr_dicom.records import MANUFACTURER, StoredInstance
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Arrival, Ledger, LedgerError
+from cxr_dicom.store.spool import Part, Spool, SpoolError
+
+
+class Refusal(StrEnum):
+    """Why an instance is not taken."""
+
+    NO_SPACE = "NO_SPACE"  # the sender may try again later
+    UNREADABLE = "UNREADABLE"
+    INVALID_UID = "INVALID_UID"
+    WRONG_SOP_CLASS = "WRONG_SOP_CLASS"
+    UID_MISMATCH = "UID_MISMATCH"  # the data set is not what the request announced
+    OTHER_STUDY = "OTHER_STUDY"  # an image of another study has its SOP Instance UID
+    OWN_OUTPUT = "OWN_OUTPUT"
+
+
+class RefusedError(CxrDicomError):
+    """An instance is not taken."""
+
+    def __init__(self, refusal: Refusal, detail: str) -> None:
+        super().__init__(f"{refusal}: {detail}")
+        self.refusal = refusal
+        self.detail = detail
+
+
+class Intake:
+    """Shared by the listener and the poller; safe to use from many threads."""
+
+    def __init__(
+        self, spool: Spool, ledger: Ledger, assembly: Assembly, audit: AuditTrail, sop_classes: Iterable[str]
+    ) -> None:
+        self.ledger = ledger
+        self.spool = spool
+        self._assembly = assembly
+        self._audit = audit
+        self._sop_classes = frozenset(sop_classes)
+
+    def store(
+        self,
+        receive: Callable[[], Part],
+        *,
+        sender: str,
+        sop_instance_uid: str,
+        sop_class_uid: str | None = None,
+        address: str | None = None,
+        association: Hashable | None = None,
+    ) -> StoredInstance:
+        """Take one instance.
+
+        Parameters
+        ----------
+        receive
+            Writes the DICOM file to the spool, byte for byte as it will stay there.
+        sender
+            Calling AE title or name of the archive.
+        sop_instance_uid, sop_class_uid
+            What the sender announced; the file must agree.
+        address
+            Of the sender, for the audit trail.
+        association
+            Keeps the study open until :meth:`Assembly.left`.
+
+        Raises
+        ------
+        RefusedError
+            With the reason; nothing of the instance stays behind.
+        """
+        try:
+            part = receive()
+            try:
+                instance = self._read(part, sop_instance_uid, sop_class_uid)
+                instance = replace(instance, sender=sender)
+                arrival = self.ledger.studies.arrival(instance, part.sha256)
+                if arrival is Arrival.NEW:
+                    instance = self.spool.keep(part, instance)
+                    arrival = self.ledger.studies.add(instance, part.sha256)
+                if arrival is Arrival.OF_ANOTHER_STUDY:  # if only since `keep`, the next sweep deletes the file
+                    raise RefusedError(
+                        Refusal.OTHER_STUDY, "expected a new SOP Instance UID, found one of an image of another study"
+                    )
+            finally:
+                self.spool.drop(part)
+        except (SpoolError, LedgerError) as error:
+            raise self._refused(Refusal.NO_SPACE, str(error), sender, sop_instance_uid, address) from error
+        except RefusedError as error:
+            raise self._refused(error.refusal, error.detail, sender, sop_instance_uid, address) from error
+        self._assembly.arrived(instance.study_instance_uid, association)
+        self._audit.write(
+            "instance_received",
+            study_instance_uid=instance.study_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            sender=sender,
+            address=address,
+            outcome=arrival,
+        )
+        return instance
+
+    def rejected(self, sender: str, address: str, reason: str) -> None:
+        """Note that someone was not let in."""
+        self._audit.write("association_rejected", sender=sender, address=address, reason=reason)
+
+    def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
+        """Check who a file is, without touching its pixels."""
+        try:
+            header = read_header(part.path, (*IDENTITY, "Manufacturer"))
+            instance = instance_of(header, part.path)
+        except ImageError as error:
+            raise RefusedError(_refusal(error), error.detail) from error
+        if instance is None or instance.sop_class_uid not in self._sop_classes:
+            found = instance.sop_class_uid if instance else "a DICOMDIR"
+            raise RefusedError(Refusal.WRONG_SOP_CLASS, f"expected one of listener.sop_classes, found {found[:64]}")
+        if instance.sop_instance_uid != sop_instance_uid or sop_class_uid not in (None, instance.sop_class_uid):
+            raise RefusedError(
+                Refusal.UID_MISMATCH, "expected the SOP UIDs of the request in the data set, found others"
+            )
+        if header.values("Manufacturer") == [MANUFACTURER]:
+            raise RefusedError(Refusal.OWN_OUTPUT, "expected a source image, found our own output")
+        return instance
+
+    def _refused(
+        self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str, address: str | None
+    ) -> RefusedError:
+        uid = sop_instance_uid if len(sop_instance_uid) <= 64 else None
+        self._audit.write(
+            "instance_refused", sop_instance_uid=uid, sender=sender, address=address, reason=refusal, error=detail
+        )
+        return RefusedError(refusal, detail)
+
+
+def _refusal(error: ImageError) -> Refusal:
+    return Refusal.INVALID_UID if "expected a UID" in error.detail else Refusal.UNREADABLE

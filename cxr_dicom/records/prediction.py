@@ -1,0 +1,151 @@
+"""What was predicted and measured on the images of a study. Arrays inside are never written to again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_dicom.records.plane import Grid, Point, Region
+from cxr_dicom.records.study import ChestImage, Skipped, WrittenObject
+from cxr_dicom.records.words import Call, Code
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Radiograph:
+    """The decoded pixels of a chest image, which all models of a job share."""
+
+    image: ChestImage
+    pixels: NDArray[np.float32]  # (rows, columns), standard view, -1024 to 1024, bright = dense
+    sha256: str  # of the stored pixel data, encoded as received
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Structure:
+    """An anatomical structure that a model outlines."""
+
+    name: str  # stable key, snake_case with the side first: "right_lung"
+    title: str  # for people: "Right lung"
+    category: Code  # Segmented Property Category
+    type: Code  # Segmented Property Type
+    laterality: Code | None  # modifier of the type; right and left are the patient's
+    colour: tuple[int, int, int]  # sRGB, stable across versions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What a user must know of one network, its labels and its weights."""
+
+    name: str  # the choice in the config: "xrv-densenet121-all"
+    version: str  # of the model, not of this package
+    title: str  # one line for people
+    predicts: tuple[str, ...]  # stable names of its findings, structures and maps
+    input_size: int | None  # side of the square input in pixels; None: any
+    manufacturer: str  # who trained it
+    licence: str  # SPDX identifier or a short text
+    citation: str
+    weights_file: str | None = None  # file name; None: nothing to fetch, the package has all
+    weights_url: str | None = None  # where `models pull` fetches it
+    weights_sha256: str | None = None  # of the file that was loaded; None until it is, or without weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A coded statement about an image with a score."""
+
+    name: str  # stable key, snake_case: "pleural_effusion"
+    code: Code
+    site: Code | None  # anatomic site, where the finding implies one
+    raw: float  # the network's own probability, 0 to 1
+    probability: float  # calibrated so that the operating point is at 0.5, 0 to 1
+    operating_point: float | None  # threshold on `raw`; None when the model gives none
+    call: Call
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mask:
+    """The pixels of one structure, on the source matrix as stored."""
+
+    structure: Structure
+    region: Region
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heatmap:
+    """A map of one quantity over the image."""
+
+    name: str  # stable key: "relative_opacity", or the finding's name
+    title: str  # for people
+    quantity: Code  # what the values are
+    definition: str  # how they were made, in one sentence, with the meaning of 0 and 1
+    values: NDArray[np.float32]  # (rows, columns) of `grid`, 0 to 1, source orientation
+    grid: Grid  # where the values lie on the source matrix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """A number that was measured, and where."""
+
+    name: str  # stable key: "cardiothoracic_ratio"
+    code: Code
+    value: float | None  # None: not measurable, and `reason` says why
+    unit: Code  # UCUM: "mm", "mm2", "{pixels}", "{ratio}", ...
+    site: Code | None = None
+    laterality: Code | None = None
+    points: tuple[Point, ...] = ()  # line (2 points) or closed polygon, on the source matrix
+    derived_from: tuple[str, ...] = ()  # names of the measurements that this one was computed from
+    method: str = ""  # how, in one sentence
+    reason: str = ""  # why it is not measurable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """A qualitative evaluation that a named rule made from a measurement."""
+
+    name: str  # stable key: "cardiothoracic_ratio_over_half"
+    concept: Code  # what is evaluated
+    call: Call
+    rule: str  # the rule with its threshold, and its source
+    measurement: str  # name of the measurement it rests on
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What one model says of one image; each part is possibly empty."""
+
+    model: ModelInfo
+    findings: tuple[Finding, ...] = ()
+    masks: tuple[Mask, ...] = ()
+    heatmaps: tuple[Heatmap, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    statements: tuple[Statement, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def mask(self, name: str) -> Mask | None:
+        """Return the mask of the structure ``name``, if this model outlined it."""
+        return next((mask for mask in self.masks if mask.structure.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageAnalysis:
+    """One image with everything that was predicted and measured on it."""
+
+    image: ChestImage
+    pixel_sha256: str
+    predictions: tuple[Prediction, ...]
+    preview: Callable[[], NDArray[np.uint8]] | None = None  # makes the source matrix small, bright = dense
+    warnings: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)  # per stage
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyAnalysis:
+    """What the encoders turn into DICOM objects."""
+
+    study_instance_uid: str
+    images: tuple[ImageAnalysis, ...]
+    skipped: tuple[Skipped, ...]
+    earlier: tuple[WrittenObject, ...] = ()  # as in `Study`

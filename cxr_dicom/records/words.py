@@ -1,0 +1,107 @@
+"""The words: what is said in one term everywhere, in code, ledger, results and docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MANUFACTURER = "cxr-dicom"  # in every object that this package writes; selection knows its own output by it
+
+
+class Outcome(StrEnum):
+    """What became of one input."""
+
+    PROCESSED = "processed"  # results were made
+    SKIPPED = "skipped"  # not eligible; the reason says why
+    FAILED = "failed"  # eligible, but something broke; the reason says what
+
+
+class Reason(StrEnum):
+    """Why an input has no results. Stable; each is explained in ``docs/reasons.md``."""
+
+    NOT_DICOM = "NOT_DICOM"
+    UNREADABLE = "UNREADABLE"
+    WRONG_SOP_CLASS = "WRONG_SOP_CLASS"
+    OWN_OUTPUT = "OWN_OUTPUT"
+    DUPLICATE_INSTANCE = "DUPLICATE_INSTANCE"
+    FOR_PROCESSING = "FOR_PROCESSING"
+    NOT_GRAYSCALE = "NOT_GRAYSCALE"
+    MULTI_FRAME = "MULTI_FRAME"
+    NOT_FRONTAL = "NOT_FRONTAL"
+    NOT_CHEST = "NOT_CHEST"
+    UNKNOWN_VIEW = "UNKNOWN_VIEW"
+    UNKNOWN_BODY_PART = "UNKNOWN_BODY_PART"
+    INVALID_ATTRIBUTES = "INVALID_ATTRIBUTES"
+    MATRIX_TOO_LARGE = "MATRIX_TOO_LARGE"
+    UNDECODABLE_TRANSFER_SYNTAX = "UNDECODABLE_TRANSFER_SYNTAX"
+    CORRUPT_PIXEL_DATA = "CORRUPT_PIXEL_DATA"
+    NOT_A_CHEST_CONTENT = "NOT_A_CHEST_CONTENT"
+    MODEL_FAILED = "MODEL_FAILED"
+    ENCODING_FAILED = "ENCODING_FAILED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    WORKER_DIED = "WORKER_DIED"
+    FETCH_FAILED = "FETCH_FAILED"
+    DELIVERY_FAILED = "DELIVERY_FAILED"
+    DESTINATION_UNREACHABLE = "DESTINATION_UNREACHABLE"
+
+
+class Call(StrEnum):
+    """What a model says of a finding at its operating point."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"  # the model gives no operating point for it
+
+
+class SpacingSource(StrEnum):
+    """Where the millimetres of an image come from."""
+
+    CALIBRATED = "calibrated"  # Pixel Spacing with a Pixel Spacing Calibration Type
+    PIXEL_SPACING = "pixel_spacing"  # Pixel Spacing, calibration not stated
+    IMAGER_PIXEL_SPACING = "imager_pixel_spacing"  # at the detector, not corrected for magnification
+    NONE = "none"  # nothing usable: lengths are in pixels
+
+
+class ObjectKind(StrEnum):
+    """The kinds of DICOM objects that this package writes."""
+
+    SEGMENTATION = "segmentation"
+    MEASUREMENT_REPORT = "measurement_report"
+    FINDINGS_REPORT = "findings_report"
+    PARAMETRIC_MAP = "parametric_map"
+    SECONDARY_CAPTURE = "secondary_capture"
+    KEY_OBJECT_SELECTION = "key_object_selection"
+
+
+class StudyState(StrEnum):
+    """Where a study of the service is."""
+
+    RECEIVING = "RECEIVING"  # more images may come
+    COMPLETE = "COMPLETE"  # waits for a worker
+    RUNNING = "RUNNING"  # at work
+    ENCODED = "ENCODED"  # objects are on disk, and wait for their destinations
+    SENT = "SENT"  # every destination took every object
+    COMMITTED = "COMMITTED"  # and said, where asked, that it will keep them
+    IGNORED = "IGNORED"  # nothing eligible; the instances have the reasons
+    HELD = "HELD"  # stopped, because it was at work each time a worker died
+    DEAD = "DEAD"  # given up, with the reason; `jobs retry` is the way back
+
+
+class Answer(StrEnum):
+    """What a destination said about one object."""
+
+    ACCEPTED = "accepted"
+    WARNING = "warning"  # accepted, but changed or with a remark
+    COMMITTED = "committed"  # it will keep it
+    REFUSED = "refused"  # never again the same way
+    UNSUPPORTED = "unsupported"  # refused because of its SOP class; another one may be taken
+    FAILED = "failed"  # not now: try again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """A coded concept (PS3.3 8.8)."""
+
+    value: str  # Code Value, e.g. "80891009"
+    scheme: str  # Coding Scheme Designator, e.g. "SCT"
+    meaning: str  # Code Meaning, for people

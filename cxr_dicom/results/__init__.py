@@ -1,0 +1,1 @@
+"""Results for people and programs: rows, tables, reports, and the comparison of two runs."""

@@ -1,0 +1,260 @@
+"""Masks of two runs, read back from the segmentations that ``encode.seg`` wrote, and their Dice.
+
+A mask becomes the content of its bounding box at once; no stack of planes is ever made.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import SegmentationStorage
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.records import ObjectKind
+from cxr_dicom.records.plane import Box, Region, Shape
+from cxr_dicom.results.compare._runs import RESULTS, Matched, row_at
+from cxr_dicom.results.compare._statistics import MOST_LISTED
+
+HISTOGRAM_BINS = 50  # of Dice, 0 to 1; the last one holds 1
+_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "SegmentationType",
+    "SegmentSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "PixelData",
+)
+
+Masks = dict[str, Region]  # by structure; see `read`
+Tell = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclass(frozen=True)
+class Worst:
+    """An image whose masks agree little."""
+
+    sop_instance_uid: str
+    dice: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureAgreement:
+    """How far two runs outline a structure alike."""
+
+    name: str
+    n: int  # images that have it in both
+    only_a: int  # images that have it in A, and not in B
+    only_b: int
+    median: float | None  # of Dice
+    p10: float | None
+    minimum: float | None
+    histogram: list[int]  # images by Dice, in bins of equal width from 0 to 1
+    worst: list[Worst]  # lowest first; those below 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskAgreement:
+    """Masks of the images that both runs processed."""
+
+    images: int
+    unread: dict[str, int]  # why masks of an image could not be compared -> images
+    structures: list[StructureAgreement]
+
+
+class Overlap(NamedTuple):
+    """Dice of one image."""
+
+    dice: Mapping[str, float] = {}
+    only_a: tuple[str, ...] = ()
+    only_b: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def compare_masks(runs: Matched, *, jobs: int, tell: Tell) -> MaskAgreement:
+    """Compare the masks of the images that both runs processed, in ``jobs`` processes."""
+    a, b, uids = runs.a, runs.b, runs.processed
+    found: defaultdict[str, _Collected] = defaultdict(_Collected)
+    unread: Counter[str] = Counter()
+    offsets = ([run.offset(uid) for uid in uids] for run in (a, b))
+    with _mapping(jobs) as map_:
+        for number, each in enumerate(map_(partial(overlap, a.folder, b.folder), *offsets)):
+            unread.update([each.problem] if each.problem else [])
+            for name, dice in each.dice.items():
+                found[name].add(number, dice)
+            for name in each.only_a:
+                found[name].only_a += 1
+            for name in each.only_b:
+                found[name].only_b += 1
+            tell(number + 1, len(uids))
+    structures = [collected.summary(name, uids) for name, collected in sorted(found.items())]
+    return MaskAgreement(images=len(uids), unread=dict(sorted(unread.items())), structures=structures)
+
+
+def overlap(a: Path, b: Path, offset_a: int, offset_b: int) -> Overlap:
+    """Compare the masks of one image, whose rows begin at these offsets of the two runs' results."""
+    try:
+        masks_a, masks_b = (read(a, offset_a), read(b, offset_b))
+    except OSError as error:
+        return Overlap(problem=f"a segmentation cannot be opened: {error.strerror or type(error).__name__}")
+    except (InvalidDicomError, EOFError, AttributeError, TypeError, ValueError, LookupError):
+        return Overlap(problem="a segmentation is not one that cxr-dicom writes")
+    both = [name for name in masks_a if name in masks_b]
+    if any(masks_a[name].shape != masks_b[name].shape for name in both):
+        return Overlap(problem="the matrices differ")
+    return Overlap(
+        dice={name: dice(masks_a[name], masks_b[name]) for name in both},
+        only_a=tuple(name for name in masks_a if name not in masks_b),
+        only_b=tuple(name for name in masks_b if name not in masks_a),
+    )
+
+
+def dice(a: Region, b: Region) -> float:
+    """Twice the common pixels over the sum of both; 1 when both are empty (Dice 1945)."""
+    total = a.area + b.area
+    box = Box(
+        top=max(a.box.top, b.box.top),
+        left=max(a.box.left, b.box.left),
+        bottom=min(a.box.bottom, b.box.bottom),
+        right=min(a.box.right, b.box.right),
+    )
+    if not total:
+        return 1.0
+    if min(box.shape) <= 0:
+        return 0.0
+    return 2 * int(np.count_nonzero(_crop(a, box) & _crop(b, box))) / total
+
+
+def read(folder: Path, offset: int) -> Masks:
+    """Read the masks of the image whose row begins at ``offset`` of the results in ``folder``.
+
+    A structure bears its own name (Tracking ID). Where an earlier model of the row took it, that of
+    a later one is added under the name, two underscores and the model, as in ``results.jsonl``.
+    """
+    row = row_at(folder / RESULTS, offset)
+    objects = [each for each in row.get("objects") or () if each["kind"] == ObjectKind.SEGMENTATION]
+    binary = [each for each in objects if each["sop_class_uid"] == SegmentationStorage]
+    masks: Masks = {}
+    found = [
+        (model, name, region) for each in binary or objects for model, name, region in _read(folder / each["path"])
+    ]
+    ran = [model["name"] for model in row.get("models") or ()]
+    for model, name, region in sorted(found, key=lambda mask: ran.index(mask[0])):
+        masks[f"{name}__{model.replace('-', '_')}" if name in masks else name] = region
+    return masks
+
+
+def _read(path: Path) -> list[tuple[str, str, Region]]:
+    """Model, structure and pixels of each segment of a file."""
+    dataset = dcmread(path, specific_tags=list(_KEYWORDS))
+    segments = {int(each.SegmentNumber): each for each in dataset.SegmentSequence}
+    regions = _label_map(dataset) if dataset.SegmentationType == "LABELMAP" else _binary(dataset)
+    return [
+        (str(segments[number].SegmentAlgorithmName), str(segments[number].TrackingID), region)
+        for number, region in regions
+        if region.area
+    ]
+
+
+def _binary(dataset: Dataset) -> Iterator[tuple[int, Region]]:
+    """Unpack frames that lie end to end, one bit per pixel (PS3.5 8.1.1)."""
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    for frame, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        yield number, _unpack(packed, frame * shape[0] * shape[1], shape)
+
+
+def _unpack(packed: NDArray[np.uint8], first_bit: int, shape: Shape) -> Region:
+    """Unpack only the rows between the first and the last byte of a frame that is not zero."""
+    rows, columns = shape
+    start = first_bit // 8
+    filled = np.flatnonzero(packed[start : (first_bit + rows * columns + 7) // 8] != 0)
+    if not filled.size:
+        return Region.from_matrix(np.zeros(shape, bool))
+    lead = first_bit % 8
+    top = max(0, int(filled[0]) * 8 - lead) // columns
+    bottom = min(rows, (int(filled[-1]) * 8 + 7 - lead) // columns + 1)
+    begin, end = first_bit + top * columns, first_bit + bottom * columns
+    bits = np.unpackbits(packed[begin // 8 : (end + 7) // 8], bitorder="little")
+    matrix = bits[begin % 8 :][: end - begin].reshape(bottom - top, columns)
+    return Region.from_matrix(matrix.astype(bool), (top, 0), shape)
+
+
+def _label_map(dataset: Dataset) -> Iterator[tuple[int, Region]]:
+    from scipy.ndimage import find_objects
+
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    labels = np.frombuffer(dataset.PixelData, np.uint8)[: shape[0] * shape[1]].reshape(shape)
+    for number, slices in enumerate(find_objects(labels), start=1):
+        if slices:
+            yield number, Region.from_matrix(labels[slices] == number, (slices[0].start, slices[1].start), shape)
+
+
+@dataclass
+class _Collected:
+    """Dice of one structure over the images."""
+
+    only_a: int = 0
+    only_b: int = 0
+    dice: array[float] = field(default_factory=lambda: array("d"))
+    images: array[int] = field(default_factory=lambda: array("L"))
+
+    def add(self, image: int, dice: float) -> None:
+        self.images.append(image)
+        self.dice.append(dice)
+
+    def summary(self, name: str, uids: list[str]) -> StructureAgreement:
+        dice = np.array(self.dice)
+        median, p10 = map(float, np.quantile(dice, (0.5, 0.1))) if dice.size else (None, None)
+        worst = [at for at in np.argsort(dice, kind="stable")[:MOST_LISTED] if dice[at] < 1]
+        return StructureAgreement(
+            name=name,
+            n=dice.size,
+            only_a=self.only_a,
+            only_b=self.only_b,
+            median=median,
+            p10=p10,
+            minimum=float(dice.min()) if dice.size else None,
+            histogram=np.histogram(dice, HISTOGRAM_BINS, (0, 1))[0].tolist(),
+            worst=[Worst(uids[self.images[at]], float(dice[at])) for at in worst],
+        )
+
+
+def _crop(region: Region, box: Box) -> NDArray[np.bool_]:
+    top, left = region.box.top, region.box.left
+    return region.pixels[box.top - top : box.bottom - top, box.left - left : box.right - left]
+
+
+@contextmanager
+def _mapping(jobs: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give the function that maps: in this process, or over several."""
+    if jobs == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(
+        jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the parent
+    )
+    try:
+        yield partial(pool.map, chunksize=8)
+    except BrokenProcessPool as error:
+        raise CxrDicomError("a process that compared masks died, possibly for lack of memory") from error
+    finally:
+        pool.shutdown(cancel_futures=True)

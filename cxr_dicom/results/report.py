@@ -1,0 +1,164 @@
+"""Rows and pictures to one self-contained HTML page: no network, no script, no patient data.
+
+The page names images by UID and by their line in ``results.jsonl``; file names stay out of it,
+because archives put names of patients into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom import __version__, pictures
+from cxr_dicom.infer import model_infos
+from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
+from cxr_dicom.records import Call, ImageAnalysis, Outcome, Prediction
+from cxr_dicom.results import pages
+from cxr_dicom.results.rows import Row
+from cxr_dicom.system import atomic
+
+Figure = dict[str, Any]
+FiguresOf = Callable[[Row], list[Figure]]
+
+CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding scores points to
+
+_THUMBNAIL = 192  # pixels on the longer side
+_LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
+
+
+def figures(analysis: ImageAnalysis) -> list[Figure]:
+    """Draw the radiograph, the anatomy of each model that outlines, and every heatmap.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``model``, ``source`` (a ``data:`` URI), ``note``, ``legend`` (name and colour), ``is_heat``.
+    """
+    if analysis.preview is None:
+        return []
+    return list(_draw(analysis, analysis.preview()))
+
+
+def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
+    """Draw one small picture: the radiograph with the anatomy of the first model that outlines."""
+    if analysis.preview is None:
+        return []
+    small = pictures.smaller(analysis.preview(), _THUMBNAIL)
+    masks = next((each.masks for each in analysis.predictions if each.masks), ())
+    return [_figure("Anatomy", pictures.overlay(small, masks))]
+
+
+def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
+    """Write the page for the rows of a run."""
+    numbered = [{**row, "line": line} for line, row in enumerate(rows, start=1)]
+    processed = [row for row in numbered if row["outcome"] == Outcome.PROCESSED]
+    page = pages.template("report.html.jinja").stream(
+        package_version=__version__,
+        settings_digests=sorted({row["settings_digest"] for row in rows}),
+        geometries=sorted({row["geometry"] for row in rows}),
+        counts={str(outcome): sum(row["outcome"] == outcome for row in rows) for outcome in Outcome},
+        object_count=len({each["path"] for row in rows for each in row["objects"]}),
+        models=_models(processed),
+        has_scores=any(row["scores"] for row in processed),
+        classifier=CLASSIFIER,
+        colour_map=", ".join(f"rgb{colour}" for colour in INFERNO),
+        images=[_image(row) for row in processed],
+        figures_of=lambda row: _arranged(figures_of(row)),
+        others=[row for row in numbered if row["outcome"] != Outcome.PROCESSED],
+    )
+    with atomic.open_text(path) as file:
+        file.writelines(page)
+
+
+def _draw(analysis: ImageAnalysis, preview: Grey) -> Iterator[Figure]:
+    yield _figure("Radiograph", preview)
+    for prediction in analysis.predictions:
+        if prediction.masks:
+            yield _anatomy(prediction, preview)
+    for prediction in analysis.predictions:
+        for heatmap in prediction.heatmaps:
+            picture = pictures.heat(preview, heatmap, analysis.image.shape)
+            yield _figure(heatmap.title, picture, model=prediction.model.name, note=heatmap.definition, is_heat=True)
+
+
+def _anatomy(prediction: Prediction, preview: Grey) -> Figure:
+    masks = sorted(prediction.masks, key=lambda mask: -mask.region.area)  # small ones on top
+    measured = [m for m in prediction.measurements if len(m.points) == 2]
+    drawn = [Line(m.points, colour) for m, colour in zip(measured, _LINE_COLOURS, strict=False)]
+    picture = pictures.overlay(preview, masks)
+    if drawn:
+        picture = pictures.lines(picture, drawn, masks[0].region.shape)
+    return _figure(
+        "Anatomy",
+        picture,
+        model=prediction.model.name,
+        legend=[
+            *({"name": mask.structure.title, "colour": _css(mask.structure.colour)} for mask in prediction.masks),
+            *(
+                {"name": m.code.meaning, "colour": _css(line.colour), "is_line": True}
+                for m, line in zip(measured, drawn, strict=False)
+            ),
+        ],
+    )
+
+
+def _figure(
+    title: str,
+    picture: Grey | Colour,
+    *,
+    model: str = "",
+    note: str = "",
+    legend: Sequence[dict[str, Any]] = (),
+    is_heat: bool = False,
+) -> Figure:
+    return {
+        "title": title,
+        "model": model,
+        "source": pictures.data_uri(picture),
+        "note": note,
+        "legend": list(legend),
+        "is_heat": is_heat,
+    }
+
+
+def _arranged(figures: Sequence[Figure]) -> dict[str, list[Any]]:
+    """Separate many heatmaps, which are shown small, from the rest; give what explains several only once."""
+    heatmaps = [figure for figure in figures if figure["is_heat"]]
+    main = [figure for figure in figures if len(heatmaps) == 1 or not figure["is_heat"]]
+    return {
+        "main": main,
+        "heatmaps": heatmaps if len(heatmaps) > 1 else [],
+        "notes": list(dict.fromkeys((figure["model"], figure["note"]) for figure in heatmaps)),
+    }
+
+
+def _image(row: Row) -> Row:
+    ratio = row["measurements"].get("cardiothoracic_ratio", {}).get("value")
+    present = [name for name, score in row["scores"].items() if score["call"] == Call.PRESENT]
+    return {
+        **row,
+        "ratio": ratio,
+        "present": present,
+        "measured": _grouped(row["measurements"].values()),
+        "ranked": sorted(row["scores"].items(), key=lambda item: -item[1]["probability"]),
+    }
+
+
+def _grouped(measurements: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+    """Bring together what one model measured by one method, in the order of the first of each."""
+    groups: dict[str, list[Row]] = {}
+    for measurement in measurements:
+        how = "; ".join(text.rstrip(".") for text in (measurement["model"], measurement["method"]) if text)
+        groups.setdefault(how, []).append(measurement)
+    return list(groups.items())
+
+
+def _models(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    infos = model_infos()
+    ran = {(m["name"], m["version"], m["weights_sha256"]): m for row in rows for m in row["models"]}
+    return [{**model, "info": infos.get(model["name"])} for model in ran.values()]
+
+
+def _css(colour: RGB) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

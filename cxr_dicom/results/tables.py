@@ -1,0 +1,239 @@
+"""Rows to tables for statistics: ``results.csv``, ``results.parquet``, ``failures.csv``.
+
+Rows are read twice: once for the columns that occur, once for the values. Neither the number of
+rows nor their order changes the columns, and memory holds a few thousand rows at most.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom.records import Outcome
+from cxr_dicom.results.rows import Row, RowsOf
+from cxr_dicom.system import atomic
+
+_CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
+_MOST_ROWS_PER_GROUP = 16_384
+_FAILURE_COLUMNS = (
+    "path",
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "outcome",
+    "reason",
+    "detail",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of both tables."""
+
+    name: str
+    kind: str  # "text", "word" (text of few values), "texts" (a list), "integer", "number"
+    meaning: str
+    value: Callable[[Row], Any]  # None where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The names that occur in the rows, each with what its values are."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+    measurements: dict[str, str] = field(default_factory=dict)
+    statements: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, str] = field(default_factory=dict)
+
+
+def write_csv(path: Path, rows: RowsOf) -> None:
+    """Write one flat row per input; a cell is empty where there is no value, a list is joined by semicolons."""
+    table = columns(rows)
+    with atomic.open_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(column.name for column in table)
+        writer.writerows([_cell(column.value(row)) for column in table] for row in rows())
+
+
+def write_parquet(path: Path, rows: RowsOf) -> None:
+    """Write the same table with types; the meaning of a column is metadata of its field (``description``)."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {
+        "text": pa.string(),
+        "word": pa.dictionary(pa.int32(), pa.string()),
+        "texts": pa.list_(pa.string()),
+        "integer": pa.int64(),
+        "number": pa.float64(),
+    }
+    table = columns(rows)
+    schema = pa.schema(
+        [pa.field(each.name, types[each.kind], metadata={"description": each.meaning}) for each in table]
+    )
+    with atomic.replacing(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+        for values in _groups(rows(), table):
+            arrays = [pa.array(each, column.type) for each, column in zip(values, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+
+
+def write_failures(path: Path, rows: RowsOf) -> None:
+    """Write every input that has no results and why: those that failed first, then those that were skipped."""
+    with atomic.open_text(path) as file:
+        writer = csv.DictWriter(file, _FAILURE_COLUMNS, extrasaction="ignore", restval="", lineterminator="\n")
+        writer.writeheader()
+        for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+            writer.writerows(row for row in rows() if row["outcome"] == outcome)
+
+
+def columns(rows: RowsOf) -> list[Column]:
+    """Return the columns of a run: the fixed ones, then those that its models and stages gave, by name."""
+    found = _Found()
+    for row in rows():
+        _note(found, row)
+    return [
+        *_FIXED,
+        *(_stage(name) for name in sorted(found.stages)),
+        *(column for name in sorted(found.measurements) for column in _measurement(name, found.measurements[name])),
+        *(_statement(name, found.statements[name]) for name in sorted(found.statements)),
+        *(column for name in sorted(found.scores) for column in _score(name, found.scores[name])),
+        *(column for name in sorted(found.boxes) for column in _box(name, found.boxes[name])),
+    ]
+
+
+def _note(found: _Found, row: Row) -> None:
+    for name in row["seconds"]:
+        found.stages[name] = name
+    for name, measurement in row["measurements"].items():
+        _keep(found.measurements, name, _described(measurement))
+    for name, statement in row["statements"].items():
+        _keep(found.statements, name, f"{statement['meaning']}; model {statement['model']}")
+    for names, values in ((found.scores, row["scores"]), (found.boxes, row["boxes"])):
+        for name, value in values.items():
+            _keep(names, name, value["model"])
+
+
+def _keep(names: dict[str, str], name: str, text: str) -> None:
+    """Keep the same text whatever the order of the rows."""
+    names[name] = min(names.get(name, text), text)
+
+
+def _described(measurement: Row) -> str:
+    where = (measurement[key] for key in ("site", "laterality"))
+    return f"{', '.join([measurement['meaning'], *(each for each in where if each)])}; model {measurement['model']}"
+
+
+def _groups(rows: Iterator[Row], table: Sequence[Column]) -> Iterator[list[list[Any]]]:
+    """Yield the values of some rows at a time, column by column; at least once."""
+    size = max(1, min(_MOST_ROWS_PER_GROUP, _CELLS_PER_GROUP // len(table)))
+    is_first = True
+    while True:
+        values: list[list[Any]] = [[] for _ in table]
+        for row in islice(rows, size):
+            for column, cells in zip(table, values, strict=True):
+                cells.append(column.value(row))
+        if not values[0] and not is_first:
+            return
+        is_first = False
+        yield values
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(each for each in value if each is not None) if isinstance(value, list) else value
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _fixed(name: str, kind: str, meaning: str, value: Callable[[Row], Any] | None = None) -> Column:
+    return Column(name, kind, meaning, value or (lambda row: row[name]))
+
+
+def _spacing(axis: int) -> Callable[[Row], float | None]:
+    return lambda row: row["spacing_mm"][axis] if row["spacing_mm"] else None
+
+
+def _whole_seconds(row: Row) -> float | None:
+    return round(sum(row["seconds"].values()), 3) if row["seconds"] else None
+
+
+_FIXED = (
+    _fixed("path", "text", "The input as found"),
+    _fixed("study_instance_uid", "text", "Study Instance UID"),
+    _fixed("series_instance_uid", "text", "Series Instance UID"),
+    _fixed("sop_instance_uid", "text", "SOP Instance UID"),
+    _fixed("outcome", "word", "processed, skipped or failed"),
+    _fixed("reason", "word", "Why there are no results; empty when processed"),
+    _fixed("detail", "text", "The reason in words"),
+    _fixed("view", "word", "PA or AP; empty when not stated"),
+    _fixed("modality", "word", "Modality, as the header says"),
+    _fixed("body_part_examined", "word", "Body Part Examined, as the header says"),
+    _fixed("view_position", "word", "View Position, as the header says"),
+    _fixed("rows", "integer", "Rows of the image"),
+    _fixed("columns", "integer", "Columns of the image"),
+    _fixed("spacing_rows_mm", "number", "Distance between rows in mm", _spacing(0)),
+    _fixed("spacing_columns_mm", "number", "Distance between columns in mm", _spacing(1)),
+    _fixed("patient_age_years", "integer", "Completed years; 90 for all ages above 89"),
+    _fixed("patient_sex", "word", "M, F or O"),
+    _fixed("models", "texts", "Models that ran, with versions", lambda row: [_model(each) for each in row["models"]]),
+    _fixed(
+        "weights_sha256",
+        "texts",
+        "SHA-256 of the weights of each of them; empty for a model without weights",
+        lambda row: [each["weights_sha256"] or "" for each in row["models"]],
+    ),
+    _fixed("warnings", "texts", "What a reader should know"),
+    _fixed("objects", "integer", "DICOM objects that speak of the image", lambda row: len(row["objects"])),
+    _fixed("exports", "integer", "Files for training that show the image", lambda row: len(row["exports"])),
+    _fixed("seconds", "number", "Seconds of all stages; those of select and encode are of the study", _whole_seconds),
+    _fixed("geometry", "word", "viewer or strict, from the settings"),
+    _fixed("settings_digest", "word", "SHA-256 of every setting that can change a result"),
+    _fixed("package_version", "word", "Version of cxr-dicom"),
+)
+
+
+def _model(model: Row) -> str:
+    return f"{model['name']} {model['version']}"
+
+
+def _stage(stage: str) -> Column:
+    return Column(
+        f"seconds_{stage.replace('-', '_')}", "number", f"Seconds of {stage}", lambda row: row["seconds"].get(stage)
+    )
+
+
+def _inner(group: str, name: str, key: str) -> Callable[[Row], Any]:
+    return lambda row: row[group][name][key] if name in row[group] else None
+
+
+def _measurement(name: str, meaning: str) -> Iterator[Column]:
+    yield Column(name, "number", meaning, _inner("measurements", name, "value"))
+    yield Column(f"{name}_unit", "word", f"UCUM unit of {name}", _inner("measurements", name, "unit"))
+
+
+def _statement(name: str, meaning: str) -> Column:
+    return Column(f"{name}_call", "word", meaning, _inner("statements", name, "call"))
+
+
+def _score(name: str, model: str) -> Iterator[Column]:
+    for key, kind, meaning in (
+        ("probability", "number", "Score, stretched so that the operating point lies at 0.5"),
+        ("raw", "number", "The network's own output"),
+        ("operating_point", "number", "Threshold on the network's own output"),
+        ("call", "word", "present, absent or indeterminate"),
+    ):
+        yield Column(f"{name}_{key}", kind, f"{meaning}; model {model}", _inner("scores", name, key))
+
+
+def _box(name: str, model: str) -> Iterator[Column]:
+    def edge(number: int) -> Callable[[Row], int | None]:
+        return lambda row: row["boxes"][name]["box"][number] if name in row["boxes"] else None
+
+    for number, side in enumerate(("left", "top", "right", "bottom")):
+        meaning = f"Edge of the box around {name} in pixels of the source matrix; model {model}"
+        yield Column(f"{name}_box_{side}", "integer", meaning, edge(number))

@@ -1,0 +1,283 @@
+"""Which images are eligible, and why the others are not.
+
+An eligible image is a frontal chest radiograph for presentation that can be decoded. The checks
+stand in one table, in the order in which they are made: what an image is comes before whether it
+is whole, so that the reason is the one that helps most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+)
+
+from cxr_dicom.config import SelectSettings
+from cxr_dicom.dicom.files import Header, read_header, values
+from cxr_dicom.errors import ImageError
+from cxr_dicom.records import (
+    MANUFACTURER,
+    ChestImage,
+    Reason,
+    Selection,
+    Skipped,
+    Spacing,
+    SpacingSource,
+    StoredInstance,
+    Study,
+)
+from cxr_dicom.records.plane import Turn
+from cxr_dicom.select.evidence import Evidence, body_part, directions, is_wrapped, stated_view, view
+
+_ELIGIBLE_SOP_CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+_PLAUSIBLE_SPACING_MM = (0.01, 10.0)
+
+_TURNS: dict[
+    tuple[str, ...], Turn
+] = {  # Patient Orientation: where the rows and the columns run to (PS3.3 C.7.6.1.1.1)
+    ("L", "F"): Turn(),
+    ("R", "F"): Turn(flip_columns=True),
+    ("L", "H"): Turn(flip_rows=True),
+    ("R", "H"): Turn(flip_rows=True, flip_columns=True),
+    ("F", "L"): Turn(transpose=True),
+    ("F", "R"): Turn(transpose=True, flip_columns=True),
+    ("H", "L"): Turn(transpose=True, flip_rows=True),
+    ("H", "R"): Turn(transpose=True, flip_rows=True, flip_columns=True),
+}
+
+
+def select(study: Study, settings: SelectSettings) -> Selection:
+    """Sort the instances of a study into eligible images and skipped ones, in their order."""
+    images: list[ChestImage] = []
+    skipped: list[Skipped] = []
+    for instance in study.instances:
+        examined = _examine(instance, settings)
+        if isinstance(examined, ChestImage):
+            images.append(examined)
+        else:
+            skipped.append(examined)
+    return Selection(images=tuple(images), skipped=tuple(skipped))
+
+
+def _examine(instance: StoredInstance, settings: SelectSettings) -> ChestImage | Skipped:
+    try:
+        header = read_header(instance.path)
+    except ImageError as error:
+        return Skipped(path=instance.path, reason=error.reason, detail=error.detail, instance=instance)
+    candidate = _Candidate(header=header, settings=settings)
+    for reason, problem_of in _CHECKS:
+        if problem := problem_of(candidate):
+            return Skipped(path=instance.path, reason=reason, detail=problem, instance=instance)
+    return ChestImage(
+        instance=instance,
+        header=header.dataset,
+        view=stated_view(header),
+        turn=_TURNS.get(directions(header), Turn()),
+        spacing=_spacing(header),
+        warnings=tuple(_warnings(candidate)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Candidate:
+    """One instance under examination."""
+
+    header: Header
+    settings: SelectSettings
+
+    @cached_property
+    def body_part(self) -> Evidence:
+        return body_part(self.header)
+
+    @cached_property
+    def view(self) -> Evidence:
+        return view(self.header)
+
+
+# --- checks: each says what is wrong, or nothing -------------------------------------------------
+
+
+def _own_output(candidate: _Candidate) -> str:
+    makers = [candidate.header.dataset, *candidate.header.values("ContributingEquipmentSequence")]
+    if any(values(maker, "Manufacturer") == [MANUFACTURER] for maker in makers):
+        return f"expected an image of another maker, found an object of {MANUFACTURER}"
+    return ""
+
+
+def _sop_class(candidate: _Candidate) -> str:
+    found = UID(candidate.header.text("SOPClassUID"))
+    if found in (*_ELIGIBLE_SOP_CLASSES, DigitalXRayImageStorageForProcessing):
+        return ""
+    return f"expected a CR or a DX image for presentation, found {found.name or 'no SOP Class UID'}"
+
+
+def _for_processing(candidate: _Candidate) -> str:
+    by_class = candidate.header.text("SOPClassUID") == DigitalXRayImageStorageForProcessing
+    if by_class or candidate.header.text("PresentationIntentType").upper() == "FOR PROCESSING":
+        return "expected an image for presentation, found one for processing"
+    return ""
+
+
+def _colour(candidate: _Candidate) -> str:
+    found = candidate.header.text("PhotometricInterpretation")
+    samples = candidate.header.integer("SamplesPerPixel")
+    if found and (found not in ("MONOCHROME1", "MONOCHROME2") or samples not in (None, 1)):
+        return f"expected one sample of MONOCHROME1 or MONOCHROME2, found {samples} of {found}"
+    return ""
+
+
+def _several_frames(candidate: _Candidate) -> str:
+    frames = candidate.header.integer("NumberOfFrames")
+    return f"expected one frame, found {frames}" if frames is not None and frames > 1 else ""
+
+
+def _other_part(candidate: _Candidate) -> str:
+    part = candidate.body_part
+    return f"expected a chest, {part.source}" if part.holds is False else ""
+
+
+def _unknown_part(candidate: _Candidate) -> str:
+    if candidate.body_part.holds is None and candidate.settings.unknown_body_part == "skip":
+        return "no attribute names the part of the body, and select.unknown_body_part is skip"
+    return ""
+
+
+def _other_view(candidate: _Candidate) -> str:
+    shown = candidate.view
+    return f"expected a frontal view, {shown.source}" if shown.holds is False else ""
+
+
+def _unknown_view(candidate: _Candidate) -> str:
+    if candidate.view.holds is None and candidate.settings.unknown_view == "skip":
+        return "no attribute names the view, and select.unknown_view is skip"
+    return ""
+
+
+def _attributes(candidate: _Candidate) -> str:
+    if candidate.header.pixel_keyword != "PixelData":
+        return f"expected Pixel Data, found {candidate.header.pixel_keyword or 'no pixel data'}"
+    if not candidate.header.text("PhotometricInterpretation"):
+        return "PhotometricInterpretation: expected MONOCHROME1 or MONOCHROME2, found none"
+    allocated, stored = candidate.header.integer("BitsAllocated") or 0, candidate.header.integer("BitsStored") or 0
+    for keyword, accepted in (
+        ("Rows", range(1, 2**16)),
+        ("Columns", range(1, 2**16)),
+        ("SamplesPerPixel", (1,)),
+        ("BitsAllocated", (8, 16)),
+        ("BitsStored", range(2, allocated + 1)),
+        ("HighBit", range(stored - 1, allocated)),
+        ("PixelRepresentation", (0, 1)),
+    ):
+        found = candidate.header.integer(keyword)
+        if found not in accepted:
+            expected = " or ".join(map(str, accepted)) if isinstance(accepted, tuple) else _ends(accepted)
+            return f"{keyword}: expected {expected}, found {'none' if found is None else found}"
+    return ""
+
+
+def _too_large(candidate: _Candidate) -> str:
+    pixels, limit = _pixel_count(candidate.header), candidate.settings.max_pixels
+    return f"expected {limit} pixels or fewer (select.max_pixels), found {pixels}" if pixels > limit else ""
+
+
+def _undecodable(candidate: _Candidate) -> str:
+    syntax = candidate.header.transfer_syntax
+    return "" if _is_decodable(syntax) else f"expected a transfer syntax with a decoder, found {syntax.name}"
+
+
+def _pixel_length(candidate: _Candidate) -> str:
+    length, syntax = candidate.header.pixel_length, candidate.header.transfer_syntax
+    if syntax.is_encapsulated:
+        return "" if length is None else f"expected encapsulated pixel data in {syntax.name}, found {length} bytes"
+    expected = _expected_length(candidate.header)
+    if length is None or length < expected:
+        return f"expected {expected} bytes of Pixel Data, found {'fragments' if length is None else length}"
+    return ""
+
+
+_CHECKS: tuple[tuple[Reason, Callable[[_Candidate], str]], ...] = (
+    (Reason.OWN_OUTPUT, _own_output),
+    (Reason.WRONG_SOP_CLASS, _sop_class),
+    (Reason.FOR_PROCESSING, _for_processing),
+    (Reason.NOT_GRAYSCALE, _colour),
+    (Reason.MULTI_FRAME, _several_frames),
+    (Reason.NOT_CHEST, _other_part),
+    (Reason.NOT_FRONTAL, _other_view),
+    (Reason.UNKNOWN_BODY_PART, _unknown_part),
+    (Reason.UNKNOWN_VIEW, _unknown_view),
+    (Reason.INVALID_ATTRIBUTES, _attributes),
+    (Reason.MATRIX_TOO_LARGE, _too_large),
+    (Reason.UNDECODABLE_TRANSFER_SYNTAX, _undecodable),
+    (Reason.CORRUPT_PIXEL_DATA, _pixel_length),
+)
+
+
+def _ends(accepted: range) -> str:
+    return f"{accepted.start} to {accepted.stop - 1}"
+
+
+def _pixel_count(header: Header) -> int:
+    return (header.integer("Rows") or 0) * (header.integer("Columns") or 0)
+
+
+def _expected_length(header: Header) -> int:
+    return _pixel_count(header) * (header.integer("BitsAllocated") or 0) // 8
+
+
+@cache
+def _is_decodable(syntax: UID) -> bool:
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+# --- geometry ------------------------------------------------------------------------------------
+
+
+def _spacing(header: Header) -> Spacing:
+    """Take Pixel Spacing, else Imager Pixel Spacing, and say which (PS3.3 10.7.1.3)."""
+    at_patient = _lengths(header, "PixelSpacing")
+    at_detector = None if is_wrapped(header) else _lengths(header, "ImagerPixelSpacing")
+    if at_patient and header.text("PixelSpacingCalibrationType"):
+        return Spacing(rows_mm=at_patient[0], columns_mm=at_patient[1], source=SpacingSource.CALIBRATED)
+    if at_patient and at_patient != at_detector:
+        return Spacing(rows_mm=at_patient[0], columns_mm=at_patient[1], source=SpacingSource.PIXEL_SPACING)
+    if at_detector:
+        return Spacing(rows_mm=at_detector[0], columns_mm=at_detector[1], source=SpacingSource.IMAGER_PIXEL_SPACING)
+    return Spacing(rows_mm=1.0, columns_mm=1.0, source=SpacingSource.NONE)
+
+
+def _lengths(header: Header, keyword: str) -> tuple[float, float] | None:
+    lowest, highest = _PLAUSIBLE_SPACING_MM
+    try:
+        rows, columns = map(float, header.values(keyword))
+    except ValueError:
+        return None
+    return (rows, columns) if all(lowest <= length <= highest for length in (rows, columns)) else None
+
+
+def _warnings(candidate: _Candidate) -> Iterator[str]:
+    header = candidate.header
+    if candidate.body_part.holds is None:
+        yield "no attribute names the part of the body: taken for a chest"
+    if candidate.view.holds is None:
+        yield "no attribute names the view: taken for frontal"
+    if is_wrapped(header):
+        yield "made from a picture: taken as in the standard view, with what is bright dense"
+    elif directions(header) not in _TURNS:
+        yield "Patient Orientation is missing or unknown: taken as stored in the standard view"
+    if header.values("PixelSpacing") and not _lengths(header, "PixelSpacing"):
+        yield "Pixel Spacing is not usable: OHIF 3.13 shows an image black whose Pixel Spacing is 0"
+    if _spacing(header).source is SpacingSource.NONE:
+        yield "no usable spacing: lengths are in pixels"
+    excess = (header.pixel_length or 0) - _expected_length(header)
+    if excess > 1:  # one byte may be padding
+        yield f"Pixel Data has {excess} bytes more than Rows and Columns say"

@@ -1,5 +1,0 @@
-"""Which images of a study are eligible, and why the others are not."""
-
-from cxr_dicom.selection.eligibility import select
-
-__all__ = ["select"]

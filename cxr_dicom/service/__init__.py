@@ -1,0 +1,1 @@
+"""The service: workers, couriers and the poller around one spool."""

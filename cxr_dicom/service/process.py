@@ -1,0 +1,109 @@
+"""A worker in a process of its own, and how the service starts, watches and stops it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.service.worker import Build, Worker
+from cxr_dicom.store.ledger import owner
+from cxr_dicom.system import telemetry
+
+_PAUSE = 0.3  # seconds between looks at an empty queue
+_STOP = "stop"
+
+
+class WorkerProcess:
+    """A worker in a process of its own, seen from the service.
+
+    Parameters
+    ----------
+    build
+        Makes the pipeline, in the new process; must be importable there.
+    """
+
+    def __init__(self, settings: Settings, build: Build) -> None:
+        self.owner = owner()
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        arguments = (settings, build, self.owner, theirs, telemetry.configuration())
+        self._process = context.Process(target=_work, args=arguments, name="cxr-dicom-worker", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until the models are loaded.
+
+        Raises
+        ------
+        CxrDicomError
+            If they cannot be.
+        """
+        try:
+            problem = self._connection.recv()
+        except EOFError:
+            problem = f"the worker process died while it loaded the models (exit code {self._join(5)})"
+        if problem:
+            raise CxrDicomError(problem)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    def ask_to_stop(self) -> None:
+        """Let it finish the study at work, and no other."""
+        try:
+            self._connection.send(_STOP)
+        except OSError:  # it is gone already
+            return
+
+    def stop(self, seconds: float) -> None:
+        """Wait so long for its end, then kill it."""
+        if self._join(seconds) is None:
+            self._process.kill()
+            self._join(10)
+        self._connection.close()
+
+    def _join(self, seconds: float) -> int | None:
+        self._process.join(seconds)
+        return self._process.exitcode
+
+
+def _work(settings: Settings, build: Build, name: str, parent: Connection, log: tuple[int, bool] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    telemetry.configure_as(log)
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(parent, stop), daemon=True).start()
+    try:
+        worker = Worker(settings, build(settings), name)
+    except CxrDicomError as error:
+        telemetry.failure("worker", error)  # the service asks its first workers only
+        parent.send(str(error))
+        return
+    parent.send(None)
+    while not stop.is_set():
+        try:
+            busy = worker.step()
+        except Exception as error:  # a locked ledger: the claim is taken back when this process ends
+            telemetry.failure("worker", error)
+            raise SystemExit(1) from error
+        if not busy:
+            stop.wait(_PAUSE)
+    worker.close()
+
+
+def _listen(parent: Connection, stop: threading.Event) -> None:
+    """Wait for the word to stop; end at once when the parent is gone, for its successor owns the studies."""
+    try:
+        parent.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+    stop.set()

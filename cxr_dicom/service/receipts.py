@@ -1,0 +1,75 @@
+"""What becomes of a receipt: ledger and audit trail keep it, and a decision follows."""
+
+from __future__ import annotations
+
+import time
+
+from pydicom import Dataset
+
+from cxr_dicom.deliver.destinations import dicom
+from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import DueDelivery, Ledger
+from cxr_dicom.system import retry
+
+
+def record(
+    ledger: Ledger,
+    audit: AuditTrail,
+    receipt: Receipt,
+    due: DueDelivery,
+    *,
+    is_verifying: bool,
+    twin: EncodedObject | None = None,
+) -> None:
+    """Write a receipt to ledger and audit trail, and decide what happens next.
+
+    Parameters
+    ----------
+    is_verifying
+        Whether the object was asked for, not sent.
+    twin
+        What is sent instead of an object that was refused.
+    """
+    is_lost = receipt.answer is Answer.REFUSED and is_verifying
+    if twin is not None:
+        ledger.deliveries.replace(receipt, twin)
+    elif is_lost or receipt.answer is Answer.FAILED:
+        decision = _decide(receipt, due)
+        if isinstance(decision, retry.GiveUp):
+            ledger.deliveries.give_up(receipt, decision.reason, is_verifying=is_verifying)
+        elif is_lost:
+            ledger.deliveries.send_again(receipt, retry_at=decision.time)
+        else:
+            ledger.deliveries.record(receipt, retry_at=decision.time, is_verifying=is_verifying)
+    else:
+        ledger.deliveries.record(receipt, is_verifying=is_verifying)
+    audit.write(
+        f"object_{receipt.answer}",
+        study_instance_uid=due.study_instance_uid,
+        sop_instance_uid=receipt.sop_instance_uid,
+        destination=receipt.destination,
+        status=receipt.status,
+    )
+
+
+def _decide(receipt: Receipt, due: DueDelivery) -> retry.RetryAt | retry.GiveUp:
+    now = time.time()
+    return retry.decide(
+        attempts=due.attempts + 1,
+        first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
+        now=now,
+        retry_after=receipt.retry_after,
+    )
+
+
+def on_commitment(ledger: Ledger, audit: AuditTrail, transaction_uid: str, information: Dataset) -> bool:
+    """Record a report that came to the listener; tell whether the transaction is ours."""
+    name = ledger.deliveries.commitment_destination(transaction_uid)
+    if name is None:
+        return False
+    for receipt in dicom.read_report(name, information):
+        due = ledger.deliveries.awaiting_verification(receipt.sop_instance_uid, name)
+        if due:
+            record(ledger, audit, receipt, due, is_verifying=True)
+    return True

@@ -1,0 +1,334 @@
+"""What `serve` starts: listener, assembly, workers, couriers and poller around one spool, and their end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from cxr_dicom.config import Settings
+from cxr_dicom.deliver import build_destination
+from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.ingest.archive import Wanted
+from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.intake import Intake
+from cxr_dicom.ingest.polling import Polling, Round
+from cxr_dicom.records import StudyState
+from cxr_dicom.scp import Listener
+from cxr_dicom.service.courier import Courier
+from cxr_dicom.service.metrics import MetricsServer, Problems
+from cxr_dicom.service.process import WorkerProcess
+from cxr_dicom.service.receipts import on_commitment
+from cxr_dicom.service.worker import Build, build_pipeline
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.spool import Spool, SpoolFullError
+from cxr_dicom.system import telemetry
+
+_TICK_SECONDS = 0.25
+_HOUSEKEEPING_SECONDS = 3600.0
+_ORPHAN_SECONDS = 3600.0  # a file that no row knows may be on its way for so long
+_WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
+
+
+class Service:
+    """Everything between the network and the network, for one set of settings.
+
+    The caller holds the lock of the spool.
+
+    Parameters
+    ----------
+    build
+        Makes the pipeline in a worker process.
+    polls
+        Whether archives are polled by themselves.
+
+    Raises
+    ------
+    CxrDicomError
+        If a part cannot start; then none is left running.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Spool,
+        *,
+        build: Build = build_pipeline,
+        polls: bool = True,
+    ) -> None:
+        self.settings = settings
+        self._spool = spool
+        self._build = build
+        self._polls = polls
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._workers: list[WorkerProcess] = []
+        self._replace_at = 0.0
+        self._housekeeping_at = 0.0
+        with ExitStack() as parts:
+            self.ledger = Ledger(spool.folder)
+            parts.callback(self.ledger.close)
+            self._audit = AuditTrail(spool.folder)
+            self._recover()
+            self.assembly = Assembly(settings.assembly)
+            self.intake = Intake(spool, self.ledger, self.assembly, self._audit, settings.listener.sop_classes)
+            parts.callback(self._stop_workers)
+            self._start_workers()
+            self._listener = self._listen()
+            if self._listener:
+                parts.callback(self._listener.stop, 5.0)
+            self.polling = Polling(settings, self.ledger, self.intake)
+            self._metrics = self._measure()
+            if self._metrics:
+                parts.callback(self._metrics.stop)
+            parts.callback(self._stop_threads)
+            self._start_threads()
+            self._parts = parts.pop_all()
+        telemetry.event("service_started")
+
+    def tick(self) -> None:
+        """Do what is to be done every now and then; called from one thread."""
+        for uid in self.assembly.due(self.ledger.studies.uids(StudyState.RECEIVING)):
+            if self.ledger.studies.complete(uid):
+                telemetry.event("study_complete", study_instance_uid=uid)
+        self._replace_dead_workers()
+        if time.monotonic() >= self._housekeeping_at:
+            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_SECONDS
+            housekeep(self.settings, self._spool, self.ledger)
+
+    def run(self, until: threading.Event) -> None:
+        """Tick until the event is set; a locked ledger, a full disk or a lack of memory does not end it."""
+        while not until.wait(_TICK_SECONDS):
+            try:
+                self.tick()
+            except (CxrDicomError, OSError) as error:
+                telemetry.failure("tick", error)
+
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no study before its end, no delivery due."""
+        moving = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING)
+        if any(self.ledger.studies.uids(state) for state in moving):
+            return False
+        return not any(self.ledger.deliveries.due(each.name, limit=1) for each in self.settings.destinations)
+
+    def problems(self) -> Problems:
+        """Say which parts do not work."""
+        found = {}
+        if not all(worker.is_alive for worker in self._workers):
+            found["workers"] = "a worker process died and is not yet replaced"
+        for thread in self._threads:
+            if not thread.is_alive():
+                found[thread.name] = "stopped"
+        if self._listener and not self._listener.is_alive:
+            found["listener"] = "stopped"
+        try:
+            self._spool.require_space()
+        except SpoolFullError as error:
+            found["spool"] = str(error)
+        return found
+
+    def stop(self) -> None:
+        """Stop all parts: no new image, the study at work is finished or released, receipts are kept."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.ask_to_stop()
+        self._parts.close()
+        telemetry.event("service_stopped")
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Put right what a crash left behind."""
+        back = self.ledger.studies.take_back()
+        lost = self._spool.sweep(self.ledger.stories.paths())
+        gone = self.ledger.deliveries.forget_destinations([each.name for each in self.settings.destinations])
+        telemetry.event("recovered", studies=len(back), files=lost, objects=gone)
+
+    def _listen(self) -> Listener | None:
+        if not self.settings.listener.enabled:
+            return None
+
+        hear_commitment = partial(on_commitment, self.ledger, self._audit)
+        listener = Listener(self.settings.listener, self.intake, self.assembly, hear_commitment)
+        listener.start()
+        return listener
+
+    def _measure(self) -> MetricsServer | None:
+        port = self.settings.service.metrics_port
+        return MetricsServer(port, self.ledger.stories.figures, self.problems) if port else None
+
+    def _start_threads(self) -> None:
+        for each in self.settings.destinations:
+            open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
+            carrier = Courier(build_destination(each, open_commitment), self.ledger, self._audit, self._spool)
+            self._threads.append(
+                threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
+            )
+        if self._polls and self.settings.poller.archives:
+            self._threads.append(
+                threading.Thread(target=self.polling.run, args=(self._stop,), name="poller", daemon=True)
+            )
+        for thread in self._threads:
+            thread.start()
+
+    def _stop_threads(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self.settings.service.stop_seconds)
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        for _ in range(self.settings.service.workers):
+            self._workers.append(WorkerProcess(self.settings, self._build))
+        for worker in self._workers:
+            worker.wait_until_ready()
+
+    def _replace_dead_workers(self) -> None:
+        for number, worker in enumerate(self._workers):
+            if worker.is_alive or time.monotonic() < self._replace_at:
+                continue
+            self._replace_at = time.monotonic() + _WORKER_PAUSE_SECONDS
+            for uid in self.ledger.studies.take_back(worker.owner) or (None,):
+                telemetry.event("worker_died", level=logging.WARNING, study_instance_uid=uid)
+            self._workers[number] = WorkerProcess(self.settings, self._build)
+
+    def _stop_workers(self) -> None:
+        until = time.monotonic() + self.settings.service.stop_seconds
+        for worker in self._workers:
+            worker.ask_to_stop()
+        for worker in self._workers:
+            worker.stop(max(0.0, until - time.monotonic()))
+            self.ledger.studies.take_back(worker.owner, is_interruption=False)
+
+
+def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
+    """Delete what was kept long enough, and files that nobody knows."""
+    kept, stories = settings.retention, ledger.stories
+    for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
+        _expire(ledger, spool, partial(stories.expired, days, table=table), partial(stories.drop_files, table=table))
+    for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
+        telemetry.event("study_forgotten", study_instance_uid=uid)
+    spool.sweep(stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
+
+
+def _expire(
+    ledger: Ledger, spool: Spool, expired: Callable[..., list[str]], drop: Callable[[str], Iterable[Path]]
+) -> list[str]:
+    """Delete the files that ``drop`` gives of each study that is ``expired``; return the studies.
+
+    An image that comes meanwhile waits for one study to be deleted, and not for all of them.
+    """
+    studies = []
+    for uid in expired():
+        with ledger.transaction():
+            if expired(study_instance_uid=uid):  # still: no image came since
+                spool.delete(drop(uid))
+                studies.append(uid)
+    return studies
+
+
+def serve(
+    load: Callable[[], Settings],
+    *,
+    build: Build = build_pipeline,
+) -> None:
+    """Run the service until SIGTERM or SIGINT; SIGHUP reads the settings again.
+
+    Settings that cannot be used after SIGHUP are logged, and those before stay.
+
+    Raises
+    ------
+    CxrDicomError
+        If the settings are wrong, the spool is in use, or a part cannot start.
+    """
+    stop, wake = threading.Event(), threading.Event()
+
+    def on_stop(number: int, frame: object) -> None:
+        stop.set()
+        wake.set()
+
+    signal.signal(signal.SIGTERM, on_stop)
+    signal.signal(signal.SIGINT, on_stop)
+    signal.signal(signal.SIGHUP, lambda number, frame: wake.set())
+    settings = load()
+    spool = Spool(settings)
+    spool.lock()
+    try:
+        service = Service(settings, spool, build=build)
+        while True:
+            try:
+                service.run(wake)
+            finally:
+                service.stop()
+            wake.clear()  # first: a signal from here on is seen below or by the next service
+            if stop.is_set():
+                return
+            previous, settings = settings, _reload(load, settings)
+            try:
+                service = Service(settings, spool, build=build)
+            except CxrDicomError as error:
+                telemetry.failure("reload", error)
+                settings = previous
+                service = Service(settings, spool, build=build)
+    finally:
+        spool.unlock()
+
+
+def polling_only(settings: Settings) -> Settings:
+    """Return settings of a service that receives nothing by itself, except what C-MOVE asks for."""
+    if not settings.poller.archives:
+        raise SettingsError("poller.archives: expected at least one archive to poll, found none")
+    moves = any(each.kind == "query-retrieve" and each.retrieve == "move" for each in settings.poller.archives)
+    listener = settings.listener.model_copy(update={"enabled": settings.listener.enabled and moves})
+    return settings.model_copy(update={"listener": listener})
+
+
+def poll_once(
+    settings: Settings,
+    study_instance_uids: Sequence[str] = (),
+    accession_numbers: Sequence[str] = (),
+    *,
+    build: Build = build_pipeline,
+) -> list[Round]:
+    """Make one round, process and deliver what came, and end when nothing more is due.
+
+    Raises
+    ------
+    CxrDicomError
+        As `serve`.
+    """
+    wanted = [Wanted(study_instance_uid=uid) for uid in study_instance_uids]
+    wanted += [Wanted(accession_number=number) for number in accession_numbers]
+    spool = Spool(settings)
+    spool.lock()
+    try:
+        service = Service(polling_only(settings), spool, build=build, polls=False)
+        try:
+            rounds = service.polling.once(wanted)
+            while not service.is_idle():
+                service.tick()
+                time.sleep(_TICK_SECONDS)
+        finally:
+            service.stop()
+    finally:
+        spool.unlock()
+    return rounds
+
+
+def _reload(load: Callable[[], Settings], current: Settings) -> Settings:
+    try:
+        loaded = load()
+        if loaded.spool.folder != current.spool.folder:
+            raise CxrDicomError("spool.folder: expected the same as at the start; stop and start to change it")
+    except CxrDicomError as error:
+        telemetry.failure("reload", error)
+        return current
+    telemetry.event("reloaded")
+    return loaded

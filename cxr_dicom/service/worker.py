@@ -1,0 +1,142 @@
+"""A worker process: claim a study, run the pipeline, record the outcome; again and again.
+
+Models run in processes of their own, so that what kills one, say a codec or a lack of memory, takes
+neither listener nor delivery with it. A worker ends with its parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from cxr_dicom.config import Settings
+from cxr_dicom.infer.base import Model
+from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Study, StudyResult
+from cxr_dicom.service.routes import routes
+from cxr_dicom.store.audit import AuditTrail
+from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger
+from cxr_dicom.store.spool import Spool
+from cxr_dicom.system import retry, telemetry
+
+_MAY_PASS = (Reason.ENCODING_FAILED, Reason.INTERNAL_ERROR)  # a full disk, a lack of memory
+
+
+class Processor(Protocol):
+    """What a worker needs of `pipeline.Pipeline`."""
+
+    @property
+    def models(self) -> Sequence[Model]:
+        """The models at work."""
+
+    def job_key(self, study: Study) -> str:
+        """Identify what the result of a study depends on."""
+
+    def process(self, study: Study, folder: Path) -> StudyResult:
+        """Process a study and write its objects to a folder."""
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+Build = Callable[[Settings], Processor]
+
+
+class Worker:
+    """Processes the studies of one spool, one at a time."""
+
+    def __init__(self, settings: Settings, processor: Processor, name: str) -> None:
+        self._settings = settings
+        self._processor = processor
+        self._name = name
+        self._spool = Spool(settings)
+        self._ledger = Ledger(self._spool.folder)
+        self._audit = AuditTrail(self._spool.folder)
+
+    def step(self) -> bool:
+        """Process one study; tell whether there was one."""
+        claim = self._ledger.studies.claim(self._name, max_interruptions=self._settings.service.max_interruptions)
+        if claim is None:
+            return False
+        try:
+            self._process(claim)
+        except ClaimLostError as error:
+            telemetry.failure("study", error, study_instance_uid=claim.study.study_instance_uid)
+        except Exception as error:  # not the study's fault, as far as we know: it counts as an attempt
+            telemetry.failure("study", error, study_instance_uid=claim.study.study_instance_uid)
+            self._fail(claim, telemetry.safe_description(error))
+        return True
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._processor.close()
+        self._ledger.close()
+
+    def _process(self, claim: Claim) -> None:
+        uid = claim.study.study_instance_uid
+        if self._processor.job_key(claim.study) == claim.job_key:
+            self._ledger.studies.keep_unchanged(claim)
+            return
+        with self._spool.workshop() as folder:
+            result = self._processor.process(claim.study, folder)
+            if claim.attempts + 1 < retry.PROCESSING_ATTEMPTS and any(i.reason in _MAY_PASS for i in result.instances):
+                self._postpone(claim, result)
+                return
+            result = replace(result, instances=tuple(self._adopt(uid, each) for each in result.instances))
+        goes_to = list(routes(result, self._settings))
+        state = self._ledger.studies.finish(claim, result, self._infos(), goes_to)
+        self._tell(result, str(state))
+
+    def _infos(self) -> list[ModelInfo]:
+        return [model.info for model in self._processor.models]
+
+    def _adopt(self, uid: str, result: InstanceResult) -> InstanceResult:
+        return replace(result, objects=tuple(self._spool.adopt(uid, made) for made in result.objects))
+
+    def _fail(self, claim: Claim, detail: str) -> None:
+        """Record a failure of the study as a whole."""
+        result = StudyResult(
+            study_instance_uid=claim.study.study_instance_uid,
+            job_key="",
+            instances=tuple(
+                InstanceResult(
+                    path=i.path, outcome=Outcome.FAILED, instance=i, reason=Reason.INTERNAL_ERROR, detail=detail
+                )
+                for i in claim.study.instances
+            ),
+        )
+        if claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
+            self._postpone(claim, result)
+        else:
+            self._ledger.studies.finish(claim, result, self._infos())
+            self._tell(result, "DEAD")
+
+    def _postpone(self, claim: Claim, result: StudyResult) -> None:
+        until = time.time() + retry.pause_after(claim.attempts + 3)  # 2 to 8 s
+        self._ledger.studies.postpone(claim, result, until)
+        self._tell(result, "COMPLETE")
+
+    def _tell(self, result: StudyResult, state: str) -> None:
+        made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
+        for each in made.values():  # once each: a findings report belongs to every image of its study
+            self._audit.object_made(result.study_instance_uid, each)
+        reasons = sorted({str(each.reason) for each in result.instances if each.reason})
+        self._audit.write(
+            "study_processed",
+            study_instance_uid=result.study_instance_uid,
+            state=state,
+            reason=", ".join(reasons) or None,
+            seconds=round(sum(result.seconds.values()), 3),
+        )
+
+
+def build_pipeline(settings: Settings) -> Processor:
+    """Make the pipeline; torch is imported here, in the worker's process only.
+
+    The clock may be read, for the ledger keeps the first bytes of a result, and sends those again.
+    """
+    from cxr_dicom.pipeline import Pipeline
+
+    return Pipeline(settings.with_content_time("now"))

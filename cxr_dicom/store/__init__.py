@@ -1,0 +1,1 @@
+"""What survives a crash: spool, ledger and audit trail."""

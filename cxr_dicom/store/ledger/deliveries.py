@@ -1,0 +1,337 @@
+"""Objects on their way: one row per object and destination, and what the destination said."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cxr_dicom.records import Answer, EncodedObject, ObjectKind, Receipt, StudyState
+from cxr_dicom.system import retry
+
+if TYPE_CHECKING:
+    from cxr_dicom.store.ledger import Ledger
+    from cxr_dicom.store.ledger.studies import Route
+
+
+class _State(StrEnum):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    COMMITTED = "committed"
+    REFUSED = "refused"
+    REPLACED = "replaced"  # another object goes in its place
+    WITHDRAWN = "withdrawn"  # a newer result took its place before it was sent
+
+
+_STATE_AFTER = {
+    Answer.ACCEPTED: _State.DELIVERED,
+    Answer.WARNING: _State.DELIVERED,
+    Answer.COMMITTED: _State.COMMITTED,
+    Answer.REFUSED: _State.REFUSED,
+    Answer.UNSUPPORTED: _State.REFUSED,
+}
+_TAKEN = (Answer.ACCEPTED, Answer.WARNING, Answer.COMMITTED)
+
+_TO_SEND = f"state = '{_State.WAITING}'"  # these two have an index each, which SQLite knows by its very words
+_TO_VERIFY = f"state = '{_State.DELIVERED}' AND verify"
+_WITH_OBJECT = (
+    "SELECT d.*, o.rowid AS number, o.study_instance_uid, o.series_instance_uid, o.sop_class_uid, o.kind, o.model,"
+    " o.sources, o.path FROM deliveries d JOIN objects o USING (sop_instance_uid)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueDelivery:
+    """An object whose turn it is at a destination."""
+
+    object: EncodedObject
+    study_instance_uid: str
+    attempts: int  # that failed
+    first_attempt_at: float | None
+
+
+class Deliveries:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def plan(self, study_instance_uid: str, object_uids: set[str], routes: Iterable[Route]) -> None:
+        """Send the objects of the latest result on their routes; withdraw what waits of earlier ones."""
+        with self._ledger.transaction() as connection:
+            for row in self._of_study(study_instance_uid):
+                is_made_again = not object_uids.isdisjoint((row["sop_instance_uid"], row["twin_of"]))
+                if row["state"] in (_State.WAITING, _State.REPLACED) and not is_made_again:
+                    self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
+            kinds = self._kinds(study_instance_uid)
+            for route in routes:
+                for uid in sorted(uid for uid in object_uids if not route.kinds or kinds[uid] in route.kinds):
+                    self._send(connection, uid, route.destination, verify=route.verify)
+            self.settle(study_instance_uid)
+
+    def due(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
+        """Return what is to be sent now, the oldest first."""
+        return self._due(destination, _TO_SEND, limit)
+
+    def due_for_verification(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
+        """Return what was delivered and must be verified now."""
+        return self._due(destination, _TO_VERIFY, limit)
+
+    def record(self, receipt: Receipt, *, retry_at: float | None = None, is_verifying: bool = False) -> None:
+        """Keep what a destination said; a failure is tried again at ``retry_at``.
+
+        What it did not take or keep counts only in the state that was asked about: a report of its own
+        association, or a newer result, may have come first.
+        """
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is None:
+                return  # forgotten meanwhile
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            if receipt.answer not in _TAKEN and not self._is_asked(row, is_verifying=is_verifying):
+                return
+            if receipt.answer is Answer.FAILED:
+                self._postpone(connection, row, receipt, retry_at)
+            else:
+                state = _STATE_AFTER[receipt.answer]
+                goes_on = state is _State.DELIVERED and self._was_lost(row)
+                self._set(connection, row, state, receipt.status, receipt.detail, goes_on=goes_on)
+            self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def give_up(self, receipt: Receipt, reason: str, *, is_verifying: bool = False) -> None:
+        """Stop trying after failures that did not pass."""
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=is_verifying):
+                self._set(connection, row, _State.REFUSED, receipt.status, f"{reason}; last: {receipt.detail}")
+                self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def replace(self, receipt: Receipt, twin: EncodedObject) -> None:
+        """Send ``twin`` to a destination that refused an object for its SOP class; the object is settled."""
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is None or not self._is_asked(row, is_verifying=False):
+                return  # forgotten or withdrawn meanwhile
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            connection.execute(
+                "INSERT INTO objects SELECT ?, study_instance_uid, ?, ?, job_id, kind, model, sources, ?,"
+                " sop_instance_uid FROM objects WHERE sop_instance_uid = ?"
+                " ON CONFLICT DO UPDATE SET path = coalesce(path, excluded.path)",
+                (
+                    twin.sop_instance_uid,
+                    twin.series_instance_uid,
+                    twin.sop_class_uid,
+                    self._ledger.stored(twin.path),
+                    receipt.sop_instance_uid,
+                ),
+            )
+            self._send(connection, twin.sop_instance_uid, receipt.destination, verify=bool(row["verify"]))
+            self._set(connection, row, _State.REPLACED, receipt.status, receipt.detail)
+            self.settle(self._study_of(receipt.sop_instance_uid))
+
+    def sibling(self, sop_instance_uid: str, sop_class_uid: str) -> EncodedObject | None:
+        """Return what the same job said of the same images in another SOP class; twins do not count."""
+        rows = self._ledger.rows(
+            "SELECT o.* FROM objects o JOIN objects a USING (job_id, kind, sources) WHERE a.sop_instance_uid = ?"
+            " AND o.model IS a.model AND o.sop_class_uid = ? AND o.twin_of IS NULL AND o.path IS NOT NULL",
+            sop_instance_uid,
+            sop_class_uid,
+        )
+        return self._object(rows[0]) if rows else None
+
+    def send_again(self, receipt: Receipt, *, retry_at: float) -> None:
+        """The destination does not have what it took: send it again at ``retry_at``."""
+        with self._ledger.transaction() as connection:
+            row = self._row(receipt.sop_instance_uid, receipt.destination)
+            if row is not None and self._is_asked(row, is_verifying=True):
+                self._postpone(connection, row, receipt, retry_at)
+                connection.execute(
+                    "UPDATE deliveries SET state = ?, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
+                    (_State.WAITING, time.time(), receipt.sop_instance_uid, receipt.destination),
+                )
+                self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
+
+    def retry(self, study_instance_uid: str) -> int:
+        """Let refused objects of a study wait again, and waiting ones go now; return how many."""
+        with self._ledger.transaction() as connection:
+            rows = [
+                row
+                for row in self._of_study(study_instance_uid)
+                if row["state"] in (_State.REFUSED, _State.WAITING) and row["path"] is not None
+            ]
+            for row in rows:
+                self._set(connection, row, _State.WAITING, row["status"], row["detail"])
+            if rows:
+                self.settle(study_instance_uid, reopen=True)
+        return len(rows)
+
+    def forget_destinations(self, known: Sequence[str]) -> int:
+        """Withdraw what waits for a destination that the settings no longer name."""
+        with self._ledger.transaction() as connection:
+            rows = self._ledger.rows(
+                f"SELECT * FROM deliveries WHERE {_TO_SEND} OR ({_TO_VERIFY})"  # noqa: S608 - constants only
+            )
+            gone = [row for row in rows if row["destination"] not in known]
+            for row in gone:
+                self._set(connection, row, _State.WITHDRAWN, detail="the destination is no longer in the settings")
+                self.settle(self._study_of(row["sop_instance_uid"]))
+        return len(gone)
+
+    # --- storage commitment ----------------------------------------------------------------------
+
+    def open_commitment(self, transaction_uid: str, destination: str) -> None:
+        """Remember a request, so that its report is believed."""
+        with self._ledger.transaction() as connection:
+            connection.execute("INSERT INTO commitments VALUES (?, ?, ?)", (transaction_uid, destination, time.time()))
+            connection.execute("DELETE FROM commitments WHERE requested_at < ?", (time.time() - retry.GIVE_UP_AFTER,))
+
+    def commitment_destination(self, transaction_uid: str) -> str | None:
+        """Return whom a transaction was opened with; None when it is not ours."""
+        rows = self._ledger.rows("SELECT destination FROM commitments WHERE transaction_uid = ?", transaction_uid)
+        return rows[0]["destination"] if rows else None
+
+    def awaiting_verification(self, sop_instance_uid: str, destination: str) -> DueDelivery | None:
+        """Return a delivered object whose commitment is asked for, due or not."""
+        rows = self._ledger.rows(
+            f"{_WITH_OBJECT} WHERE sop_instance_uid = ? AND destination = ? AND {_TO_VERIFY} AND path IS NOT NULL",
+            sop_instance_uid,
+            destination,
+        )
+        return self._delivery(rows[0]) if rows else None
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _send(self, connection: sqlite3.Connection, uid: str, destination: str, *, verify: bool) -> None:
+        """Let an object wait for a destination, unless it was sent there or is on its way."""
+        connection.execute(
+            "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state WHERE deliveries.state = ?",
+            (uid, destination, _State.WAITING, verify, time.time(), _State.WITHDRAWN),
+        )
+
+    def _due(self, destination: str, which: str, limit: int) -> list[DueDelivery]:
+        """Return the deliveries for which `retry.is_due`, without reading the others."""
+        now = time.time()
+        found = [
+            *self._next(destination, f"{which} AND next_attempt_at IS NULL", limit),
+            *self._next(destination, f"{which} AND next_attempt_at <= ?", limit, now),
+            *self._next(destination, f"{which} AND next_attempt_at > ?", limit, now + retry.LONGEST_ASKED_PAUSE),
+        ]
+        found.sort(key=lambda row: (row["changed_at"], row["number"]))
+        return [self._delivery(row) for row in found[:limit]]
+
+    def _next(self, destination: str, which: str, limit: int, *values: float) -> list[sqlite3.Row]:
+        """Return the first deliveries of one kind in the order of an index."""
+        return self._ledger.rows(
+            f"{_WITH_OBJECT} WHERE destination = ? AND {which} AND path IS NOT NULL"
+            " ORDER BY next_attempt_at, d.changed_at, d.rowid LIMIT ?",
+            destination,
+            *values,
+            limit,
+        )
+
+    def _delivery(self, row: sqlite3.Row) -> DueDelivery:
+        return DueDelivery(
+            object=self._object(row),
+            study_instance_uid=row["study_instance_uid"],
+            attempts=row["attempts"],
+            first_attempt_at=row["first_attempt_at"],
+        )
+
+    def _object(self, row: sqlite3.Row) -> EncodedObject:
+        return EncodedObject(
+            path=self._ledger.folder / row["path"],
+            kind=ObjectKind(row["kind"]),
+            sop_class_uid=row["sop_class_uid"],
+            sop_instance_uid=row["sop_instance_uid"],
+            series_instance_uid=row["series_instance_uid"],
+            source_sop_instance_uids=tuple(json.loads(row["sources"])),
+            model=row["model"],
+        )
+
+    def _row(self, uid: str, destination: str) -> sqlite3.Row | None:
+        rows = self._ledger.rows(
+            "SELECT * FROM deliveries WHERE sop_instance_uid = ? AND destination = ?", uid, destination
+        )
+        return rows[0] if rows else None
+
+    def _of_study(self, uid: str) -> list[sqlite3.Row]:
+        return self._ledger.rows(
+            "SELECT d.*, o.path, o.twin_of FROM deliveries d JOIN objects o USING (sop_instance_uid)"
+            " WHERE study_instance_uid = ?",
+            uid,
+        )
+
+    def _kinds(self, uid: str) -> dict[str, str]:
+        rows = self._ledger.rows("SELECT sop_instance_uid, kind FROM objects WHERE study_instance_uid = ?", uid)
+        return {row["sop_instance_uid"]: row["kind"] for row in rows}
+
+    def _study_of(self, object_uid: str) -> str:
+        (row,) = self._ledger.rows("SELECT study_instance_uid FROM objects WHERE sop_instance_uid = ?", object_uid)
+        return str(row["study_instance_uid"])
+
+    def _set(
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        state: _State,
+        status: str = "",
+        detail: str = "",
+        *,
+        goes_on: bool = False,
+    ) -> None:
+        """Change the state, and count failures anew unless the trouble ``goes_on``."""
+        attempts, since = (row["attempts"], row["first_attempt_at"]) if goes_on else (0, None)
+        connection.execute(
+            "UPDATE deliveries SET state = ?, status = ?, detail = ?, attempts = ?, first_attempt_at = ?,"
+            " next_attempt_at = NULL, changed_at = ? WHERE sop_instance_uid = ? AND destination = ?",
+            (state, status, detail, attempts, since, time.time(), row["sop_instance_uid"], row["destination"]),
+        )
+
+    def _postpone(
+        self, connection: sqlite3.Connection, row: sqlite3.Row, receipt: Receipt, retry_at: float | None
+    ) -> None:
+        connection.execute(
+            "UPDATE deliveries SET status = ?, detail = ?, attempts = attempts + 1,"
+            " first_attempt_at = coalesce(first_attempt_at, ?), next_attempt_at = ?"
+            " WHERE sop_instance_uid = ? AND destination = ?",
+            (receipt.status, receipt.detail, time.time(), retry_at, row["sop_instance_uid"], row["destination"]),
+        )
+
+    @staticmethod
+    def _is_asked(row: sqlite3.Row, *, is_verifying: bool) -> bool:
+        """Whether an object is still in the state that its destination was asked about."""
+        return bool(row["state"] == (_State.DELIVERED if is_verifying else _State.WAITING))
+
+    @staticmethod
+    def _was_lost(row: sqlite3.Row) -> bool:
+        """Whether what waits was delivered before, and not kept: then its trouble is older than its waiting."""
+        return row["first_attempt_at"] is not None and row["first_attempt_at"] <= row["changed_at"]
+
+    @staticmethod
+    def _is_open(row: sqlite3.Row) -> bool:
+        """Whether something is still to be done."""
+        return row["state"] == _State.WAITING or (row["state"] == _State.DELIVERED and bool(row["verify"]))
+
+    def settle(self, uid: str, *, reopen: bool = False) -> None:
+        """Let the state of a study say what became of its deliveries."""
+        states = (StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED)
+        origin = (*states, StudyState.DEAD) if reopen else states
+        rows = [row for row in self._of_study(uid) if row["state"] != _State.WITHDRAWN]
+        found = {row["state"] for row in rows}
+        refused = [row for row in rows if row["state"] == _State.REFUSED]
+        if not rows:
+            self._ledger.studies.move(uid, origin, StudyState.ENCODED, "nothing to deliver")
+        elif _State.WAITING in found:
+            self._ledger.studies.move(uid, origin, StudyState.ENCODED)
+        elif refused:
+            reason = f"{refused[0]['destination']}: {refused[0]['status']} {refused[0]['detail']}".strip()
+            self._ledger.studies.move(uid, origin, StudyState.DEAD, reason)
+        elif any(self._is_open(row) for row in rows) or _State.COMMITTED not in found:
+            self._ledger.studies.move(uid, origin, StudyState.SENT)
+        else:
+            self._ledger.studies.move(uid, origin, StudyState.COMMITTED)

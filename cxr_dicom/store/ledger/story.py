@@ -1,0 +1,136 @@
+"""What people and programs read of the ledger, and what retention deletes from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_dicom.records import StudyState
+
+if TYPE_CHECKING:
+    from cxr_dicom.store.ledger import Ledger
+
+Row = dict[str, Any]
+
+KEPT = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD, StudyState.DEAD)
+_OPEN_DELIVERY = "(d.state IN ('waiting', 'refused') OR (d.state = 'delivered' AND d.verify))"
+
+
+class Stories:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def summaries(self, state: str | None = None, *, limit: int = 100) -> list[Row]:
+        """Return studies, the newest change first: state, numbers of images and objects, reason."""
+        condition, values = ("WHERE state = ?", (state,)) if state else ("", ())
+        rows = self._ledger.rows(
+            "SELECT study_instance_uid, state, reason, received_at, changed_at,"  # noqa: S608 - constants
+            " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
+            " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects"
+            f" FROM studies s {condition} ORDER BY changed_at DESC LIMIT ?",
+            *values,
+            limit,
+        )
+        return [dict(row) for row in rows]
+
+    def show(self, study_instance_uid: str) -> Row | None:
+        """Return all that is known of a study; None when nothing is."""
+        found = self._ledger.rows("SELECT * FROM studies WHERE study_instance_uid = ?", study_instance_uid)
+        if not found:
+            return None
+        story = dict(found[0])
+        story["instances"] = self._of_study("instances", study_instance_uid)
+        jobs = self._of_study("jobs", study_instance_uid)
+        story["jobs"] = [
+            {**job, "models": json.loads(job["models"]), "seconds": json.loads(job["seconds"])} for job in jobs
+        ]
+        objects = self._of_study("objects", study_instance_uid)
+        story["objects"] = [{**each, "sources": json.loads(each["sources"]), "deliveries": []} for each in objects]
+        for each in story["objects"]:
+            rows = self._ledger.rows("SELECT * FROM deliveries WHERE sop_instance_uid = ?", each["sop_instance_uid"])
+            each["deliveries"] = [dict(row) for row in rows]
+        return story
+
+    def figures(self) -> list[tuple[str, dict[str, str], float]]:
+        """Return every number that is worth watching: name, labels, value."""
+        found = [(row["name"] + "_total", json.loads(row["labels"]), row["value"]) for row in self._rows("counters")]
+        counts = {
+            row["state"]: row["n"] for row in self._ledger.rows("SELECT state, count(*) n FROM studies GROUP BY 1")
+        }
+        found += [("studies", {"state": state}, counts.get(state, 0)) for state in StudyState]
+        waiting = self._ledger.rows(
+            "SELECT destination, count(*) n FROM deliveries WHERE state = 'waiting' GROUP BY destination"
+        )
+        found += [("deliveries_waiting", {"destination": row["destination"]}, row["n"]) for row in waiting]
+        (oldest,) = self._ledger.rows("SELECT min(received_at) t FROM studies WHERE state = ?", StudyState.COMPLETE)
+        age = max(0.0, time.time() - oldest["t"]) if oldest["t"] else 0.0
+        return [*found, ("oldest_waiting_seconds", {}, round(age, 1))]
+
+    def paths(self) -> set[Path]:
+        """Return every file that the ledger knows."""
+        rows = self._ledger.rows(
+            "SELECT path FROM instances WHERE path IS NOT NULL UNION SELECT path FROM objects WHERE path IS NOT NULL"
+        )
+        return {self._ledger.folder / row["path"] for row in rows}
+
+    # --- forgetting ------------------------------------------------------------------------------
+
+    def forget(self, study_instance_uid: str) -> list[Path]:
+        """Delete all rows of a study that is not at work; return the files, which are now nobody's."""
+        with self._ledger.transaction() as connection:
+            rows = self._ledger.rows(
+                "SELECT path FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL UNION"
+                " SELECT path FROM objects WHERE study_instance_uid = ? AND path IS NOT NULL",
+                study_instance_uid,
+                study_instance_uid,
+            )
+            connection.execute("DELETE FROM objects WHERE study_instance_uid = ?", (study_instance_uid,))
+            connection.execute("DELETE FROM studies WHERE study_instance_uid = ?", (study_instance_uid,))
+            connection.execute("DELETE FROM polled WHERE study_instance_uid = ?", (study_instance_uid,))
+        return [self._ledger.folder / row["path"] for row in rows]
+
+    def expired(self, days: float, table: str | None = None, study_instance_uid: str | None = None) -> list[str]:
+        """Return studies that are finished for so long, with nothing left to deliver, or to commit where asked.
+
+        With ``table``, ``instances`` or ``objects``: only those that still have files of it. With
+        ``study_instance_uid``: at most this one.
+        """
+        has_files = f" AND EXISTS ({_files_in(table)} AND study_instance_uid = s.study_instance_uid)" if table else ""
+        only = " AND study_instance_uid = ?" if study_instance_uid else ""
+        rows = self._ledger.rows(
+            "SELECT study_instance_uid FROM studies s WHERE changed_at < ?"  # noqa: S608 - constants
+            f" AND state NOT IN ({', '.join('?' * len(KEPT))}){has_files}{only}"
+            " AND NOT EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
+            f" WHERE o.study_instance_uid = s.study_instance_uid AND {_OPEN_DELIVERY})",
+            time.time() - days * 86400,
+            *KEPT,
+            *([study_instance_uid] if study_instance_uid else []),
+        )
+        return [row["study_instance_uid"] for row in rows]
+
+    def drop_files(self, study_instance_uid: str, table: str) -> list[Path]:
+        """Forget the paths in ``instances`` or ``objects`` of a study; return the files."""
+        with self._ledger.transaction() as connection:
+            rows = self._ledger.rows(f"{_files_in(table)} AND study_instance_uid = ?", study_instance_uid)
+            connection.execute(
+                f"UPDATE {table} SET path = NULL WHERE study_instance_uid = ?",  # noqa: S608 - checked
+                (study_instance_uid,),
+            )
+        return [self._ledger.folder / row["path"] for row in rows]
+
+    def _of_study(self, table: str, uid: str) -> list[Row]:
+        rows = self._ledger.rows(f"SELECT * FROM {table} WHERE study_instance_uid = ? ORDER BY rowid", uid)  # noqa: S608
+        return [dict(row) for row in rows]
+
+    def _rows(self, table: str) -> list[Row]:
+        return [dict(row) for row in self._ledger.rows(f"SELECT * FROM {table}")]  # noqa: S608
+
+
+def _files_in(table: str) -> str:
+    if table not in ("instances", "objects"):
+        raise ValueError(f"table: expected instances or objects, got {table!r}")
+    return f"SELECT path FROM {table} WHERE path IS NOT NULL"  # noqa: S608 - checked

@@ -1,0 +1,380 @@
+"""Studies and their instances: arrived, complete, claimed by a worker, finished."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.records import (
+    EncodedObject,
+    ModelInfo,
+    ObjectKind,
+    Outcome,
+    StoredInstance,
+    Study,
+    StudyResult,
+    StudyState,
+    WrittenObject,
+)
+from cxr_dicom.system import retry
+
+if TYPE_CHECKING:
+    from cxr_dicom.store.ledger import Ledger
+
+
+class ClaimLostError(CxrDicomError):
+    """A worker finished a study that is no longer its own; its result is not kept."""
+
+
+class ImagesDeletedError(CxrDicomError):
+    """A study cannot run again, for retention deleted its images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A study that one worker may process."""
+
+    study: Study
+    owner: str
+    job_key: str | None  # of its latest result; None when there is none, or when the run is forced
+    attempts: int  # that failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """A destination that the objects of a study go to."""
+
+    destination: str
+    verify: bool  # delivered is not enough
+    kinds: frozenset[str] = frozenset()  # of objects that go there; empty: all
+
+
+class Arrival(StrEnum):
+    """What the ledger makes of an instance that arrives."""
+
+    NEW = "new"
+    KNOWN = "known"  # exactly this one
+    OF_ANOTHER_STUDY = "of another study"  # its SOP Instance UID is known in another one, and stays there
+
+
+class Studies:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    # --- arriving --------------------------------------------------------------------------------
+
+    def arrival(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Say what `add` would make of an instance now."""
+        found = self._ledger.rows(
+            "SELECT study_instance_uid, sha256 FROM instances WHERE sop_instance_uid = ?", instance.sop_instance_uid
+        )
+        if found and found[0]["study_instance_uid"] != instance.study_instance_uid:
+            return Arrival.OF_ANOTHER_STUDY
+        return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW
+
+    def add(self, instance: StoredInstance, sha256: str) -> Arrival:
+        """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
+        return self._ledger.together.make(partial(self._add, instance, sha256))
+
+    def knows(self, sop_instance_uid: str) -> bool:
+        """Whether an instance was received."""
+        return bool(self._ledger.rows("SELECT 1 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid))
+
+    def uids(self, state: StudyState) -> list[str]:
+        """Return the studies in a state, the oldest first."""
+        rows = self._ledger.rows("SELECT study_instance_uid FROM studies WHERE state = ? ORDER BY received_at", state)
+        return [row["study_instance_uid"] for row in rows]
+
+    def complete(self, study_instance_uid: str) -> bool:
+        """Close a study that is RECEIVING; tell whether it was."""
+        return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
+
+    def _add(self, instance: StoredInstance, sha256: str) -> Arrival:
+        now = time.time()
+        with self._ledger.transaction() as connection:
+            arrival = self.arrival(instance, sha256)
+            if arrival is not Arrival.NEW:
+                return arrival
+            connection.execute(
+                "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (instance.study_instance_uid, StudyState.RECEIVING, now, now),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid,"
+                " sop_class_uid, path, sha256, sender, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    instance.sop_instance_uid,
+                    instance.study_instance_uid,
+                    instance.series_instance_uid,
+                    instance.sop_class_uid,
+                    self._ledger.stored(instance.path),
+                    sha256,
+                    instance.sender,
+                    now,
+                ),
+            )
+            self._reopen(connection, instance.study_instance_uid)
+            self._ledger.count("received")
+        return arrival
+
+    def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
+        """A new image arrived: gather again, or after the run that is under way."""
+        connection.execute(
+            "UPDATE studies SET dirty = 1, changed_at = ? WHERE study_instance_uid = ? AND state IN (?, ?)",
+            (time.time(), uid, StudyState.RUNNING, StudyState.HELD),
+        )
+        closed = set(StudyState) - {StudyState.RUNNING, StudyState.HELD}
+        self.move(uid, tuple(closed), StudyState.RECEIVING)
+
+    # --- working ---------------------------------------------------------------------------------
+
+    def claim(self, owner: str, *, max_interruptions: int) -> Claim | None:
+        """Take the oldest study that waits; None when there is none.
+
+        A study whose worker died ``max_interruptions`` times is HELD instead.
+        """
+        now = time.time()
+        with self._ledger.transaction() as connection:
+            while row := self._next_waiting(connection, now, max_interruptions):
+                uid = row["study_instance_uid"]
+                if row["interruptions"] >= max_interruptions:
+                    reason = f"a worker died {row['interruptions']} times while it processed this study"
+                    self.move(uid, (StudyState.COMPLETE,), StudyState.HELD, reason)
+                    continue
+                connection.execute(
+                    "UPDATE studies SET state = ?, claimed_by = ?, interruptions = interruptions + 1, dirty = 0,"
+                    " changed_at = ? WHERE study_instance_uid = ?",
+                    (StudyState.RUNNING, owner, now, uid),
+                )
+                return self._claim(row, owner)
+        return None
+
+    def take_back(self, owner: str | None = None, *, is_interruption: bool = True) -> list[str]:
+        """Take the claims of a worker that ended, or, without a name, of all; return their studies."""
+        with self._ledger.transaction() as connection:
+            rows = connection.execute(
+                "UPDATE studies SET state = ?, claimed_by = NULL, interruptions = interruptions - ?, changed_at = ?"
+                " WHERE state = ? AND (? IS NULL OR claimed_by = ?) RETURNING study_instance_uid",
+                (StudyState.COMPLETE, not is_interruption, time.time(), StudyState.RUNNING, owner, owner),
+            )
+            return [row["study_instance_uid"] for row in rows.fetchall()]
+
+    def keep_unchanged(self, claim: Claim) -> None:
+        """The study has a result already: nothing is to be done."""
+        with self._ledger.transaction() as connection:
+            self._let_go(connection, claim, StudyState.ENCODED, "")
+            self._ledger.deliveries.settle(claim.study.study_instance_uid)
+
+    def postpone(self, claim: Claim, result: StudyResult, until: float) -> None:
+        """Processing failed in a way that may pass: try again at ``until``."""
+        with self._ledger.transaction() as connection:
+            uid = claim.study.study_instance_uid
+            self._let_go(connection, claim, StudyState.COMPLETE, "")
+            self._record_outcomes(connection, result)
+            connection.execute(
+                "UPDATE studies SET attempts = ?, next_attempt_at = ? WHERE study_instance_uid = ?",
+                (claim.attempts + 1, until, uid),
+            )
+
+    def finish(
+        self, claim: Claim, result: StudyResult, models: Sequence[ModelInfo], routes: Iterable[Route] = ()
+    ) -> StudyState:
+        """Record the result of a study whose objects lie durably in the spool, and where they go.
+
+        Raises
+        ------
+        ClaimLostError
+            If the study was taken from this worker meanwhile.
+        """
+        objects = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
+        outcomes = {instance.outcome for instance in result.instances}
+        state, reason = StudyState.ENCODED, ""
+        if not objects:
+            failed = [f"{i.reason}: {i.detail}" for i in result.instances if i.outcome is Outcome.FAILED]
+            state = StudyState.DEAD if failed else StudyState.IGNORED
+            reason = failed[0] if failed else "nothing eligible"
+        outcome = next((each for each in Outcome if each in outcomes), Outcome.SKIPPED)
+        with self._ledger.transaction() as connection:
+            self._let_go(connection, claim, state, reason)
+            self._record_outcomes(connection, result)
+            for each in result.instances:
+                self._ledger.count("images", outcome=each.outcome, reason=each.reason or "")
+            job_id = self._record_job(connection, result, outcome, models)
+            for made in objects.values():
+                self._record_object(connection, claim.study.study_instance_uid, job_id, made)
+            self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), routes)
+        return state
+
+    def _next_waiting(self, connection: sqlite3.Connection, now: float, max_interruptions: int) -> sqlite3.Row | None:
+        """Return the oldest study that is due, or was interrupted too often; rows behind it are not read."""
+        rows = connection.execute("SELECT * FROM studies WHERE state = ? ORDER BY received_at", (StudyState.COMPLETE,))
+        due = (
+            row
+            for row in rows
+            if row["interruptions"] >= max_interruptions or retry.is_due(row["next_attempt_at"], now)
+        )
+        return next(due, None)
+
+    def _claim(self, row: sqlite3.Row, owner: str) -> Claim:
+        uid = row["study_instance_uid"]
+        job = self._ledger.rows(
+            "SELECT job_key FROM jobs WHERE study_instance_uid = ? AND outcome <> ? ORDER BY id DESC LIMIT 1",
+            uid,
+            Outcome.FAILED,
+        )
+        return Claim(
+            study=Study(
+                study_instance_uid=uid, instances=tuple(self._instances(uid)), earlier=tuple(self._earlier(uid))
+            ),
+            owner=owner,
+            job_key=job[0]["job_key"] if job and not row["forced"] else None,
+            attempts=row["attempts"],
+        )
+
+    def _instances(self, uid: str) -> Iterable[StoredInstance]:
+        rows = self._ledger.rows(
+            "SELECT * FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL ORDER BY sop_instance_uid", uid
+        )
+        for row in rows:
+            yield StoredInstance(
+                path=self._ledger.folder / row["path"],
+                study_instance_uid=uid,
+                series_instance_uid=row["series_instance_uid"],
+                sop_instance_uid=row["sop_instance_uid"],
+                sop_class_uid=row["sop_class_uid"],
+                sender=row["sender"],
+            )
+
+    def _earlier(self, uid: str) -> Iterable[WrittenObject]:
+        for row in self._ledger.rows("SELECT * FROM objects WHERE study_instance_uid = ? ORDER BY rowid", uid):
+            yield WrittenObject(
+                kind=ObjectKind(row["kind"]),
+                sop_class_uid=row["sop_class_uid"],
+                sop_instance_uid=row["sop_instance_uid"],
+                series_instance_uid=row["series_instance_uid"],
+                source_sop_instance_uids=tuple(json.loads(row["sources"])),
+            )
+
+    def _let_go(self, connection: sqlite3.Connection, claim: Claim, state: StudyState, reason: str) -> None:
+        """End a claim; images that arrived meanwhile make the study RECEIVING."""
+        done = connection.execute(
+            "UPDATE studies SET state = iif(dirty, ?, ?), reason = iif(dirty, '', ?), dirty = 0, forced = 0,"
+            " claimed_by = NULL, interruptions = 0, attempts = 0, next_attempt_at = NULL, changed_at = ?"
+            " WHERE study_instance_uid = ? AND state = ? AND claimed_by = ?",
+            (
+                StudyState.RECEIVING,
+                state,
+                reason,
+                time.time(),
+                claim.study.study_instance_uid,
+                StudyState.RUNNING,
+                claim.owner,
+            ),
+        )
+        if not done.rowcount:
+            raise ClaimLostError(f"study {claim.study.study_instance_uid} was taken from worker {claim.owner}")
+
+    def _record_outcomes(self, connection: sqlite3.Connection, result: StudyResult) -> None:
+        for each in result.instances:
+            if each.instance:
+                connection.execute(
+                    "UPDATE instances SET outcome = ?, reason = ?, detail = ? WHERE sop_instance_uid = ?",
+                    (each.outcome, each.reason, each.detail, each.instance.sop_instance_uid),
+                )
+
+    def _record_job(
+        self, connection: sqlite3.Connection, result: StudyResult, outcome: Outcome, models: Sequence[ModelInfo]
+    ) -> int:
+        described = [{"name": m.name, "version": m.version, "weights_sha256": m.weights_sha256} for m in models]
+        seconds = _total_seconds(result)
+        for stage, value in seconds.items():
+            self._ledger.count("stage_seconds", value, stage=stage)
+        cursor = connection.execute(
+            "INSERT INTO jobs (study_instance_uid, job_key, outcome, models, seconds, finished_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                result.study_instance_uid,
+                result.job_key,
+                outcome,
+                json.dumps(described),
+                json.dumps(seconds),
+                time.time(),
+            ),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def _record_object(self, connection: sqlite3.Connection, uid: str, job_id: int, each: EncodedObject) -> None:
+        connection.execute(
+            "INSERT INTO objects (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid, job_id,"
+            " kind, model, sources, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (sop_instance_uid) DO UPDATE SET job_id = excluded.job_id,"
+            " path = coalesce(path, excluded.path)",
+            (
+                each.sop_instance_uid,
+                uid,
+                each.series_instance_uid,
+                each.sop_class_uid,
+                job_id,
+                each.kind,
+                each.model,
+                json.dumps(each.source_sop_instance_uids),
+                self._ledger.stored(each.path),
+            ),
+        )
+
+    # --- by hand ---------------------------------------------------------------------------------
+
+    def retry(self, study_instance_uid: str) -> bool:
+        """Send again what was refused, or run again what has no objects; tell whether there was anything.
+
+        Raises
+        ------
+        ImagesDeletedError
+            If there is nothing left to run on.
+        """
+        with self._ledger.transaction() as connection:
+            if self._ledger.deliveries.retry(study_instance_uid):
+                return True
+            back = (StudyState.DEAD, StudyState.HELD, StudyState.IGNORED)
+            if not self.move(study_instance_uid, back, StudyState.COMPLETE):
+                return False
+            if not any(self._instances(study_instance_uid)):
+                raise ImagesDeletedError(
+                    f"{study_instance_uid}: its images were deleted (retention.sources_days); to process it again,"
+                    " delete the rest with `cxr-dicom jobs forget` and send the images again"
+                )
+            connection.execute(
+                "UPDATE studies SET forced = 1, interruptions = 0, attempts = 0, next_attempt_at = NULL"
+                " WHERE study_instance_uid = ?",
+                (study_instance_uid,),
+            )
+            return True
+
+    def move(self, uid: str, origin: Sequence[StudyState], target: StudyState, reason: str = "") -> bool:
+        """Change the state of a study that is in one of ``origin``; tell whether it was."""
+        marks = ", ".join("?" * len(origin))
+        with self._ledger.transaction() as connection:
+            moved = connection.execute(
+                f"UPDATE studies SET state = ?, reason = ?, changed_at = ?"  # noqa: S608 - only question marks are added
+                f" WHERE study_instance_uid = ? AND state IN ({marks})",
+                (target, reason, time.time(), uid, *origin),
+            )
+        return moved.rowcount > 0
+
+
+def _total_seconds(result: StudyResult) -> Mapping[str, float]:
+    total = dict(result.seconds)
+    for instance in result.instances:
+        for stage, seconds in (instance.analysis.seconds if instance.analysis else {}).items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return {stage: round(seconds, 3) for stage, seconds in total.items()}

@@ -1,0 +1,280 @@
+"""The folder that everything received and made lies in, durably.
+
+::
+
+    spool.lock           held by the one service that uses the folder
+    ledger.sqlite        see the ledger
+    audit.jsonl          see the audit trail
+    part/                files that are being written; emptied at each start
+    sources/<study>/     received images, exactly as they came
+    objects/<study>/     what was made of them
+
+A file is in ``sources`` or ``objects`` only when it is whole and on the disk. Files are for their
+owner only: mode 0600 in folders of 0700.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.records import EncodedObject, StoredInstance
+from cxr_dicom.system import lock
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_FOLDERS = ("part", "sources", "objects")
+
+
+class SpoolError(CxrDicomError):
+    """The spool cannot be used: another service has it, or it cannot be written."""
+
+
+class SpoolFullError(SpoolError):
+    """Less space is free on the disk than the settings want."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A file that is whole and on the disk, but has no place yet."""
+
+    path: Path
+    sha256: str
+
+
+class PartFile:
+    """A file that is being written; it becomes a `Part`, or nothing stays of it.
+
+    Raises
+    ------
+    SpoolFullError
+        If it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            descriptor, name = tempfile.mkstemp(dir=folder)  # mode 0600
+        except OSError as error:
+            raise _full(error) from error
+        self._file = os.fdopen(descriptor, "wb")
+        self._path = Path(name)
+        self._digest = hashlib.sha256()
+
+    def write(self, chunk: Buffer) -> None:
+        """Add to the file.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full.
+        """
+        self._digest.update(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise _full(error) from error
+
+    def finish(self) -> Part:
+        """Return when all of it is on the disk.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full; then the file is gone.
+        """
+        try:
+            with self._file as file:
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self.drop()
+            raise _full(error) from error
+        return Part(path=self._path, sha256=self._digest.hexdigest())
+
+    def drop(self) -> None:
+        """Delete it."""
+        with contextlib.suppress(OSError):  # what is still in the buffer may not fit on the disk
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _full(error: OSError) -> SpoolFullError:
+    return SpoolFullError(f"cannot write to the spool: {error.strerror}")
+
+
+class Spool:
+    """The spool folder; safe to share between threads and processes.
+
+    Raises
+    ------
+    SpoolError
+        If the folder cannot be made or written.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.spool.folder.absolute()
+        self._min_free = settings.spool.min_free_mb * 2**20
+        self._lock: int | None = None
+        try:
+            for folder in (self.folder, *(self.folder / name for name in _FOLDERS)):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+        except OSError as error:
+            raise SpoolError(f"spool.folder = {self.folder}: {error.strerror}") from error
+
+    # --- one service at a time -------------------------------------------------------------------
+
+    def lock(self) -> None:
+        """Become the only user; the lock ends with `unlock` or with this process, however it ends.
+
+        Raises
+        ------
+        SpoolError
+            If another process has it; the text names the process.
+        """
+        try:
+            self._lock = lock.take(self.folder / "spool.lock")
+        except lock.LockedError as error:
+            raise SpoolError(f"{self.folder} is in use by another service, process {error}") from error
+        except OSError as error:
+            raise SpoolError(f"{self.folder} cannot be locked: {error.strerror}") from error
+
+    def unlock(self) -> None:
+        """Let others use the folder."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # --- files in --------------------------------------------------------------------------------
+
+    def require_space(self) -> None:
+        """Check the watermark.
+
+        Raises
+        ------
+        SpoolFullError
+            If less than ``spool.min_free_mb`` is free.
+        """
+        free = shutil.disk_usage(self.folder).free
+        if free < self._min_free:
+            raise SpoolFullError(f"expected {self._min_free >> 20} MB free, found {free >> 20} MB")
+
+    def begin(self) -> PartFile:
+        """Open a file for something that arrives.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is fuller than the settings want.
+        """
+        self.require_space()
+        return PartFile(self.folder / "part")
+
+    def write_part(self, chunks: Iterable[bytes]) -> Part:
+        """Write a file that is on the disk when this returns.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is full, or fuller than the settings want.
+        """
+        file = self.begin()
+        try:
+            for chunk in chunks:
+                file.write(chunk)
+        except BaseException:
+            file.drop()
+            raise
+        return file.finish()
+
+    def keep(self, part: Part, instance: StoredInstance) -> StoredInstance:
+        """Give a part its place among the sources.
+
+        The name holds the content's digest: the same UID with other content never overwrites a file
+        that a worker may be reading.
+        """
+        folder = self._study_folder("sources", instance.study_instance_uid)
+        path = folder / f"{instance.sop_instance_uid}.{part.sha256[:16]}.dcm"
+        _move_durably(part.path, path)
+        return replace(instance, path=path)
+
+    def drop(self, part: Part) -> None:
+        """Delete a part that is not wanted."""
+        part.path.unlink(missing_ok=True)
+
+    # --- objects ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def workshop(self) -> Iterator[Path]:
+        """Give an empty folder for one job; what is left in it is deleted."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder / "part"))  # mode 0700
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, study_instance_uid: str, made: EncodedObject) -> EncodedObject:
+        """Give an object its place; bytes that are already there, and perhaps sent, stay."""
+        path = self._study_folder("objects", study_instance_uid) / f"{made.sop_instance_uid}.dcm"
+        if not path.exists():
+            made.path.chmod(0o600)
+            _sync(made.path)
+            _move_durably(made.path, path)
+        return replace(made, path=path)
+
+    # --- files out -------------------------------------------------------------------------------
+
+    def delete(self, paths: Iterable[Path]) -> None:
+        """Delete files, and folders that become empty."""
+        for path in paths:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                path.parent.rmdir()
+
+    def sweep(self, known: set[Path], *, older_than_seconds: float = 0) -> int:
+        """Delete files that nobody knows: a crash left them before they were acknowledged.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        before = time.time() - older_than_seconds
+        if not older_than_seconds:
+            for entry in (self.folder / "part").iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        found = [path for name in ("sources", "objects") for path in (self.folder / name).glob("*/*")]
+        lost = [path for path in found if path not in known and path.stat().st_mtime <= before]
+        self.delete(lost)
+        return len(lost)
+
+    def _study_folder(self, kind: str, study_instance_uid: str) -> Path:
+        folder = self.folder / kind / study_instance_uid
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            _sync(folder.parent)
+        return folder
+
+
+def _move_durably(origin: Path, target: Path) -> None:
+    origin.replace(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

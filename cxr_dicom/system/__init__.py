@@ -1,0 +1,1 @@
+"""What the operating system and the network give: durable writes, locks, logs, retry, connections."""

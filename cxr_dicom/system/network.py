@@ -1,0 +1,272 @@
+"""Ways to other machines: TLS contexts, DICOM associations, HTTP sessions, all from the settings.
+
+Errors of the libraries underneath become `ConnectionFailedError`, which says what may be tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import ssl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from time import time
+from typing import Any
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
+from cxr_dicom.errors import CxrDicomError, SettingsError
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # files are sent byte for byte, never decoded and encoded again
+
+
+class ConnectionFailedError(CxrDicomError):
+    """Another machine could not be reached, or did not let us in.
+
+    Attributes
+    ----------
+    status
+        Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``TIMEOUT``, ``HTTP 503``.
+    retry_after
+        Seconds that the other side asked us to wait; None when it did not.
+    """
+
+    def __init__(self, status: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class ContextsRejectedError(ConnectionFailedError):
+    """A peer takes none of the SOP classes and transfer syntaxes that we proposed."""
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+def server_tls(settings: ListenerTls) -> ssl.SSLContext:
+    """Make the TLS context of the listener; with ``ca`` peers must show a certificate.
+
+    Raises
+    ------
+    SettingsError
+        If a file is missing or is no certificate or key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with _named("listener.tls"):
+        context.load_cert_chain(settings.certificate, settings.key)
+        if settings.ca:
+            context.load_verify_locations(settings.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_tls(access: DicomAccess) -> ssl.SSLContext:
+    """Make the TLS context for calling a peer, whose certificate and name are always verified."""
+    with _named(access.ae_title):
+        context = ssl.create_default_context(cafile=access.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if access.client_certificate:
+            context.load_cert_chain(access.client_certificate)
+    return context
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"{key}: certificate or key: {error}") from error
+
+
+# --- DICOM ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def association(
+    access: DicomAccess,
+    contexts: Sequence[PresentationContext],
+    *,
+    handlers: Sequence[Any] = (),
+    roles: Sequence[Any] = (),
+) -> Iterator[Association]:
+    """Open an association, and release it at the end.
+
+    Parameters
+    ----------
+    contexts
+        What is proposed, and nothing else.
+    handlers, roles
+        As in ``pynetdicom.AE.associate``: event handlers, and SCP/SCU role selections.
+
+    Raises
+    ------
+    ContextsRejectedError
+        If the peer accepts none of `contexts`.
+    ConnectionFailedError
+        If it cannot be reached or rejects the association.
+    """
+    entity = AE(access.calling_ae_title)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = access.timeout_seconds
+    entity.network_timeout = max(access.timeout_seconds, 60)
+    tls = (client_tls(access), access.address) if access.tls else None
+    opened = entity.associate(
+        access.address,
+        access.port,
+        contexts=list(contexts),
+        ae_title=access.ae_title,
+        tls_args=tls,
+        evt_handlers=list(handlers),
+        ext_neg=list(roles) or None,
+    )
+    if not opened.is_established:
+        raise _not_established(opened, access)
+    try:
+        yield opened
+    finally:
+        if opened.is_established:
+            opened.release()
+
+
+def _not_established(attempt: Association, access: DicomAccess) -> ConnectionFailedError:
+    peer = f"{access.ae_title} at {access.address}:{access.port}"
+    if attempt.is_rejected and (answer := attempt.acceptor.primitive):
+        why = f"result {answer.result}, source {answer.result_source}, diagnostic {answer.diagnostic}"
+        return ConnectionFailedError("REJECTED", f"{peer} rejected the association ({why})")
+    if attempt.rejected_contexts:
+        return ContextsRejectedError("CONTEXT_REJECTED", f"{peer} takes nothing of what was proposed")
+    return ConnectionFailedError("UNREACHABLE", f"{peer} accepted no association in {access.timeout_seconds:g} s")
+
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def session(access: HttpAccess) -> Iterator[requests.Session]:
+    """Open an HTTP session that authenticates as the settings say; redirects are not followed.
+
+    Raises
+    ------
+    SettingsError
+        If a token or password cannot be read.
+    """
+    with requests.Session() as opened:
+        if token := _token(access):
+            opened.headers["Authorization"] = f"Bearer {token}"
+        elif access.username is not None:
+            password = _read(access.password_file) if access.password_file else ""
+            opened.auth = (access.username, password)
+        if access.client_certificate:
+            opened.cert = str(access.client_certificate)
+        opened.trust_env = False  # for requests, HTTPS_PROXY, REQUESTS_CA_BUNDLE and .netrc count more than a session
+        proxy = {"http": access.proxy, "https": access.proxy} if access.proxy else get_environ_proxies(access.url)
+        opened.proxies.update(proxy)
+        opened.verify = str(access.ca) if access.ca else os.environ.get("REQUESTS_CA_BUNDLE") or True
+        yield opened
+
+
+def request(opened: requests.Session, access: HttpAccess, method: str, path: str, **options: Any) -> requests.Response:
+    """Send a request below the base URL and return the answer, whatever its status.
+
+    Raises
+    ------
+    ConnectionFailedError
+        If no answer came.
+    """
+    url = f"{access.url.rstrip('/')}/{path}"
+    try:
+        return opened.request(method, url, timeout=access.timeout_seconds, allow_redirects=False, **options)
+    except requests.Timeout as error:
+        raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
+    except requests.RequestException as error:
+        raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+
+
+@contextmanager
+def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
+    """Open a client for QIDO-RS; redirects are not followed, and nothing is tried twice behind our back.
+
+    WADO-RS and STOW-RS do not use it: it decodes and encodes what has to stay as it is.
+
+    Raises
+    ------
+    ConnectionFailedError
+        For everything that goes wrong with a search inside.
+    """
+    with session(access) as opened:
+        opened.max_redirects = 0
+        opened.mount(access.url, _PlainWildcards())
+        client = DICOMwebClient(
+            access.url.rstrip("/"), session=opened, timeout=access.timeout_seconds, permissive_uid=True
+        )
+        client.set_http_retry_params(retry=False)
+        try:
+            yield client
+        except requests.HTTPError as error:
+            if error.response is None:
+                raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+            raise _answered(error.response) from error
+        except requests.TooManyRedirects as error:
+            raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
+        except requests.Timeout as error:
+            raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
+        except requests.RequestException as error:
+            raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+
+
+class _PlainWildcards(HTTPAdapter):
+    """Leaves wildcards as they are (RFC 3986 3.4 lets it); Orthanc 1.10 finds nothing for an encoded one."""
+
+    def send(self, request: requests.PreparedRequest, *options: Any, **more: Any) -> requests.Response:
+        request.url = (request.url or "").replace("%2A", "*").replace("%3F", "?")
+        return super().send(request, *options, **more)
+
+
+def _answered(answer: requests.Response) -> ConnectionFailedError:
+    return ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
+
+
+def retry_after(answer: requests.Response) -> float | None:
+    """Return the seconds of a Retry-After header, which may also be a date (RFC 9110 10.2.3)."""
+    value = answer.headers.get("Retry-After", "")
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _token(access: HttpAccess) -> str | None:
+    if access.token_file:
+        return _read(access.token_file)
+    if not access.token_command:
+        return None
+    try:
+        finished = subprocess.run(  # noqa: S603 - the command is the administrator's
+            access.token_command, capture_output=True, text=True, timeout=access.timeout_seconds, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SettingsError(f"token_command {shlex.join(access.token_command)}: {type(error).__name__}") from error
+    return finished.stdout.strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,38 @@
+"""Tasks that look at the worker they are in."""
+
+import logging
+import os
+import time
+
+from cxr_dicom.system import telemetry
+from tests.cohort.engines.tasks import Squares
+
+
+class Gathering(Squares):
+    """Answers when so many workers are at work at once."""
+
+    def __init__(self, folder, workers):
+        super().__init__(folder)
+        self.workers = workers
+
+    def __call__(self, number):
+        self._note("built")
+        until = time.monotonic() + 120
+        while len(self.pids("built")) < self.workers and time.monotonic() < until:
+            time.sleep(0.05)
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+class Environment(Squares):
+    """Answers with a variable of the worker's environment."""
+
+    def __call__(self, name):
+        return os.environ.get(name)
+
+
+class Talking(Squares):
+    """Writes a line to the log."""
+
+    def __call__(self, number):
+        telemetry.event("squared", level=logging.WARNING, files=number)
+        return number

@@ -1,0 +1,110 @@
+"""Tables of paths, URLs and UIDs: each row ends in an entry or in what was skipped."""
+
+import csv
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from cxr_dicom.errors import ManifestError
+from cxr_dicom.ingest.manifest import read, survey
+from cxr_dicom.records import Reason
+from tests.ingest.manifest.manifests import UIDS, reasons
+
+
+@pytest.mark.parametrize(
+    "column", ["path", "File", "filename", "filepath", "file_path", "File Path", "dicom", "DCM", "dicom_path", "image"]
+)
+def test_columns_of_paths_that_people_use(images, written, column):
+    manifest = read(written(f"id,{column}\n7,images/1.dcm\n8,images/0.dcm\n9,images/2.dcm\n"))
+    assert manifest.kind == "table"
+    names = [[instance.path.name for instance in entry.study.instances] for entry in manifest.entries]
+    assert names == [["1.dcm"], ["0.dcm", "2.dcm"]], "in the order of the table"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_dialects_of_tables(tmp_path, images, delimiter, encoding, end):
+    (images / "0.dcm").rename(images / 'Thorax ä, "a"; b|c.dcm')
+    with (tmp_path / "table").open("w", encoding=encoding, newline="") as file:
+        rows = csv.writer(file, delimiter=delimiter, lineterminator=end)
+        rows.writerows([["n", "path"], ["1", 'images/Thorax ä, "a"; b|c.dcm'], [], ["2", str(images / "1.dcm")]])
+    manifest = read(str(tmp_path / "table"))
+    assert len(manifest.entries) == 2
+    assert manifest.skipped == ()
+
+
+def test_names_in_a_table_of_one_column_may_have_commas(images, written):
+    (images / "0.dcm").rename(images / "a, b;c.dcm")
+    manifest = read(written('path\nimages/a, b;c.dcm\n"images/1.dcm"\n'))
+    assert (len(manifest.entries), manifest.skipped) == (2, ())
+
+
+def test_a_table_of_a_windows_program_is_read(tmp_path, images):
+    (images / "0.dcm").rename(images / "Thorax-ä.dcm")
+    (tmp_path / "table.csv").write_bytes("path;n\r\nimages/Thorax-ä.dcm;1\r\n".encode("cp1252"))
+    assert len(read(str(tmp_path / "table.csv")).entries) == 1
+
+
+def test_a_parquet_table_is_known_by_its_content(tmp_path, images):
+    parquet.write_table(
+        pyarrow.table({"age": [1, 2, 3], "dicom": ["images/1.dcm", None, "images/0.dcm"]}), tmp_path / "x"
+    )
+    manifest = read(str(tmp_path / "x"))
+    assert (manifest.kind, len(manifest.entries)) == ("table", 2)
+    assert reasons(manifest) == [(Reason.UNREADABLE, "x")]
+
+
+def test_names_that_no_file_system_has_are_listed(images, written):
+    long = f"{'x' * 300}.dcm"
+    manifest = read(written(f"path\nimages/0.dcm\n{long}\n{'a/' * 3000}b\na\x7fb\n"))
+    assert len(manifest.entries) == 1
+    assert len(manifest.skipped) == 3
+    assert len(read(written(f"images/0.dcm\n{long}\n")).skipped) == 1
+    with pytest.raises(ManifestError, match="there is nothing"):
+        read(long)
+
+
+def test_rows_that_lead_nowhere_are_listed(images, written):
+    manifest = read(written("path,n\nimages/0.dcm,1\nimages/lost.dcm,2\n,3\nimages/0.dcm,4\nhttps://a/b.dcm,5\n"))
+    assert len(manifest.entries) == 1
+    assert reasons(manifest) == [
+        (Reason.UNREADABLE, "cohort"),
+        (Reason.UNREADABLE, "cohort"),
+        (Reason.UNREADABLE, "lost.dcm"),
+    ]
+    assert [each.detail.split(":")[0] for each in manifest.skipped[:2]] == ["line 4", "line 6"]
+
+
+def test_urls_of_imaging_data_commons_are_grouped_by_study(written):
+    table = "StudyInstanceUID,Modality,series_aws_url,series_size_MB,instanceCount\n"
+    rows = [(UIDS[1], "CR", 0, "1.5", 2), (UIDS[0], "DX", 1, "", 1), (UIDS[1], "DX", 2, "0.25", 1)]
+    rows += [(UIDS[1], "DX", 2, "0.25", 1), (UIDS[2], "CT", 3, "400", 300)]
+    table += "".join(
+        f'{study},{modality},"s3://idc-open-data/{n}/*",{size},{c}\n' for study, modality, n, size, c in rows
+    )
+    manifest = read(written(table))
+    assert [entry.key for entry in manifest.entries] == [UIDS[1], UIDS[0]]
+    first, second = manifest.entries
+    assert first.sources == ("s3://idc-open-data/0/*", "s3://idc-open-data/2/*")
+    assert (first.size, first.instances, first.modalities) == (1_750_000, 3, ("CR", "DX"))
+    assert second.size is None
+    assert reasons(manifest) == [(Reason.WRONG_SOP_CLASS, "cohort")]
+    seen = survey(manifest)
+    assert (seen.entries, seen.local, seen.instances, seen.bytes) == (2, 0, 4, 1_750_000)
+    assert (seen.unknown_bytes, seen.unknown_instances, seen.modalities) == (1, 0, {"CR": 1, "DX": 2})
+    assert seen.skipped == {Reason.WRONG_SOP_CLASS: 1}
+
+
+def test_a_table_without_a_usable_column_says_what_it_has_and_what_is_accepted(written):
+    with pytest.raises(ManifestError) as raised:
+        read(written("patient,label\n1,0\n"))
+    assert "patient, label" in str(raised.value)
+    assert "StudyInstanceUID" in str(raised.value)
+    assert "path" in str(raised.value)
+
+
+def test_paths_and_urls_do_not_mix(images, written):
+    with pytest.raises(ManifestError, match="1 URLs and 1 paths"):
+        read(written("path\nimages/0.dcm\ns3://bucket/x/*\n"))

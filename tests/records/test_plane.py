@@ -1,0 +1,108 @@
+"""Turns are exact and come back; regions and boxes say where they are."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cxr_dicom.records.plane import Box, Region, Turn
+
+TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
+
+
+def marked(shape, row, column):
+    matrix = np.zeros(shape, bool)
+    matrix[row, column] = True
+    return matrix
+
+
+@pytest.fixture
+def matrix():
+    return np.arange(5 * 3).reshape(5, 3)
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_a_turn_comes_back_from_either_side(turn, matrix):
+    np.testing.assert_array_equal(turn.to_source(turn.to_standard(matrix)), matrix)
+    np.testing.assert_array_equal(turn.to_standard(turn.to_source(matrix)), matrix)
+
+
+def test_the_eight_turns_are_different(matrix):
+    square = np.arange(9).reshape(3, 3)
+    assert len({turn.to_standard(square).tobytes() for turn in TURNS}) == 8
+
+
+def test_a_turn_transposes_first_and_flips_afterwards(matrix):
+    turn = Turn(transpose=True, flip_rows=True)
+    np.testing.assert_array_equal(turn.to_standard(matrix), np.flipud(matrix.T))
+    np.testing.assert_array_equal(turn.to_standard(matrix), np.rot90(matrix))
+    assert turn.to_standard(matrix).shape == (3, 5)
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+@pytest.mark.parametrize("position", [(0, 0), (4, 2), (1, 2), (3, 0)])
+def test_a_point_in_a_pixel_stays_in_it(turn, position):
+    source = marked((5, 3), *position)
+    (row,), (column,) = np.nonzero(turn.to_standard(source))
+    ((source_column, source_row),) = turn.points_to_source([(column + 0.25, row + 0.75)], (5, 3))
+    assert (int(source_row), int(source_column)) == position
+    offsets = {round(source_row % 1, 6), round(source_column % 1, 6)}
+    assert offsets <= {0.25, 0.75}
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_the_corners_of_the_picture_stay_its_corners(turn):
+    rows, columns = (3, 5) if turn.transpose else (5, 3)
+    corners = [(0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows)]
+    assert set(turn.points_to_source(corners, (5, 3))) == {(0, 0), (3, 0), (3, 5), (0, 5)}
+
+
+def test_a_region_keeps_only_its_bounding_box_and_gives_the_matrix_back():
+    matrix = np.zeros((7, 9), bool)
+    matrix[2:4, 3:8] = True
+    matrix[5, 4] = True
+    region = Region.from_matrix(matrix)
+    assert region.box == Box(top=2, left=3, bottom=6, right=8)
+    assert region.box.shape == region.pixels.shape == (4, 5)
+    assert region.area == 11
+    np.testing.assert_array_equal(region.matrix(), matrix)
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_a_region_in_the_standard_view_is_that_of_the_turned_matrix(turn):
+    matrix = np.zeros((7, 5), bool)
+    matrix[1:4, 2:4] = [[1, 0], [1, 1], [0, 1]]
+    turned, expected = Region.from_matrix(matrix).to_standard(turn), Region.from_matrix(turn.to_standard(matrix))
+    assert (turned.shape, turned.box) == (expected.shape, expected.box)
+    np.testing.assert_array_equal(turned.pixels, expected.pixels)
+
+
+def test_a_region_does_not_follow_later_changes_of_its_matrix():
+    matrix = np.zeros((4, 4), bool)
+    matrix[1:3] = True
+    region = Region.from_matrix(matrix)
+    matrix[:] = False
+    assert region.area == 8
+
+
+def test_a_region_at_an_offset_lies_there():
+    patch = marked((3, 3), 1, 2)
+    region = Region.from_matrix(patch, offset=(10, 20), shape=(40, 50))
+    (row,), (column,) = np.nonzero(region.matrix())
+    assert (row, column, region.shape) == (11, 22, (40, 50))
+
+
+@pytest.mark.parametrize("shape", [None, (40, 50)])
+def test_an_empty_region_is_empty(shape):
+    region = Region.from_matrix(np.zeros((3, 3), bool), offset=(10, 20), shape=shape)
+    assert region.area == 0
+    assert region.box.shape == (0, 0)
+    assert not region.matrix().any()
+    assert region.matrix().shape == (shape or (3, 3))
+
+
+def test_the_corners_of_a_box_are_the_outer_edges_of_its_pixels():
+    box = Box(top=1, left=2, bottom=4, right=6)
+    assert box.corners == ((2, 1), (6, 1), (6, 4), (2, 4), (2, 1))
+    assert box.shape == (3, 4)
+    assert np.zeros((10, 10))[box.slices].shape == box.shape

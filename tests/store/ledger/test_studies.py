@@ -1,0 +1,183 @@
+"""Instances that arrive, and studies that workers claim and finish."""
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.store.ledger import Arrival, ClaimLostError, ImagesDeletedError
+from cxr_dicom.store.ledger.group_commit import Together
+from tests.store.ledger.helpers import STUDY, claimed, instance, result, sent, state
+
+
+def test_the_same_instance_again_changes_nothing(ledger):
+    assert ledger.studies.add(instance(ledger), "aa") is Arrival.NEW
+    claimed(ledger)
+    assert ledger.studies.add(instance(ledger), "aa") is Arrival.KNOWN
+    assert state(ledger) == "RUNNING"
+
+
+def test_the_same_uid_with_other_content_opens_the_study_again(ledger):
+    sent(ledger)
+    assert state(ledger) == "ENCODED"
+    assert ledger.studies.add(instance(ledger), "bb") is Arrival.NEW
+    assert state(ledger) == "RECEIVING"
+
+
+@pytest.mark.parametrize("content", ["aa", "bb"])
+def test_an_instance_stays_in_its_study(ledger, content):
+    sent(ledger)
+    before = ledger.stories.show(STUDY)
+    assert ledger.studies.add(instance(ledger, study="1.2.4"), content) is Arrival.OF_ANOTHER_STUDY
+    assert ledger.stories.show(STUDY) == before
+    assert ledger.stories.show("1.2.4") is None
+
+
+def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledger):
+    count, commits = 40, []
+    original = ledger.transaction
+
+    @contextlib.contextmanager
+    def counted():
+        with original() as connection:
+            commits.append(connection)
+            yield connection
+
+    ledger.together = Together(counted)
+    gate = threading.Barrier(count)
+
+    def arrive(number):
+        gate.wait()
+        ledger.studies.add(instance(ledger, f"1.2.3.1.{number}"), "sha")
+
+    threads = [threading.Thread(target=arrive, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.stories.show(STUDY)["instances"]) == count
+    assert 1 <= len(commits) < count
+
+
+def test_a_change_that_fails_is_not_told_as_done_to_anybody(ledger):
+    gate, heard = threading.Event(), []
+
+    def make(change):
+        try:
+            ledger.together.make(change)
+        except ValueError:
+            heard.append(change)
+
+    def wait():
+        gate.wait()
+
+    def fail():
+        raise ValueError
+
+    def add():
+        ledger.studies._add(instance(ledger), "sha")
+
+    first = threading.Thread(target=make, args=(wait,))
+    first.start()
+    others = [threading.Thread(target=make, args=(change,)) for change in (add, fail)]
+    for thread in others:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(ledger.together._waiting) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gate.set()
+    for thread in (first, *others):
+        thread.join()
+    assert set(heard) == {add, fail}
+    assert not ledger.studies.knows("1.2.3.1.1")
+
+
+def test_one_study_is_claimed_once(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    ledger.studies.complete(STUDY)
+    claims = []
+    threads = [
+        threading.Thread(target=lambda n=n: claims.append(ledger.studies.claim(str(n), max_interruptions=9)))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_images_that_arrive_during_a_run_make_it_run_again(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    assert state(ledger) == "RUNNING"
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [])
+    assert state(ledger) == "RECEIVING"
+    assert len(claimed(ledger).study.instances) == 2
+
+
+def test_a_result_of_a_lost_claim_is_not_kept(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    old = claimed(ledger, "dead")
+    ledger.studies.take_back("dead")
+    claimed(ledger, "alive")
+    with pytest.raises(ClaimLostError):
+        ledger.studies.finish(old, result(ledger, old, "9.1"), [], [])
+    assert ledger.stories.show(STUDY)["objects"] == []
+
+
+def test_a_study_that_kills_its_workers_is_held(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    for _ in range(3):
+        assert claimed(ledger, interruptions=3)
+        assert ledger.studies.take_back() == [STUDY]
+    assert claimed(ledger, interruptions=3) is None
+    assert state(ledger) == "HELD"
+    assert ledger.studies.retry(STUDY)
+    assert claimed(ledger, interruptions=3)
+
+
+def test_a_release_is_no_interruption(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    for _ in range(5):
+        assert claimed(ledger, interruptions=2)
+        ledger.studies.take_back("w", is_interruption=False)
+    assert state(ledger) == "COMPLETE"
+
+
+def test_nothing_eligible_is_ignored_and_says_why(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, outcome=Outcome.SKIPPED, reason=Reason.NOT_CHEST), [], [])
+    story = ledger.stories.show(STUDY)
+    assert story["state"] == "IGNORED"
+    assert story["instances"][0]["reason"] == "NOT_CHEST"
+
+
+def test_a_study_whose_images_were_deleted_is_not_tried_again(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, outcome=Outcome.SKIPPED, reason=Reason.NOT_CHEST), [], [])
+    ledger.stories.drop_files(STUDY, "instances")
+    with pytest.raises(ImagesDeletedError, match="jobs forget"):
+        ledger.studies.retry(STUDY)
+    assert state(ledger) == "IGNORED"
+
+
+def test_a_retry_that_does_nothing_forces_no_later_run(ledger):
+    sent(ledger)
+    assert not ledger.studies.retry(STUDY)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    assert claimed(ledger).job_key == "key"
+
+
+def test_a_key_is_remembered_until_a_run_is_forced(ledger):
+    sent(ledger)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
+    claim = claimed(ledger)
+    assert claim.job_key == "key"
+    ledger.studies.keep_unchanged(claim)
+    assert state(ledger) == "ENCODED"

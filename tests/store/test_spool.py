@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cxr_dicom.store.spool import Spool, SpoolError, SpoolFullError
+from tests.service_helpers import settings
+
+
+def test_a_part_is_private_and_whole(tmp_path):
+    spool = Spool(settings(tmp_path))
+    part = spool.write_part([b"ab", b"c"])
+    assert part.path.read_bytes() == b"abc"
+    assert part.path.stat().st_mode & 0o777 == 0o600
+    assert part.sha256.startswith("ba7816bf")
+
+
+def test_a_part_that_breaks_off_leaves_nothing(tmp_path):
+    def broken():
+        yield b"ab"
+        raise KeyboardInterrupt
+
+    spool = Spool(settings(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        spool.write_part(broken())
+    assert list((tmp_path / "part").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_a_named_error_and_leaves_nothing(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let us mount a tmpfs")
+    try:
+        spool = Spool(settings(small / "spool"))
+        with pytest.raises(SpoolFullError, match="No space left"):
+            spool.write_part([bytes(1 << 19)] * 4)
+        assert list((small / "spool" / "part").iterdir()) == []
+        assert spool.write_part([b"there is room again"]).path.exists()
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_the_lock_ends_with_its_process(tmp_path):
+    made = settings(tmp_path)
+    code = (
+        "import sys; from cxr_dicom.config import Settings; from cxr_dicom.store.spool import Spool\n"
+        f"spool = Spool(Settings.model_validate({{'spool': {{'folder': {str(tmp_path)!r}}}}}))\n"
+        "spool.lock(); print('locked', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "locked\n"
+    with pytest.raises(SpoolError, match=f"process {other.pid}"):
+        Spool(made).lock()
+    other.kill()
+    other.wait()
+    other.stdin.close()
+    other.stdout.close()
+    spool = Spool(made)
+    spool.lock()
+    spool.unlock()
+
+
+def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SpoolError, match=r"spool\.folder"):
+        Spool(settings(tmp_path / "file" / "spool"))
+
+
+def test_sweeping_spares_what_is_known_and_what_is_new(tmp_path):
+    spool = Spool(settings(tmp_path))
+    known, lost = tmp_path / "sources" / "1" / "a", tmp_path / "sources" / "1" / "b"
+    known.parent.mkdir()
+    known.touch()
+    lost.touch()
+    assert spool.sweep({known}, older_than_seconds=60) == 0
+    assert spool.sweep({known}) == 1
+    assert known.exists()
+    assert not lost.exists()

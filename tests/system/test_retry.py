@@ -1,0 +1,63 @@
+import random
+
+import pytest
+
+from cxr_dicom.records import Answer
+from cxr_dicom.system import retry
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (0x0000, Answer.ACCEPTED),
+        (0xB000, Answer.WARNING),
+        (0xB006, Answer.WARNING),
+        (0xB007, Answer.WARNING),
+        (0xA700, Answer.FAILED),
+        (0xA7FF, Answer.FAILED),
+        (0x0110, Answer.FAILED),
+        (0xA900, Answer.REFUSED),
+        (0xC001, Answer.REFUSED),
+        (0x0122, Answer.UNSUPPORTED),
+        (0x0124, Answer.REFUSED),
+    ],
+)
+def test_dimse_status(status, answer):
+    assert retry.answer_of_dimse(status) is answer
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(200, "accepted"), (202, "accepted"), (429, "failed"), (503, "failed"), (408, "failed"), (400, "refused")],
+)
+def test_http_status(status, answer):
+    assert retry.answer_of_http(status) == answer
+
+
+def test_pauses_grow_from_one_second_to_a_quarter_of_an_hour():
+    pauses = [retry.pause_after(attempts, random.Random(attempts)) for attempts in range(1, 40)]
+    nominal = [min(2.0**n, 900) for n in range(39)]
+    assert all(n / 2 <= pause <= n for pause, n in zip(pauses, nominal, strict=True))
+    assert len({retry.pause_after(20, random.Random(seed)) for seed in range(5)}) == 5
+
+
+def test_a_day_of_failures_is_given_up():
+    early = retry.decide(attempts=90, first_attempt_at=0, now=86399)
+    late = retry.decide(attempts=91, first_attempt_at=0, now=86400)
+    assert isinstance(early, retry.RetryAt)
+    assert isinstance(late, retry.GiveUp)
+    assert "91 attempts" in late.reason
+
+
+def test_retry_after_is_honoured_within_reason():
+    asked = retry.decide(attempts=1, first_attempt_at=0, now=0, retry_after=120)
+    shameless = retry.decide(attempts=1, first_attempt_at=0, now=0, retry_after=1e9)
+    assert asked == retry.RetryAt(time=120)
+    assert shameless == retry.RetryAt(time=retry.LONGEST_ASKED_PAUSE)
+
+
+def test_a_clock_stepped_back_does_not_stop_the_retries():
+    assert retry.is_due(None, 0)
+    assert retry.is_due(10, 10)
+    assert not retry.is_due(11, 10)
+    assert retry.is_due(1e9, 10)

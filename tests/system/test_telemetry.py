@@ -1,0 +1,89 @@
+"""What may be written about a study, and what may not."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from cxr_dicom.errors import ImageError
+from cxr_dicom.records import Reason
+from cxr_dicom.system import telemetry
+
+
+@pytest.fixture(autouse=True)
+def restore():
+    logger = logging.getLogger("cxr_dicom")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+    logging.captureWarnings(False)
+
+
+def foreign_error():
+    try:
+        raise ValueError("Doe^Jane 1970-01-01")
+    except ValueError as error:
+        return error
+
+
+def test_a_field_that_is_not_on_the_list_is_refused():
+    with pytest.raises(ValueError, match="patient_name"):
+        telemetry.event("study_done", patient_name="Doe^Jane")
+
+
+def test_a_foreign_error_is_told_by_type_and_place():
+    text = telemetry.safe_description(foreign_error())
+    assert "Doe" not in text
+    assert text.startswith("ValueError at test_telemetry.py:")
+
+
+def test_our_own_error_is_told_in_its_words():
+    assert telemetry.safe_description(ImageError(Reason.NOT_CHEST, "found HAND")) == "NOT_CHEST: found HAND"
+
+
+def test_json_lines_hold_action_and_fields(capsys):
+    telemetry.configure(1, as_json=True)
+    telemetry.event("study_done", study_instance_uid="1.2", seconds=0.5, model=None)
+    record = json.loads(capsys.readouterr().err)
+    assert record.pop("time").endswith("Z")
+    assert record == {"level": "info", "action": "study_done", "study_instance_uid": "1.2", "seconds": 0.5}
+
+
+def test_text_lines_stay_one_line(capsys):
+    telemetry.configure(0)
+    telemetry.event("study_failed", level=logging.ERROR, error="two\nlines")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r'study_failed error="two\nlines"')
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "actions"), [(-1, ["e"]), (0, ["w", "e"]), (1, ["i", "w", "e"]), (2, ["d", "i", "w", "e"])]
+)
+def test_verbosity_chooses_the_level(capsys, verbosity, actions):
+    telemetry.configure(verbosity)
+    for action, level in zip("diwe", (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR), strict=True):
+        telemetry.event(action, level=level)
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == actions
+
+
+def test_what_libraries_say_is_not_written():
+    code = (
+        "import logging, warnings\n"
+        "from cxr_dicom import telemetry\n"
+        "telemetry.configure(2)\n"
+        "warnings.warn('Invalid value for VR PN: Doe^Jane')\n"
+        "logging.getLogger('pydicom').warning('Doe^Jane')\n"
+        "logging.getLogger('some.other.library').warning('Doe^Jane')\n"
+        "telemetry.event('still_here')\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.stderr.split()[-1] == "still_here"
+    assert "Doe" not in finished.stderr
+
+
+def test_a_library_that_uses_the_package_sees_no_output_it_did_not_ask_for():
+    code = "from cxr_dicom import telemetry; telemetry.failure('study', ValueError('x'))"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (finished.stdout, finished.stderr) == ("", "")
