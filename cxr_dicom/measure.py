@@ -15,7 +15,7 @@ import numpy as np
 from cxr_dicom.dicom import codes
 from cxr_dicom.dicom.codes import private
 from cxr_dicom.dicom.patient_age import completed_years
-from cxr_dicom.records import Call, ChestImage, Code, Mask, Measurement, Prediction, Spacing, Statement
+from cxr_dicom.records import ChestImage, Code, Mask, Measurement, Prediction, Presence, Spacing, Statement
 from cxr_dicom.records.plane import Point, Region
 
 CARDIOTHORACIC_RATIO_LIMIT = 0.5
@@ -58,7 +58,7 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     if not masks.keys() & _MEASURED_AREAS.keys():
         return prediction
     upright = {
-        name: mask.region.to_standard(image.turn)
+        name: mask.region.to_standard(image.orientation)
         for name, mask in masks.items()
         if name in _MEASURED and mask.region.area
     }
@@ -113,7 +113,7 @@ def _line(image: ChestImage, name: str, code: Code, site: Code, width: _Width | 
     unit = codes.MILLIMETRE if image.spacing.is_physical else codes.PIXELS
     if width is None:
         return Measurement(name=name, code=code, value=None, unit=unit, site=site, reason=missing)
-    points = image.turn.points_to_source(((width.left, width.row), (width.right, width.row)), image.shape)
+    points = image.orientation.points_to_source(((width.left, width.row), (width.right, width.row)), image.shape)
     value, unit = _length(points, image.spacing)
     return Measurement(
         name=name,
@@ -182,9 +182,9 @@ def _statements(image: ChestImage, measurements: Iterable[Measurement]) -> Itera
         "(Danzer CS, Am J Med Sci 1919;157:513-521)."
     )
     obstacle = _no_call(image)
-    call = Call.INDETERMINATE
+    call = Presence.INDETERMINATE
     if not obstacle:
-        call = Call.PRESENT if ratio.value > CARDIOTHORACIC_RATIO_LIMIT else Call.ABSENT
+        call = Presence.PRESENT if ratio.value > CARDIOTHORACIC_RATIO_LIMIT else Presence.ABSENT
     yield Statement(
         name="cardiothoracic_ratio_above_limit",
         concept=_RATIO_RAISED,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cxr_dicom.records import Heatmap, Mask
-from cxr_dicom.records.plane import Point, Region, Shape, mixed, row_blocks
+from cxr_dicom.records.plane import Point, Region, Shape
 
 Grey = NDArray[np.uint8]  # (rows, columns)
 Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB
@@ -105,7 +105,7 @@ def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
 
 def heat(preview: Grey, heatmap: Heatmap, shape: Shape) -> Colour:
     """Lay ``heatmap`` over the preview of a source matrix of ``shape``; clear at 0, and outside its grid."""
-    values = spread(heatmap, preview.shape[:2], shape)
+    values = heatmap.grid.resample(heatmap.values, preview.shape[:2], shape)
     picture = _to_colour(preview)
     _blend(picture, inferno(values), _HEAT_OPACITY * values)
     return _to_bytes(picture)
@@ -124,26 +124,6 @@ def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
             for stroke in strokes:
                 draw.line(stroke, fill=colour, width=width)
     return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
-
-
-def spread(heatmap: Heatmap, size: Shape, shape: Shape) -> NDArray[np.float32]:
-    """Interpolate ``heatmap`` linearly on a matrix of ``size`` that covers a source matrix of ``shape``.
-
-    Returns
-    -------
-    ndarray
-        Of shape ``size``: 0 to 1, and 0 where a pixel does not lie on the grid of the heatmap.
-    """
-    (first_row, next_row, row_part, row_inside), (first_column, next_column, column_part, column_inside) = (
-        _along(size[axis], shape[axis], heatmap, axis) for axis in (0, 1)
-    )
-    values = np.empty(size, np.float32)
-    for rows in row_blocks(size[0]):
-        across = mixed(heatmap.values[first_row[rows]], heatmap.values[next_row[rows]], row_part[rows, None])
-        block = mixed(across.take(first_column, axis=1), across.take(next_column, axis=1), column_part)
-        np.clip(block, 0, 1, out=values[rows])
-    values[~row_inside] = values[:, ~column_inside] = 0
-    return values
 
 
 def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -212,18 +192,6 @@ def _shrink(fine: NDArray[np.bool_]) -> NDArray[np.float64]:
     rows, columns = fine.shape
     blocks: NDArray[np.float64] = fine.reshape(rows // _FINE, _FINE, columns // _FINE, _FINE).mean(axis=(1, 3))
     return blocks
-
-
-def _along(
-    size: int, source: int, heatmap: Heatmap, axis: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
-    """Along one axis of the preview: the two grid samples around each pixel, the part of the second, and if inside."""
-    grid = heatmap.grid
-    position = ((np.arange(size) + 0.5) * source / size - grid.origin[axis]) / grid.step[axis]
-    inside = (position >= 0) & (position <= grid.shape[axis])
-    sample = np.clip(position - 0.5, 0, grid.shape[axis] - 1)
-    first = sample.astype(np.intp)
-    return first, np.minimum(first + 1, grid.shape[axis] - 1), (sample - first).astype(np.float32), inside
 
 
 def _scaled(points: Sequence[Point], shape: Shape, size: Shape) -> tuple[Point, Point]:

@@ -120,7 +120,7 @@ class Pipeline:
             image=image,
             pixel_sha256=radiograph.sha256,
             predictions=tuple(predictions),
-            preview=cache(partial(preview, image.turn.to_source(radiograph.pixels))),  # few look at it
+            preview=cache(partial(preview, image.orientation.to_source(radiograph.pixels))),  # few look at it
             warnings=image.warnings + radiograph.warnings,
             seconds=clock.seconds,
         )

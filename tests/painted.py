@@ -8,7 +8,6 @@ from cxr_dicom.config import EncodeSettings, Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.measure import measure
 from cxr_dicom.records import (
-    Call,
     Code,
     Finding,
     Heatmap,
@@ -17,6 +16,7 @@ from cxr_dicom.records import (
     Measurement,
     ModelInfo,
     Prediction,
+    Presence,
     Reason,
     Skipped,
     StoredInstance,
@@ -81,7 +81,7 @@ def anatomy(image, **changes):
 
 def finding(name, call, raw=0.25):
     code = Code(value="60046008", scheme="SCT", meaning="Pleural effusion")
-    point = None if call is Call.INDETERMINATE else 0.2
+    point = None if call is Presence.INDETERMINATE else 0.2
     return Finding(name=name, code=code, site=codes.LUNG, raw=raw, probability=0.5625, operating_point=point, call=call)
 
 
@@ -104,9 +104,9 @@ def scores(image):
     return Prediction(
         model=model("painted-scores"),
         findings=(
-            finding("pleural_effusion", Call.PRESENT),
-            finding("pneumothorax", Call.ABSENT, raw=0.1),
-            finding("mass", Call.INDETERMINATE),
+            finding("pleural_effusion", Presence.PRESENT),
+            finding("pneumothorax", Presence.ABSENT, raw=0.1),
+            finding("mass", Presence.INDETERMINATE),
         ),
         heatmaps=(heatmap(image),),
         measurements=(

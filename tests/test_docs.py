@@ -9,7 +9,7 @@ import pytest
 from cxr_dicom.cli._reference import reference
 from cxr_dicom.config import RESULT_TABLES, Settings, load
 from cxr_dicom.encode import encoder_names
-from cxr_dicom.records import Call, ObjectKind, Outcome, Reason
+from cxr_dicom.records import ObjectKind, Outcome, Presence, Reason
 from tests import ROOT
 
 DOCS = ROOT / "docs"
@@ -81,7 +81,7 @@ def test_the_schema_has_the_words_of_the_program():
     properties = schema["properties"]
     assert set(properties["outcome"]["enum"]) == set(Outcome)
     assert set(properties["objects"]["items"]["properties"]["kind"]["enum"]) == set(ObjectKind)
-    assert set(schema["$defs"]["call"]["enum"]) == set(Call)
+    assert set(schema["$defs"]["call"]["enum"]) == set(Presence)
 
 
 def code(page):

@@ -10,18 +10,18 @@ from pydicom import Dataset
 from cxr_dicom.dicom import codes
 from cxr_dicom.measure import measure
 from cxr_dicom.records import (
-    Call,
     ChestImage,
     Mask,
     Measurement,
     ModelInfo,
     Prediction,
+    Presence,
     Spacing,
     SpacingSource,
     StoredInstance,
     Structure,
 )
-from cxr_dicom.records.plane import Region, Turn
+from cxr_dicom.records.plane import Orientation, Region
 from cxr_dicom.select.content import implausible_lungs, lateral_by_content
 
 ROWS, COLUMNS = 120, 200
@@ -35,9 +35,12 @@ MODEL = ModelInfo(
     licence="none",
     citation="none",
 )
-AS_STORED = Turn()
+AS_STORED = Orientation()
 EVERY_TURN = [
-    Turn(transpose=t, flip_rows=r, flip_columns=c) for t in (False, True) for r in (False, True) for c in (False, True)
+    Orientation(transpose=t, flip_rows=r, flip_columns=c)
+    for t in (False, True)
+    for r in (False, True)
+    for c in (False, True)
 ]
 
 
@@ -53,25 +56,27 @@ def upright_shapes() -> dict[str, np.ndarray]:
     return shapes
 
 
-def chest_image(turn: Turn = AS_STORED, spacing: Spacing | None = None, view: str = "PA", **attributes) -> ChestImage:
+def chest_image(
+    orientation: Orientation = AS_STORED, spacing: Spacing | None = None, view: str = "PA", **attributes
+) -> ChestImage:
     header = Dataset()
-    header.Rows, header.Columns = (COLUMNS, ROWS) if turn.transpose else (ROWS, COLUMNS)
+    header.Rows, header.Columns = (COLUMNS, ROWS) if orientation.transpose else (ROWS, COLUMNS)
     for keyword, value in attributes.items():
         setattr(header, keyword, value)
     instance = StoredInstance(
         path=Path("x"), study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3", sop_class_uid="4"
     )
     spacing = spacing or Spacing(rows_mm=0.5, columns_mm=0.5, source=SpacingSource.CALIBRATED)
-    return ChestImage(instance=instance, header=header, view=view, turn=turn, spacing=spacing)
+    return ChestImage(instance=instance, header=header, view=view, orientation=orientation, spacing=spacing)
 
 
-def painted(turn: Turn = AS_STORED, without: tuple[str, ...] = ()) -> Prediction:
+def painted(orientation: Orientation = AS_STORED, without: tuple[str, ...] = ()) -> Prediction:
     masks = tuple(
         Mask(
             structure=Structure(
                 name=name, title=name, category=codes.ORGAN, type=codes.LUNG, laterality=None, colour=(1, 2, 3)
             ),
-            region=Region.from_matrix(turn.to_source(shape)),
+            region=Region.from_matrix(orientation.to_source(shape)),
         )
         for name, shape in upright_shapes().items()
         if name not in without
@@ -83,9 +88,9 @@ def measured(image: ChestImage, prediction: Prediction) -> dict[str, object]:
     return {m.name: m for m in measure(image, prediction).measurements}
 
 
-@pytest.mark.parametrize("turn", EVERY_TURN)
-def test_diameters_and_ratio_are_the_same_however_the_image_is_stored(turn):
-    found = measured(chest_image(turn), painted(turn))
+@pytest.mark.parametrize("orientation", EVERY_TURN)
+def test_diameters_and_ratio_are_the_same_however_the_image_is_stored(orientation):
+    found = measured(chest_image(orientation), painted(orientation))
     assert found["cardiac_width"].value == pytest.approx(60 * 0.5)
     assert found["thoracic_width"].value == pytest.approx(160 * 0.5)
     assert found["cardiothoracic_ratio"].value == pytest.approx(60 / 160)
@@ -94,21 +99,25 @@ def test_diameters_and_ratio_are_the_same_however_the_image_is_stored(turn):
     assert found["right_lung_area"].value == pytest.approx((80 * 50 + 10 * 10) * 0.25)
 
 
-@pytest.mark.parametrize("turn", EVERY_TURN)
-def test_lines_end_on_the_borders_of_the_outline_in_the_source(turn):
-    prediction = painted(turn)
-    line = measured(chest_image(turn), prediction)["cardiac_width"].points
+@pytest.mark.parametrize("orientation", EVERY_TURN)
+def test_lines_end_on_the_borders_of_the_outline_in_the_source(orientation):
+    prediction = painted(orientation)
+    line = measured(chest_image(orientation), prediction)["cardiac_width"].points
     box = prediction.mask("heart").region.box
-    along, across = (1, 0) if turn.transpose else (0, 1)
-    assert {point[along] for point in line} == ({box.top, box.bottom} if turn.transpose else {box.left, box.right})
+    along, across = (1, 0) if orientation.transpose else (0, 1)
+    assert {point[along] for point in line} == (
+        {box.top, box.bottom} if orientation.transpose else {box.left, box.right}
+    )
     assert line[0][across] == line[1][across]
 
 
 def test_non_square_pixels_count_in_the_direction_of_the_line():
     spacing = Spacing(rows_mm=1.0, columns_mm=0.25, source=SpacingSource.PIXEL_SPACING)
     assert measured(chest_image(spacing=spacing), painted())["cardiac_width"].value == pytest.approx(60 * 0.25)
-    turn = Turn(transpose=True)
-    assert measured(chest_image(turn, spacing), painted(turn))["cardiac_width"].value == pytest.approx(60 * 1.0)
+    orientation = Orientation(transpose=True)
+    assert measured(chest_image(orientation, spacing), painted(orientation))["cardiac_width"].value == pytest.approx(
+        60 * 1.0
+    )
 
 
 def test_without_spacing_lengths_are_pixels_and_the_ratio_remains():
@@ -168,21 +177,21 @@ def test_a_prediction_without_anatomy_is_left_alone():
 @pytest.mark.parametrize(
     ("image", "call"),
     [
-        (chest_image(), Call.ABSENT),
-        (chest_image(PatientAge="045Y"), Call.ABSENT),
-        (chest_image(PatientAge="010Y"), Call.INDETERMINATE),
-        (chest_image(PatientAge="006M"), Call.INDETERMINATE),
-        (chest_image(PatientBirthDate="20150102", StudyDate="20240101"), Call.INDETERMINATE),
-        (chest_image(PatientBirthDate="19500102", StudyDate="20240101"), Call.ABSENT),
-        (chest_image(PatientAge="unknown"), Call.ABSENT),
-        (chest_image(view="AP"), Call.INDETERMINATE),
-        (chest_image(view=""), Call.INDETERMINATE),
+        (chest_image(), Presence.ABSENT),
+        (chest_image(PatientAge="045Y"), Presence.ABSENT),
+        (chest_image(PatientAge="010Y"), Presence.INDETERMINATE),
+        (chest_image(PatientAge="006M"), Presence.INDETERMINATE),
+        (chest_image(PatientBirthDate="20150102", StudyDate="20240101"), Presence.INDETERMINATE),
+        (chest_image(PatientBirthDate="19500102", StudyDate="20240101"), Presence.ABSENT),
+        (chest_image(PatientAge="unknown"), Presence.ABSENT),
+        (chest_image(view="AP"), Presence.INDETERMINATE),
+        (chest_image(view=""), Presence.INDETERMINATE),
     ],
 )
 def test_the_ratio_becomes_a_statement_only_on_pa_radiographs_of_adults(image, call):
     (statement,) = measure(image, painted()).statements
     assert statement.call is call
-    assert ("No call" in statement.rule) == (call is Call.INDETERMINATE)
+    assert ("No call" in statement.rule) == (call is Presence.INDETERMINATE)
     assert "above 0.5" in statement.rule
     assert "Danzer" in statement.rule
 
@@ -199,7 +208,7 @@ def test_a_wide_heart_is_called():
     wide = painted(without=("heart",))
     heart = replace(painted().mask("heart"), region=Region.from_matrix(shapes["heart"]))
     (statement,) = measure(chest_image(), replace(wide, masks=(*wide.masks, heart))).statements
-    assert statement.call is Call.PRESENT
+    assert statement.call is Presence.PRESENT
 
 
 def test_lungs_are_plausible_when_both_are_there_and_no_model_need_look():

@@ -14,7 +14,7 @@ from cxr_dicom.errors import ModelError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import ObjectKind, Outcome, Reason
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
 OFFLINE = Settings.model_validate({"models": {"names": ("offline-anatomy", "lung-opacity"), "device": "cpu"}})
 RG1 = ("RG1_UNCR.dcm", "RG1_J2KR.dcm", "RG1_UNCI.dcm", "RG1_J2KI.dcm")
@@ -95,7 +95,7 @@ def test_monochrome1_and_a_monochrome2_copy_give_identical_results(pipeline, ref
 
 
 @pytest.mark.parametrize(
-    "turn", [Turn(flip_columns=True), Turn(transpose=True, flip_rows=True)], ids=["mirrored", "rotated"]
+    "turn", [Orientation(flip_columns=True), Orientation(transpose=True, flip_rows=True)], ids=["mirrored", "rotated"]
 )
 def test_a_turned_copy_that_says_so_gives_the_same_labels_with_turned_masks(pipeline, reference, tmp_path, turn):
     copy = synthetic.turned(pydicom.dcmread(real("RG1_UNCR.dcm")), turn)

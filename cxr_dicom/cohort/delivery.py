@@ -12,10 +12,10 @@ from pydicom.uid import SegmentationStorage
 
 from cxr_dicom.cohort.states import Taken
 from cxr_dicom.config import Settings
-from cxr_dicom.deliver import build_destination, twins
-from cxr_dicom.encode.twin import make_twin
+from cxr_dicom.deliver import binary_fallback, build_destination
+from cxr_dicom.encode.binary_fallback import make_binary_fallback
 from cxr_dicom.errors import CxrDicomError, SettingsError
-from cxr_dicom.records import Answer, EncodedObject, Reason, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Reason, Receipt
 from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError
 
@@ -45,7 +45,7 @@ class DestinationDownError(CxrDicomError):
     """The destination of a cohort is not there; the run stopped, and goes on when it is started again."""
 
 
-class Patience:
+class OutageGuard:
     """Stops a run whose destination is down, lest a hundred thousand studies fail one after the other."""
 
     def __init__(self, destination: str | None) -> None:
@@ -108,34 +108,34 @@ class Delivery:
         NotDeliveredError
             With the answer, if there is an object that it does not take, after several attempts.
         """
-        parcel = _Parcel(objects, taken)
+        shipment = _Shipment(objects, taken)
         with TemporaryDirectory(prefix=WORKSHOP, dir=folder) as workshop:
             for attempt in range(1, ATTEMPTS + 1):
-                asked = self._attempt(parcel, Path(workshop))
-                if not parcel.waiting:
+                asked = self._attempt(shipment, Path(workshop))
+                if not shipment.waiting:
                     break
                 if asked is not None and attempt < ATTEMPTS:
                     self._pause(max(retry.pause_after(attempt), asked))
-        if left := parcel.left:
-            detail = f"{len(left)} of {len(parcel.objects)} objects were not taken: {parcel.problem}"
-            reason = Reason.DESTINATION_UNREACHABLE if parcel.is_cut_off else Reason.DELIVERY_FAILED
-            raise NotDeliveredError(reason, detail, parcel.taken)
-        return parcel.taken
+        if left := shipment.left:
+            detail = f"{len(left)} of {len(shipment.objects)} objects were not taken: {shipment.problem}"
+            reason = Reason.DESTINATION_UNREACHABLE if shipment.is_cut_off else Reason.DELIVERY_FAILED
+            raise NotDeliveredError(reason, detail, shipment.taken)
+        return shipment.taken
 
-    def _attempt(self, parcel: _Parcel, workshop: Path) -> float | None:
+    def _attempt(self, shipment: _Shipment, workshop: Path) -> float | None:
         """Send once; return the seconds that the destination asks for before the next time, None if that is now."""
-        asked, parcel.is_cut_off = None, False
+        asked, shipment.is_cut_off = None, False
         try:
-            for receipt in self._destination.send(list(parcel.waiting.values())):
-                if parcel.note(receipt, workshop) is Answer.FAILED:
+            for receipt in self._destination.send(list(shipment.waiting.values())):
+                if shipment.note(receipt, workshop) is DeliveryStatus.FAILED:
                     asked = max(asked or 0.0, receipt.retry_after or 0.0)
         except ConnectionFailedError as error:
-            parcel.problem, parcel.is_cut_off = str(error), True
+            shipment.problem, shipment.is_cut_off = str(error), True
             asked = error.retry_after or 0.0
         return asked if asked is None else min(asked, retry.LONGEST_PAUSE)
 
 
-class _Parcel:
+class _Shipment:
     """The objects of a study on their way."""
 
     def __init__(self, objects: Sequence[EncodedObject], taken: Taken) -> None:
@@ -158,23 +158,23 @@ class _Parcel:
         """What the destination has not."""
         return self.objects.keys() - self.taken.keys()
 
-    def note(self, receipt: Receipt, workshop: Path) -> Answer:
+    def note(self, receipt: Receipt, workshop: Path) -> DeliveryStatus:
         """Note what is said of one object, put its twin in its place where one is wanted, and return the answer."""
         uid = receipt.sop_instance_uid
         about = self.waiting[uid]
-        sibling, make = partial(self._sibling, about), partial(make_twin, about, workshop)
-        receipt, twin = twins.replaced(receipt, about, sibling=sibling, make=make)
+        sibling, make = partial(self._sibling, about), partial(make_binary_fallback, about, workshop)
+        receipt, twin = binary_fallback.replaced(receipt, about, sibling=sibling, make=make)
         if twin:
             self._instead[uid] = twin.sop_instance_uid
             if twin.sop_instance_uid not in self._there:
                 self.waiting[twin.sop_instance_uid] = twin
-        elif receipt.answer in (Answer.ACCEPTED, Answer.WARNING):
+        elif receipt.delivery_status in (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING):
             self._there.add(uid)
         else:
             self.problem = f"{receipt.status} {receipt.detail}".strip()
-        if receipt.answer is not Answer.FAILED:
+        if receipt.delivery_status is not DeliveryStatus.FAILED:
             del self.waiting[uid]
-        return receipt.answer
+        return receipt.delivery_status
 
     def _sibling(self, label_map: EncodedObject) -> EncodedObject | None:
         def about(each: EncodedObject) -> tuple[object, ...]:

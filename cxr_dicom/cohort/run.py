@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from cxr_dicom.cohort import states
-from cxr_dicom.cohort.delivery import WORKSHOP, Patience
+from cxr_dicom.cohort.delivery import WORKSHOP, OutageGuard
 from cxr_dicom.cohort.engine import Engine
 from cxr_dicom.cohort.finished import Done
 from cxr_dicom.cohort.run_record import RunRecord
@@ -105,7 +105,7 @@ def _run(
     telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
     tell(Progress(tally=content.tally))
     task = EntryTask(settings=settings, out=out, options=options)
-    patience = Patience(options.destination)
+    outage_guard = OutageGuard(options.destination)
     record = RunRecord(out / "run.json", content.tally, manifest, settings)
     with record.session(engine.description):
         with closing(engine.process(manifest.entries, task)) as finished:
@@ -114,7 +114,7 @@ def _run(
                 record.progress()
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
                 tell(Progress(tally=content.tally, latest=done))
-                patience.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+                outage_guard.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
         for exporter in build_exporters(options.also, settings):
             exporter.collect(out / EXPORT_FOLDER / exporter.name)
         content.write(record, engine.description)

@@ -134,7 +134,7 @@ def save(out: Path, state: State) -> None:
 def attempt(out: Path, key: str) -> Iterator[int]:
     """Count this attempt while the block runs, and give the number of earlier ones that never came to an end."""
     path = _attempts(out, key)
-    earlier = deaths(out, key)
+    earlier = crash_count(out, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(earlier + 1), encoding="ascii")
     try:
@@ -143,7 +143,7 @@ def attempt(out: Path, key: str) -> Iterator[int]:
         path.unlink(missing_ok=True)
 
 
-def deaths(out: Path, key: str) -> int:
+def crash_count(out: Path, key: str) -> int:
     """How often the process died while it was at work on the entry."""
     try:
         return int(_attempts(out, key).read_text(encoding="ascii"))
@@ -151,7 +151,7 @@ def deaths(out: Path, key: str) -> int:
         return 0
 
 
-def forgive(out: Path, key: str) -> None:
+def reset_attempts(out: Path, key: str) -> None:
     """Forget an attempt that was stopped on purpose."""
     _attempts(out, key).unlink(missing_ok=True)
 

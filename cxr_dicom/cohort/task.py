@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cxr_dicom.pipeline import Pipeline
 
 EXPORT_FOLDER = "also"
-DEATHS = 3  # of worker processes at one entry; then it is set aside
+MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
 
 _LEADING_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _building = threading.Lock()  # two items of one worker must not load the models twice
@@ -81,11 +81,13 @@ class EntryTask:
             pipeline = self._pipeline
             self._exporters, self._delivery  # noqa: B018
         if not self._options.force and (state := self._finished(item, pipeline)):
-            states.forgive(self._out, item.key)  # killed after its state was written, before it was counted as ended
+            states.reset_attempts(
+                self._out, item.key
+            )  # killed after its state was written, before it was counted as ended
             return summarise(state, is_reused=True)
         try:
-            with states.attempt(self._out, item.key) as deaths:
-                state = self._set_aside(item) if deaths >= DEATHS else self._process(item, pipeline)
+            with states.attempt(self._out, item.key) as crash_count:
+                state = self._set_aside(item) if crash_count >= MAX_CRASHES else self._process(item, pipeline)
                 states.save(self._out, state)
         except OSError as error:  # where no state can be written, no entry can be done
             raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
@@ -93,7 +95,7 @@ class EntryTask:
 
     def interrupt(self, item: Entry) -> None:
         """Count an attempt that the user ended as none."""
-        states.forgive(self._out, item.key)
+        states.reset_attempts(self._out, item.key)
 
     def close(self) -> None:
         """Give the models' memory back."""
@@ -248,7 +250,7 @@ class EntryTask:
     # --- no result -------------------------------------------------------------------------------
 
     def _set_aside(self, entry: Entry) -> State:
-        return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {DEATHS} times")
+        return self._failed(entry, Reason.WORKER_DIED, f"its worker process died {MAX_CRASHES} times")
 
     def _failed(self, entry: Entry, reason: Reason, detail: str) -> State:
         rows = [result_rows.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]

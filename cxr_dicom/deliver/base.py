@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
 
 class Destination(Protocol):
@@ -39,13 +39,18 @@ class Destination(Protocol):
 
 
 def receipt(
-    name: str, about: EncodedObject, answer: Answer, status: str, detail: str = "", retry_after: float | None = None
+    name: str,
+    about: EncodedObject,
+    answer: DeliveryStatus,
+    status: str,
+    detail: str = "",
+    retry_after: float | None = None,
 ) -> Receipt:
     """Make the receipt of one object."""
     return Receipt(
         sop_instance_uid=about.sop_instance_uid,
         destination=name,
-        answer=answer,
+        delivery_status=answer,
         status=status,
         detail=detail,
         retry_after=retry_after,

@@ -70,7 +70,7 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
     scaled = (2 * fractions - 1.0) * _FULL_SCALE
     return Radiograph(
         image=image,
-        pixels=_looked_up(scaled, image.turn.to_standard(words)),
+        pixels=_looked_up(scaled, image.orientation.to_standard(words)),
         sha256=hashlib.sha256(dataset.PixelData).hexdigest(),
         warnings=tuple(_warnings(dataset, words, values, fractions)),
     )

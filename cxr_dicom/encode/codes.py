@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydicom import Dataset
 
-from cxr_dicom.records import Call, Code, ModelInfo
+from cxr_dicom.records import Code, ModelInfo, Presence
 
 ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
 CHEST = Code(value="51185008", scheme="SCT", meaning="Chest")
@@ -18,9 +18,9 @@ NO_UNITS = Code(value="1", scheme="UCUM", meaning="no units")
 QUANTITY = Code(value="246205007", scheme="SCT", meaning="Quantity")
 
 CALLS = {  # CID 240
-    Call.PRESENT: Code(value="52101004", scheme="SCT", meaning="Present"),
-    Call.ABSENT: Code(value="2667000", scheme="SCT", meaning="Absent"),
-    Call.INDETERMINATE: Code(value="373068000", scheme="SCT", meaning="Undetermined"),
+    Presence.PRESENT: Code(value="52101004", scheme="SCT", meaning="Present"),
+    Presence.ABSENT: Code(value="2667000", scheme="SCT", meaning="Absent"),
+    Presence.INDETERMINATE: Code(value="373068000", scheme="SCT", meaning="Undetermined"),
 }
 
 

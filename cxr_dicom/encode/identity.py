@@ -118,7 +118,7 @@ def _source(analysis: ImageAnalysis) -> tuple[object, ...]:
 
 def _digest(prediction: Prediction) -> str:
     total = hashlib.sha256(repr(prediction.model).encode())
-    total.update(repr((prediction.findings, prediction.measurements, prediction.statements)).encode())
+    total.update(_spelled((prediction.findings, prediction.measurements, prediction.statements)).encode())
     for mask in prediction.masks:
         total.update(repr((mask.structure, mask.region.shape, mask.region.box)).encode())
         total.update(mask.region.pixels.tobytes())
@@ -126,3 +126,8 @@ def _digest(prediction: Prediction) -> str:
         total.update(repr((heatmap.name, heatmap.title, heatmap.quantity, heatmap.definition, heatmap.grid)).encode())
         total.update(heatmap.values.astype("<f4").tobytes())
     return total.hexdigest()
+
+
+def _spelled(records: object) -> str:
+    """Return the text of records with the class names of version 0.1: UIDs outlive the renaming of a class."""
+    return repr(records).replace("<Presence.", "<Call.")

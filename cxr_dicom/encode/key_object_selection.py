@@ -13,7 +13,7 @@ from cxr_dicom.encode.codes import ascii_text
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE
 from cxr_dicom.encode.identity import Reference, study_identity
 from cxr_dicom.encode.sr_document import evidence, new_document
-from cxr_dicom.records import Call, ImageAnalysis, ObjectKind, StudyAnalysis
+from cxr_dicom.records import ImageAnalysis, ObjectKind, Presence, StudyAnalysis
 
 SERIES_NUMBER = 9006
 
@@ -51,4 +51,4 @@ def key_object_selection(study: StudyAnalysis, settings: Settings) -> Encoded | 
 
 def _present(analysis: ImageAnalysis) -> list[str]:
     """Name the findings of an image that are called present."""
-    return [f.name for p in analysis.predictions for f in p.findings if f.call is Call.PRESENT]
+    return [f.name for p in analysis.predictions for f in p.findings if f.call is Presence.PRESENT]

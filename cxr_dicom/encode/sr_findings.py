@@ -24,7 +24,6 @@ from cxr_dicom.encode.segments import SegmentationPlan, plan_segmentations
 from cxr_dicom.encode.sr_document import evidence, report_document
 from cxr_dicom.encode.succession import chain, succeed
 from cxr_dicom.records import (
-    Call,
     ChestImage,
     Code,
     Finding,
@@ -32,6 +31,7 @@ from cxr_dicom.records import (
     Measurement,
     ObjectKind,
     Prediction,
+    Presence,
     Reason,
     Skipped,
     Statement,
@@ -227,5 +227,5 @@ def _operating_point(value: float) -> hd.ContentItem:
     return tree.number(_OPERATING_POINT, value, NO_UNITS)
 
 
-def _presence(call: Call) -> hd.ContentItem:
+def _presence(call: Presence) -> hd.ContentItem:
     return tree.evaluation(_PRESENCE, CALLS[call])

@@ -51,7 +51,7 @@ def found(prediction: Prediction) -> list[Mask]:
 
 def about(analysis: ImageAnalysis) -> dict[str, Any]:
     """Say of an image what arrays do not: its geometry, and what was outlined and scored by which model."""
-    image, turn = analysis.image, analysis.image.turn
+    image, orientation = analysis.image, analysis.image.orientation
     spacing = image.spacing
     return {
         "sop_instance_uid": image.instance.sop_instance_uid,
@@ -61,9 +61,9 @@ def about(analysis: ImageAnalysis) -> dict[str, Any]:
         "spacing_source": str(spacing.source),
         "view": image.view or None,
         "to_standard_view": {
-            "transpose": turn.transpose,
-            "flip_rows": turn.flip_rows,
-            "flip_columns": turn.flip_columns,
+            "transpose": orientation.transpose,
+            "flip_rows": orientation.flip_rows,
+            "flip_columns": orientation.flip_columns,
         },
         "models": {prediction.model.name: _predicted(prediction) for prediction in analysis.predictions},
         "package_version": __version__,

@@ -29,7 +29,7 @@ def write_radiograph(path: Path, analysis: ImageAnalysis, settings: PixelSetting
         If the source can no longer be read.
     """
     image = analysis.image
-    pixels = image.turn.to_source(read(image, settings).pixels)
+    pixels = image.orientation.to_source(read(image, settings).pixels)
     return write_png(path, pictures.preview(pixels, long_side=max(image.shape)), FAST)
 
 

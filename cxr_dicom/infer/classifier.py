@@ -17,7 +17,7 @@ from cxr_dicom.infer.device import running
 from cxr_dicom.infer.findings import FINDINGS, FindingType
 from cxr_dicom.infer.placement import Placement
 from cxr_dicom.infer.weights import Lock
-from cxr_dicom.records import Call, Code, Finding, Heatmap, ModelInfo, Prediction, Radiograph
+from cxr_dicom.records import Code, Finding, Heatmap, ModelInfo, Prediction, Presence, Radiograph
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +119,7 @@ def pooled_linear(
 
 
 def _finding(kind: FindingType, threshold: float | None, raw: float) -> Finding:
-    call = Call.PRESENT if threshold is not None and raw >= threshold else Call.ABSENT
+    call = Presence.PRESENT if threshold is not None and raw >= threshold else Presence.ABSENT
     return Finding(
         name=kind.name,
         code=kind.code,
@@ -127,7 +127,7 @@ def _finding(kind: FindingType, threshold: float | None, raw: float) -> Finding:
         raw=raw,
         probability=calibrate(raw, threshold),
         operating_point=threshold,
-        call=Call.INDETERMINATE if threshold is None else call,
+        call=Presence.INDETERMINATE if threshold is None else call,
     )
 
 
@@ -135,7 +135,7 @@ def _heatmaps(scored: Sequence[tuple[Finding, torch.Tensor]], placement: Placeme
     """Maps of the findings called present, and always of the top one."""
     top = max((finding for finding, _ in scored), key=lambda finding: finding.probability)
     for finding, activation in scored:
-        if finding is top or finding.call is Call.PRESENT:
+        if finding is top or finding.call is Presence.PRESENT:
             yield _heatmap(finding.name, activation, placement)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_dicom.records import Radiograph
-from cxr_dicom.records.plane import Grid, Region, Shape, Turn, mixed, row_blocks
+from cxr_dicom.records.plane import Grid, Orientation, Region, Shape, mixed, row_blocks
 
 Array = NDArray[Any]
 Fit = Literal["crop", "pad"]
@@ -35,7 +35,7 @@ class Placement:
     left: int  # of the square, in columns of the standard view
     side: int  # of the square, in pixels of the standard view
     shape: Shape  # rows and columns of the source matrix as stored
-    turn: Turn  # from the source matrix to the standard view
+    orientation: Orientation  # from the source matrix to the standard view
 
     def mask(self, probabilities: NDArray[np.float32], threshold: float = PROBABLE) -> Region:
         """Lay the probabilities of one structure on the source matrix.
@@ -56,12 +56,12 @@ class Placement:
         rows = _overlap(image_rows, _reach(np.flatnonzero(probable.any(axis=1)), len(probable), self.side))
         columns = _overlap(image_columns, _reach(np.flatnonzero(probable.any(axis=0)), probable.shape[1], self.side))
         window = _exceeds(threshold, probabilities, self.side, rows, columns)
-        corner, opposite = self.turn.points_to_source(
+        corner, opposite = self.orientation.points_to_source(
             [(self.left + columns.start, self.top + rows.start), (self.left + columns.stop, self.top + rows.stop)],
             self.shape,
         )
         offset = (int(min(corner[1], opposite[1])), int(min(corner[0], opposite[0])))
-        return Region.from_matrix(self.turn.to_source(window), offset, self.shape)
+        return Region.from_matrix(self.orientation.to_source(window), offset, self.shape)
 
     def inside(self, size: int) -> tuple[slice, slice]:
         """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image."""
@@ -73,7 +73,7 @@ class Placement:
 
     def to_source(self, values: Array) -> Array:
         """Turn a map (rows, columns) over the square as the source is stored; see `grid`."""
-        return np.ascontiguousarray(self.turn.to_source(values))
+        return np.ascontiguousarray(self.orientation.to_source(values))
 
     def grid(self, shape: Shape) -> Grid:
         """Where the samples of `to_source` of a map of ``shape`` lie on the source matrix.
@@ -83,10 +83,10 @@ class Placement:
         shape
             Rows and columns of the map as the network gives it, in the standard view.
         """
-        corners = self.turn.points_to_source(
+        corners = self.orientation.points_to_source(
             [(self.left, self.top), (self.left + self.side, self.top + self.side)], self.shape
         )
-        rows, columns = shape[::-1] if self.turn.transpose else shape
+        rows, columns = shape[::-1] if self.orientation.transpose else shape
         return Grid(
             shape=(rows, columns),
             origin=(min(row for _, row in corners), min(column for column, _ in corners)),
@@ -95,7 +95,7 @@ class Placement:
 
     def _image(self) -> tuple[range, range]:
         """Rows and columns of the square that lie on the image; the others are padding."""
-        rows, columns = self.shape[::-1] if self.turn.transpose else self.shape
+        rows, columns = self.shape[::-1] if self.orientation.transpose else self.shape
         square = range(self.side)
         return (
             _overlap(range(-self.top, rows - self.top), square),
@@ -140,7 +140,7 @@ def _make_square(radiograph: Radiograph, size: int, fit: Fit) -> tuple[NDArray[n
     pixels = radiograph.pixels
     rows, columns = pixels.shape
     side = min(rows, columns) if fit == "crop" else max(rows, columns)
-    place = partial(Placement, side=side, shape=radiograph.image.shape, turn=radiograph.image.turn)
+    place = partial(Placement, side=side, shape=radiograph.image.shape, orientation=radiograph.image.orientation)
     placement = place(top=rows // 2 - side // 2, left=columns // 2 - side // 2)
     cut = _cut(pixels, placement)
     made = _resize(cut, size) if side != size else cut.copy()

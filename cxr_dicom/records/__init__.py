@@ -30,11 +30,11 @@ from cxr_dicom.records.study import (
 )
 from cxr_dicom.records.words import (
     MANUFACTURER,
-    Answer,
-    Call,
     Code,
+    DeliveryStatus,
     ObjectKind,
     Outcome,
+    Presence,
     Reason,
     SpacingSource,
     StudyState,
@@ -42,10 +42,9 @@ from cxr_dicom.records.words import (
 
 __all__ = [
     "MANUFACTURER",
-    "Answer",
-    "Call",
     "ChestImage",
     "Code",
+    "DeliveryStatus",
     "EncodedObject",
     "Finding",
     "Heatmap",
@@ -57,6 +56,7 @@ __all__ = [
     "ObjectKind",
     "Outcome",
     "Prediction",
+    "Presence",
     "Radiograph",
     "Reason",
     "Receipt",

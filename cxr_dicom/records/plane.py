@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Turn:
+class Orientation:
     """How a stored matrix becomes the standard view: transpose first, then flip.
 
     The eight turns are all that Patient Orientation can say about a frontal radiograph.
@@ -106,18 +106,18 @@ class Region:
         box = Box(top=top + offset[0], left=left + offset[1], bottom=bottom + offset[0], right=right + offset[1])
         return cls(shape=shape, box=box, pixels=np.array(matrix[top:bottom, left:right], order="C"))
 
-    def to_standard(self, turn: Turn) -> Region:
+    def to_standard(self, orientation: Orientation) -> Region:
         """The same set in the standard view."""
-        rows, columns = self.shape[::-1] if turn.transpose else self.shape
+        rows, columns = self.shape[::-1] if orientation.transpose else self.shape
         top, left, bottom, right = self.box.top, self.box.left, self.box.bottom, self.box.right
-        if turn.transpose:
+        if orientation.transpose:
             top, left, bottom, right = left, top, right, bottom
-        if turn.flip_rows:
+        if orientation.flip_rows:
             top, bottom = rows - bottom, rows - top
-        if turn.flip_columns:
+        if orientation.flip_columns:
             left, right = columns - right, columns - left
         box = Box(top=top, left=left, bottom=bottom, right=right)
-        return Region(shape=(rows, columns), box=box, pixels=turn.to_standard(self.pixels))
+        return Region(shape=(rows, columns), box=box, pixels=orientation.to_standard(self.pixels))
 
     def matrix(self) -> NDArray[np.bool_]:
         """The whole source matrix, (rows, columns), true inside."""
@@ -142,6 +142,44 @@ class Grid:
     shape: Shape  # rows and columns of samples
     origin: tuple[float, float] = (0.0, 0.0)  # (row, column) of the grid's top left corner in the source
     step: tuple[float, float] = (1.0, 1.0)  # source pixels per sample: (rows, columns)
+
+    def resample(self, values: NDArray[np.float32], size: Shape, source: Shape) -> NDArray[np.float32]:
+        """Interpolate ``values`` linearly on a matrix of ``size`` that covers the source matrix.
+
+        Parameters
+        ----------
+        values
+            (rows, columns) of this grid, 0 to 1.
+        size
+            Rows and columns of the result.
+        source
+            Rows and columns of the source matrix that the grid lies on.
+
+        Returns
+        -------
+        ndarray
+            Of shape ``size``: 0 to 1, and 0 where a pixel does not lie on the grid.
+        """
+        (first_row, next_row, row_part, row_inside), (first_column, next_column, column_part, column_inside) = (
+            self._neighbours(size[axis], source[axis], axis) for axis in (0, 1)
+        )
+        result = np.empty(size, np.float32)
+        for rows in row_blocks(size[0]):
+            across = mixed(values[first_row[rows]], values[next_row[rows]], row_part[rows, None])
+            block = mixed(across.take(first_column, axis=1), across.take(next_column, axis=1), column_part)
+            np.clip(block, 0, 1, out=result[rows])
+        result[~row_inside] = result[:, ~column_inside] = 0
+        return result
+
+    def _neighbours(
+        self, size: int, source: int, axis: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
+        """Along one axis: the two samples around each pixel, the share of the second, and whether it is inside."""
+        position = ((np.arange(size) + 0.5) * source / size - self.origin[axis]) / self.step[axis]
+        inside = (position >= 0) & (position <= self.shape[axis])
+        sample = np.clip(position - 0.5, 0, self.shape[axis] - 1)
+        first = sample.astype(np.intp)
+        return first, np.minimum(first + 1, self.shape[axis] - 1), (sample - first).astype(np.float32), inside
 
 
 def row_blocks(rows: int) -> Iterator[slice]:

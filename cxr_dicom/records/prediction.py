@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxr_dicom.records.plane import Grid, Point, Region
 from cxr_dicom.records.study import ChestImage, Skipped, WrittenObject
-from cxr_dicom.records.words import Call, Code
+from cxr_dicom.records.words import Code, Presence
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +62,7 @@ class Finding:
     raw: float  # the network's own probability, 0 to 1
     probability: float  # calibrated so that the operating point is at 0.5, 0 to 1
     operating_point: float | None  # threshold on `raw`; None when the model gives none
-    call: Call
+    call: Presence
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +107,7 @@ class Statement:
 
     name: str  # stable key: "cardiothoracic_ratio_over_half"
     concept: Code  # what is evaluated
-    call: Call
+    call: Presence
     rule: str  # the rule with its threshold, and its source
     measurement: str  # name of the measurement it rests on
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxr_dicom.records.prediction import ImageAnalysis
 from cxr_dicom.records.study import ChestImage, StoredInstance, WrittenObject
-from cxr_dicom.records.words import Answer, Outcome, Reason
+from cxr_dicom.records.words import DeliveryStatus, Outcome, Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ class Receipt:
 
     sop_instance_uid: str
     destination: str  # its name in the config
-    answer: Answer
+    delivery_status: DeliveryStatus
     status: str  # "0x0000", "HTTP 200", or a word: "TIMEOUT"
     detail: str = ""  # without patient data
     retry_after: float | None = None  # seconds, when the destination said so

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 from cxr_dicom.records.words import ObjectKind, Outcome, Reason, SpacingSource
 
 
@@ -76,7 +76,7 @@ class ChestImage:
     instance: StoredInstance
     header: Dataset  # the data set without its pixel data, as received
     view: str  # View Position: "PA", "AP", or "" when unknown
-    turn: Turn  # from the stored matrix to the standard view
+    orientation: Orientation  # from the stored matrix to the standard view
     spacing: Spacing
     warnings: tuple[str, ...] = ()
 

@@ -45,7 +45,7 @@ class Reason(StrEnum):
     DESTINATION_UNREACHABLE = "DESTINATION_UNREACHABLE"
 
 
-class Call(StrEnum):
+class Presence(StrEnum):
     """What a model says of a finding at its operating point."""
 
     PRESENT = "present"
@@ -87,7 +87,7 @@ class StudyState(StrEnum):
     DEAD = "DEAD"  # given up, with the reason; `jobs retry` is the way back
 
 
-class Answer(StrEnum):
+class DeliveryStatus(StrEnum):
     """What a destination said about one object."""
 
     ACCEPTED = "accepted"

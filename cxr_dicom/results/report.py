@@ -13,7 +13,7 @@ from typing import Any
 from cxr_dicom import __version__, pictures
 from cxr_dicom.infer import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
-from cxr_dicom.records import Call, ImageAnalysis, Outcome, Prediction
+from cxr_dicom.records import ImageAnalysis, Outcome, Prediction, Presence
 from cxr_dicom.results import pages
 from cxr_dicom.results.rows import Row
 from cxr_dicom.system import atomic
@@ -135,7 +135,7 @@ def _arranged(figures: Sequence[Figure]) -> dict[str, list[Any]]:
 
 def _image(row: Row) -> Row:
     ratio = row["measurements"].get("cardiothoracic_ratio", {}).get("value")
-    present = [name for name, score in row["scores"].items() if score["call"] == Call.PRESENT]
+    present = [name for name, score in row["scores"].items() if score["call"] == Presence.PRESENT]
     return {
         **row,
         "ratio": ratio,

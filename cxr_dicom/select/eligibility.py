@@ -33,23 +33,23 @@ from cxr_dicom.records import (
     StoredInstance,
     Study,
 )
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 from cxr_dicom.select.evidence import Evidence, body_part, directions, is_wrapped, stated_view, view
 
 _ELIGIBLE_SOP_CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
 _PLAUSIBLE_SPACING_MM = (0.01, 10.0)
 
 _TURNS: dict[
-    tuple[str, ...], Turn
+    tuple[str, ...], Orientation
 ] = {  # Patient Orientation: where the rows and the columns run to (PS3.3 C.7.6.1.1.1)
-    ("L", "F"): Turn(),
-    ("R", "F"): Turn(flip_columns=True),
-    ("L", "H"): Turn(flip_rows=True),
-    ("R", "H"): Turn(flip_rows=True, flip_columns=True),
-    ("F", "L"): Turn(transpose=True),
-    ("F", "R"): Turn(transpose=True, flip_columns=True),
-    ("H", "L"): Turn(transpose=True, flip_rows=True),
-    ("H", "R"): Turn(transpose=True, flip_rows=True, flip_columns=True),
+    ("L", "F"): Orientation(),
+    ("R", "F"): Orientation(flip_columns=True),
+    ("L", "H"): Orientation(flip_rows=True),
+    ("R", "H"): Orientation(flip_rows=True, flip_columns=True),
+    ("F", "L"): Orientation(transpose=True),
+    ("F", "R"): Orientation(transpose=True, flip_columns=True),
+    ("H", "L"): Orientation(transpose=True, flip_rows=True),
+    ("H", "R"): Orientation(transpose=True, flip_rows=True, flip_columns=True),
 }
 
 
@@ -79,7 +79,7 @@ def _examine(instance: StoredInstance, settings: SelectSettings) -> ChestImage |
         instance=instance,
         header=header.dataset,
         view=stated_view(header),
-        turn=_TURNS.get(directions(header), Turn()),
+        orientation=_TURNS.get(directions(header), Orientation()),
         spacing=_spacing(header),
         warnings=tuple(_warnings(candidate)),
     )

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pydicom.uid import SegmentationStorage
 
-from cxr_dicom.deliver import twins
+from cxr_dicom.deliver import binary_fallback
 from cxr_dicom.deliver.base import Destination
-from cxr_dicom.encode.twin import make_twin
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.encode.binary_fallback import make_binary_fallback
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.receipts import record
 from cxr_dicom.store.audit import AuditTrail
@@ -79,7 +79,7 @@ class Courier:
                 failed = Receipt(
                     sop_instance_uid=uid,
                     destination=self.name,
-                    answer=Answer.FAILED,
+                    delivery_status=DeliveryStatus.FAILED,
                     status=error.status,
                     detail=error.detail,
                     retry_after=pause,
@@ -88,17 +88,17 @@ class Courier:
         return True
 
     def _record(self, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
-        receipt, twin = twins.replaced(
+        receipt, twin = binary_fallback.replaced(
             receipt,
             due.object,
             sibling=lambda: self._ledger.deliveries.sibling(due.object.sop_instance_uid, SegmentationStorage),
-            make=lambda: self._make_twin(due),
+            make=lambda: self._make_binary_fallback(due),
         )
         record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying, twin=twin)
 
-    def _make_twin(self, due: DueDelivery) -> EncodedObject:
+    def _make_binary_fallback(self, due: DueDelivery) -> EncodedObject:
         """Put the BINARY twin of a label map durably beside it; after a crash it is found, or made alike."""
         with self._spool.workshop() as folder:
-            twin = self._spool.adopt(due.study_instance_uid, make_twin(due.object, folder))
+            twin = self._spool.adopt(due.study_instance_uid, make_binary_fallback(due.object, folder))
         self._audit.object_made(due.study_instance_uid, twin)
         return twin

@@ -7,7 +7,7 @@ import time
 from pydicom import Dataset
 
 from cxr_dicom.deliver.destinations import dicom
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import DueDelivery, Ledger
 from cxr_dicom.system import retry
@@ -31,10 +31,10 @@ def record(
     twin
         What is sent instead of an object that was refused.
     """
-    is_lost = receipt.answer is Answer.REFUSED and is_verifying
+    is_lost = receipt.delivery_status is DeliveryStatus.REFUSED and is_verifying
     if twin is not None:
         ledger.deliveries.replace(receipt, twin)
-    elif is_lost or receipt.answer is Answer.FAILED:
+    elif is_lost or receipt.delivery_status is DeliveryStatus.FAILED:
         decision = _decide(receipt, due)
         if isinstance(decision, retry.GiveUp):
             ledger.deliveries.give_up(receipt, decision.reason, is_verifying=is_verifying)
@@ -45,7 +45,7 @@ def record(
     else:
         ledger.deliveries.record(receipt, is_verifying=is_verifying)
     audit.write(
-        f"object_{receipt.answer}",
+        f"object_{receipt.delivery_status}",
         study_instance_uid=due.study_instance_uid,
         sop_instance_uid=receipt.sop_instance_uid,
         destination=receipt.destination,

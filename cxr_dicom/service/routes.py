@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cxr_dicom.config import Settings
 from cxr_dicom.config.service import Rules
-from cxr_dicom.records import Call, InstanceResult, Outcome, StudyResult
+from cxr_dicom.records import InstanceResult, Outcome, Presence, StudyResult
 from cxr_dicom.store.ledger import Route
 
 
@@ -35,4 +35,4 @@ def _called_present(result: InstanceResult) -> Iterator[str]:
     for prediction in result.analysis.predictions if result.analysis else ():
         calls = {each.name: each.call for each in prediction.findings}
         calls |= {each.name: each.call for each in prediction.statements}
-        yield from (name for name, call in calls.items() if call is Call.PRESENT)
+        yield from (name for name, call in calls.items() if call is Presence.PRESENT)

@@ -27,7 +27,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
 Array = NDArray[Any]
 Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
@@ -144,29 +144,29 @@ def frontal_chest(rows: int, columns: int, seed: int = 0) -> NDArray[np.float32]
     return np.clip(picture + 0.03 + noise, 0, 1).astype(np.float32)
 
 
-def turned(dataset: Dataset, turn: Turn) -> Dataset:
+def turned(dataset: Dataset, orientation: Orientation) -> Dataset:
     """Return a mirrored or rotated copy whose Patient Orientation says so.
 
     Parameters
     ----------
     dataset
         An image that states its Patient Orientation.
-    turn
+    orientation
         From the matrix of the copy back to the matrix of `dataset`: where `dataset` is in the
         standard view, this is the turn that selection must find for the copy.
     """
     copy = _native_copy(dataset)
     row, column = dataset.PatientOrientation
-    if turn.flip_columns:
+    if orientation.flip_columns:
         row = _opposite(row)
-    if turn.flip_rows:
+    if orientation.flip_rows:
         column = _opposite(column)
-    copy.PatientOrientation = [column, row] if turn.transpose else [row, column]
-    if turn.transpose:
+    copy.PatientOrientation = [column, row] if orientation.transpose else [row, column]
+    if orientation.transpose:
         for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
             if keyword in copy:
                 setattr(copy, keyword, list(copy[keyword].value)[::-1])
-    stored = turn.to_source(dataset.pixel_array)
+    stored = orientation.to_source(dataset.pixel_array)
     copy.Rows, copy.Columns = stored.shape
     _store(copy, stored.astype(np.int64))
     return _identified(copy)

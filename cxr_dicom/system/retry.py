@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from cxr_dicom.records import Answer
+from cxr_dicom.records import DeliveryStatus
 
 FIRST_PAUSE = 1.0  # seconds
 LONGEST_PAUSE = 900.0  # seconds
@@ -38,24 +38,24 @@ class GiveUp:
     reason: str
 
 
-def answer_of_dimse(status: int) -> Answer:
+def answer_of_dimse(status: int) -> DeliveryStatus:
     """Classify the status of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
     if status == 0x0000:
-        return Answer.ACCEPTED
+        return DeliveryStatus.ACCEPTED
     if status in _WARNINGS:
-        return Answer.WARNING
+        return DeliveryStatus.WARNING
     if status >> 8 == 0xA7 or status in _TRANSIENT_DIMSE:
-        return Answer.FAILED
-    return Answer.UNSUPPORTED if status == _SOP_CLASS_NOT_SUPPORTED else Answer.REFUSED
+        return DeliveryStatus.FAILED
+    return DeliveryStatus.UNSUPPORTED if status == _SOP_CLASS_NOT_SUPPORTED else DeliveryStatus.REFUSED
 
 
-def answer_of_http(status: int) -> Answer:
+def answer_of_http(status: int) -> DeliveryStatus:
     """Classify the status code of an HTTP response (RFC 9110)."""
     if 200 <= status < 300:
-        return Answer.ACCEPTED
+        return DeliveryStatus.ACCEPTED
     if status >= 500 or status in _TRANSIENT_HTTP:
-        return Answer.FAILED
-    return Answer.UNSUPPORTED if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else Answer.REFUSED
+        return DeliveryStatus.FAILED
+    return DeliveryStatus.UNSUPPORTED if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else DeliveryStatus.REFUSED
 
 
 def decide(

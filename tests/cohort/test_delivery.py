@@ -9,15 +9,15 @@ from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
 from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
-from cxr_dicom.cohort.delivery import DestinationDownError, Patience
+from cxr_dicom.cohort.delivery import DestinationDownError, OutageGuard
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.task import Options
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.files import read_whole
+from cxr_dicom.encode.binary_fallback import binary_fallback_of
 from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
-from cxr_dicom.encode.twin import binary_twin
 from cxr_dicom.ingest import manifest
-from tests.deliver.test_twins import BOTH_CLASSES
+from tests.deliver.test_binary_fallback import BOTH_CLASSES
 from tests.service_helpers import archive, free_port, storescp
 
 SEGMENTATIONS_AND_CAPTURES = (SegmentationStorage, SecondaryCaptureImageStorage)
@@ -76,7 +76,7 @@ def test_storescp_gets_the_twins_of_label_maps_once(run, tmp_path):
         assert len(label_maps) >= 2
         assert set(taken) == {each.get("sent_as", each["sop_instance_uid"]) for each in objects(tmp_path)}
         for each in label_maps:
-            twin = binary_twin(read_whole(tmp_path / "out" / each["path"]))
+            twin = binary_fallback_of(read_whole(tmp_path / "out" / each["path"]))
             received = taken[each["sent_as"]]
             assert (received.SOPClassUID, received.SOPInstanceUID) == (SegmentationStorage, twin.SOPInstanceUID)
             assert received.PixelData == twin.PixelData
@@ -105,8 +105,8 @@ def test_rows_speak_of_the_destination_of_the_run(run, tmp_path):
 def test_a_status_says_that_the_class_is_not_supported(run, tmp_path):
     with archive(contexts=BOTH_CLASSES, status=lambda number: 0x0122 if number == 0 else 0) as (port, received):
         assert run(port, objects=["seg"]).images == {"processed": 2}
-    twins = [each["sent_as"] for each in objects(tmp_path) if "sent_as" in each]
-    assert len(twins) == 1
+    binary_fallback = [each["sent_as"] for each in objects(tmp_path) if "sent_as" in each]
+    assert len(binary_fallback) == 1
     assert set(received) == {each.get("sent_as", each["sop_instance_uid"]) for each in objects(tmp_path)}
 
 
@@ -192,8 +192,8 @@ def test_refusals_in_a_row_do_not_stop_a_run(run, many):
 
 
 def test_only_studies_without_an_answer_between_them_count():
-    patience = Patience("pacs")
+    outage_guard = OutageGuard("pacs")
     for problem, has_answered in [("no", False), ("no", False), ("", True), ("no", False), ("", False), ("no", False)]:
-        patience.hear(problem, has_answered=has_answered)
+        outage_guard.hear(problem, has_answered=has_answered)
     with pytest.raises(DestinationDownError, match="3 studies in a row: no"):
-        patience.hear("no", has_answered=False)
+        outage_guard.hear("no", has_answered=False)

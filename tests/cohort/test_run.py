@@ -15,7 +15,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.engines.here import Here
-from cxr_dicom.cohort.task import DEATHS, Options
+from cxr_dicom.cohort.task import MAX_CRASHES, Options
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.infer.device import choose
@@ -109,7 +109,7 @@ def test_another_format_of_export_is_added_without_asking(inputs, tmp_path):
 
 
 def test_a_study_that_killed_its_workers_is_set_aside_until_it_is_asked_for(inputs, keys, tmp_path):
-    cut_short = [states.attempt(tmp_path, keys[0]) for _ in range(DEATHS)]  # kept: what is collected ends
+    cut_short = [states.attempt(tmp_path, keys[0]) for _ in range(MAX_CRASHES)]  # kept: what is collected ends
     for attempt in cut_short:
         attempt.__enter__()
     run(inputs, tmp_path, retry_failed=False)
@@ -121,7 +121,7 @@ def test_a_study_that_killed_its_workers_is_set_aside_until_it_is_asked_for(inpu
 
 
 def test_an_interrupted_attempt_is_forgiven(inputs, keys, tmp_path):
-    for _ in range(2 * DEATHS):
+    for _ in range(2 * MAX_CRASHES):
         task = cohort_run.EntryTask(settings=settings_with(), out=tmp_path, options=Options())
         attempt = states.attempt(tmp_path, keys[0])
         attempt.__enter__()
@@ -147,7 +147,7 @@ def test_what_cannot_be_fetched_fails_with_its_reason_and_the_run_goes_on(inputs
 def test_what_failed_is_not_tried_again_because_of_a_format_or_a_destination(inputs, keys, tmp_path):
     for key in keys:
         (tmp_path / ".cxr-dicom").mkdir(exist_ok=True)
-        (tmp_path / ".cxr-dicom" / f"{key}.attempts").write_text(str(DEATHS))
+        (tmp_path / ".cxr-dicom" / f"{key}.attempts").write_text(str(MAX_CRASHES))
     assert run(inputs, tmp_path, retry_failed=False).reasons["failed", "WORKER_DIED"] == 3
     settings = to_folder(tmp_path / "archive")
     again = run(inputs, tmp_path, settings, retry_failed=False, also=("npz",), destination="archive")
@@ -174,7 +174,7 @@ def test_rows_of_every_failure_keep_to_the_schema(inputs, keys, tmp_path, monkey
     monkeypatch.setattr("cxr_dicom.system.retry.FIRST_PAUSE", 0.001)
     (tmp_path / "archive").write_text("a file where a folder should be")
     (tmp_path / "out" / ".cxr-dicom").mkdir(parents=True)
-    (tmp_path / "out" / ".cxr-dicom" / f"{keys[0]}.attempts").write_text(str(DEATHS))
+    (tmp_path / "out" / ".cxr-dicom" / f"{keys[0]}.attempts").write_text(str(MAX_CRASHES))
     run(inputs, tmp_path / "out", to_folder(tmp_path / "archive"), destination="archive", retry_failed=False)
     schema = ROOT / "docs" / "results.schema.json"
     validator = jsonschema.Draft202012Validator(json.loads(schema.read_text()))

@@ -97,12 +97,12 @@ def test_an_attempt_that_ends_is_not_counted(tmp_path):
             assert earlier == 0
     with pytest.raises(KeyError), states.attempt(tmp_path, "1.2"):
         raise KeyError
-    assert states.deaths(tmp_path, "1.2") == 0
+    assert states.crash_count(tmp_path, "1.2") == 0
 
 
 def test_attempts_that_never_end_are_counted_and_can_be_forgiven(tmp_path):
     cut_short = [states.attempt(tmp_path, "1.2") for _ in range(3)]  # kept: what is collected comes to its end
     assert [attempt.__enter__() for attempt in cut_short] == [0, 1, 2]
-    assert states.deaths(tmp_path, "1.2") == 3
-    states.forgive(tmp_path, "1.2")
-    assert states.deaths(tmp_path, "1.2") == 0
+    assert states.crash_count(tmp_path, "1.2") == 3
+    states.reset_attempts(tmp_path, "1.2")
+    assert states.crash_count(tmp_path, "1.2") == 0

@@ -7,7 +7,6 @@ import pydicom
 import pytest
 
 from cxr_dicom import synthetic
-from cxr_dicom.pictures import spread
 from cxr_dicom.records import ObjectKind
 from tests import painted
 
@@ -126,7 +125,8 @@ def test_slicer_reads_the_parametric_map_where_it_was_made(analysis, objects, to
     tool("paramap2itkimage", "--inputDICOM", path, "--outputDirectory", tmp_path, "--prefix", "p")
     fields, values = nrrd(tmp_path / "p-pmap.nrrd")
     shape = analysis.image.shape
-    assert np.array_equal(values[0], spread(analysis.predictions[1].heatmaps[0], shape, shape))
+    heatmap = analysis.predictions[1].heatmaps[0]
+    assert np.array_equal(values[0], heatmap.grid.resample(heatmap.values, shape, shape))
     assert numbers(fields["space origin"]) == [0, 0, 0]
 
 

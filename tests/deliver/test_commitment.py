@@ -11,7 +11,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from cxr_dicom.deliver import build_destination
-from cxr_dicom.records import Answer, Receipt
+from cxr_dicom.records import DeliveryStatus, Receipt
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.receipts import record
 from cxr_dicom.service.worker import Worker
@@ -102,21 +102,23 @@ def test_what_a_peer_loses_again_and_again_is_given_up_after_a_day(courier, monk
     ledger, sent_at = courier.ledger, []
 
     def say(due, answer, *, is_verifying):
-        receipt = Receipt(sop_instance_uid=due.object.sop_instance_uid, destination="pacs", answer=answer, status="x")
+        receipt = Receipt(
+            sop_instance_uid=due.object.sop_instance_uid, destination="pacs", delivery_status=answer, status="x"
+        )
         record(ledger, courier.audit, receipt, due, is_verifying=is_verifying)
 
     clock[0] += 1
     if down_before:
         (due,) = ledger.deliveries.due("pacs")
-        say(due, Answer.FAILED, is_verifying=False)
+        say(due, DeliveryStatus.FAILED, is_verifying=False)
         clock[0] += retry.GIVE_UP_AFTER - 1
     while (row := delivery(ledger, courier.study))["state"] != "refused":
         clock[0] = max(clock[0], row["next_attempt_at"] or 0) + 0.1
         for due in ledger.deliveries.due("pacs"):
             sent_at.append(clock[0])
-            say(due, Answer.ACCEPTED, is_verifying=False)
+            say(due, DeliveryStatus.ACCEPTED, is_verifying=False)
         for due in ledger.deliveries.due_for_verification("pacs"):
-            say(due, Answer.REFUSED, is_verifying=True)
+            say(due, DeliveryStatus.REFUSED, is_verifying=True)
         assert len(sent_at) < 300
     assert 0 <= sent_at[-1] - sent_at[0] - retry.GIVE_UP_AFTER <= retry.LONGEST_PAUSE + 1
     assert ledger.stories.show(courier.study)["state"] == "DEAD"

@@ -30,7 +30,7 @@ from cxr_dicom.config import PixelSettings
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import ChestImage, Reason, Spacing, SpacingSource, StoredInstance
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
 XRV, VOI = PixelSettings(intensity="xrv"), PixelSettings(intensity="voi")
 LOSSLESS = [
@@ -42,7 +42,9 @@ LOSSLESS = [
     JPEGLSLossless,
     JPEG2000Lossless,
 ]
-TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
+TURNS = [
+    Orientation(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)
+]
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def unselected(path):
         ),
         header=header,
         view="",
-        turn=Turn(),
+        orientation=Orientation(),
         spacing=Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.NONE),
     )
 

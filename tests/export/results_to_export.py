@@ -13,14 +13,14 @@ from cxr_dicom.encode.common import write
 from cxr_dicom.encode.objects import seg
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import InstanceResult, ObjectKind, Outcome, StudyResult
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 from cxr_dicom.select import select
 from tests import painted
 
 SETTINGS = Settings.model_validate(
     {"models": {"names": ("offline-anatomy", "lung-opacity"), "device": "cpu"}, "encode": {"objects": ("seg",)}}
 )
-TURN = Turn(transpose=True, flip_columns=True)
+TURN = Orientation(transpose=True, flip_columns=True)
 SOURCES = {
     "RG1": lambda: pydicom.dcmread(get_testdata_file("RG1_UNCR.dcm", download=False)),
     "turned": lambda: synthetic.turned(synthetic.radiograph(231, 190, PixelSpacing=[0.5, 0.25]), TURN),

@@ -18,7 +18,7 @@ from cxr_dicom.config import ModelSettings, PixelSettings, Settings
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.infer import build_models, model_infos
 from cxr_dicom.records import ChestImage, Radiograph, Spacing, SpacingSource, StoredInstance
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 from tests.infer import random_weights
 
 torch.set_num_threads(1)  # more of them wait for each other on a small machine
@@ -88,13 +88,15 @@ def home(session_home, monkeypatch):
     return Home(session_home / ".torchxrayvision" / "models_data")
 
 
-def chest_image(path, header, turn=None):
+def chest_image(path, header, orientation=None):
     """A chest image without the selection, which has tests of its own."""
     instance = StoredInstance(
         path=path, study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3", sop_class_uid="4"
     )
     spacing = Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.NONE)
-    return ChestImage(instance=instance, header=header, view="PA", turn=turn or Turn(), spacing=spacing)
+    return ChestImage(
+        instance=instance, header=header, view="PA", orientation=orientation or Orientation(), spacing=spacing
+    )
 
 
 def decoded(path):
@@ -122,7 +124,7 @@ def rg1(real):
 
 @pytest.fixture(params=["rg1", "dx"])
 def radiograph(request):
-    """Each of the two in turn."""
+    """Each of the two in orientation."""
     return request.getfixturevalue(request.param)
 
 
@@ -141,10 +143,10 @@ def upstream_input():
 def painted():
     """Make a radiograph of pixels that are given in the standard view."""
 
-    def make(pixels, turn=None):
+    def make(pixels, orientation=None):
         header = Dataset()
-        header.Rows, header.Columns = (turn or Turn()).to_source(pixels).shape
-        image = chest_image(Path("painted"), header, turn)
+        header.Rows, header.Columns = (orientation or Orientation()).to_source(pixels).shape
+        image = chest_image(Path("painted"), header, orientation)
         return Radiograph(image=image, pixels=np.ascontiguousarray(pixels, np.float32), sha256="0")
 
     return make

@@ -13,7 +13,7 @@ from cxr_dicom.errors import ModelError
 from cxr_dicom.infer import classifier, model_infos
 from cxr_dicom.infer.findings import FINDINGS
 from cxr_dicom.infer.models import chexpert, jfhealthcare, xrv_densenet121
-from cxr_dicom.records import Call
+from cxr_dicom.records import Presence
 
 TOLERANCE = 1e-5
 
@@ -84,7 +84,7 @@ def test_a_finding_without_an_operating_point_is_indeterminate_and_keeps_its_raw
     unknown = {finding.name: finding for finding in prediction.findings if finding.operating_point is None}
     assert set(unknown) == {"lung_lesion", "enlarged_cardiomediastinum"}
     for finding in unknown.values():
-        assert finding.call is Call.INDETERMINATE
+        assert finding.call is Presence.INDETERMINATE
         assert finding.probability == finding.raw
 
 
@@ -99,9 +99,9 @@ def test_calibration_is_that_of_torchxrayvision(raw, threshold):
 def test_a_score_at_the_operating_point_is_a_call(home, dx):
     findings = home.build("xrv-densenet121-all").predict(dx, ()).findings
     calls = {finding.call for finding in findings}
-    assert calls <= {Call.PRESENT, Call.ABSENT}
+    assert calls <= {Presence.PRESENT, Presence.ABSENT}
     for finding in findings:
-        assert (finding.call is Call.PRESENT) == (finding.probability >= 0.5)
+        assert (finding.call is Presence.PRESENT) == (finding.probability >= 0.5)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_predicts_names_the_targets_of_upstream(info, home):
 
 def test_heatmaps_are_of_the_findings_called_present_and_of_the_top_one(home, radiograph):
     prediction = home.build("xrv-densenet121-all").predict(radiograph, ())
-    present = {finding.name for finding in prediction.findings if finding.call is Call.PRESENT}
+    present = {finding.name for finding in prediction.findings if finding.call is Presence.PRESENT}
     top = max(prediction.findings, key=lambda finding: finding.probability).name
     assert {heatmap.name for heatmap in prediction.heatmaps} == present | {top}
     side = min(radiograph.image.shape)

@@ -10,9 +10,11 @@ import torch
 import torchxrayvision as xrv
 
 from cxr_dicom.infer.placement import square
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
-TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
+TURNS = [
+    Orientation(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)
+]
 FORMATS = [(90, 60), (61, 90), (75, 75)]
 
 turns = pytest.mark.parametrize("turn", TURNS, ids=str)

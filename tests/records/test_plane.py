@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from cxr_dicom.records.plane import Box, Region, Turn
+from cxr_dicom.records.plane import Box, Orientation, Region
 
-TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
+TURNS = [
+    Orientation(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)
+]
 
 
 def marked(shape, row, column):
@@ -21,40 +23,40 @@ def matrix():
     return np.arange(5 * 3).reshape(5, 3)
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=str)
-def test_a_turn_comes_back_from_either_side(turn, matrix):
-    np.testing.assert_array_equal(turn.to_source(turn.to_standard(matrix)), matrix)
-    np.testing.assert_array_equal(turn.to_standard(turn.to_source(matrix)), matrix)
+@pytest.mark.parametrize("orientation", TURNS, ids=str)
+def test_a_turn_comes_back_from_either_side(orientation, matrix):
+    np.testing.assert_array_equal(orientation.to_source(orientation.to_standard(matrix)), matrix)
+    np.testing.assert_array_equal(orientation.to_standard(orientation.to_source(matrix)), matrix)
 
 
 def test_the_eight_turns_are_different(matrix):
     square = np.arange(9).reshape(3, 3)
-    assert len({turn.to_standard(square).tobytes() for turn in TURNS}) == 8
+    assert len({orientation.to_standard(square).tobytes() for orientation in TURNS}) == 8
 
 
 def test_a_turn_transposes_first_and_flips_afterwards(matrix):
-    turn = Turn(transpose=True, flip_rows=True)
-    np.testing.assert_array_equal(turn.to_standard(matrix), np.flipud(matrix.T))
-    np.testing.assert_array_equal(turn.to_standard(matrix), np.rot90(matrix))
-    assert turn.to_standard(matrix).shape == (3, 5)
+    orientation = Orientation(transpose=True, flip_rows=True)
+    np.testing.assert_array_equal(orientation.to_standard(matrix), np.flipud(matrix.T))
+    np.testing.assert_array_equal(orientation.to_standard(matrix), np.rot90(matrix))
+    assert orientation.to_standard(matrix).shape == (3, 5)
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=str)
+@pytest.mark.parametrize("orientation", TURNS, ids=str)
 @pytest.mark.parametrize("position", [(0, 0), (4, 2), (1, 2), (3, 0)])
-def test_a_point_in_a_pixel_stays_in_it(turn, position):
+def test_a_point_in_a_pixel_stays_in_it(orientation, position):
     source = marked((5, 3), *position)
-    (row,), (column,) = np.nonzero(turn.to_standard(source))
-    ((source_column, source_row),) = turn.points_to_source([(column + 0.25, row + 0.75)], (5, 3))
+    (row,), (column,) = np.nonzero(orientation.to_standard(source))
+    ((source_column, source_row),) = orientation.points_to_source([(column + 0.25, row + 0.75)], (5, 3))
     assert (int(source_row), int(source_column)) == position
     offsets = {round(source_row % 1, 6), round(source_column % 1, 6)}
     assert offsets <= {0.25, 0.75}
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=str)
-def test_the_corners_of_the_picture_stay_its_corners(turn):
-    rows, columns = (3, 5) if turn.transpose else (5, 3)
+@pytest.mark.parametrize("orientation", TURNS, ids=str)
+def test_the_corners_of_the_picture_stay_its_corners(orientation):
+    rows, columns = (3, 5) if orientation.transpose else (5, 3)
     corners = [(0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows)]
-    assert set(turn.points_to_source(corners, (5, 3))) == {(0, 0), (3, 0), (3, 5), (0, 5)}
+    assert set(orientation.points_to_source(corners, (5, 3))) == {(0, 0), (3, 0), (3, 5), (0, 5)}
 
 
 def test_a_region_keeps_only_its_bounding_box_and_gives_the_matrix_back():
@@ -68,11 +70,14 @@ def test_a_region_keeps_only_its_bounding_box_and_gives_the_matrix_back():
     np.testing.assert_array_equal(region.matrix(), matrix)
 
 
-@pytest.mark.parametrize("turn", TURNS, ids=str)
-def test_a_region_in_the_standard_view_is_that_of_the_turned_matrix(turn):
+@pytest.mark.parametrize("orientation", TURNS, ids=str)
+def test_a_region_in_the_standard_view_is_that_of_the_turned_matrix(orientation):
     matrix = np.zeros((7, 5), bool)
     matrix[1:4, 2:4] = [[1, 0], [1, 1], [0, 1]]
-    turned, expected = Region.from_matrix(matrix).to_standard(turn), Region.from_matrix(turn.to_standard(matrix))
+    turned, expected = (
+        Region.from_matrix(matrix).to_standard(orientation),
+        Region.from_matrix(orientation.to_standard(matrix)),
+    )
     assert (turned.shape, turned.box) == (expected.shape, expected.box)
     np.testing.assert_array_equal(turned.pixels, expected.pixels)
 

@@ -11,7 +11,6 @@ from pydicom import Dataset
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.records import (
-    Call,
     ChestImage,
     Finding,
     Heatmap,
@@ -22,6 +21,7 @@ from cxr_dicom.records import (
     ModelInfo,
     Outcome,
     Prediction,
+    Presence,
     Reason,
     Skipped,
     Spacing,
@@ -31,7 +31,7 @@ from cxr_dicom.records import (
     Structure,
     StudyResult,
 )
-from cxr_dicom.records.plane import Grid, Region, Turn
+from cxr_dicom.records.plane import Grid, Orientation, Region
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
 
@@ -88,7 +88,7 @@ def finding(name, probability, call):
         site=None,
         raw=0.2,
         probability=probability,
-        operating_point=None if call is Call.INDETERMINATE else 0.1,
+        operating_point=None if call is Presence.INDETERMINATE else 0.1,
         call=call,
     )
 
@@ -120,7 +120,7 @@ def analysis():
         measurements=(width, ratio),
         statements=(
             Statement(
-                name="raised", concept=codes.SPINE, call=Call.ABSENT, rule="rule of " + HOSTILE, measurement="ratio"
+                name="raised", concept=codes.SPINE, call=Presence.ABSENT, rule="rule of " + HOSTILE, measurement="ratio"
             ),
         ),
     )
@@ -135,9 +135,9 @@ def analysis():
     classifier = Prediction(
         model=model("xrv-densenet121-all"),
         findings=(
-            finding("low_one", 0.1, Call.ABSENT),
-            finding("pleural_effusion", 0.876, Call.PRESENT),
-            finding("no_point", 0.5, Call.INDETERMINATE),
+            finding("low_one", 0.1, Presence.ABSENT),
+            finding("pleural_effusion", 0.876, Presence.PRESENT),
+            finding("no_point", 0.5, Presence.INDETERMINATE),
         ),
         heatmaps=(heatmap,),
     )
@@ -147,7 +147,7 @@ def analysis():
         instance=instance(),
         header=header,
         view="PA",
-        turn=Turn(),
+        orientation=Orientation(),
         spacing=Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.CALIBRATED),
     )
     return ImageAnalysis(

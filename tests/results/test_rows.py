@@ -11,7 +11,6 @@ from pydicom import Dataset
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.records import (
-    Call,
     ChestImage,
     EncodedObject,
     Finding,
@@ -23,6 +22,7 @@ from cxr_dicom.records import (
     ObjectKind,
     Outcome,
     Prediction,
+    Presence,
     Reason,
     Skipped,
     Spacing,
@@ -32,7 +32,7 @@ from cxr_dicom.records import (
     Structure,
     StudyResult,
 )
-from cxr_dicom.records.plane import Region, Turn
+from cxr_dicom.records.plane import Orientation, Region
 from cxr_dicom.results import rows as result_rows
 
 SETTINGS = Settings()
@@ -74,7 +74,7 @@ def ratio(value, reason=""):
 
 
 def finding(name, probability, operating_point):
-    call = Call.INDETERMINATE if operating_point is None else Call.PRESENT
+    call = Presence.INDETERMINATE if operating_point is None else Presence.PRESENT
     return Finding(
         name=name,
         code=codes.LUNG,
@@ -105,7 +105,7 @@ def chest(**attributes):
         instance=instance(1),
         header=header,
         view="",
-        turn=Turn(),
+        orientation=Orientation(),
         spacing=Spacing(rows_mm=0.2, columns_mm=0.1, source=SpacingSource.PIXEL_SPACING),
     )
 
@@ -121,7 +121,7 @@ def analysis():
             Statement(
                 name="ratio_raised",
                 concept=codes.HEART,
-                call=Call.ABSENT,
+                call=Presence.ABSENT,
                 rule="> 0.5",
                 measurement="cardiothoracic_ratio",
             ),

@@ -19,7 +19,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import MANUFACTURER, ChestImage, Reason, Skipped, SpacingSource
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 from cxr_dicom.select import select
 
 UNCODED = {"BodyPartExamined": None, "AnatomicRegionSequence": None, "ViewPosition": None, "ViewCodeSequence": None}
@@ -52,7 +52,7 @@ def labelled(dataset, transfer_syntax):
 def test_a_frontal_chest_radiograph_is_eligible(selected, modality, photometric):
     image = selected(small(modality=modality, photometric=photometric))
     assert isinstance(image, ChestImage), image
-    assert (image.view, image.turn, image.shape, image.warnings) == ("PA", Turn(), (40, 32), ())
+    assert (image.view, image.orientation, image.shape, image.warnings) == ("PA", Orientation(), (40, 32), ())
     assert "PixelData" not in image.header
     assert image.header.PatientName == "Synthetic^Chest"
 
@@ -341,7 +341,7 @@ def test_an_unknown_view_follows_the_policy(selected):
 def test_the_real_chest_is_eligible_in_four_files(selected, real, name):
     image = selected(real(name))
     assert isinstance(image, ChestImage), image
-    assert (image.view, image.turn, image.shape) == ("PA", Turn(), (1955, 1841))
+    assert (image.view, image.orientation, image.shape) == ("PA", Orientation(), (1955, 1841))
     assert image.spacing.source is SpacingSource.NONE
     assert any("OHIF" in warning for warning in image.warnings)
 

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 
 from cxr_dicom import synthetic
 from cxr_dicom.records import SpacingSource
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
 
 def small(**attributes):
@@ -23,7 +23,9 @@ def item(**attributes):
     return Sequence([dataset])
 
 
-TURNS = [Turn(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)]
+TURNS = [
+    Orientation(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)
+]
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)
@@ -31,19 +33,19 @@ def test_each_patient_orientation_gives_the_turn_to_the_standard_view(selected, 
     original = small()
     path = stored(synthetic.turned(original, turn))
     image = selected(path)
-    assert image.turn == turn
-    np.testing.assert_array_equal(image.turn.to_standard(dcmread(path).pixel_array), original.pixel_array)
+    assert image.orientation == turn
+    np.testing.assert_array_equal(image.orientation.to_standard(dcmread(path).pixel_array), original.pixel_array)
 
 
 @pytest.mark.parametrize("orientation", [None, "", ["L"], ["L", "L"], ["X", "Y"]])
 def test_an_unknown_orientation_is_taken_as_stored_with_a_warning(selected, orientation):
     image = selected(small(PatientOrientation=orientation))
-    assert image.turn == Turn()
+    assert image.orientation == Orientation()
     assert any("Patient Orientation" in warning for warning in image.warnings)
 
 
 def test_an_orientation_of_two_letters_counts_by_its_first(selected):
-    assert selected(small(PatientOrientation=["RF", "FL"])).turn == Turn(flip_columns=True)
+    assert selected(small(PatientOrientation=["RF", "FL"])).orientation == Orientation(flip_columns=True)
 
 
 SPACINGS = [

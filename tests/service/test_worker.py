@@ -5,7 +5,6 @@ import pytest
 
 from cxr_dicom.config.service import Rules
 from cxr_dicom.records import (
-    Call,
     Code,
     Finding,
     ImageAnalysis,
@@ -13,6 +12,7 @@ from cxr_dicom.records import (
     ModelInfo,
     Outcome,
     Prediction,
+    Presence,
     Statement,
     StudyState,
 )
@@ -44,9 +44,9 @@ def processed(selected):
     )
     prediction = Prediction(
         model=model,
-        findings=(finding("effusion", Call.PRESENT), finding("nodule", Call.ABSENT)),
+        findings=(finding("effusion", Presence.PRESENT), finding("nodule", Presence.ABSENT)),
         statements=(
-            Statement(name="large_heart", concept=CODE, call=Call.PRESENT, rule="over half", measurement="ratio"),
+            Statement(name="large_heart", concept=CODE, call=Presence.PRESENT, rule="over half", measurement="ratio"),
         ),
     )
     analysis = ImageAnalysis(image=image, pixel_sha256="", predictions=(prediction,))

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from cxr_dicom import synthetic
-from cxr_dicom.records.plane import Turn
+from cxr_dicom.records.plane import Orientation
 
 LOSSLESS = [
     ExplicitVRLittleEndian,
@@ -76,7 +76,7 @@ def test_radiographs_in_other_transfer_syntaxes_are_valid(stored, syntax):
 
 def test_derived_copies_and_the_default_study_are_valid(stored, tmp_path):
     copy = synthetic.turned(
-        synthetic.radiograph(48, 32, photometric="MONOCHROME1"), Turn(transpose=True, flip_rows=True)
+        synthetic.radiograph(48, 32, photometric="MONOCHROME1"), Orientation(transpose=True, flip_rows=True)
     )
     assert errors(stored(synthetic.monochrome2(copy))) == []
     for path in synthetic.write_study(tmp_path / "study"):
@@ -154,12 +154,12 @@ def test_a_lossless_copy_has_the_same_pixels_and_identity(syntax, size):
 @pytest.mark.parametrize(
     ("turn", "orientation"),
     [
-        (Turn(), ["L", "F"]),
-        (Turn(flip_columns=True), ["R", "F"]),
-        (Turn(flip_rows=True), ["L", "H"]),
-        (Turn(transpose=True), ["F", "L"]),
-        (Turn(transpose=True, flip_columns=True), ["F", "R"]),
-        (Turn(transpose=True, flip_rows=True, flip_columns=True), ["H", "R"]),
+        (Orientation(), ["L", "F"]),
+        (Orientation(flip_columns=True), ["R", "F"]),
+        (Orientation(flip_rows=True), ["L", "H"]),
+        (Orientation(transpose=True), ["F", "L"]),
+        (Orientation(transpose=True, flip_columns=True), ["F", "R"]),
+        (Orientation(transpose=True, flip_rows=True, flip_columns=True), ["H", "R"]),
     ],
 )
 def test_a_turned_copy_says_how_it_lies(turn, orientation):
@@ -173,7 +173,7 @@ def test_a_turned_copy_says_how_it_lies(turn, orientation):
 
 def test_a_mirrored_copy_has_its_first_column_last():
     original = synthetic.radiograph(40, 32)
-    mirrored = synthetic.turned(original, Turn(flip_columns=True))
+    mirrored = synthetic.turned(original, Orientation(flip_columns=True))
     np.testing.assert_array_equal(mirrored.pixel_array[:, -1], original.pixel_array[:, 0])
 
 

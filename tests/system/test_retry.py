@@ -2,24 +2,24 @@ import random
 
 import pytest
 
-from cxr_dicom.records import Answer
+from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
 
 
 @pytest.mark.parametrize(
     ("status", "answer"),
     [
-        (0x0000, Answer.ACCEPTED),
-        (0xB000, Answer.WARNING),
-        (0xB006, Answer.WARNING),
-        (0xB007, Answer.WARNING),
-        (0xA700, Answer.FAILED),
-        (0xA7FF, Answer.FAILED),
-        (0x0110, Answer.FAILED),
-        (0xA900, Answer.REFUSED),
-        (0xC001, Answer.REFUSED),
-        (0x0122, Answer.UNSUPPORTED),
-        (0x0124, Answer.REFUSED),
+        (0x0000, DeliveryStatus.ACCEPTED),
+        (0xB000, DeliveryStatus.WARNING),
+        (0xB006, DeliveryStatus.WARNING),
+        (0xB007, DeliveryStatus.WARNING),
+        (0xA700, DeliveryStatus.FAILED),
+        (0xA7FF, DeliveryStatus.FAILED),
+        (0x0110, DeliveryStatus.FAILED),
+        (0xA900, DeliveryStatus.REFUSED),
+        (0xC001, DeliveryStatus.REFUSED),
+        (0x0122, DeliveryStatus.UNSUPPORTED),
+        (0x0124, DeliveryStatus.REFUSED),
     ],
 )
 def test_dimse_status(status, answer):

@@ -24,7 +24,7 @@ from cxr_dicom.system import telemetry
 
 _THREADS = 1  # of the networks of a worker
 _MEMORY = 2 * 2**30  # bytes that a worker may need
-_DEATHS_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
+_MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
 
 
 class Local:
@@ -51,7 +51,7 @@ class Local:
         """Yield the result of each item as it finishes; see `Engine`."""
         crew = [_Worker(task) for _ in range(min(self._workers, len(items)))]
         waiting, suspects = deque(items), deque[Item]()
-        deaths = 0
+        crash_count = 0
         try:
             while True:
                 for worker in crew * DEPTH:
@@ -63,10 +63,10 @@ class Local:
                     worker = busy[connection]  # type: ignore[index]  # wait gives back what it was given
                     try:
                         yield worker.take()
-                        deaths = 0
+                        crash_count = 0
                     except EOFError:
-                        deaths += 1
-                        if deaths > _DEATHS_IN_A_ROW * len(crew):
+                        crash_count += 1
+                        if crash_count > _MAX_CRASHES_IN_A_ROW * len(crew):
                             raise CxrDicomError("worker processes die, whatever they are given") from None
                         suspects.extend(worker.at_work.values())
                         worker.end()

@@ -28,7 +28,7 @@ from cxr_dicom.cohort.engines.local import cores
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.system import telemetry
 
-_DEATHS_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
+_MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
 _PATIENCE = 60.0  # seconds without news until the log tells that no worker has found a place
 _FAREWELL = 10.0  # seconds for a worker to end by itself
 _OBJECT_STORE = 80 * 2**20  # bytes; about the least that Ray takes, for only small things travel
@@ -132,7 +132,7 @@ def _connected(address: str | None, cpus: int) -> Iterator[Any]:
             options["_temp_dir"] = stack.enter_context(_session_folder())
         stack.callback(ray.shutdown)
         try:
-            _knock(address or "")
+            _expect_reachable(address or "")
             ray.init(**options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -160,7 +160,7 @@ def _session_folder() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="cxr-dicom-", dir=parent, ignore_cleanup_errors=True)
 
 
-def _knock(address: str) -> None:
+def _expect_reachable(address: str) -> None:
     """Fail at once where an address leads nowhere; Ray itself would try for minutes."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.port:
@@ -179,7 +179,7 @@ class _Crew(Generic[Item, Result]):
         self._pickled = ray.put(pickle.dumps(task))
         self._workers = [self._hired() for _ in range(size)]
         self._suspects = deque[Item]()
-        self._deaths = 0
+        self._crash_count = 0
 
     def work(self, items: Sequence[Item]) -> Iterator[Result]:
         """Yield the result of each item as it finishes."""
@@ -199,7 +199,7 @@ class _Crew(Generic[Item, Result]):
             if not was_ready:
                 self.machines.add(answer)
                 continue
-            self._deaths = 0
+            self._crash_count = 0
             yield answer
 
     def end(self) -> None:
@@ -224,8 +224,8 @@ class _Crew(Generic[Item, Result]):
                 telemetry.event("ray_has_no_room_yet", level=logging.WARNING)
 
     def _replace(self, dead: _Worker[Item]) -> None:
-        self._deaths += 1
-        if self._deaths > _DEATHS_IN_A_ROW * len(self._workers):
+        self._crash_count += 1
+        if self._crash_count > _MAX_CRASHES_IN_A_ROW * len(self._workers):
             question = f"is cxr-dicom {__version__} installed on every machine?"
             raise CxrDicomError(f"Ray workers die, whatever they are given; {question}")
         self._suspects.extend(dead.at_work.values())
@@ -265,7 +265,7 @@ class _Worker(Generic[Item]):
 
     def listen(self, news: Any) -> Any:
         """Return an answer, or raise what the task raised; RayError when the worker is dead."""
-        answer: _Answer = self._ray.get(news)
+        answer: _Reply = self._ray.get(news)
         for record in answer.log:
             logging.getLogger(record.name).handle(record)
         if answer.error is not None:
@@ -290,7 +290,7 @@ class _Worker(Generic[Item]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
+class _Reply:
     result: Any = None
     error: CxrDicomError | None = None
     log: Sequence[logging.LogRecord] = ()
@@ -304,17 +304,17 @@ class _Actor:
         self._log: SimpleQueue[logging.LogRecord] = SimpleQueue()
         logging.getLogger("cxr_dicom").handlers = [QueueHandler(self._log)]  # it is written where the run was started
 
-    def start(self, version: str, folder: str, task: bytes) -> _Answer:
+    def start(self, version: str, folder: str, task: bytes) -> _Reply:
         if not Path(folder).is_dir():
             text = f"{folder} is not on every machine of the Ray cluster; start the run in a shared folder"
-            return _Answer(error=CxrDicomError(text))
+            return _Reply(error=CxrDicomError(text))
         os.chdir(folder)  # paths may be relative
         if version != __version__:
             text = f"a machine of the Ray cluster has cxr-dicom {__version__}, this one has {version}"
-            return _Answer(error=CxrDicomError(text))
+            return _Reply(error=CxrDicomError(text))
         return self._attempt(self._begin, task)
 
-    def process(self, item: Any) -> _Answer:
+    def process(self, item: Any) -> _Reply:
         return self._attempt(self._task, item)
 
     def close(self) -> None:
@@ -329,13 +329,13 @@ class _Actor:
         self._task = pickle.loads(task)  # noqa: S301  # from the process that started this one
         return str(ray.get_runtime_context().get_node_id())
 
-    def _attempt(self, do: Any, argument: Any) -> _Answer:
+    def _attempt(self, do: Any, argument: Any) -> _Reply:
         try:
-            return _Answer(result=do(argument), log=self._new_records())
+            return _Reply(result=do(argument), log=self._new_records())
         except CxrDicomError as error:
-            return _Answer(error=error, log=self._new_records())
+            return _Reply(error=error, log=self._new_records())
         except Exception as error:  # a programming error; its text may hold patient data
-            return _Answer(error=CxrDicomError(telemetry.safe_description(error)), log=self._new_records())
+            return _Reply(error=CxrDicomError(telemetry.safe_description(error)), log=self._new_records())
 
     def _new_records(self) -> list[logging.LogRecord]:
         records = []

@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from cxr_dicom.config.service import DicomDestination
 from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
 
@@ -60,7 +60,7 @@ class Dicom:
             yield from self._send(objects, kinds, contexts)
         except ContextsRejectedError as error:
             for each in objects:
-                yield receipt(self.name, each, Answer.UNSUPPORTED, error.status, error.detail)
+                yield receipt(self.name, each, DeliveryStatus.UNSUPPORTED, error.status, error.detail)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask in the way that the settings name."""
@@ -85,7 +85,7 @@ class Dicom:
             for each in objects:
                 if kinds[each.sop_instance_uid] not in accepted:
                     yield receipt(
-                        self.name, each, Answer.UNSUPPORTED, "CONTEXT_REJECTED", "SOP class or syntax not taken"
+                        self.name, each, DeliveryStatus.UNSUPPORTED, "CONTEXT_REJECTED", "SOP class or syntax not taken"
                     )
                     continue
                 if not opened.is_established:
@@ -128,7 +128,7 @@ class Dicom:
         reported = {each.sop_instance_uid: each for each in read_report(self.name, reports[0])} if reports else {}
         for each in objects:
             yield reported.get(each.sop_instance_uid) or receipt(
-                self.name, each, Answer.FAILED, "REQUESTED", retry_after=_ASK_AGAIN_SECONDS
+                self.name, each, DeliveryStatus.FAILED, "REQUESTED", retry_after=_ASK_AGAIN_SECONDS
             )
 
     # --- C-FIND ----------------------------------------------------------------------------------
@@ -142,8 +142,10 @@ class Dicom:
                 about = list(members)
                 there = self._instances(opened, _query(about[0], series))
                 for each in about:
-                    answer = Answer.COMMITTED if each.sop_instance_uid in there else Answer.FAILED
-                    yield receipt(self.name, each, answer, "FOUND" if answer is Answer.COMMITTED else "NOT_FOUND")
+                    answer = DeliveryStatus.COMMITTED if each.sop_instance_uid in there else DeliveryStatus.FAILED
+                    yield receipt(
+                        self.name, each, answer, "FOUND" if answer is DeliveryStatus.COMMITTED else "NOT_FOUND"
+                    )
 
     def _instances(self, opened: Association, query: Dataset) -> set[str]:
         found = set()
@@ -164,10 +166,10 @@ def build(settings: DicomDestination, open_commitment: Callable[[str], None]) ->
 def read_report(name: str, information: Dataset) -> Iterator[Receipt]:
     """Turn the event information of a commitment report into receipts (PS3.4 J.3.3)."""
     for item in information.get("ReferencedSOPSequence") or ():
-        yield _reported(name, item, Answer.COMMITTED, "COMMITTED")
+        yield _reported(name, item, DeliveryStatus.COMMITTED, "COMMITTED")
     for item in information.get("FailedSOPSequence") or ():
         reason = int(item.get("FailureReason", 0x0110))
-        answer = Answer.REFUSED if reason == _NO_SUCH_INSTANCE else Answer.FAILED
+        answer = DeliveryStatus.REFUSED if reason == _NO_SUCH_INSTANCE else DeliveryStatus.FAILED
         yield _reported(name, item, answer, f"0x{reason:04X}")
 
 
@@ -183,9 +185,9 @@ def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:
     return request
 
 
-def _reported(name: str, item: Dataset, answer: Answer, status: str) -> Receipt:
+def _reported(name: str, item: Dataset, answer: DeliveryStatus, status: str) -> Receipt:
     uid = str(item.get("ReferencedSOPInstanceUID", ""))
-    return Receipt(sop_instance_uid=uid, destination=name, answer=answer, status=status)
+    return Receipt(sop_instance_uid=uid, destination=name, delivery_status=answer, status=status)
 
 
 def _query(about: EncodedObject, series: str) -> Dataset:

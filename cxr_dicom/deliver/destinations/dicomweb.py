@@ -13,7 +13,7 @@ import requests
 from cxr_dicom.config.service import DicomwebDestination
 from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError, request, retry_after, searching, session
 
@@ -53,7 +53,7 @@ class Dicomweb:
                 yield receipt(
                     self.name,
                     each,
-                    Answer.COMMITTED if is_there else Answer.FAILED,
+                    DeliveryStatus.COMMITTED if is_there else DeliveryStatus.FAILED,
                     "FOUND" if is_there else "NOT_FOUND",
                 )
 
@@ -77,7 +77,7 @@ class Dicomweb:
             return receipt(self.name, each, said[0], f"{status} 0x{said[1]:04X}")
         verdict = retry.answer_of_http(answer.status_code)
         if answer.status_code == HTTPStatus.CONFLICT:  # PS3.18 table 10.5.3-1: nothing was stored
-            verdict = Answer.REFUSED
+            verdict = DeliveryStatus.REFUSED
         return receipt(self.name, each, verdict, status, retry_after=retry_after(answer))
 
 
@@ -101,7 +101,7 @@ def _body(path: Path, boundary: str) -> Iterator[bytes]:
     yield f"\r\n--{boundary}--\r\n".encode()
 
 
-def _said_of(uid: str, answer: requests.Response) -> tuple[Answer, int] | None:
+def _said_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int] | None:
     """Read what the body says of one object, which counts more than the status of the whole answer."""
     try:
         body = answer.json()
@@ -109,11 +109,11 @@ def _said_of(uid: str, answer: requests.Response) -> tuple[Answer, int] | None:
         for item in _items(body, _FAILED_SOP_SEQUENCE):
             if _uid(item) in (uid, None):
                 reason = _number(item, _FAILURE_REASON, 0x0110)
-                return (Answer.ACCEPTED if reason == _ALREADY_THERE else retry.answer_of_dimse(reason)), reason
+                return (DeliveryStatus.ACCEPTED if reason == _ALREADY_THERE else retry.answer_of_dimse(reason)), reason
         for item in _items(body, _REFERENCED_SOP_SEQUENCE):
             if _uid(item) == uid:
                 reason = _number(item, _WARNING_REASON, 0)
-                return (Answer.WARNING if reason else Answer.ACCEPTED), reason
+                return (DeliveryStatus.WARNING if reason else DeliveryStatus.ACCEPTED), reason
     except (ValueError, TypeError, LookupError, AttributeError):
         return None  # no body that we understand: the status decides
     return None

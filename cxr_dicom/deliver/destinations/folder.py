@@ -11,7 +11,7 @@ from cxr_dicom.config.service import FolderDestination
 from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import SettingsError
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
 
 class Folder:
@@ -27,15 +27,15 @@ class Folder:
             try:
                 _copy(each.path, self._target(each))
             except OSError as error:
-                yield receipt(self.name, each, Answer.FAILED, type(error).__name__, error.strerror or "")
+                yield receipt(self.name, each, DeliveryStatus.FAILED, type(error).__name__, error.strerror or "")
             else:
-                yield receipt(self.name, each, Answer.ACCEPTED, "COPIED")
+                yield receipt(self.name, each, DeliveryStatus.ACCEPTED, "COPIED")
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """See whether the copies are still there."""
         for each in objects:
             is_there = self._target(each).is_file()
-            yield receipt(self.name, each, Answer.COMMITTED if is_there else Answer.REFUSED, "FOLDER")
+            yield receipt(self.name, each, DeliveryStatus.COMMITTED if is_there else DeliveryStatus.REFUSED, "FOLDER")
 
     def check(self) -> str:
         """See whether the folder can be written."""

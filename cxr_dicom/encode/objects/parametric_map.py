@@ -18,7 +18,6 @@ from cxr_dicom.encode.codes import CHEST, DERIVATION_CALCULATION, NO_UNITS, QUAN
 from cxr_dicom.encode.common import new_object
 from cxr_dicom.encode.multiframe import bulk, set_frames
 from cxr_dicom.encode.results import parametric_map
-from cxr_dicom.pictures import spread
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
 
 SERIES_NUMBER = 9004
@@ -73,7 +72,7 @@ class ParametricMapEncoder:
             derivation=DERIVATION_CALCULATION,
             shared=_shared_groups(heatmap),
         )
-        values = spread(heatmap, image.shape, image.shape)
+        values = heatmap.grid.resample(heatmap.values, image.shape, image.shape)
         dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.findings import FINDINGS, names
-from cxr_dicom.records import Call, Finding, ModelInfo, Prediction, Radiograph
+from cxr_dicom.records import Finding, ModelInfo, Prediction, Presence, Radiograph
 
 OPERATING_POINT = 0.5  # of a calibrated score, by its definition
 
@@ -70,5 +70,5 @@ def _mean(findings: Sequence[Finding]) -> Finding:
         raw=probability,
         probability=probability,
         operating_point=OPERATING_POINT,
-        call=Call.PRESENT if probability >= OPERATING_POINT else Call.ABSENT,
+        call=Presence.PRESENT if probability >= OPERATING_POINT else Presence.ABSENT,
     )

@@ -79,7 +79,7 @@ class LungOpacity:
         if references is None:
             return Prediction(model=self.info, warnings=("lung-opacity: mediastinum is not denser than the lungs",))
         opacity = _relative_opacity(pixels, lungs, *references)
-        values = np.ascontiguousarray(radiograph.image.turn.to_source(opacity))
+        values = np.ascontiguousarray(radiograph.image.orientation.to_source(opacity))
         heatmap = Heatmap(
             name="relative_opacity",
             title="Relative opacity",
@@ -98,7 +98,9 @@ def _lungs(radiograph: Radiograph, earlier: Sequence[Prediction], step: int) -> 
     """Both lungs of the last model that outlined them, in the standard view, reduced by ``step``."""
     for prediction in reversed(earlier):
         masks = {name: prediction.mask(name) for name in _LUNGS}
-        turned = {name: radiograph.image.turn.to_standard(mask.region.matrix()) for name, mask in masks.items() if mask}
+        turned = {
+            name: radiograph.image.orientation.to_standard(mask.region.matrix()) for name, mask in masks.items() if mask
+        }
         if len(turned) == len(_LUNGS):
             return {name: _block_mean(matrix.astype(np.float32), step) >= 0.5 for name, matrix in turned.items()}
     return None
@@ -114,7 +116,7 @@ def _block_mean(matrix: NDArray[Any], step: int) -> NDArray[np.float32]:
 
 def _grid(radiograph: Radiograph, values: NDArray[np.float32], step: int) -> Grid:
     """Where the map lies on the source: a border that was repeated may lie before its first row or column."""
-    turn, (rows, columns) = radiograph.image.turn, radiograph.image.shape
+    turn, (rows, columns) = radiograph.image.orientation, radiograph.image.shape
     surplus_rows, surplus_columns = values.shape[0] * step - rows, values.shape[1] * step - columns
     before_rows = turn.flip_columns if turn.transpose else turn.flip_rows
     before_columns = turn.flip_rows if turn.transpose else turn.flip_columns

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TypeVar
 
 from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.records import Answer
+from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError
 
@@ -48,7 +48,7 @@ def tried(what: str, action: Callable[[], T]) -> T:
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, ConnectionFailedError):
         word, _, status = error.status.partition(" ")
-        return word != "HTTP" or retry.answer_of_http(int(status)) is Answer.FAILED
+        return word != "HTTP" or retry.answer_of_http(int(status)) is DeliveryStatus.FAILED
     return not isinstance(error, (*_FINAL, CxrDicomError, ImportError))
 
 

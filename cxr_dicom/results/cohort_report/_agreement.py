@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cxr_dicom.measure import CARDIOTHORACIC_RATIO_LIMIT
-from cxr_dicom.records import Call
+from cxr_dicom.records import Presence
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts, Pairs, measured
 from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, rectangle, text
 from cxr_dicom.results.pages import number, share
@@ -22,7 +22,7 @@ from cxr_dicom.results.rows import Row
 RATIO = "cardiothoracic_ratio"
 _MEANS = Bins(0.3, 0.7, 40)
 _DIFFERENCES = Bins(-0.2, 0.2, 40)
-_CALLED = (Call.PRESENT, Call.ABSENT)
+_CALLED = (Presence.PRESENT, Presence.ABSENT)
 
 Key = tuple[str, str, str]  # name, first model, second model
 

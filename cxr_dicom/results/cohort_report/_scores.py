@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cxr_dicom.records import Call
+from cxr_dicom.records import Presence
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts
 from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, path, points
 from cxr_dicom.results.pages import number, share, words
@@ -35,7 +35,7 @@ class Scores:
         for name, score in row["scores"].items():
             spread = self._spreads.setdefault((score["model"], name), _Spread())
             spread.counts[_BINS.of(score["probability"])] += 1
-            spread.present += score["call"] == Call.PRESENT
+            spread.present += score["call"] == Presence.PRESENT
             spread.operating_point = score["operating_point"]
 
     @property

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cxr_dicom.records import Call, Outcome, Reason
+from cxr_dicom.records import Outcome, Presence, Reason
 from cxr_dicom.results.cohort_report._numbers import measured, measured_area
 from cxr_dicom.results.rows import Row, RowsOf
 
@@ -76,4 +76,4 @@ def _thousandths(row: Row, name: str) -> str:
     if not score:
         return ""
     rounded = round(1000 * score["probability"])
-    return str(max(rounded, 501) if score["call"] == Call.PRESENT else rounded)
+    return str(max(rounded, 501) if score["call"] == Presence.PRESENT else rounded)

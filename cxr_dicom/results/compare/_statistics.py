@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from cxr_dicom.records import Call
+from cxr_dicom.records import Presence
 from cxr_dicom.results.compare._runs import Columns, Labels, Matched, Values
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -167,7 +167,7 @@ def cohen_kappa(a: Labels, b: Labels) -> tuple[float | None, str]:
     """Cohen's kappa of two lists of calls, not weighted (Cohen 1960), or why there is none."""
     if not a.size:
         return None, "no image in common"
-    if (a == Call.INDETERMINATE).all() or (b == Call.INDETERMINATE).all():
+    if (a == Presence.INDETERMINATE).all() or (b == Presence.INDETERMINATE).all():
         return None, _NO_CALLS
     observed = np.mean(a == b)
     expected = sum(np.mean(a == call) * np.mean(b == call) for call in np.unique(a))

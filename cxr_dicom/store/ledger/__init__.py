@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.store.ledger.deliveries import Deliveries, DueDelivery
-from cxr_dicom.store.ledger.group_commit import Together
+from cxr_dicom.store.ledger.group_commit import GroupCommit
 from cxr_dicom.store.ledger.polls import Polls
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
@@ -75,7 +75,7 @@ class Ledger:
         self._lock_seconds = lock_seconds
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._guard = threading.Lock()
-        self.together = Together(self.transaction)
+        self.together = GroupCommit(self.transaction)
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
         self.polls = Polls(self)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cxr_dicom.records import Answer, EncodedObject, ObjectKind, Receipt, StudyState
+from cxr_dicom.records import DeliveryStatus, EncodedObject, ObjectKind, Receipt, StudyState
 from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ class _State(StrEnum):
 
 
 _STATE_AFTER = {
-    Answer.ACCEPTED: _State.DELIVERED,
-    Answer.WARNING: _State.DELIVERED,
-    Answer.COMMITTED: _State.COMMITTED,
-    Answer.REFUSED: _State.REFUSED,
-    Answer.UNSUPPORTED: _State.REFUSED,
+    DeliveryStatus.ACCEPTED: _State.DELIVERED,
+    DeliveryStatus.WARNING: _State.DELIVERED,
+    DeliveryStatus.COMMITTED: _State.COMMITTED,
+    DeliveryStatus.REFUSED: _State.REFUSED,
+    DeliveryStatus.UNSUPPORTED: _State.REFUSED,
 }
-_TAKEN = (Answer.ACCEPTED, Answer.WARNING, Answer.COMMITTED)
+_TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING, DeliveryStatus.COMMITTED)
 
 _TO_SEND = f"state = '{_State.WAITING}'"  # these two have an index each, which SQLite knows by its very words
 _TO_VERIFY = f"state = '{_State.DELIVERED}' AND verify"
@@ -91,13 +91,13 @@ class Deliveries:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
             if row is None:
                 return  # forgotten meanwhile
-            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
-            if receipt.answer not in _TAKEN and not self._is_asked(row, is_verifying=is_verifying):
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.delivery_status)
+            if receipt.delivery_status not in _TAKEN and not self._is_asked(row, is_verifying=is_verifying):
                 return
-            if receipt.answer is Answer.FAILED:
+            if receipt.delivery_status is DeliveryStatus.FAILED:
                 self._postpone(connection, row, receipt, retry_at)
             else:
-                state = _STATE_AFTER[receipt.answer]
+                state = _STATE_AFTER[receipt.delivery_status]
                 goes_on = state is _State.DELIVERED and self._was_lost(row)
                 self._set(connection, row, state, receipt.status, receipt.detail, goes_on=goes_on)
             self.settle(self._study_of(receipt.sop_instance_uid))
@@ -116,7 +116,7 @@ class Deliveries:
             row = self._row(receipt.sop_instance_uid, receipt.destination)
             if row is None or not self._is_asked(row, is_verifying=False):
                 return  # forgotten or withdrawn meanwhile
-            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.answer)
+            self._ledger.count("deliveries", destination=receipt.destination, answer=receipt.delivery_status)
             connection.execute(
                 "INSERT INTO objects SELECT ?, study_instance_uid, ?, ?, job_id, kind, model, sources, ?,"
                 " sop_instance_uid FROM objects WHERE sop_instance_uid = ?"

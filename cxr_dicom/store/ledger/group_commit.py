@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Together:
+class GroupCommit:
     """While one thread waits for the disk, the changes of the others gather; the next one writes them all.
 
     Parameters

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from cxr_dicom import synthetic
-from cxr_dicom.records import Call
+from cxr_dicom.records import Presence
 from tests import painted
 
 
@@ -49,7 +49,7 @@ def test_no_preview_no_picture(image, encoded):
 
 def test_images_with_a_finding_called_present_are_flagged(selected, written):
     flagged, quiet = (selected(synthetic.radiograph(96, 80, seed=seed)) for seed in (0, 1))
-    negative = replace(painted.scores(quiet), findings=(painted.finding("mass", Call.ABSENT),))
+    negative = replace(painted.scores(quiet), findings=(painted.finding("mass", Presence.ABSENT),))
     study = painted.study(painted.analysis(flagged), painted.analysis(quiet, (negative,)))
     (dataset,) = written("key_objects", study, painted.settings())
     cited = [

@@ -82,7 +82,7 @@ def test_png_radiographs_have_the_size_of_the_masks(result, exported):
     image = image_of(result)
     picture = np.asarray(Image.open(exported([result], "png") / "png" / uid(result) / "image.png"))
     assert (picture.shape, picture.dtype) == (image.shape, np.uint8)
-    stored = image.turn.to_source(read(image, SETTINGS.pixels).pixels)
+    stored = image.orientation.to_source(read(image, SETTINGS.pixels).pixels)
     order = np.argsort(stored, axis=None)
     assert (np.diff(picture.ravel()[order].astype(int)) >= 0).all()
     assert np.ptp(picture) == 255
@@ -127,7 +127,7 @@ def test_npz_arrays(result, exported):
     physical = [image.spacing.rows_mm, image.spacing.columns_mm] if image.spacing.is_physical else None
     assert about["spacing_mm"] == physical
     assert about["to_standard_view"] == {
-        name: getattr(image.turn, name) for name in ("transpose", "flip_rows", "flip_columns")
+        name: getattr(image.orientation, name) for name in ("transpose", "flip_rows", "flip_columns")
     }
     named = {(model, each["name"]) for model, said in about["models"].items() for each in said["structures"]}
     assert named == found.keys()

@@ -5,7 +5,7 @@ import pytest
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.findings import FINDINGS
 from cxr_dicom.infer.models import ensemble
-from cxr_dicom.records import Call, Finding, Prediction
+from cxr_dicom.records import Finding, Prediction, Presence
 
 
 def finding(label, probability, threshold=0.1):
@@ -17,7 +17,7 @@ def finding(label, probability, threshold=0.1):
         raw=probability / 2,
         probability=probability,
         operating_point=threshold,
-        call=Call.ABSENT,
+        call=Presence.ABSENT,
     )
 
 
@@ -33,9 +33,9 @@ def test_scores_are_the_mean_of_those_that_have_an_operating_point():
     )
     assert set(found) == {"mass", "edema"}
     assert found["mass"].probability == pytest.approx(0.6)
-    assert found["mass"].call is Call.PRESENT
+    assert found["mass"].call is Presence.PRESENT
     assert found["edema"].probability == pytest.approx(0.2)
-    assert found["edema"].call is Call.ABSENT
+    assert found["edema"].call is Presence.ABSENT
     assert found["mass"].operating_point == 0.5
 
 

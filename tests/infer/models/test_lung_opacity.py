@@ -21,30 +21,35 @@ from cxr_dicom.records import (
     StoredInstance,
     Structure,
 )
-from cxr_dicom.records.plane import Region, Turn
+from cxr_dicom.records.plane import Orientation, Region
 
 SHAPE = (700, 900)
 LUNGS = {"right_lung": (slice(100, 550), slice(100, 350)), "left_lung": (slice(100, 550), slice(550, 800))}
 MASS = (slice(440, 540), slice(600, 700))  # lower zone of the left lung
-TURNS = [Turn(), Turn(flip_columns=True), Turn(transpose=True, flip_rows=True), Turn(flip_rows=True)]
+TURNS = [
+    Orientation(),
+    Orientation(flip_columns=True),
+    Orientation(transpose=True, flip_rows=True),
+    Orientation(flip_rows=True),
+]
 
 
-def radiograph(turn: Turn, shape: tuple[int, int] = SHAPE) -> Radiograph:
+def radiograph(orientation: Orientation, shape: tuple[int, int] = SHAPE) -> Radiograph:
     pixels = np.full(shape, 600, np.float32)
     for lung in LUNGS.values():
         pixels[lung] = -500
     pixels[MASS] = 600
     header = Dataset()
-    header.Rows, header.Columns = turn.to_source(pixels).shape
+    header.Rows, header.Columns = orientation.to_source(pixels).shape
     instance = StoredInstance(
         path=Path("x"), study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3", sop_class_uid="4"
     )
     spacing = Spacing(rows_mm=1, columns_mm=1, source=SpacingSource.NONE)
-    image = ChestImage(instance=instance, header=header, view="PA", turn=turn, spacing=spacing)
+    image = ChestImage(instance=instance, header=header, view="PA", orientation=orientation, spacing=spacing)
     return Radiograph(image=image, pixels=pixels, sha256="0")
 
 
-def anatomy(turn: Turn, shape: tuple[int, int] = SHAPE) -> Prediction:
+def anatomy(orientation: Orientation, shape: tuple[int, int] = SHAPE) -> Prediction:
     info = ModelInfo(
         name="painted",
         version="1",
@@ -62,7 +67,7 @@ def anatomy(turn: Turn, shape: tuple[int, int] = SHAPE) -> Prediction:
         structure = Structure(
             name=name, title=name, category=codes.ORGAN, type=codes.LUNG, laterality=None, colour=(0, 0, 0)
         )
-        masks.append(Mask(structure=structure, region=Region.from_matrix(turn.to_source(matrix))))
+        masks.append(Mask(structure=structure, region=Region.from_matrix(orientation.to_source(matrix))))
     return Prediction(model=info, masks=tuple(masks))
 
 
@@ -71,12 +76,12 @@ def model():
     return lung_opacity.build("lung-opacity", Settings())
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_the_mass_is_opaque_and_aerated_lung_is_not_wherever_the_source_stores_them(model, turn):
-    heatmap = model.predict(radiograph(turn), [anatomy(turn)]).heatmaps[0]
+@pytest.mark.parametrize("orientation", TURNS)
+def test_the_mass_is_opaque_and_aerated_lung_is_not_wherever_the_source_stores_them(model, orientation):
+    heatmap = model.predict(radiograph(orientation), [anatomy(orientation)]).heatmaps[0]
     assert heatmap.values.shape == heatmap.grid.shape
     mass, aerated, outside = (
-        turn.points_to_source([point], turn.to_source(np.empty(SHAPE)).shape)[0]
+        orientation.points_to_source([point], orientation.to_source(np.empty(SHAPE)).shape)[0]
         for point in ((650, 490), (200, 300), (450, 300))
     )
 
@@ -90,11 +95,11 @@ def test_the_mass_is_opaque_and_aerated_lung_is_not_wherever_the_source_stores_t
     assert value(outside) == 0
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_the_map_covers_the_lungs_to_half_a_sample_where_the_step_does_not_divide_the_matrix(model, turn):
+@pytest.mark.parametrize("orientation", TURNS)
+def test_the_map_covers_the_lungs_to_half_a_sample_where_the_step_does_not_divide_the_matrix(model, orientation):
     shape = (701, 1997)  # a step of 4 repeats the border three times
-    prediction = anatomy(turn, shape)
-    heatmap = model.predict(radiograph(turn, shape), [prediction]).heatmaps[0]
+    prediction = anatomy(orientation, shape)
+    heatmap = model.predict(radiograph(orientation, shape), [prediction]).heatmaps[0]
     boxes = [mask.region.box for mask in prediction.masks]
     for axis, low, high in ((0, "top", "bottom"), (1, "left", "right")):
         reached = np.flatnonzero(heatmap.values.any(axis=1 - axis))
@@ -105,8 +110,8 @@ def test_the_map_covers_the_lungs_to_half_a_sample_where_the_step_does_not_divid
 
 
 def test_numbers_of_zones_say_where_the_mass_is(model):
-    turn = Turn(flip_columns=True)
-    prediction = model.predict(radiograph(turn), [anatomy(turn)])
+    orientation = Orientation(flip_columns=True)
+    prediction = model.predict(radiograph(orientation), [anatomy(orientation)])
     numbers = {m.name: m.value for m in prediction.measurements}
     assert len(numbers) == 2 * 2 * 4
     assert numbers["left_lung_lower_zone_opaque_fraction"] == pytest.approx(100 * 100 / (150 * 250), abs=0.03)
@@ -116,16 +121,16 @@ def test_numbers_of_zones_say_where_the_mass_is(model):
 
 
 def test_brightness_and_contrast_of_the_radiograph_do_not_matter(model):
-    plain = radiograph(Turn())
+    plain = radiograph(Orientation())
     changed = replace(plain, pixels=plain.pixels * np.float32(0.3) + np.float32(100))
-    first, second = (model.predict(r, [anatomy(Turn())]).heatmaps[0].values for r in (plain, changed))
+    first, second = (model.predict(r, [anatomy(Orientation())]).heatmaps[0].values for r in (plain, changed))
     np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 def test_without_lungs_or_contrast_there_is_a_warning_and_no_map(model):
-    plain = radiograph(Turn())
+    plain = radiograph(Orientation())
     assert "no anatomy model" in model.predict(plain, []).warnings[0]
     flat = replace(plain, pixels=np.zeros_like(plain.pixels))
-    prediction = model.predict(flat, [anatomy(Turn())])
+    prediction = model.predict(flat, [anatomy(Orientation())])
     assert "not denser" in prediction.warnings[0]
     assert prediction.heatmaps == ()

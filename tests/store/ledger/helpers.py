@@ -58,5 +58,5 @@ def sent(ledger, *destinations, verify=False, objects=("9.1",)):
 
 def say(ledger, answer, uid="9.1", destination="pacs", **more):
     ledger.deliveries.record(
-        Receipt(sop_instance_uid=uid, destination=destination, answer=answer, status="0x0000"), **more
+        Receipt(sop_instance_uid=uid, destination=destination, delivery_status=answer, status="0x0000"), **more
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxr_dicom.records import Answer, Receipt
+from cxr_dicom.records import DeliveryStatus, Receipt
 from cxr_dicom.store.ledger import Route
 from cxr_dicom.system import retry
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
@@ -11,8 +11,8 @@ from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, se
 def test_states_follow_the_receipts(ledger):
     sent(ledger, "pacs", "research", objects=("9.1", "9.2"))
     for uid in ("9.1", "9.2"):
-        say(ledger, Answer.ACCEPTED, uid)
-        say(ledger, Answer.WARNING, uid, "research")
+        say(ledger, DeliveryStatus.ACCEPTED, uid)
+        say(ledger, DeliveryStatus.WARNING, uid, "research")
         assert state(ledger) == ("ENCODED" if uid == "9.1" else "SENT")
 
 
@@ -30,7 +30,7 @@ def test_a_route_may_take_some_kinds_only(ledger):
 
 def test_a_destination_that_is_added_later_gets_older_studies_only_when_they_run_again(ledger):
     sent(ledger, "pacs")
-    say(ledger, Answer.ACCEPTED)
+    say(ledger, DeliveryStatus.ACCEPTED)
     assert not ledger.studies.retry(STUDY)
     assert ledger.deliveries.due("later") == []
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
@@ -43,20 +43,22 @@ def test_a_destination_that_is_added_later_gets_older_studies_only_when_they_run
 
 def test_committed_where_asked(ledger):
     sent(ledger, "pacs", verify=True)
-    say(ledger, Answer.ACCEPTED)
+    say(ledger, DeliveryStatus.ACCEPTED)
     assert state(ledger) == "SENT"
     assert [due.object.sop_instance_uid for due in ledger.deliveries.due_for_verification("pacs")] == ["9.1"]
-    say(ledger, Answer.COMMITTED)
+    say(ledger, DeliveryStatus.COMMITTED)
     assert state(ledger) == "COMMITTED"
 
 
-@pytest.mark.parametrize("answer", [Answer.FAILED, Answer.REFUSED])
+@pytest.mark.parametrize("answer", [DeliveryStatus.FAILED, DeliveryStatus.REFUSED])
 def test_trouble_with_a_request_that_was_overtaken_changes_nothing(ledger, answer):
     sent(ledger, "pacs", verify=True)
-    say(ledger, Answer.ACCEPTED)
-    say(ledger, Answer.COMMITTED)
+    say(ledger, DeliveryStatus.ACCEPTED)
+    say(ledger, DeliveryStatus.COMMITTED)
     say(ledger, answer, retry_at=1.0, is_verifying=True)
-    ledger.deliveries.give_up(Receipt(sop_instance_uid="9.1", destination="pacs", answer=answer, status="x"), "late")
+    ledger.deliveries.give_up(
+        Receipt(sop_instance_uid="9.1", destination="pacs", delivery_status=answer, status="x"), "late"
+    )
     assert state(ledger) == "COMMITTED"
 
 
@@ -65,16 +67,16 @@ def test_a_refusal_of_what_a_newer_result_withdrew_changes_nothing(ledger):
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
     claim = claimed(ledger)
     ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Route(destination="pacs", verify=False)])
-    say(ledger, Answer.REFUSED)
-    say(ledger, Answer.ACCEPTED, "9.2")
+    say(ledger, DeliveryStatus.REFUSED)
+    say(ledger, DeliveryStatus.ACCEPTED, "9.2")
     assert state(ledger) == "SENT"
 
 
 def test_a_refusal_is_final_for_its_destination_only(ledger):
     sent(ledger, "pacs", "research")
-    say(ledger, Answer.REFUSED)
+    say(ledger, DeliveryStatus.REFUSED)
     assert state(ledger) == "ENCODED"
-    say(ledger, Answer.ACCEPTED, destination="research")
+    say(ledger, DeliveryStatus.ACCEPTED, destination="research")
     assert state(ledger) == "DEAD"
     assert ledger.stories.show(STUDY)["reason"].startswith("pacs: 0x0000")
     assert ledger.studies.retry(STUDY)
@@ -85,7 +87,7 @@ def test_a_refusal_is_final_for_its_destination_only(ledger):
 def test_a_failure_waits_for_its_time(ledger, monkeypatch):
     sent(ledger, "pacs")
     monkeypatch.setattr("time.time", lambda: 1000.0)
-    say(ledger, Answer.FAILED, retry_at=1010.0)
+    say(ledger, DeliveryStatus.FAILED, retry_at=1010.0)
     assert ledger.deliveries.due("pacs") == []
     monkeypatch.setattr("time.time", lambda: 1011.0)
     (due,) = ledger.deliveries.due("pacs")
@@ -95,7 +97,7 @@ def test_a_failure_waits_for_its_time(ledger, monkeypatch):
 def test_a_clock_stepped_back_frees_what_waits(ledger, monkeypatch):
     sent(ledger, "pacs")
     monkeypatch.setattr("time.time", lambda: 1e9)
-    say(ledger, Answer.FAILED, retry_at=1e9 + retry.LONGEST_PAUSE)
+    say(ledger, DeliveryStatus.FAILED, retry_at=1e9 + retry.LONGEST_PAUSE)
     monkeypatch.setattr("time.time", lambda: 1000.0)
     assert len(ledger.deliveries.due("pacs")) == 1
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from cxr_dicom.records import Answer
+from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.store.ledger import Route
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
 
@@ -32,9 +32,9 @@ def test_forgetting_leaves_no_row(ledger):
 def test_retention_spares_what_is_not_delivered_and_committed(ledger):
     sent(ledger, "pacs", verify=True)
     assert ledger.stories.expired(days=-1) == []
-    say(ledger, Answer.ACCEPTED)
+    say(ledger, DeliveryStatus.ACCEPTED)
     assert ledger.stories.expired(days=-1) == []
-    say(ledger, Answer.COMMITTED)
+    say(ledger, DeliveryStatus.COMMITTED)
     assert ledger.stories.expired(days=-1) == [STUDY]
     assert ledger.stories.expired(days=1) == []
 
@@ -70,10 +70,10 @@ def test_what_waits_gives_no_reason(ledger):
     assert (row["state"], row["reason"]) == ("ENCODED", "")
 
 
-@pytest.mark.parametrize("answer", [Answer.FAILED, Answer.REFUSED])
+@pytest.mark.parametrize("answer", [DeliveryStatus.FAILED, DeliveryStatus.REFUSED])
 def test_what_was_not_taken_does_not_expire(ledger, answer):
     sent(ledger, "pacs", "research")
-    say(ledger, Answer.ACCEPTED)
+    say(ledger, DeliveryStatus.ACCEPTED)
     say(ledger, answer, destination="research", retry_at=0.0)
     assert ledger.stories.expired(days=-1) == []
 

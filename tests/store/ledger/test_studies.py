@@ -8,7 +8,7 @@ import pytest
 
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.store.ledger import Arrival, ClaimLostError, ImagesDeletedError
-from cxr_dicom.store.ledger.group_commit import Together
+from cxr_dicom.store.ledger.group_commit import GroupCommit
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, sent, state
 
 
@@ -45,7 +45,7 @@ def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledg
             commits.append(connection)
             yield connection
 
-    ledger.together = Together(counted)
+    ledger.together = GroupCommit(counted)
     gate = threading.Barrier(count)
 
     def arrive(number):

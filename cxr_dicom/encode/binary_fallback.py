@@ -23,7 +23,7 @@ from cxr_dicom.records import EncodedObject
 from cxr_dicom.records.plane import Region
 
 
-def binary_twin(label_map: Dataset) -> Dataset:
+def binary_fallback_of(label_map: Dataset) -> Dataset:
     """Return the BINARY segmentation (PS3.3 A.51) that says what a LABELMAP of ours (A.101) says.
 
     Segments, tracking UIDs, geometry and references are the same; instance and series are its own.
@@ -39,9 +39,9 @@ def binary_twin(label_map: Dataset) -> Dataset:
     return twin
 
 
-def make_twin(label_map: EncodedObject, folder: Path) -> EncodedObject:
+def make_binary_fallback(label_map: EncodedObject, folder: Path) -> EncodedObject:
     """Write the BINARY twin of a label map to ``folder``; equal label maps give equal twins."""
-    dataset = binary_twin(read_whole(label_map.path))
+    dataset = binary_fallback_of(read_whole(label_map.path))
     return write(Encoded(label_map.kind, dataset, label_map.source_sop_instance_uids, label_map.model), folder)
 
 

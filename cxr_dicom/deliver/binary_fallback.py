@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
-from cxr_dicom.records import Answer, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import telemetry
 
 
@@ -36,7 +36,7 @@ def replaced(
     twin
         What is sent instead; None where nothing is.
     """
-    if receipt.answer is not Answer.UNSUPPORTED or about.sop_class_uid != LABEL_MAP_STORAGE:
+    if receipt.delivery_status is not DeliveryStatus.UNSUPPORTED or about.sop_class_uid != LABEL_MAP_STORAGE:
         return receipt, None
     try:
         twin = sibling() or make()
@@ -44,6 +44,6 @@ def replaced(
         uid = receipt.sop_instance_uid
         telemetry.failure("twin", error, destination=receipt.destination, sop_instance_uid=uid)
         detail = f"BINARY twin not made: {telemetry.safe_description(error)}"
-        return replace(receipt, answer=Answer.FAILED, detail=detail), None
+        return replace(receipt, delivery_status=DeliveryStatus.FAILED, detail=detail), None
     detail = f"SOP class not supported; BINARY twin {twin.sop_instance_uid} sent instead"
     return replace(receipt, detail=detail), twin

@@ -81,9 +81,9 @@ class Study:
 
     def assert_told(self, destination, status):
         """Two label maps are replaced by two twins, which were taken; the receipts name them."""
-        told, twins = self.deliveries(destination), self.objects(SegmentationStorage)
-        assert len(twins) == 2
-        for twin in twins:
+        told, binary_fallback = self.deliveries(destination), self.objects(SegmentationStorage)
+        assert len(binary_fallback) == 2
+        for twin in binary_fallback:
             detail = f"SOP class not supported; BINARY twin {twin['sop_instance_uid']} sent instead"
             assert told.pop(twin["twin_of"]) == ("replaced", status, detail)
             assert told.pop(twin["sop_instance_uid"])[0] == "delivered"
@@ -249,9 +249,11 @@ def test_jobs_show_tells_it(study, tmp_path):
     config.write_text(f'[spool]\nfolder = "{study.spool.folder}"\n')
     shown = CliRunner().invoke(cli, ["jobs", "show", study.uid, "--config", str(config), "--json"])
     objects = json.loads(shown.output)["objects"]
-    twins = {each["sop_instance_uid"]: each["twin_of"] for each in objects if each["twin_of"]}
+    binary_fallback = {each["sop_instance_uid"]: each["twin_of"] for each in objects if each["twin_of"]}
     told = [row["detail"] for each in objects for row in each["deliveries"] if row["state"] == "replaced"]
-    assert sorted(told) == sorted(f"SOP class not supported; BINARY twin {uid} sent instead" for uid in twins)
+    assert sorted(told) == sorted(f"SOP class not supported; BINARY twin {uid} sent instead" for uid in binary_fallback)
     assert study.uid in CliRunner().invoke(cli, ["jobs", "show", study.uid, "--config", str(config)]).output
     audit = [json.loads(line) for line in (study.spool.folder / "audit.jsonl").read_text().splitlines()]
-    assert {each["sop_instance_uid"] for each in audit if each["action"] == "object_unsupported"} == set(twins.values())
+    assert {each["sop_instance_uid"] for each in audit if each["action"] == "object_unsupported"} == set(
+        binary_fallback.values()
+    )

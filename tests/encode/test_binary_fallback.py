@@ -6,7 +6,7 @@ from highdicom.seg import Segmentation
 from pydicom import dcmread, dcmwrite
 
 from cxr_dicom import synthetic
-from cxr_dicom.encode.twin import binary_twin
+from cxr_dicom.encode.binary_fallback import binary_fallback_of
 from tests import painted
 
 OWN = {  # tags of UIDs that are an object's own, and of the text that has the digest of the settings
@@ -51,7 +51,7 @@ def without_own(value):
 
 
 def test_it_is_what_the_encoder_writes_as_binary(read):
-    twin, binary = binary_twin(read("labelmap")), read("binary")
+    twin, binary = binary_fallback_of(read("labelmap")), read("binary")
     twin.PixelData = twin.PixelData.tobytes()
     assert without_own(twin.to_json_dict()) == without_own(binary.to_json_dict())
     assert twin.file_meta.MediaStorageSOPInstanceUID == twin.SOPInstanceUID
@@ -60,7 +60,7 @@ def test_it_is_what_the_encoder_writes_as_binary(read):
 
 def test_highdicom_reads_the_same_pixels(read, lungs, tmp_path):
     label_map = read("labelmap")
-    dcmwrite(tmp_path / "twin", binary_twin(label_map), enforce_file_format=True)
+    dcmwrite(tmp_path / "twin", binary_fallback_of(label_map), enforce_file_format=True)
     twin = Segmentation.from_dataset(dcmread(tmp_path / "twin"))
     assert twin.segmentation_type.value == "BINARY"
     for number, mask in enumerate(lungs.predictions[0].masks, start=1):
@@ -72,7 +72,7 @@ def test_equal_label_maps_have_equal_twins_and_the_label_map_is_left_alone(read,
     label_map = read("labelmap")
     before = label_map.to_json()
     for name in "ab":
-        dcmwrite(tmp_path / name, binary_twin(label_map), enforce_file_format=True)
+        dcmwrite(tmp_path / name, binary_fallback_of(label_map), enforce_file_format=True)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert label_map.to_json() == before
     twin = dcmread(tmp_path / "a")

@@ -5,8 +5,8 @@ import pytest
 from cxr_dicom import synthetic
 from cxr_dicom.dicom.files import read_whole
 from cxr_dicom.encode.base import Encoded
+from cxr_dicom.encode.binary_fallback import binary_fallback_of
 from cxr_dicom.encode.common import write
-from cxr_dicom.encode.twin import binary_twin
 from tests import painted
 
 
@@ -21,21 +21,24 @@ def analysis(request, chest_image):
 
 
 @pytest.fixture(scope="module")
-def twins(analysis, encode, geometry, tmp_path_factory):
+def binary_fallback(analysis, encode, geometry, tmp_path_factory):
     """The twins of two lungs, and of the heart."""
     label_maps = encode(painted.study(analysis), "seg", geometry=geometry)
     folder = tmp_path_factory.mktemp("twins")
     return [
-        write(Encoded(each.kind, binary_twin(read_whole(each.path)), each.source_sop_instance_uids, each.model), folder)
+        write(
+            Encoded(each.kind, binary_fallback_of(read_whole(each.path)), each.source_sop_instance_uids, each.model),
+            folder,
+        )
         for each in label_maps
     ]
 
 
-def test_dciodvfy_finds_no_error(twins, validate):
-    assert len(twins) == 2
-    assert validate(each.path for each in twins) == {}
+def test_dciodvfy_finds_no_error(binary_fallback, validate):
+    assert len(binary_fallback) == 2
+    assert validate(each.path for each in binary_fallback) == {}
 
 
-def test_dcentvfy_finds_no_error_beside_the_source(analysis, twins, tool):
-    output = tool("dcentvfy", *(each.path for each in twins), analysis.image.instance.path, check=False)
+def test_dcentvfy_finds_no_error_beside_the_source(analysis, binary_fallback, tool):
+    output = tool("dcentvfy", *(each.path for each in binary_fallback), analysis.image.instance.path, check=False)
     assert [line for line in output.splitlines() if line.startswith("Error")] == []
