@@ -22,7 +22,7 @@ class Encoded(NamedTuple):
 class Encoder(Protocol):
     """One kind of DICOM object.
 
-    Equal input gives equal bytes: UIDs are derived (see ``encode._common``), and no clock is read
+    Equal input gives equal bytes: UIDs are derived (see ``encode.identity``), and no clock is read
     unless ``content_time`` is ``now``, as it is in the service by default.
     """
 

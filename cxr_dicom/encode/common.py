@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.dicom.codes import PRIVATE_SCHEME
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import PROCESSING_EQUIPMENT, ascii_text, code_item, coding_scheme_items, joined
-from cxr_dicom.encode.identity import Identity, device_uid
+from cxr_dicom.encode.identity import Reference, device_uid
 from cxr_dicom.encode.source import acquisition_equipment, copy_patient_and_study, set_content_time
 from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
@@ -37,36 +38,33 @@ _SPACING = {
 }
 
 
-def new_object(
-    sop_class_uid: str,
-    identity: Identity,
-    image: ChestImage,
-    models: Sequence[ModelInfo],
-    settings: Settings,
-    *,
-    modality: str,
-    series_number: int,
-    series_description: str,
-) -> Dataset:
-    """Begin an object: file meta, patient, study, series, equipment, provenance, content time.
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What an object is, before it says anything."""
 
-    Parameters
-    ----------
-    image
-        The source image whose patient and study attributes are copied.
-    models
-        The networks that the object speaks for.
-    """
+    reference: Reference  # its SOP class and UIDs
+    image: ChestImage  # the source image whose patient and study attributes are copied
+    models: Sequence[ModelInfo]  # the networks that it speaks for
+    settings: Settings
+    modality: str
+    series_number: int
+    series_description: str
+
+
+def new_object(head: Head) -> Dataset:
+    """Begin an object: file meta, patient, study, series, equipment, provenance, content time."""
+    sop_class_uid, identity = head.reference
+    header = head.image.header
     dataset = Dataset()
     dataset.file_meta = _file_meta(sop_class_uid, identity.sop_instance_uid)
-    copy_patient_and_study(dataset, image.header)
+    copy_patient_and_study(dataset, header)
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class_uid, identity.sop_instance_uid
-    dataset.SeriesInstanceUID, dataset.SeriesNumber = identity.series_instance_uid, series_number
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = identity.series_instance_uid, head.series_number
     dataset.InstanceNumber = 1
-    dataset.Modality = modality
-    dataset.SeriesDescription = ascii_text(series_description, 64)
-    set_content_time(dataset, image.header, settings)
-    _set_equipment(dataset, image, models, settings)
+    dataset.Modality = head.modality
+    dataset.SeriesDescription = ascii_text(head.series_description, 64)
+    set_content_time(dataset, header, head.settings)
+    _set_equipment(dataset, head)
     dataset.CodingSchemeIdentificationSequence = coding_scheme_items(PRIVATE_SCHEME, MANUFACTURER)
     return dataset
 
@@ -126,16 +124,17 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
     return meta
 
 
-def _set_equipment(dataset: Dataset, image: ChestImage, models: Sequence[ModelInfo], settings: Settings) -> None:
+def _set_equipment(dataset: Dataset, head: Head) -> None:
     """General and Enhanced General Equipment, and what contributed (PS3.3 C.7.5.1, C.7.5.2, C.12.1)."""
-    names, digest = [model.name for model in models], settings.digest
+    names, spacing = [model.name for model in head.models], spacing_text(head.image)
+    geometry, digest = head.settings.encode.geometry, head.settings.digest
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = ascii_text("+".join(names) or MANUFACTURER, 64)
     dataset.SoftwareVersions = __version__
-    dataset.DeviceSerialNumber = device_uid(models)
+    dataset.DeviceSerialNumber = device_uid(head.models)
     dataset.ContributingEquipmentSequence = [
-        *acquisition_equipment(image.header),
-        *(_processing_equipment(model, spacing_text(image), settings.encode.geometry, digest) for model in models),
+        *acquisition_equipment(head.image.header),
+        *(_processing_equipment(model, spacing, geometry, digest) for model in head.models),
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -55,8 +55,9 @@ def image_identity(
     variant
         Tells objects of one kind, image and model apart.
     """
-    about = analysis.image.instance.sop_instance_uid
-    return _identity(kind, about, (analysis,), predictions, settings, variant)
+    instance, predictions = analysis.image.instance, tuple(predictions)
+    series = _series_uid(instance.study_instance_uid, instance.sop_instance_uid, predictions, kind, variant)
+    return Identity(series, _instance_uid(series, [analysis], predictions, settings))
 
 
 def study_identity(
@@ -64,8 +65,9 @@ def study_identity(
 ) -> Identity:
     """Identify an object of ``kind`` about a whole study; ``content`` names what no prediction holds."""
     analyses = tuple(analyses)
-    predictions = [prediction for analysis in analyses for prediction in analysis.predictions]
-    return _identity(kind, "study", analyses, predictions, settings, content=content)
+    predictions = tuple(prediction for analysis in analyses for prediction in analysis.predictions)
+    series = _series_uid(analyses[0].image.instance.study_instance_uid, "study", predictions, kind)
+    return Identity(series, _instance_uid(series, analyses, predictions, settings, content))
 
 
 def frame_of_reference_uid(image: ChestImage) -> str:
@@ -90,22 +92,23 @@ def digest(prediction: Prediction) -> str:
     return _digests[prediction]
 
 
-def _identity(
-    kind: ObjectKind,
-    about: str,
-    analyses: tuple[ImageAnalysis, ...],
-    predictions: Iterable[Prediction],
-    settings: Settings,
-    variant: str = "",
-    content: str = "",
-) -> Identity:
-    predictions = tuple(predictions)
+def _series_uid(
+    study_instance_uid: str, about: str, predictions: Sequence[Prediction], kind: ObjectKind, variant: str = ""
+) -> str:
     models = tuple(dict.fromkeys(prediction.model.name for prediction in predictions))
-    series = derived_uid("series", analyses[0].image.instance.study_instance_uid, about, models, str(kind), variant)
+    return derived_uid("series", study_instance_uid, about, models, str(kind), variant)
+
+
+def _instance_uid(
+    series: str,
+    analyses: Sequence[ImageAnalysis],
+    predictions: Sequence[Prediction],
+    settings: Settings,
+    content: str = "",
+) -> str:
     sources = [_source(analysis) for analysis in analyses]
     contents = [digest(prediction) for prediction in predictions]
-    instance = derived_uid("instance", series, sources, contents, content, settings.digest, __version__)
-    return Identity(series, instance)
+    return derived_uid("instance", series, sources, contents, content, settings.digest, __version__)
 
 
 def _source(analysis: ImageAnalysis) -> tuple[object, ...]:

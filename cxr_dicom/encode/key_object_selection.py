@@ -10,7 +10,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import ascii_text
-from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE
+from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head
 from cxr_dicom.encode.identity import Reference, study_identity
 from cxr_dicom.encode.sr_document import evidence, new_document
 from cxr_dicom.records import ImageAnalysis, ObjectKind, Presence, StudyAnalysis
@@ -32,19 +32,17 @@ def key_object_selection(study: StudyAnalysis, settings: Settings) -> Encoded | 
         observer_device_context=tree.observer(tuple(models)),
         description=ascii_text(f"{NOT_FOR_CLINICAL_USE}. Called present: {', '.join(names)}.", 1024),
     )[0]
-    dataset = new_document(
-        root,
-        Reference(
-            KeyObjectSelectionDocumentStorage, study_identity(ObjectKind.KEY_OBJECT_SELECTION, flagged, settings)
-        ),
-        images[0],
-        models,
-        settings,
+    identity = study_identity(ObjectKind.KEY_OBJECT_SELECTION, flagged, settings)
+    head = Head(
+        reference=Reference(KeyObjectSelectionDocumentStorage, identity),
+        image=images[0],
+        models=models,
+        settings=settings,
         modality="KO",
         series_number=SERIES_NUMBER,
         series_description="Key images; not for clinical use",
-        evidence=evidence([image.instance for image in images]),
     )
+    dataset = new_document(head, root, evidence([image.instance for image in images]))
     sources = tuple(image.instance.sop_instance_uid for image in images)
     return Encoded(ObjectKind.KEY_OBJECT_SELECTION, dataset, sources, None)
 

@@ -6,45 +6,31 @@ Comprehensive 3D SR would add 3D coordinates, which a radiograph cannot have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pydicom import Dataset
 
-from cxr_dicom.config import Settings
-from cxr_dicom.encode.common import new_object
+from cxr_dicom.encode.common import Head, new_object
 from cxr_dicom.encode.identity import Identity, Reference
-from cxr_dicom.encode.succession import Succession
-from cxr_dicom.records import ChestImage, ModelInfo, StoredInstance
+from cxr_dicom.records import StoredInstance
 
 _ROOT = ("ValueType", "ConceptNameCodeSequence", "ContinuityOfContent", "ContentTemplateSequence", "ContentSequence")
 
 
-def report_document(
-    root: Dataset,
-    place: Succession,
-    image: ChestImage,
-    models: Sequence[ModelInfo],
-    settings: Settings,
-    *,
-    series_number: int,
-    series_description: str,
-    evidence: Dataset,
-) -> Dataset:
-    """Return the report with content tree ``root``, complete, preliminary and unverified."""
-    dataset = new_document(
-        root,
-        place.reference,
-        image,
-        models,
-        settings,
-        modality="SR",
-        series_number=series_number,
-        series_description=series_description,
-        evidence=evidence,
-    )
-    if place.predecessor:
-        study = image.instance.study_instance_uid
-        dataset.PredecessorDocumentsSequence = [_cited(study, [place.predecessor])]
+def report_document(head: Head, root: Dataset, evidence: Dataset, predecessor: Reference | None) -> Dataset:
+    """Return the report with content tree ``root``, complete, preliminary and unverified.
+
+    Parameters
+    ----------
+    evidence
+        What the tree refers to, as :func:`evidence` returns it.
+    predecessor
+        The report that it takes the place of.
+    """
+    dataset = new_document(head, root, evidence)
+    if predecessor:
+        study = head.image.instance.study_instance_uid
+        dataset.PredecessorDocumentsSequence = [_cited(study, [predecessor])]
     dataset.PerformedProcedureCodeSequence = []
     dataset.CompletionFlag = "COMPLETE"
     dataset.PreliminaryFlag = "PRELIMINARY"
@@ -52,28 +38,9 @@ def report_document(
     return dataset
 
 
-def new_document(
-    root: Dataset,
-    reference: Reference,
-    image: ChestImage,
-    models: Sequence[ModelInfo],
-    settings: Settings,
-    *,
-    modality: str,
-    series_number: int,
-    series_description: str,
-    evidence: Dataset,
-) -> Dataset:
+def new_document(head: Head, root: Dataset, evidence: Dataset) -> Dataset:
     """Return what all documents with a content tree are made of (PS3.3 C.17)."""
-    dataset = new_object(
-        *reference,
-        image,
-        models,
-        settings,
-        modality=modality,
-        series_number=series_number,
-        series_description=series_description,
-    )
+    dataset = new_object(head)
     dataset.ReferencedPerformedProcedureStepSequence = []
     dataset.CurrentRequestedProcedureEvidenceSequence = [evidence]
     for keyword in _ROOT:

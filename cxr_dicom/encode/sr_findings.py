@@ -18,7 +18,7 @@ from cxr_dicom.encode import results
 from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import CALLS, NO_UNITS
-from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, spacing_text
+from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import Reference, derived_uid, study_identity, tracking_uid
 from cxr_dicom.encode.segments import SegmentationPlan, plan_segmentations
 from cxr_dicom.encode.sr_document import evidence, report_document
@@ -74,16 +74,17 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
     instances = [*(image.instance for image in images), *skipped]
     before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(each.sop_instance_uid for each in instances))
-    dataset = report_document(
-        root,
-        succeed(Reference(EnhancedSRStorage, identity), before),
-        images[0],
-        models,
-        settings,
+    place = succeed(Reference(EnhancedSRStorage, identity), before)
+    head = Head(
+        reference=place.reference,
+        image=images[0],
+        models=models,
+        settings=settings,
+        modality="SR",
         series_number=SERIES_NUMBER,
         series_description="Findings; not for clinical use",
-        evidence=evidence(instances, objects),
     )
+    dataset = report_document(head, root, evidence(instances, objects), place.predecessor)
     sources = tuple(image.instance.sop_instance_uid for image in images)
     return Encoded(ObjectKind.FINDINGS_REPORT, dataset, sources, None)
 

@@ -14,7 +14,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode import results
 from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
-from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, spacing_text
+from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import tracking_uid
 from cxr_dicom.encode.sr_document import evidence, report_document
 from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
@@ -39,16 +39,17 @@ def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject]
         [group for prediction in drawn for group in _groups(image, prediction)],
         [NOT_FOR_CLINICAL_USE, spacing_text(image)],
     )
-    dataset = report_document(
-        root,
-        results.measurement_report(analysis, earlier, settings),
-        image,
-        models,
-        settings,
+    place = results.measurement_report(analysis, earlier, settings)
+    head = Head(
+        reference=place.reference,
+        image=image,
+        models=models,
+        settings=settings,
+        modality="SR",
         series_number=SERIES_NUMBER,
         series_description="Measurements; not for clinical use",
-        evidence=evidence([image.instance]),
     )
+    dataset = report_document(head, root, evidence([image.instance]), place.predecessor)
     model = models[0].name if len(models) == 1 else None
     return Encoded(ObjectKind.MEASUREMENT_REPORT, dataset, (image.instance.sop_instance_uid,), model)
 

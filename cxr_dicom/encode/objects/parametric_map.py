@@ -15,7 +15,7 @@ from pydicom import Dataset
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.codes import CHEST, DERIVATION_CALCULATION, NO_UNITS, QUANTITY, ascii_text, code_item
-from cxr_dicom.encode.common import new_object
+from cxr_dicom.encode.common import Head, new_object
 from cxr_dicom.encode.multiframe import bulk, set_frames
 from cxr_dicom.encode.results import parametric_map
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
@@ -44,15 +44,16 @@ class ParametricMapEncoder:
 
     def _encode(self, analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap) -> Encoded:
         image, model, settings = analysis.image, prediction.model, self._settings
-        dataset = new_object(
-            *parametric_map(analysis, prediction, heatmap, settings),
-            image,
-            [model],
-            settings,
+        head = Head(
+            reference=parametric_map(analysis, prediction, heatmap, settings),
+            image=image,
+            models=[model],
+            settings=settings,
             modality="OT",
             series_number=SERIES_NUMBER,
             series_description=f"Map {heatmap.name} {model.name}",
         )
+        dataset = new_object(head)
         dataset.ImageType = _FRAME_TYPE
         dataset.ContentLabel = "MAP"
         dataset.ContentDescription = ascii_text(heatmap.title, 64)

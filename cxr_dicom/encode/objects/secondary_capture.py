@@ -18,7 +18,7 @@ from cxr_dicom import pictures
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.codes import ascii_text
-from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, new_object
+from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, new_object
 from cxr_dicom.encode.results import pictured, secondary_capture
 from cxr_dicom.encode.source import copy_lossy_compression, copy_patient_orientation, reference
 from cxr_dicom.errors import EncodingError
@@ -50,15 +50,16 @@ class SecondaryCaptureEncoder:
 
     def _encode(self, analysis: ImageAnalysis, prediction: Prediction, name: str) -> Encoded:
         image, model = analysis.image, prediction.model
-        dataset = new_object(
-            *secondary_capture(analysis, prediction, name, self._settings),
-            image,
-            [model],
-            self._settings,
+        head = Head(
+            reference=secondary_capture(analysis, prediction, name, self._settings),
+            image=image,
+            models=[model],
+            settings=self._settings,
             modality="OT",
             series_number=SERIES_NUMBER,
             series_description=f"Picture {name} {model.name}",
         )
+        dataset = new_object(head)
         dataset.ImageType = ["DERIVED", "SECONDARY"]
         dataset.ConversionType = "WSD"
         dataset.BodyPartExamined = "CHEST"

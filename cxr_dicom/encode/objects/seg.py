@@ -16,7 +16,7 @@ from pydicom import Dataset
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.codes import DERIVATION_SEGMENTATION, algorithm_item, ascii_text, code_item
-from cxr_dicom.encode.common import new_object
+from cxr_dicom.encode.common import Head, new_object
 from cxr_dicom.encode.geometry import has_plane
 from cxr_dicom.encode.identity import tracking_uid
 from cxr_dicom.encode.multiframe import Dimension, bulk, set_frames
@@ -34,7 +34,7 @@ def build(settings: Settings) -> Encoder:
 
 
 class SegmentationEncoder:
-    """One segmentation, in its own series, per source image and model; see ``_segments``."""
+    """One segmentation, in its own series, per source image and model; see ``encode.segments``."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,15 +48,16 @@ class SegmentationEncoder:
 
     def _encode(self, analysis: ImageAnalysis, prediction: Prediction, plan: SegmentationPlan) -> Encoded:
         image, model = analysis.image, prediction.model
-        dataset = new_object(
-            *plan.reference,
-            image,
-            [model],
-            self._settings,
+        head = Head(
+            reference=plan.reference,
+            image=image,
+            models=[model],
+            settings=self._settings,
             modality="SEG",
             series_number=SERIES_NUMBER,
             series_description=f"Segmentation {model.name}",
         )
+        dataset = new_object(head)
         dataset.ImageType = ["DERIVED", "PRIMARY"]
         dataset.ContentLabel = "SEGMENTATION"
         dataset.ContentDescription = ascii_text(f"{model.title}; not for clinical use", 64)
