@@ -38,6 +38,7 @@ from cxr_dicom.records import (
 from cxr_dicom.select import select
 from cxr_dicom.select.content import implausible_lungs, lateral_by_content
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.digest import sha256
 
 
 class Pipeline:
@@ -76,7 +77,7 @@ class Pipeline:
 
     def job_key(self, study: Study) -> str:
         """Identify what a result depends on: sources, weights, settings, version."""
-        sources = sorted((i.sop_instance_uid, _file_sha256(i.path)) for i in study.instances)
+        sources = sorted((i.sop_instance_uid, sha256(i.path)) for i in study.instances)
         return hashlib.sha256(repr((sources, self.identity)).encode()).hexdigest()
 
     @property
@@ -191,8 +192,3 @@ def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomEr
 def _refuse(image: ChestImage, outcome: Outcome, reason: Reason, detail: str) -> Skipped:
     instance = image.instance
     return Skipped(path=instance.path, reason=reason, detail=detail, outcome=outcome, instance=instance, image=image)
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -76,6 +76,7 @@ def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path |
     """
     from cxr_dicom.infer import weights
     from cxr_dicom.infer.weights import pull as weights_pull
+    from cxr_dicom.system.digest import sha256
 
     with _refusing():
         settings = _settings(config, folder=dest)
@@ -85,7 +86,7 @@ def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path |
                 continue
             with _bar(info.name) as tell:
                 place = weights_pull.pull(info, settings, tell)
-            click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {weights.sha256(place)}")
+            click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {sha256(place)}")
 
 
 @models.command()

@@ -9,7 +9,6 @@ neither its name nor a date is in any attribute.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
 from collections.abc import Collection, Mapping
@@ -28,6 +27,7 @@ from cxr_dicom.dicom.codes import WRAPPER
 from cxr_dicom.dicom.files import PARSING_ERRORS
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
+from cxr_dicom.system.digest import sha256
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -113,7 +113,7 @@ class _Picture:
 def _read(path: Path, max_pixels: int) -> _Picture:
     try:
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            content = sha256(file)
             size = file.tell()
             file.seek(_PNG_BIT_DEPTH_AT)
             bit_depth = file.read(1)
@@ -124,7 +124,7 @@ def _read(path: Path, max_pixels: int) -> _Picture:
                 is_deep = image.format == "PNG" and bit_depth == b"\x10"
                 pixels = _decoded(image, is_deep)
                 return _Picture(
-                    format="PNG" if image.format == "PNG" else "JPEG", sha256=sha256, size=size, pixels=pixels
+                    format="PNG" if image.format == "PNG" else "JPEG", sha256=content, size=size, pixels=pixels
                 )
     except Image.DecompressionBombError as error:
         raise ImageError(Reason.MATRIX_TOO_LARGE, f"expected {max_pixels} pixels or fewer, found far more") from error

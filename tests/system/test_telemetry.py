@@ -71,7 +71,7 @@ def test_verbosity_chooses_the_level(capsys, verbosity, actions):
 def test_what_libraries_say_is_not_written():
     code = (
         "import logging, warnings\n"
-        "from cxr_dicom import telemetry\n"
+        "from cxr_dicom.system import telemetry\n"
         "telemetry.configure(2)\n"
         "warnings.warn('Invalid value for VR PN: Doe^Jane')\n"
         "logging.getLogger('pydicom').warning('Doe^Jane')\n"
@@ -84,6 +84,6 @@ def test_what_libraries_say_is_not_written():
 
 
 def test_a_library_that_uses_the_package_sees_no_output_it_did_not_ask_for():
-    code = "from cxr_dicom import telemetry; telemetry.failure('study', ValueError('x'))"
+    code = "from cxr_dicom.system import telemetry; telemetry.failure('study', ValueError('x'))"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (finished.stdout, finished.stderr) == ("", "")

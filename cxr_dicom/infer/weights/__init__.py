@@ -7,7 +7,6 @@ tensors are loaded, memory-mapped, and a digest that differs is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system.digest import sha256
 
 if TYPE_CHECKING:
     import torch
@@ -194,12 +194,6 @@ def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: 
 def identified(info: ModelInfo, lock: Lock) -> ModelInfo:
     """Return ``info`` with the digest of the upstream file, which others can compare."""
     return replace(info, weights_sha256=lock.source_sha256)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

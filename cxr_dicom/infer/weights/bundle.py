@@ -11,6 +11,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system.digest import sha256
 
 
 def pack(infos: Iterable[ModelInfo], settings: Settings, path: Path) -> list[Path]:
@@ -105,7 +106,7 @@ def _check(lock_file: Path, known: dict[str, ModelInfo], settings: Settings) -> 
     lock = weights.read_lock(lock_file.with_name(lock_file.name.removesuffix(".lock.json") + ".pt"))
     assert lock is not None  # noqa: S101  it was just staged
     loaded = lock_file.with_name(lock.loaded)
-    if lock.source != info.weights_file or not loaded.is_file() or weights.sha256(loaded) != lock.loaded_sha256:
+    if lock.source != info.weights_file or not loaded.is_file() or sha256(loaded) != lock.loaded_sha256:
         raise WeightsError(f"{info.name}: the weights in the file are not those of their lock; nothing was imported")
     weights.expect(lock.source_sha256, info, settings)
     return info

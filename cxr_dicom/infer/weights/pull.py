@@ -11,6 +11,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system.digest import sha256
 
 if TYPE_CHECKING:
     import requests
@@ -55,7 +56,7 @@ def pull(info: ModelInfo, settings: Settings, tell: Tell) -> Path:
     try:
         source.parent.mkdir(parents=True, exist_ok=True)
         _fetch(url, part, tell)
-        weights.expect(weights.sha256(part), info, settings)
+        weights.expect(sha256(part), info, settings)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(source)

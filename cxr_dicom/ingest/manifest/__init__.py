@@ -6,7 +6,6 @@ of paths, or a query. Every line of it ends in an entry or, with its reason, in 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from cxr_dicom.ingest.manifest.entries import Attributes, Entry, Manifest, diges
 from cxr_dicom.ingest.manifest.lookup import looked_up
 from cxr_dicom.ingest.wrap import is_picture
 from cxr_dicom.records import Reason, Skipped, Study
+from cxr_dicom.system.digest import sha256
 
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
 
@@ -240,8 +240,7 @@ def _copies(pictures: Sequence[Path]) -> set[Path]:
     for alike in by_size.values():
         seen: set[str] = set()
         for path in alike if len(alike) > 1 else ():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = sha256(path)
             if content in seen:
                 copies.add(path)
             seen.add(content)

@@ -15,6 +15,7 @@ from cxr_dicom.errors import SettingsError, WeightsError
 from cxr_dicom.infer import build_models, model_infos, weights
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.models import cxas, xrv_densenet121
+from cxr_dicom.system.digest import sha256
 
 NAME = "xrv-densenet121-rsna"
 
@@ -61,10 +62,10 @@ def test_the_folder_is_the_one_of_torchxrayvision(home):
 def test_first_use_converts_and_records(settings, source, info):
     assert weights.files(info, settings) == (source,)
     model = build(settings)
-    assert model.info.weights_sha256 == weights.sha256(source)
+    assert model.info.weights_sha256 == sha256(source)
     lock = json.loads(source.with_suffix(".lock.json").read_text())
-    assert lock["source_sha256"] == weights.sha256(source)
-    assert lock["loaded_sha256"] == weights.sha256(source.with_suffix(".safetensors"))
+    assert lock["source_sha256"] == sha256(source)
+    assert lock["loaded_sha256"] == sha256(source.with_suffix(".safetensors"))
     assert lock["targets"] == xrv.models.model_urls["rsna"]["labels"]
     assert [target or 0 for target in lock["thresholds"]][8] == pytest.approx(0.13486601)
     assert lock["thresholds"][0] is None
@@ -144,8 +145,8 @@ def test_a_pinned_digest_is_checked_before_the_file_is_opened(settings, source, 
 
 
 def test_a_pinned_digest_that_is_right_loads(settings, source):
-    right = pinned(settings, weights.sha256(source).upper())
-    assert build(right).info.weights_sha256 == weights.sha256(source)
+    right = pinned(settings, sha256(source).upper())
+    assert build(right).info.weights_sha256 == sha256(source)
     source.unlink()
     assert build(right)
     with pytest.raises(WeightsError, match="pinned"):
