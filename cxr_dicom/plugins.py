@@ -2,23 +2,44 @@
 
 A file in a seam's folder is a choice, and so is what an installed package names in the entry point
 group of that seam: there ``name = "package.module"`` points at a module of the same shape as ours.
-Listing loads nothing heavy: a choice's module imports torch or highdicom only when it is built.
+Ours are found first, and nobody can take their names. Other packages are imported only when a name is
+asked for that is not ours, or when everything is listed: one that is broken stops nobody else.
+
+What a module owes:
+
+=============  =================================================  ==============================================
+seam           function                                           also
+=============  =================================================  ==============================================
+models         ``build(name, settings) -> infer.base.Model``      ``MODELS``: a tuple of `records.ModelInfo`
+encoders       ``build(settings) -> encode.base.Encoder``         ``KINDS``: names of the kinds of objects
+destinations   ``build(table, open_commitment)``                  ``SETTINGS``: a `config.service.DestinationTable`
+archives       ``build(table, listener)``                         ``SETTINGS``: a `config.service.ArchiveTable`
+exporters      ``build(settings, names)``
+engines        ``build(options) -> cohort.engine.Engine``
+=============  =================================================  ==============================================
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import Any
 
 from cxr_dicom import __version__
 from cxr_dicom.errors import SettingsError
+from cxr_dicom.records import ModelInfo
 
 OURS = "cxr-dicom"  # the distribution of this package
+RESERVED = ("auto",)  # a word of the settings, not the name of a choice
+
+_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # it stands in settings, file names, tables and DICOM attributes
+_LONGEST_NAME = 64  # characters of an LO value (PS3.5 6.2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +50,12 @@ class Choice:
     module: ModuleType  # has ``build``
     distribution: str  # the installed package that it comes from
     version: str  # of that package
+    is_ours: bool = False  # whether it lies in the seam's folder, whatever its package calls itself
 
     @property
-    def is_ours(self) -> bool:
-        """Whether it comes with this package."""
-        return self.distribution == OURS
+    def package(self) -> str:
+        """The installed package with its version, as people write it."""
+        return f"{self.distribution} {self.version}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +73,23 @@ class _Offer:
     """A module that may declare choices, not yet imported."""
 
     name: str
-    load: Callable[[], ModuleType]
+    load: Callable[[], Any]
     distribution: str
     version: str
+    is_ours: bool = False
+
+    def choices(self, declared: Callable[[ModuleType], Iterable[str]] | None) -> list[Choice]:
+        """Import the module; raise whatever is wrong with it."""
+        module = self.load()
+        if not callable(getattr(module, "build", None)):
+            raise TypeError(f"expected a module with a function `build`, found {module!r:.100}")
+        names = list(declared(module)) if declared else [self.name]
+        for name in names:
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in RESERVED:
+                rule = f"expected lower case letters and digits joined by - . _, at most {_LONGEST_NAME} characters"
+                raise ValueError(f"{rule}, and not {' or '.join(RESERVED)}; got the name {name!r:.100}")
+        about = {"distribution": self.distribution, "version": self.version, "is_ours": self.is_ours}
+        return [Choice(name=name, module=module, **about) for name in names]  # type: ignore[arg-type]
 
 
 class Seam:
@@ -61,16 +97,17 @@ class Seam:
 
     Parameters
     ----------
-    group
-        Entry point group by which other packages add choices, such as ``cxr_dicom.models``.
+    name
+        Plural, such as ``models``. The entry point group of other packages is ``cxr_dicom.<name>``.
     folder
         The package whose modules are our own choices.
     declared
-        Names of the choices that a module declares; by default one, the module's own.
+        Names of the choices that a module declares; by default one, that of the entry point.
     """
 
-    def __init__(self, group: str, folder: str, declared: Callable[[ModuleType], Iterable[str]] | None = None) -> None:
-        self.group = group
+    def __init__(self, name: str, folder: str, declared: Callable[[ModuleType], Iterable[str]] | None = None) -> None:
+        self.name = name
+        self.group = f"cxr_dicom.{name}"
         self._folder = folder
         self._declared = declared
 
@@ -80,11 +117,18 @@ class Seam:
         return list(self.choices)
 
     @cached_property
+    def ours(self) -> dict[str, Choice]:
+        """The choices of this package by name; no other package is imported."""
+        folder = importlib.import_module(self._folder)
+        offers = [self._our_offer(found.name) for found in pkgutil.iter_modules(folder.__path__)]
+        return {choice.name: choice for offer in offers for choice in offer.choices(self._declared)}
+
+    @property
     def choices(self) -> dict[str, Choice]:
-        """Every choice by name."""
+        """Every choice by name. This imports what other packages offer."""
         return self._found[0]
 
-    @cached_property
+    @property
     def broken(self) -> list[Broken]:
         """Entry points that offer nothing: they cannot be imported, or take a name that is taken."""
         return self._found[1]
@@ -97,56 +141,86 @@ class Seam:
         SettingsError
             If there is none; the text lists the choices, or says what is wrong with it.
         """
-        if name in self.choices:
-            return self.choices[name]
+        if choice := self.ours.get(name) or self.choices.get(name):
+            return choice
         for offer in self.broken:
             if offer.name == name:
                 raise SettingsError(f"{key}: {name!r} of {offer.distribution} {offer.version}: {offer.problem}")
-        raise SettingsError(f"{key}: {name!r} is not one of {', '.join(sorted(self.choices))}")
+        text = f"{key}: {name!r} is not one of {', '.join(sorted(self.choices))}"
+        broken = ", ".join(f"{offer.distribution} {offer.version}" for offer in self.broken)
+        raise SettingsError(f"{text}; what is wrong with {broken} says `cxr-dicom plugins`" if broken else text)
+
+    def forget(self) -> None:
+        """Look again at the next question: what is installed has changed."""
+        for name in ("ours", "_found"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _found(self) -> tuple[dict[str, Choice], list[Broken]]:
-        choices: dict[str, Choice] = {}
-        broken: list[Broken] = []
-        for offer in (*self._ours(), *self._strangers()):
+        choices, broken = dict(self.ours), list[Broken]()
+        for offer in self._strangers():
             about = {"distribution": offer.distribution, "version": offer.version}
             try:
-                module = offer.load()
-                declared = list(self._declared(module)) if self._declared else [offer.name]
-                if not callable(getattr(module, "build", None)):
-                    raise TypeError(f"{module.__name__} has no function `build`")
-            except Exception as error:  # what others wrote may fail in any way; only who names it is stopped
+                declared = offer.choices(self._declared)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # what others wrote may fail in any way, `sys.exit` included
                 broken.append(Broken(name=offer.name, problem=f"{type(error).__name__}: {error}", **about))
                 continue
-            for name in declared:
-                if name in choices:
-                    problem = f"the name is taken by {choices[name].distribution}"
-                    broken.append(Broken(name=name, problem=problem, **about))
+            for choice in declared:
+                if choice.name in choices:
+                    problem = f"the name is taken by {choices[choice.name].distribution}"
+                    broken.append(Broken(name=choice.name, problem=problem, **about))
                 else:
-                    choices[name] = Choice(name=name, module=module, **about)
+                    choices[choice.name] = choice
         return choices, broken
 
-    def _ours(self) -> Iterator[_Offer]:
-        folder = importlib.import_module(self._folder)
-        for found in pkgutil.iter_modules(folder.__path__):
-            path = f"{self._folder}.{found.name}"
-            yield _Offer(
-                name=found.name.replace("_", "-"),
-                load=lambda path=path: importlib.import_module(path),  # type: ignore[misc]
-                distribution=OURS,
-                version=__version__,
-            )
+    def _our_offer(self, module: str) -> _Offer:
+        return _Offer(
+            name=module.replace("_", "-"),
+            load=lambda: importlib.import_module(f"{self._folder}.{module}"),
+            distribution=OURS,
+            version=__version__,
+            is_ours=True,
+        )
 
     def _strangers(self) -> Iterator[_Offer]:
         for point in sorted(entry_points(group=self.group), key=_order):
-            yield _Offer(
-                name=point.name, load=point.load, distribution=_distribution(point)[0], version=_distribution(point)[1]
-            )
+            distribution, version = _distribution(point)
+            yield _Offer(name=point.name, load=point.load, distribution=distribution, version=version)
 
 
-def _order(point: EntryPoint) -> tuple[str, str]:
-    return _distribution(point)[0], point.name
+def _order(point: EntryPoint) -> tuple[str, str, str]:
+    return *_distribution(point), point.name
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "unknown")
+    return (str(point.dist.name), str(point.dist.version)) if point.dist else ("unknown", "unknown")
+
+
+def _models(module: ModuleType) -> Iterable[str]:
+    """Names of the models that a module declares; a model's description is believed only when it is one."""
+    infos = module.MODELS
+    if not isinstance(infos, tuple) or not infos or not all(isinstance(info, ModelInfo) for info in infos):
+        raise TypeError(f"expected MODELS to be a tuple of ModelInfo, got {infos!r:.100}")
+    return [info.name for info in infos]
+
+
+MODELS = Seam("models", "cxr_dicom.infer.models", _models)
+ENCODERS = Seam("encoders", "cxr_dicom.encode.objects")
+DESTINATIONS = Seam("destinations", "cxr_dicom.deliver.destinations")
+ARCHIVES = Seam("archives", "cxr_dicom.ingest.archives")
+EXPORTERS = Seam("exporters", "cxr_dicom.export.formats")
+ENGINES = Seam("engines", "cxr_dicom.cohort.engines")
+SEAMS = (MODELS, ENCODERS, DESTINATIONS, ARCHIVES, EXPORTERS, ENGINES)
+
+
+def strangers(chosen: Iterable[tuple[Seam, str]]) -> tuple[tuple[str, str, str, str], ...]:
+    """Identify what other packages contribute: seam, name, distribution and version of each choice that is not ours.
+
+    A result depends on them, so they belong to what identifies it. Names that nobody offers are left to `Seam.choose`.
+    """
+    found = ((seam, seam.choose(seam.name, name)) for seam, name in chosen)
+    return tuple(
+        sorted({(seam.name, each.name, each.distribution, each.version) for seam, each in found if not each.is_ours})
+    )

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option("--query", multiple=True, metavar="KEY=VALUE", help="Ask that server, e.g. StudyDate=20240101-20241231.")
 @click.option("--wrap", is_flag=True, help="Take PNG and JPEG radiographs too, as DX instances.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option(
+    "--engine", metavar="NAME", default="local", show_default=True, help="local, ray, here, or that of a plugin."
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Worker processes; default: one for each core, or GPU with Ray."
 )
@@ -67,6 +69,7 @@ def cohort(
     from cxr_dicom.cli._terminal import progress
     from cxr_dicom.cohort import run as cohorts
     from cxr_dicom.cohort.delivery import DestinationDownError
+    from cxr_dicom.cohort.engine import EngineOptions, build_engine
     from cxr_dicom.cohort.task import Options, check
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.ingest.manifest import read
@@ -79,7 +82,7 @@ def cohort(
         settings = _options.settings(**given)
         access = _access(origin, settings)
         found = read(manifest or "", origin=access, query=_query(query), wrap=wrap)
-        chosen = _engine(engine, workers, address, gpus_per_worker)
+        chosen = build_engine(engine, EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker))
         options = Options(
             force=force,
             has_figures=False,
@@ -126,18 +129,6 @@ def _query(given: tuple[str, ...]) -> dict[str, str]:
     return dict(each.split("=", 1) for each in given)
 
 
-def _engine(name: str, workers: int | None, address: str | None, gpus_per_worker: float | None) -> Engine:
-    if name == "ray":
-        from cxr_dicom.cohort.engines.ray import Ray
-
-        return Ray(address=address, workers=workers, gpus_per_worker=gpus_per_worker)
-    if address is not None or gpus_per_worker is not None:
-        raise click.UsageError("--address and --gpus-per-worker are for --engine ray")
-    from cxr_dicom.cohort.engines.local import Local
-
-    return Local(workers)
-
-
 def _estimate(manifest: Manifest, settings: Settings, engine: Engine, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
@@ -145,6 +136,6 @@ def _estimate(manifest: Manifest, settings: Settings, engine: Engine, *, as_json
     from cxr_dicom.cli._terminal import estimated
     from cxr_dicom.cohort.estimate import estimate
 
-    workers = int(str(engine.description["workers"] or 1))
+    workers = int(str(engine.description.get("workers") or 1))
     found = estimate(manifest, settings, workers)
     click.echo(json.dumps(asdict(found) | {"workers": workers}) if as_json else estimated(found, workers))

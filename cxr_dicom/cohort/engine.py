@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from cxr_dicom.plugins import Seam
-
-SEAM = Seam("cxr_dicom.engines", "cxr_dicom.cohort.engines")
+from cxr_dicom.errors import SettingsError
+from cxr_dicom.plugins import ENGINES
 
 DEPTH = 2  # items at work in one worker at once
 
@@ -15,6 +15,28 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineOptions:
+    """What the command line says of workers. An engine refuses what it cannot heed, and passes over nothing."""
+
+    workers: int | None = None  # how many; None: as the engine finds right
+    address: str | None = None  # of a cluster that is there already
+    gpus_per_worker: float | None = None  # GPUs of a worker, or a part of one
+
+    def expect_only(self, engine: str, *heeded: str) -> None:
+        """Refuse an option that was given and is not ``heeded``.
+
+        Raises
+        ------
+        SettingsError
+            Naming the option.
+        """
+        given = (name for name in ("workers", "address", "gpus_per_worker") if getattr(self, name) is not None)
+        for name in given:
+            if name not in heeded:
+                raise SettingsError(f"--{name.replace('_', '-')} is not for --engine {engine}")
 
 
 class Task(Protocol[Item_contra, Result_co]):
@@ -56,4 +78,19 @@ class Engine(Protocol):
 
     @property
     def description(self) -> dict[str, object]:
-        """What ran where, for ``run.json``: name, workers, threads, devices."""
+        """What ran where, for ``run.json``: its ``name``, and where it has them ``workers``, threads, devices.
+
+        Asked for at the start of a run, for a first word, and at its end.
+        """
+
+
+def build_engine(name: str, options: EngineOptions) -> Engine:
+    """Make the engine ``name``: one of those in ``engines/``, or of an installed package.
+
+    Raises
+    ------
+    SettingsError
+        For a name that does not exist, with the choices, or an option that the engine cannot heed.
+    """
+    engine: Engine = ENGINES.choose("engine", name).module.build(options)
+    return engine

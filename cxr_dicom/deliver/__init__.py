@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import Seam
+from cxr_dicom.plugins import DESTINATIONS
 
 if TYPE_CHECKING:
     from cxr_dicom.config.service import Destination as Described
     from cxr_dicom.deliver.base import Destination
-
-SEAM = Seam("cxr_dicom.destinations", "cxr_dicom.deliver.destinations")
 
 
 def build_destination(described: Described, open_commitment: Callable[[str], None]) -> Destination:
@@ -24,5 +22,7 @@ def build_destination(described: Described, open_commitment: Callable[[str], Non
     open_commitment
         Called with the Transaction UID of each storage commitment that is asked for (PS3.4 J.3.2).
     """
-    destination: Destination = SEAM.choose("destinations.kind", described.kind).module.build(described, open_commitment)
+    destination: Destination = DESTINATIONS.choose("destinations.kind", described.kind).module.build(
+        described, open_commitment
+    )
     return destination

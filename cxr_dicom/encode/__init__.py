@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import Seam
+from cxr_dicom.plugins import ENCODERS
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
     from cxr_dicom.encode.base import Encoder
-
-SEAM = Seam("cxr_dicom.encoders", "cxr_dicom.encode.objects")
 
 
 def build_encoders(settings: Settings) -> list[Encoder]:
@@ -21,9 +19,9 @@ def build_encoders(settings: Settings) -> list[Encoder]:
     SettingsError
         For a name that does not exist; the text lists the choices.
     """
-    return [SEAM.choose("encode.objects", name).module.build(settings) for name in settings.encode.objects]
+    return [ENCODERS.choose("encode.objects", name).module.build(settings) for name in settings.encode.objects]
 
 
 def encoder_names() -> list[str]:
     """Every kind of object that a user can name."""
-    return SEAM.names
+    return ENCODERS.names

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import Seam
+from cxr_dicom.plugins import EXPORTERS
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
     from cxr_dicom.export.base import Exporter
-
-SEAM = Seam("cxr_dicom.exporters", "cxr_dicom.export.formats")
 
 
 def build_exporters(names: Sequence[str], settings: Settings) -> list[Exporter]:
@@ -23,9 +21,9 @@ def build_exporters(names: Sequence[str], settings: Settings) -> list[Exporter]:
         For a name that does not exist, with the choices, or a format whose library is missing.
     """
     names = tuple(dict.fromkeys(names))
-    return [SEAM.choose("also", name).module.build(settings, names) for name in names]
+    return [EXPORTERS.choose("also", name).module.build(settings, names) for name in names]
 
 
 def exporter_names() -> list[str]:
     """Every format that a user can name."""
-    return SEAM.names
+    return EXPORTERS.names

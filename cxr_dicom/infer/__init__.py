@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import Seam
+from cxr_dicom.plugins import MODELS
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -16,17 +14,13 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
-def _names(module: ModuleType) -> Iterable[str]:
-    return (info.name for info in module.MODELS)
-
-
-SEAM = Seam("cxr_dicom.models", "cxr_dicom.infer.models", _names)
-
-
 def model_infos() -> dict[str, ModelInfo]:
     """Every model that a user can name, by name, without its weights."""
     return {
-        info.name: info for choice in SEAM.choices.values() for info in choice.module.MODELS if info.name == choice.name
+        info.name: info
+        for choice in MODELS.choices.values()
+        for info in choice.module.MODELS
+        if info.name == choice.name
     }
 
 
@@ -40,7 +34,7 @@ def build_models(settings: Settings) -> list[Model]:
     WeightsError
         For weights that are missing or damaged.
     """
-    return [SEAM.choose("models.names", name).module.build(name, settings) for name in resolve(settings)]
+    return [MODELS.choose("models.names", name).module.build(name, settings) for name in resolve(settings)]
 
 
 def resolve(settings: Settings) -> tuple[str, ...]:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cxr_dicom.plugins import Seam
+from cxr_dicom.plugins import ARCHIVES
 
 if TYPE_CHECKING:
     from cxr_dicom.config.service import Archive as Described
     from cxr_dicom.config.service import ListenerSettings
-
-SEAM = Seam("cxr_dicom.archives", "cxr_dicom.ingest.archives")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,5 +85,5 @@ def build_archive(described: Described, listener: ListenerSettings) -> Archive:
     listener
         Our own listener, to which an archive may send.
     """
-    archive: Archive = SEAM.choose("poller.archives.kind", described.kind).module.build(described, listener)
+    archive: Archive = ARCHIVES.choose("poller.archives.kind", described.kind).module.build(described, listener)
     return archive

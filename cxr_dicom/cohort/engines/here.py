@@ -6,7 +6,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
+
+
+def build(options: EngineOptions) -> Here:
+    """Make the engine."""
+    options.expect_only("here")
+    return Here()
 
 
 class Here:

@@ -18,13 +18,19 @@ from typing import Any, Generic
 
 import psutil
 
-from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import telemetry
 
 _THREADS = 1  # of the networks of a worker
 _MEMORY = 2 * 2**30  # bytes that a worker may need
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
+
+
+def build(options: EngineOptions) -> Local:
+    """Make the engine."""
+    options.expect_only("local", "workers")
+    return Local(options.workers)
 
 
 class Local:

@@ -23,7 +23,7 @@ from typing import Any, Generic
 from urllib.parse import urlsplit
 
 from cxr_dicom import __version__
-from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
 from cxr_dicom.cohort.engines.local import cores
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.system import telemetry
@@ -32,6 +32,11 @@ _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then not
 _PATIENCE = 60.0  # seconds without news until the log tells that no worker has found a place
 _FAREWELL = 10.0  # seconds for a worker to end by itself
 _OBJECT_STORE = 80 * 2**20  # bytes; about the least that Ray takes, for only small things travel
+
+
+def build(options: EngineOptions) -> Ray:
+    """Make the engine; Ray itself is imported when it works."""
+    return Ray(options.workers, address=options.address, gpus_per_worker=options.gpus_per_worker)
 
 
 class Ray:
