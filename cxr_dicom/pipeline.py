@@ -1,13 +1,13 @@
-"""The spine: select, infer, measure, encode; one study at a time.
+"""The spine: a study is selected, its images are inferred and measured, and the results are encoded.
 
-Every way in ends here: `run`, and later the listener, the poller and the cohort engine. Data moves
-one way, and nothing of one image can stop another.
+Every way in ends here: `run`, the listener, the poller, a cohort and a notebook. Data moves one way,
+and nothing of one image can stop another.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
+from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
-from cxr_dicom.errors import CxrDicomError, EncodingError, ImageError, ModelError
+from cxr_dicom.errors import EncodingError, ImageError, ModelError
 from cxr_dicom.infer import build_models
 from cxr_dicom.measure import measure
 from cxr_dicom.pictures import preview
@@ -56,28 +57,35 @@ class Pipeline:
         self.encoders = build_encoders(settings)
 
     def process(self, study: Study, folder: Path) -> StudyResult:
-        """Process ``study`` and write its objects to ``folder``."""
+        """Analyse ``study`` and write its objects to ``folder``."""
+        clock = Clock()
+        analysis = self.analyse(study)
+        with clock.stage("encode"):
+            objects = self._write(analysis, folder)
+        return StudyResult(
+            study_instance_uid=study.study_instance_uid,
+            job_key=self.job_key(study),
+            instances=tuple(results(analysis, objects)),
+            seconds={**analysis.seconds, **clock.seconds},
+        )
+
+    def analyse(self, study: Study) -> StudyAnalysis:
+        """Select what is eligible, predict and measure; nothing is written."""
         clock = Clock()
         with clock.stage("select"):
             selection = select(study, self.settings.select)
         outcomes = [self._analyse(image) for image in selection.images]
-        images = tuple(outcome for outcome in outcomes if isinstance(outcome, ImageAnalysis))
-        skipped = selection.skipped + tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped))
-        analysis = StudyAnalysis(
-            study_instance_uid=study.study_instance_uid, images=images, skipped=skipped, earlier=study.earlier
-        )
-        with clock.stage("encode"):
-            objects = self._encode(analysis, folder)
-        return StudyResult(
+        return StudyAnalysis(
             study_instance_uid=study.study_instance_uid,
-            job_key=self.job_key(study),
-            instances=tuple(_results(analysis, objects)),
+            images=tuple(outcome for outcome in outcomes if isinstance(outcome, ImageAnalysis)),
+            skipped=selection.skipped + tuple(outcome for outcome in outcomes if isinstance(outcome, Skipped)),
+            earlier=study.earlier,
             seconds=clock.seconds,
         )
 
     def job_key(self, study: Study) -> str:
         """Identify what a result depends on: sources, weights, settings, version."""
-        sources = sorted((i.sop_instance_uid, sha256(i.path)) for i in study.instances)
+        sources = sorted((i.sop_instance_uid, i.sha256 or sha256(i.path)) for i in study.instances)
         return hashlib.sha256(repr((sources, self.identity)).encode()).hexdigest()
 
     @property
@@ -88,8 +96,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Give the models' memory back."""
-        for model in self.models:
-            model.close()
+        while self.models:
+            self.models.pop().close()
 
     def _analyse(self, image: ChestImage) -> ImageAnalysis | Skipped:
         """Infer and measure; an image that cannot be used becomes a reason."""
@@ -126,18 +134,23 @@ class Pipeline:
             seconds=clock.seconds,
         )
 
-    def _encode(self, study: StudyAnalysis, folder: Path) -> list[EncodedObject] | CxrDicomError:
+    def _write(self, analysis: StudyAnalysis, folder: Path) -> list[EncodedObject] | EncodingError:
         """Write all objects of a study, or none."""
         objects: list[EncodedObject] = []
         try:
-            for encoder in self.encoders if study.images else ():
-                objects.extend(write(encoded, folder) for encoded in encoder.encode(study))
+            objects.extend(write(encoded, folder) for encoded in encode(analysis, self.encoders))
         except Exception as error:  # as in _analyse: the study fails, the run goes on
             for written in objects:
                 written.path.unlink(missing_ok=True)
-            telemetry.failure("encode", error, study_instance_uid=study.study_instance_uid)
+            telemetry.failure("encode", error, study_instance_uid=analysis.study_instance_uid)
             return EncodingError(telemetry.safe_description(error))
         return objects
+
+
+def encode(study: StudyAnalysis, encoders: Iterable[Encoder]) -> Iterator[Encoded]:
+    """Yield the objects of a study, one at a time; none where no image has results."""
+    for encoder in encoders if study.images else ():
+        yield from encoder.encode(study)
 
 
 class Clock:
@@ -156,10 +169,11 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
 
-def _results(study: StudyAnalysis, objects: Sequence[EncodedObject] | CxrDicomError) -> Iterator[InstanceResult]:
+def results(study: StudyAnalysis, objects: Sequence[EncodedObject] | EncodingError) -> Iterator[InstanceResult]:
+    """Say of each instance of a study what became of it; ``objects`` is an error where none could be made."""
     for analysis in study.images:
         instance = analysis.image.instance
-        if isinstance(objects, CxrDicomError):
+        if isinstance(objects, EncodingError):
             yield InstanceResult(
                 path=instance.path,
                 outcome=Outcome.FAILED,

@@ -1,5 +1,6 @@
 """The main job from end to end, on the real radiograph RG1, with the offline models."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import ModelError
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.pipeline import Pipeline
+from cxr_dicom.pipeline import Pipeline, encode
 from cxr_dicom.records import ObjectKind, Outcome, Reason
 from cxr_dicom.records.plane import Orientation
 
@@ -139,6 +140,24 @@ def test_the_job_key_follows_source_and_settings(reference, pipeline):
     strict = Pipeline(OFFLINE.model_copy(update={"encode": OFFLINE.encode.model_copy(update={"geometry": "strict"})}))
     (study,), _ = scan([real("RG1_UNCR.dcm")])
     assert strict.job_key(study) != reference.job_key
+
+
+def test_a_digest_that_came_with_the_file_spares_reading_it(reference, pipeline, tmp_path):
+    (study,), _ = scan([real("RG1_UNCR.dcm")])
+    (instance,) = study.instances
+    digest = hashlib.sha256(instance.path.read_bytes()).hexdigest()
+    gone = replace(instance, path=tmp_path / "gone", sha256=digest)
+    assert pipeline.job_key(replace(study, instances=(gone,))) == reference.job_key
+    assert pipeline.job_key(replace(study, instances=(replace(gone, sha256="0" * 64),))) != reference.job_key
+
+
+def test_a_study_is_analysed_without_writing_and_encoded_when_asked(pipeline, reference):
+    (study,), _ = scan([real("RG1_UNCR.dcm")])
+    analysis = pipeline.analyse(study)
+    assert analysis.seconds.keys() == {"select"}
+    encoded = {each.dataset.SOPInstanceUID: each for each in encode(analysis, pipeline.encoders)}
+    assert encoded.keys() == {written.sop_instance_uid for written in only(reference).objects}
+    assert not list(encode(replace(analysis, images=()), pipeline.encoders))
 
 
 def test_two_images_of_a_study_each_get_their_own_objects(pipeline, tmp_path):

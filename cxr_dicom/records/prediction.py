@@ -149,3 +149,4 @@ class StudyAnalysis:
     images: tuple[ImageAnalysis, ...]
     skipped: tuple[Skipped, ...]
     earlier: tuple[WrittenObject, ...] = ()  # as in `Study`
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of the stages that serve the whole study

@@ -21,6 +21,7 @@ class StoredInstance:
     sop_instance_uid: str
     sop_class_uid: str
     sender: str | None = None  # calling AE title or URL; None for a local file
+    sha256: str | None = None  # of the file, where it was digested as it came
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

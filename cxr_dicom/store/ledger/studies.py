@@ -253,6 +253,7 @@ class Studies:
                 sop_instance_uid=row["sop_instance_uid"],
                 sop_class_uid=row["sop_class_uid"],
                 sender=row["sender"],
+                sha256=row["sha256"],
             )
 
     def _earlier(self, uid: str) -> Iterable[WrittenObject]:

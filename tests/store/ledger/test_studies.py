@@ -19,6 +19,11 @@ def test_the_same_instance_again_changes_nothing(ledger):
     assert state(ledger) == "RUNNING"
 
 
+def test_a_worker_gets_the_digest_that_an_instance_came_with(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    assert [each.sha256 for each in claimed(ledger).study.instances] == ["aa"]
+
+
 def test_the_same_uid_with_other_content_opens_the_study_again(ledger):
     sent(ledger)
     assert state(ledger) == "ENCODED"
