@@ -29,6 +29,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from cxr_dicom.dicom.text import readings
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 
@@ -105,9 +106,13 @@ class Header:
 
 
 def values(dataset: Dataset, keyword: str) -> list[Any]:
-    """All values of an attribute; none where it is missing, empty or cannot be parsed."""
+    """All values of an attribute; none where it is missing, empty or cannot be parsed.
+
+    Text is read without a change to the data set, which keeps the bytes: see :mod:`cxr_dicom.dicom.text`.
+    """
     try:
-        value = dataset.get(keyword)
+        text = readings(dataset, Tag(keyword))
+        value = dataset.get(keyword) if text is None else text
     except PARSING_ERRORS:
         return []
     if value is None or value == "":

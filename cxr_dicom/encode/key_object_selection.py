@@ -12,6 +12,7 @@ from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import ascii_text
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head
 from cxr_dicom.encode.identity import Reference, study_identity
+from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, new_document
 from cxr_dicom.records import ImageAnalysis, ObjectKind, Presence, StudyAnalysis
 
@@ -35,7 +36,7 @@ def key_object_selection(study: StudyAnalysis, settings: Settings) -> Encoded | 
     identity = study_identity(ObjectKind.KEY_OBJECT_SELECTION, flagged, settings)
     head = Head(
         reference=Reference(KeyObjectSelectionDocumentStorage, identity),
-        image=images[0],
+        image=about_study(images),
         models=models,
         settings=settings,
         modality="KO",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from functools import cache
 from hashlib import sha256
 from io import BytesIO
 
 from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag, Tag
+from pydicom.valuerep import VR
 
 from cxr_dicom.config import Settings
-from cxr_dicom.dicom.files import PARSING_ERRORS
+from cxr_dicom.dicom.files import PARSING_ERRORS, values
+from cxr_dicom.dicom.text import stored_text
 from cxr_dicom.encode.codes import code_item
 from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import ChestImage, Code
@@ -100,6 +105,37 @@ def copy_patient_and_study(dataset: Dataset, header: Dataset) -> None:
             setattr(dataset, keyword, "")
 
 
+def about_study(images: Sequence[ChestImage]) -> ChestImage:
+    """Return the image whose header speaks for a whole study: without what another one contradicts.
+
+    What is contradicted is empty or left out in objects about the study. Texts and their character
+    set come from one image, the first.
+    """
+    first, *others = images
+    if not others:
+        return first
+    contradicted = {
+        tag
+        for tag in _tags((*_WHEN_PRESENT[1:], *_EMPTY_WHEN_MISSING, *_EQUIPMENT))
+        if len({content for image in images if (content := _content(image.header, tag))}) > 1
+    }
+    header = Dataset()  # pydicom's copies share their elements
+    header.update({tag: first.header.get_item(tag) for tag in first.header.keys() - contradicted})
+    header.file_meta = first.header.file_meta
+    return replace(first, header=header)
+
+
+def _content(header: Dataset, tag: BaseTag) -> str:
+    """An attribute as text that is equal where it says the same, in whatever character set."""
+    keyword = keyword_for_tag(tag)
+    if dictionary_VR(tag) != VR.SQ:
+        return "\\".join(map(str, values(header, keyword))).strip("^= ")
+    only, content = Dataset(), BytesIO()
+    _copy(only, header, (keyword,))
+    write_dataset(content, only)
+    return content.getvalue().hex()
+
+
 def copied_digest(header: Dataset) -> str:
     """SHA-256 of all that objects take from the source: it is part of their identity."""
     dataset, content = Dataset(), BytesIO()
@@ -173,9 +209,12 @@ def referenced_series(image: ChestImage) -> Dataset:
 
 
 def _copy(dataset: Dataset, header: Dataset, keywords: tuple[str, ...]) -> None:
-    """Copy what is there, not empty, and readable; a damaged attribute never costs the result."""
+    """Copy what is there, not empty, and readable, text byte for byte; a damaged attribute never costs the result."""
     for tag in _tags(keywords):
         if tag not in header.keys():  # noqa: SIM118 - `in header` is ten times as slow
+            continue
+        if text := stored_text(header, tag):
+            dataset[tag] = text
             continue
         try:
             element = header[tag]

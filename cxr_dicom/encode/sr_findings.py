@@ -21,6 +21,7 @@ from cxr_dicom.encode.codes import CALLS, NO_UNITS
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import Reference, derived_uid, study_identity, tracking_uid
 from cxr_dicom.encode.segments import SegmentationPlan, plan_segmentations
+from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, report_document
 from cxr_dicom.encode.succession import chain, succeed
 from cxr_dicom.records import (
@@ -77,7 +78,7 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     place = succeed(Reference(EnhancedSRStorage, identity), before)
     head = Head(
         reference=place.reference,
-        image=images[0],
+        image=about_study(images),
         models=models,
         settings=settings,
         modality="SR",

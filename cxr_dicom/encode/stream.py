@@ -1,9 +1,9 @@
 """Data sets to bytes in Explicit VR Little Endian (PS3.5 7.1.2 and 7.5): those of pydicom, sooner.
 
 pydicom's writer looks for ambiguous VRs anew at each level of nesting, and buffers each element on
-its way: on the tree of a report that is most of the work. Here sequences, plain text, single numbers
-and pixels are framed at once, an item that stands in many places only once; every other element is
-left to pydicom.
+its way: on the tree of a report that is most of the work. Here sequences, plain text, text as it was
+read, single numbers and pixels are framed at once, an item that stands in many places only once; every
+other element is left to pydicom.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 from pydicom.tag import Tag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, STR_VR, VR
+
+from cxr_dicom.dicom.text import stored_text
 
 _SHORT_HEAD, _LONG_HEAD, _ITEM_HEAD = Struct("<2H2sH"), Struct("<2H2s2xL"), Struct("<2HL")
 _ITEM_TAG = 0xFFFE, 0xE000
@@ -46,15 +48,18 @@ class _Framing:
         if _CHARACTER_SET in dataset.keys():  # noqa: SIM118 - `in dataset` looks tags up by keyword
             framing = _Framing(convert_encodings(dataset.SpecificCharacterSet))
         for element in sorted(dataset.values(), key=_number):
-            whole = dataset[element.tag] if isinstance(element, RawDataElement) else element
-            yield from framing._element(whole)
+            if text := stored_text(dataset, element.tag) if isinstance(element, RawDataElement) else None:
+                content = text.value or b""
+                yield from _framed(text.tag, text.VR or "", content + b" " * (len(content) % 2))
+            else:
+                whole = dataset[element.tag] if isinstance(element, RawDataElement) else element
+                yield from framing._element(whole)
 
     def _element(self, element: DataElement) -> tuple[bytes | memoryview, ...]:
-        content, has_short_head = self._content(element), element.VR in EXPLICIT_VR_LENGTH_16
-        if content is None or (has_short_head and len(content) > _MOST_SHORT):
+        content = self._content(element)
+        if content is None or (element.VR in EXPLICIT_VR_LENGTH_16 and len(content) > _MOST_SHORT):
             return (self._by_pydicom(element),)
-        head = _SHORT_HEAD if has_short_head else _LONG_HEAD
-        return head.pack(element.tag >> 16, element.tag & 0xFFFF, element.VR.encode(), len(content)), content
+        return _framed(element.tag, element.VR, content)
 
     def _content(self, element: DataElement) -> bytes | memoryview | None:
         """The value of an element as bytes of even length; None where that is left to pydicom."""
@@ -83,6 +88,11 @@ class _Framing:
         stream.is_implicit_VR, stream.is_little_endian = False, True
         write_data_element(stream, element, self._charset)
         return stream.getvalue()
+
+
+def _framed(tag: int, vr: str, content: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
+    head = _SHORT_HEAD if vr in EXPLICIT_VR_LENGTH_16 else _LONG_HEAD
+    return head.pack(tag >> 16, tag & 0xFFFF, vr.encode(), len(content)), content
 
 
 def _number(element: DataElement | RawDataElement) -> int:

@@ -8,9 +8,10 @@ is whole, so that the reason is the one that helps most.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
+from pydicom import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -35,8 +36,10 @@ from cxr_dicom.records import (
 )
 from cxr_dicom.records.plane import Orientation
 from cxr_dicom.select.evidence import Evidence, body_part, directions, is_wrapped, stated_view, view
+from cxr_dicom.select.identity import contradiction, identity_warnings, study_warnings
 
 _ELIGIBLE_SOP_CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+_NEVER_CITED = (Reason.OWN_OUTPUT, Reason.WRONG_SOP_CLASS)  # no object of ours speaks of such an instance
 _PLAUSIBLE_SPACING_MM = (0.01, 10.0)
 
 _TURNS: dict[
@@ -55,26 +58,33 @@ _TURNS: dict[
 
 def select(study: Study, settings: SelectSettings) -> Selection:
     """Sort the instances of a study into eligible images and skipped ones, in their order."""
-    images: list[ChestImage] = []
-    skipped: list[Skipped] = []
+    headers: list[Dataset] = []
+    examined: list[ChestImage | Skipped] = []
     for instance in study.instances:
-        examined = _examine(instance, settings)
-        if isinstance(examined, ChestImage):
-            images.append(examined)
-        else:
-            skipped.append(examined)
-    return Selection(images=tuple(images), skipped=tuple(skipped))
+        try:
+            header = read_header(instance.path)
+        except ImageError as error:
+            examined.append(Skipped(path=instance.path, reason=error.reason, detail=error.detail, instance=instance))
+            continue
+        outcome = _examine(instance, header, settings)
+        examined.append(outcome)
+        if isinstance(outcome, ChestImage) or outcome.reason not in _NEVER_CITED:
+            headers.append(header.dataset)
+    images = tuple(each for each in examined if isinstance(each, ChestImage))
+    skipped = tuple(each for each in examined if isinstance(each, Skipped))
+    if images and (problem := contradiction(headers)):
+        refused = (_refused(image.instance, Reason.CONTRADICTORY_IDENTITY, problem) for image in images)
+        return Selection(images=(), skipped=(*skipped, *refused))
+    if differing := tuple(study_warnings([image.header for image in images])):
+        images = tuple(replace(image, warnings=image.warnings + differing) for image in images)
+    return Selection(images=images, skipped=skipped)
 
 
-def _examine(instance: StoredInstance, settings: SelectSettings) -> ChestImage | Skipped:
-    try:
-        header = read_header(instance.path)
-    except ImageError as error:
-        return Skipped(path=instance.path, reason=error.reason, detail=error.detail, instance=instance)
+def _examine(instance: StoredInstance, header: Header, settings: SelectSettings) -> ChestImage | Skipped:
     candidate = _Candidate(header=header, settings=settings)
     for reason, problem_of in _CHECKS:
         if problem := problem_of(candidate):
-            return Skipped(path=instance.path, reason=reason, detail=problem, instance=instance)
+            return _refused(instance, reason, problem)
     return ChestImage(
         instance=instance,
         header=header.dataset,
@@ -83,6 +93,10 @@ def _examine(instance: StoredInstance, settings: SelectSettings) -> ChestImage |
         spacing=_spacing(header),
         warnings=tuple(_warnings(candidate)),
     )
+
+
+def _refused(instance: StoredInstance, reason: Reason, detail: str) -> Skipped:
+    return Skipped(path=instance.path, reason=reason, detail=detail, instance=instance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,6 +280,7 @@ def _lengths(header: Header, keyword: str) -> tuple[float, float] | None:
 
 def _warnings(candidate: _Candidate) -> Iterator[str]:
     header = candidate.header
+    yield from identity_warnings(header.dataset)
     if candidate.body_part.holds is None:
         yield "no attribute names the part of the body: taken for a chest"
     if candidate.view.holds is None:

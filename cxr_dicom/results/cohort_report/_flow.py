@@ -35,6 +35,7 @@ GATES: Mapping[
         Reason.NOT_FRONTAL: ("not frontal", "lateral, oblique or another view"),
         Reason.UNKNOWN_BODY_PART: ("part not named", "no attribute names the part of the body"),
         Reason.UNKNOWN_VIEW: ("view not named", "no attribute names the view"),
+        Reason.CONTRADICTORY_IDENTITY: ("two patients", "the images of the study are not of one patient"),
     },
     "Image data": {
         Reason.INVALID_ATTRIBUTES: ("bad attributes", "required attributes are missing or contradict each other"),
