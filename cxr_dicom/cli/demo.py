@@ -13,7 +13,7 @@ from cxr_dicom.cli.run import process
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
-    from cxr_dicom.results.rows import Row
+    from cxr_dicom.results.schema import Row
 
 FILES = {
     "RG1_UNCR.dcm": "chest radiograph",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cxr_dicom.cohort.states import State
-from cxr_dicom.results.rows import STUDY_STAGES, Row
+from cxr_dicom.results.rows import STUDY_STAGES
+from cxr_dicom.results.schema import ModelRow, Row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,5 +58,5 @@ def _seconds(rows: Sequence[Row]) -> dict[str, float]:
     return dict(total)
 
 
-def _model(model: Row) -> tuple[str, str, str | None]:
+def _model(model: ModelRow) -> tuple[str, str, str | None]:
     return model["name"], model["version"], model["weights_sha256"]

@@ -31,7 +31,7 @@ from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import cohort_report, report, tables
 from cxr_dicom.results import rows as result_rows
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry
 
 RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
@@ -174,7 +174,7 @@ class _Content:
 
     def _figures(self, row: Row) -> list[report.Figure]:
         key = next(key for _, uid, key, _ in self._index if uid == row["sop_instance_uid"] and key)
-        return self._state(key).figures.get(row["sop_instance_uid"], [])
+        return self._state(key).figures.get(row["sop_instance_uid"] or "", [])
 
     def _thumbnail(self, row: Row) -> str | None:
         return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)

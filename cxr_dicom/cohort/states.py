@@ -18,7 +18,8 @@ from typing import Any
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import Outcome, Reason, StoredInstance
-from cxr_dicom.results.rows import Row, path_text
+from cxr_dicom.results.rows import path_text
+from cxr_dicom.results.schema import ObjectRow, Row
 from cxr_dicom.system import atomic, lock
 
 Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
@@ -72,17 +73,17 @@ class State:
     def row(self, number: int, destination: str | None) -> Row:
         """Return a row; objects that ``destination`` has under another UID say so."""
         row, taken = self.rows[number], self.taken.get(destination or "", {})
-        return row | {"objects": [_sent(each, taken) for each in row["objects"]]}
+        return {**row, "objects": [_sent(each, taken) for each in row["objects"]]}
 
     def at(self, instances: Sequence[StoredInstance]) -> State:
         """Return the same state with the paths that the inputs have now."""
-        paths = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
+        paths: dict[str | None, str] = {each.sop_instance_uid: path_text(each.path) for each in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
 
 
-def _sent(about: Row, taken: Taken) -> Row:
+def _sent(about: ObjectRow, taken: Taken) -> ObjectRow:
     uid = about["sop_instance_uid"]
-    return about if taken.get(uid, uid) == uid else about | {"sent_as": taken[uid]}
+    return about if taken.get(uid, uid) == uid else {**about, "sent_as": taken[uid]}
 
 
 @contextmanager

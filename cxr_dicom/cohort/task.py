@@ -29,6 +29,7 @@ from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
+from cxr_dicom.results.schema import Row
 from cxr_dicom.system import telemetry
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class EntryTask:
         origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
             if entry.sources:
-                row["path"] = _whole(origins.get(row["sop_instance_uid"]) or entry.sources[0], entry.sources)
+                row["path"] = _whole(origins.get(row["sop_instance_uid"] or "") or entry.sources[0], entry.sources)
             row["exports"] = [
                 {"path": result_rows.path_text(path.relative_to(self._out)), "kind": kind}
                 for kind, paths in files.items()
@@ -232,8 +233,7 @@ class EntryTask:
             taken = self._delivery.send(list(made.values()), earlier, self._out / STATE_FOLDER)
         except NotDeliveredError as error:
             taken = error.taken
-            failed = {"outcome": str(Outcome.FAILED), "reason": str(error.reason), "detail": str(error)}
-            rows = [row | failed if row["objects"] else row for row in rows]
+            rows = [_undelivered(row, error) if row["objects"] else row for row in rows]
         return replace(state, rows=rows, taken=state.taken | {destination: taken})
 
     def _taken(self, entry: Entry) -> dict[str, Taken]:
@@ -256,7 +256,7 @@ class EntryTask:
         rows = [result_rows.skipped_row(each, self._settings) for each in _all_failed(entry, reason, detail)]
         if entry.sources:
             study = entry.key if is_uid(entry.key) else None
-            rows = [row | {"path": entry.sources[0], "study_instance_uid": study} for row in rows]
+            rows = [{**row, "path": entry.sources[0], "study_instance_uid": study} for row in rows]
         return State(
             key=entry.key,
             stamp=self._stamp(entry, self._pipeline),
@@ -271,6 +271,10 @@ def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
         yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
     if entry.study is None:
         yield Skipped(path=Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED)
+
+
+def _undelivered(row: Row, error: NotDeliveredError) -> Row:
+    return {**row, "outcome": str(Outcome.FAILED), "reason": str(error.reason), "detail": str(error)}
 
 
 def _whole(url: str, sources: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxr_dicom.records.prediction import ImageAnalysis
-from cxr_dicom.records.study import ChestImage, StoredInstance, WrittenObject
+from cxr_dicom.records.study import ChestImage, Skipped, StoredInstance, WrittenObject
 from cxr_dicom.records.words import DeliveryStatus, Outcome, Reason
 
 
@@ -31,6 +31,18 @@ class InstanceResult:
     image: ChestImage | None = None  # None unless eligible
     analysis: ImageAnalysis | None = None  # None unless processed
     objects: tuple[EncodedObject, ...] = ()
+
+    @classmethod
+    def without(cls, skipped: Skipped) -> InstanceResult:
+        """Return what became of an input that has no result: what `Skipped` says, and nothing else."""
+        return cls(
+            path=skipped.path,
+            outcome=skipped.outcome,
+            instance=skipped.instance,
+            reason=skipped.reason,
+            detail=skipped.detail,
+            image=skipped.image,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,7 @@ from cxr_dicom.infer import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
 from cxr_dicom.records import ImageAnalysis, Outcome, Prediction, Presence
 from cxr_dicom.results import pages
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import MeasurementRow, Row
 from cxr_dicom.system import atomic
 
 Figure = dict[str, Any]
@@ -51,8 +51,8 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
 
 def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
     """Write the page for the rows of a run."""
-    numbered = [{**row, "line": line} for line, row in enumerate(rows, start=1)]
-    processed = [row for row in numbered if row["outcome"] == Outcome.PROCESSED]
+    numbered = list(enumerate(rows, start=1))
+    processed = [row for row in rows if row["outcome"] == Outcome.PROCESSED]
     page = pages.template("report.html.jinja").stream(
         package_version=__version__,
         settings_digests=sorted({row["settings_digest"] for row in rows}),
@@ -63,9 +63,9 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         has_scores=any(row["scores"] for row in processed),
         classifier=CLASSIFIER,
         colour_map=", ".join(f"rgb{colour}" for colour in INFERNO),
-        images=[_image(row) for row in processed],
+        images=[_image(row, line) for line, row in numbered if row["outcome"] == Outcome.PROCESSED],
         figures_of=lambda row: _arranged(figures_of(row)),
-        others=[row for row in numbered if row["outcome"] != Outcome.PROCESSED],
+        others=[{**row, "line": line} for line, row in numbered if row["outcome"] != Outcome.PROCESSED],
     )
     with atomic.open_text(path) as file:
         file.writelines(page)
@@ -133,21 +133,22 @@ def _arranged(figures: Sequence[Figure]) -> dict[str, list[Any]]:
     }
 
 
-def _image(row: Row) -> Row:
-    ratio = row["measurements"].get("cardiothoracic_ratio", {}).get("value")
+def _image(row: Row, line: int) -> dict[str, Any]:
+    ratio = row["measurements"].get("cardiothoracic_ratio")
     present = [name for name, score in row["scores"].items() if score["call"] == Presence.PRESENT]
     return {
         **row,
-        "ratio": ratio,
+        "line": line,
+        "ratio": ratio["value"] if ratio else None,
         "present": present,
         "measured": _grouped(row["measurements"].values()),
         "ranked": sorted(row["scores"].items(), key=lambda item: -item[1]["probability"]),
     }
 
 
-def _grouped(measurements: Iterable[Row]) -> list[tuple[str, list[Row]]]:
+def _grouped(measurements: Iterable[MeasurementRow]) -> list[tuple[str, list[MeasurementRow]]]:
     """Bring together what one model measured by one method, in the order of the first of each."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[MeasurementRow]] = {}
     for measurement in measurements:
         how = "; ".join(text.rstrip(".") for text in (measurement["model"], measurement["method"]) if text)
         groups.setdefault(how, []).append(measurement)

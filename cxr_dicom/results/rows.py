@@ -1,15 +1,15 @@
-"""What a run says of each input: the rows of ``results.jsonl``.
+"""What a run says of each input: the rows of ``results.jsonl``, made, written and read.
 
-A row is one input, as a plain dict with stable keys (``docs/results.md``, ``docs/results.schema.json``).
+`schema` has their keys.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydicom import Dataset
 
@@ -23,17 +23,23 @@ from cxr_dicom.records import (
     ImageAnalysis,
     InstanceResult,
     Measurement,
-    Outcome,
     Prediction,
-    Reason,
     Skipped,
-    Study,
     StudyResult,
+)
+from cxr_dicom.results.schema import (
+    BoxRow,
+    HeaderColumns,
+    MeasurementRow,
+    ModelRow,
+    ObjectRow,
+    Row,
+    ScoreRow,
+    StatementRow,
 )
 from cxr_dicom.system import atomic
 
-Row = dict[str, Any]
-RowsOf = Callable[[], Iterator[Row]]  # each call reads all rows again, in order: they need not fit in memory
+Value = TypeVar("Value")
 
 _OLDEST_STATED = 89  # years; above, an age is said to identify (45 CFR 164.514(b)(2)(i)(C))
 _LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
@@ -46,39 +52,22 @@ def study_folder(out: Path, study_instance_uid: str) -> Path:
     return out / study_instance_uid
 
 
-def study_rows(result: StudyResult, settings: Settings, out: Path) -> list[Row]:
+def study_rows(study: StudyResult, settings: Settings, out: Path) -> list[Row]:
     """Make the rows of one study."""
-    return [_instance_row(each, result, settings, out) for each in result.instances]
+    return [
+        _row(
+            each,
+            settings,
+            objects=[_object(made, out) for made in sorted(each.objects, key=lambda made: made.path)],
+            seconds={**each.analysis.seconds, **study.seconds} if each.analysis else {},
+        )
+        for each in study.instances
+    ]
 
 
 def skipped_row(skipped: Skipped, settings: Settings) -> Row:
-    """Make the row of an input that never became part of a study."""
-    result = InstanceResult(
-        path=skipped.path,
-        outcome=skipped.outcome,
-        instance=skipped.instance,
-        reason=skipped.reason,
-        detail=skipped.detail,
-        image=skipped.image,
-    )
-    return _row(result, settings)
-
-
-def failed_rows(study: Study, detail: str, settings: Settings) -> list[Row]:
-    """Make the rows of a study that broke as a whole."""
-    return [
-        _row(
-            InstanceResult(
-                path=instance.path,
-                outcome=Outcome.FAILED,
-                instance=instance,
-                reason=Reason.INTERNAL_ERROR,
-                detail=detail,
-            ),
-            settings,
-        )
-        for instance in study.instances
-    ]
+    """Make the row of an input that has no result."""
+    return _row(InstanceResult.without(skipped), settings)
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
@@ -103,8 +92,15 @@ def path_text(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
-def _row(result: InstanceResult, settings: Settings) -> Row:
-    instance = result.instance
+def _row(
+    result: InstanceResult,
+    settings: Settings,
+    *,
+    objects: Sequence[ObjectRow] = (),
+    seconds: Mapping[str, float] | None = None,
+) -> Row:
+    instance, analysis = result.instance, result.analysis
+    predictions = analysis.predictions if analysis else ()
     return {
         "path": path_text(result.path),
         "study_instance_uid": instance.study_instance_uid if instance else None,
@@ -114,22 +110,22 @@ def _row(result: InstanceResult, settings: Settings) -> Row:
         "reason": str(result.reason) if result.reason else None,
         "detail": result.detail,
         **_header_columns(result.image),
-        "models": [],
-        "scores": {},
-        "measurements": {},
-        "statements": {},
-        "boxes": {},
-        "objects": [],
+        "models": [_model(each) for each in predictions],
+        "scores": _named(predictions, _scores),
+        "measurements": _named(predictions, _measurements),
+        "statements": _named(predictions, _statements),
+        "boxes": _named(predictions, _boxes),
+        "objects": list(objects),
         "exports": [],
-        "warnings": [],
-        "seconds": {},
+        "warnings": _warnings(analysis) if analysis else [],
+        "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
         "geometry": settings.encode.geometry,
         "settings_digest": settings.digest,
         "package_version": __version__,
     }
 
 
-def _header_columns(image: ChestImage | None) -> Row:
+def _header_columns(image: ChestImage | None) -> HeaderColumns:
     """What the header says, as it says it; nothing of an image that was not eligible."""
     header = image.header if image else Dataset()
     return {
@@ -158,59 +154,41 @@ def _age(header: Dataset) -> int | None:
     return None if years is None else min(years, _OLDEST_STATED + 1)
 
 
-def _instance_row(result: InstanceResult, study: StudyResult, settings: Settings, out: Path) -> Row:
-    row = _row(result, settings)
-    if result.analysis:
-        row |= _analysis_columns(result.analysis)
-        row["seconds"] = _rounded({**result.analysis.seconds, **study.seconds})
-    row["objects"] = [_object(each, out) for each in sorted(result.objects, key=lambda each: each.path)]
-    return row
+def _named(
+    predictions: Iterable[Prediction], values_of: Callable[[Prediction], Mapping[str, Value]]
+) -> dict[str, Value]:
+    """Bring together what models say; where an earlier one took a name, a later one's value bears its model too."""
+    named: dict[str, Value] = {}
+    for prediction in predictions:
+        model = prediction.model.name.replace("-", "_")
+        for name, value in values_of(prediction).items():
+            named[f"{name}__{model}" if name in named else name] = value
+    return named
 
 
-def _analysis_columns(analysis: ImageAnalysis) -> Row:
-    scores: Row = {}
-    measurements: Row = {}
-    statements: Row = {}
-    boxes: Row = {}
-    for prediction in analysis.predictions:
-        _merge(scores, _scores(prediction), prediction)
-        _merge(measurements, {m.name: _measurement(m) for m in prediction.measurements}, prediction)
-        _merge(statements, _statements(prediction), prediction)
-        _merge(boxes, _boxes(prediction), prediction)
-    warnings = [*analysis.warnings, *(text for prediction in analysis.predictions for text in prediction.warnings)]
-    return {
-        "models": [
-            {"name": p.model.name, "version": p.model.version, "weights_sha256": p.model.weights_sha256}
-            for p in analysis.predictions
-        ],
-        "scores": scores,
-        "measurements": measurements,
-        "statements": statements,
-        "boxes": boxes,
-        "warnings": list(dict.fromkeys(warnings)),
-    }
+def _model(prediction: Prediction) -> ModelRow:
+    model = prediction.model
+    return {"name": model.name, "version": model.version, "weights_sha256": model.weights_sha256}
 
 
-def _merge(target: Row, values: Row, prediction: Prediction) -> None:
-    """Add ``values``; where an earlier model took a name, the later one's value bears the model in its name."""
-    for name, value in values.items():
-        taken = f"{name}__{prediction.model.name.replace('-', '_')}"
-        target[taken if name in target else name] = {**value, "model": prediction.model.name}
-
-
-def _scores(prediction: Prediction) -> Row:
+def _scores(prediction: Prediction) -> dict[str, ScoreRow]:
     return {
         finding.name: {
             "probability": finding.probability,
             "raw": finding.raw,
             "operating_point": finding.operating_point,
             "call": str(finding.call),
+            "model": prediction.model.name,
         }
         for finding in prediction.findings
     }
 
 
-def _measurement(measurement: Measurement) -> Row:
+def _measurements(prediction: Prediction) -> dict[str, MeasurementRow]:
+    return {each.name: _measurement(each, prediction.model.name) for each in prediction.measurements}
+
+
+def _measurement(measurement: Measurement, model: str) -> MeasurementRow:
     return {
         "value": measurement.value,
         "unit": measurement.unit.value,
@@ -220,28 +198,37 @@ def _measurement(measurement: Measurement) -> Row:
         "points": [list(point) for point in measurement.points],
         "method": measurement.method,
         "reason": measurement.reason,
+        "model": model,
     }
 
 
-def _statements(prediction: Prediction) -> Row:
+def _statements(prediction: Prediction) -> dict[str, StatementRow]:
     return {
         statement.name: {
             "meaning": statement.concept.meaning,
             "call": str(statement.call),
             "rule": statement.rule,
             "measurement": statement.measurement,
+            "model": prediction.model.name,
         }
         for statement in prediction.statements
     }
 
 
-def _boxes(prediction: Prediction) -> Row:
+def _boxes(prediction: Prediction) -> dict[str, BoxRow]:
     """The extent of each structure that was found: left, top, right, bottom."""
     found = [(mask.structure.name, mask.region.box) for mask in prediction.masks if mask.region.area]
-    return {name: {"box": [box.left, box.top, box.right, box.bottom]} for name, box in found}
+    return {
+        name: {"box": [box.left, box.top, box.right, box.bottom], "model": prediction.model.name} for name, box in found
+    }
 
 
-def _object(each: EncodedObject, out: Path) -> Row:
+def _warnings(analysis: ImageAnalysis) -> list[str]:
+    of_models = (text for prediction in analysis.predictions for text in prediction.warnings)
+    return list(dict.fromkeys([*analysis.warnings, *of_models]))
+
+
+def _object(each: EncodedObject, out: Path) -> ObjectRow:
     return {
         "path": path_text(each.path.relative_to(out)),
         "kind": str(each.kind),
@@ -249,7 +236,3 @@ def _object(each: EncodedObject, out: Path) -> Row:
         "sop_instance_uid": each.sop_instance_uid,
         "series_instance_uid": each.series_instance_uid,
     }
-
-
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {stage: round(value, 3) for stage, value in seconds.items()}

@@ -11,11 +11,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cxr_dicom.records import Outcome
-from cxr_dicom.results.rows import Row, RowsOf
+from cxr_dicom.results.schema import MeasurementRow, ModelRow, Row, RowsOf, ScoreRow
 from cxr_dicom.system import atomic
+
+Plain = Literal[  # keys whose value is a cell as it stands
+    "path",
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "outcome",
+    "reason",
+    "detail",
+    "view",
+    "modality",
+    "body_part_examined",
+    "view_position",
+    "rows",
+    "columns",
+    "patient_age_years",
+    "patient_sex",
+    "warnings",
+    "geometry",
+    "settings_digest",
+    "package_version",
+]
 
 _CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
 _MOST_ROWS_PER_GROUP = 16_384
@@ -113,9 +135,10 @@ def _note(found: _Found, row: Row) -> None:
         _keep(found.measurements, name, _described(measurement))
     for name, statement in row["statements"].items():
         _keep(found.statements, name, f"{statement['meaning']}; model {statement['model']}")
-    for names, values in ((found.scores, row["scores"]), (found.boxes, row["boxes"])):
-        for name, value in values.items():
-            _keep(names, name, value["model"])
+    for name, score in row["scores"].items():
+        _keep(found.scores, name, score["model"])
+    for name, box in row["boxes"].items():
+        _keep(found.boxes, name, box["model"])
 
 
 def _keep(names: dict[str, str], name: str, text: str) -> None:
@@ -123,8 +146,8 @@ def _keep(names: dict[str, str], name: str, text: str) -> None:
     names[name] = min(names.get(name, text), text)
 
 
-def _described(measurement: Row) -> str:
-    where = (measurement[key] for key in ("site", "laterality"))
+def _described(measurement: MeasurementRow) -> str:
+    where = (measurement["site"], measurement["laterality"])
     return f"{', '.join([measurement['meaning'], *(each for each in where if each)])}; model {measurement['model']}"
 
 
@@ -150,8 +173,8 @@ def _cell(value: Any) -> Any:
 # --- columns -------------------------------------------------------------------------------------
 
 
-def _fixed(name: str, kind: str, meaning: str, value: Callable[[Row], Any] | None = None) -> Column:
-    return Column(name, kind, meaning, value or (lambda row: row[name]))
+def _plain(name: Plain, kind: str, meaning: str) -> Column:
+    return Column(name, kind, meaning, lambda row: row[name])
 
 
 def _spacing(axis: int) -> Callable[[Row], float | None]:
@@ -163,41 +186,41 @@ def _whole_seconds(row: Row) -> float | None:
 
 
 _FIXED = (
-    _fixed("path", "text", "The input as found"),
-    _fixed("study_instance_uid", "text", "Study Instance UID"),
-    _fixed("series_instance_uid", "text", "Series Instance UID"),
-    _fixed("sop_instance_uid", "text", "SOP Instance UID"),
-    _fixed("outcome", "word", "processed, skipped or failed"),
-    _fixed("reason", "word", "Why there are no results; empty when processed"),
-    _fixed("detail", "text", "The reason in words"),
-    _fixed("view", "word", "PA or AP; empty when not stated"),
-    _fixed("modality", "word", "Modality, as the header says"),
-    _fixed("body_part_examined", "word", "Body Part Examined, as the header says"),
-    _fixed("view_position", "word", "View Position, as the header says"),
-    _fixed("rows", "integer", "Rows of the image"),
-    _fixed("columns", "integer", "Columns of the image"),
-    _fixed("spacing_rows_mm", "number", "Distance between rows in mm", _spacing(0)),
-    _fixed("spacing_columns_mm", "number", "Distance between columns in mm", _spacing(1)),
-    _fixed("patient_age_years", "integer", "Completed years; 90 for all ages above 89"),
-    _fixed("patient_sex", "word", "M, F or O"),
-    _fixed("models", "texts", "Models that ran, with versions", lambda row: [_model(each) for each in row["models"]]),
-    _fixed(
+    _plain("path", "text", "The input as found"),
+    _plain("study_instance_uid", "text", "Study Instance UID"),
+    _plain("series_instance_uid", "text", "Series Instance UID"),
+    _plain("sop_instance_uid", "text", "SOP Instance UID"),
+    _plain("outcome", "word", "processed, skipped or failed"),
+    _plain("reason", "word", "Why there are no results; empty when processed"),
+    _plain("detail", "text", "The reason in words"),
+    _plain("view", "word", "PA or AP; empty when not stated"),
+    _plain("modality", "word", "Modality, as the header says"),
+    _plain("body_part_examined", "word", "Body Part Examined, as the header says"),
+    _plain("view_position", "word", "View Position, as the header says"),
+    _plain("rows", "integer", "Rows of the image"),
+    _plain("columns", "integer", "Columns of the image"),
+    Column("spacing_rows_mm", "number", "Distance between rows in mm", _spacing(0)),
+    Column("spacing_columns_mm", "number", "Distance between columns in mm", _spacing(1)),
+    _plain("patient_age_years", "integer", "Completed years; 90 for all ages above 89"),
+    _plain("patient_sex", "word", "M, F or O"),
+    Column("models", "texts", "Models that ran, with versions", lambda row: [_model(each) for each in row["models"]]),
+    Column(
         "weights_sha256",
         "texts",
         "SHA-256 of the weights of each of them; empty for a model without weights",
         lambda row: [each["weights_sha256"] or "" for each in row["models"]],
     ),
-    _fixed("warnings", "texts", "What a reader should know"),
-    _fixed("objects", "integer", "DICOM objects that speak of the image", lambda row: len(row["objects"])),
-    _fixed("exports", "integer", "Files for training that show the image", lambda row: len(row["exports"])),
-    _fixed("seconds", "number", "Seconds of all stages; those of select and encode are of the study", _whole_seconds),
-    _fixed("geometry", "word", "viewer or strict, from the settings"),
-    _fixed("settings_digest", "word", "SHA-256 of every setting that can change a result"),
-    _fixed("package_version", "word", "Version of cxr-dicom"),
+    _plain("warnings", "texts", "What a reader should know"),
+    Column("objects", "integer", "DICOM objects that speak of the image", lambda row: len(row["objects"])),
+    Column("exports", "integer", "Files for training that show the image", lambda row: len(row["exports"])),
+    Column("seconds", "number", "Seconds of all stages; those of select and encode are of the study", _whole_seconds),
+    _plain("geometry", "word", "viewer or strict, from the settings"),
+    _plain("settings_digest", "word", "SHA-256 of every setting that can change a result"),
+    _plain("package_version", "word", "Version of cxr-dicom"),
 )
 
 
-def _model(model: Row) -> str:
+def _model(model: ModelRow) -> str:
     return f"{model['name']} {model['version']}"
 
 
@@ -207,27 +230,34 @@ def _stage(stage: str) -> Column:
     )
 
 
-def _inner(group: str, name: str, key: str) -> Callable[[Row], Any]:
-    return lambda row: row[group][name][key] if name in row[group] else None
-
-
 def _measurement(name: str, meaning: str) -> Iterator[Column]:
-    yield Column(name, "number", meaning, _inner("measurements", name, "value"))
-    yield Column(f"{name}_unit", "word", f"UCUM unit of {name}", _inner("measurements", name, "unit"))
+    def of(cell: Callable[[MeasurementRow], Any]) -> Callable[[Row], Any]:
+        return lambda row: cell(row["measurements"][name]) if name in row["measurements"] else None
+
+    yield Column(name, "number", meaning, of(lambda each: each["value"]))
+    yield Column(f"{name}_unit", "word", f"UCUM unit of {name}", of(lambda each: each["unit"]))
 
 
 def _statement(name: str, meaning: str) -> Column:
-    return Column(f"{name}_call", "word", meaning, _inner("statements", name, "call"))
+    def call(row: Row) -> str | None:
+        return row["statements"][name]["call"] if name in row["statements"] else None
+
+    return Column(f"{name}_call", "word", meaning, call)
 
 
 def _score(name: str, model: str) -> Iterator[Column]:
-    for key, kind, meaning in (
-        ("probability", "number", "Score, stretched so that the operating point lies at 0.5"),
-        ("raw", "number", "The network's own output"),
-        ("operating_point", "number", "Threshold on the network's own output"),
-        ("call", "word", "present, absent or indeterminate"),
-    ):
-        yield Column(f"{name}_{key}", kind, f"{meaning}; model {model}", _inner("scores", name, key))
+    def of(cell: Callable[[ScoreRow], Any]) -> Callable[[Row], Any]:
+        return lambda row: cell(row["scores"][name]) if name in row["scores"] else None
+
+    def column(key: str, kind: str, meaning: str, cell: Callable[[ScoreRow], Any]) -> Column:
+        return Column(f"{name}_{key}", kind, f"{meaning}; model {model}", of(cell))
+
+    stretched = "Score, stretched so that the operating point lies at 0.5"
+    threshold = "Threshold on the network's own output"
+    yield column("probability", "number", stretched, lambda each: each["probability"])
+    yield column("raw", "number", "The network's own output", lambda each: each["raw"])
+    yield column("operating_point", "number", threshold, lambda each: each["operating_point"])
+    yield column("call", "word", "present, absent or indeterminate", lambda each: each["call"])
 
 
 def _box(name: str, model: str) -> Iterator[Column]:

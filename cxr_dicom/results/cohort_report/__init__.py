@@ -27,7 +27,7 @@ from cxr_dicom.results.cohort_report._flow import Flow
 from cxr_dicom.results.cohort_report._quality import Quality
 from cxr_dicom.results.cohort_report._ratio import Ratios
 from cxr_dicom.results.cohort_report._scores import Scores
-from cxr_dicom.results.rows import Row, RowsOf
+from cxr_dicom.results.schema import Row, RowsOf
 from cxr_dicom.system import atomic
 
 _PRIVATE_SETTINGS = ("folder", "mirror")  # of models: where they lie says more than a reader needs

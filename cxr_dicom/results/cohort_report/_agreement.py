@@ -17,7 +17,7 @@ from cxr_dicom.records import Presence
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts, Pairs, measured
 from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, rectangle, text
 from cxr_dicom.results.pages import number, share
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 
 RATIO = "cardiothoracic_ratio"
 _MEANS = Bins(0.3, 0.7, 40)
@@ -55,10 +55,10 @@ class Agreement:
                 pair = self._findings.setdefault((_base(name), first["model"], second["model"]), _Finding())
                 pair.calls[first["call"], second["call"]] += 1
                 pair.scores.add(first["probability"], second["probability"])
-        for name, second in row["measurements"].items():
-            first = row["measurements"].get(_base(name))
-            if first and first["unit"] == second["unit"]:
-                self._measure(row, name, (_base(name), first["model"], second["model"]), first["unit"])
+        for name, of_second in row["measurements"].items():
+            of_first = row["measurements"].get(_base(name))
+            if of_first and of_first["unit"] == of_second["unit"]:
+                self._measure(row, name, (_base(name), of_first["model"], of_second["model"]), of_first["unit"])
 
     def _measure(self, row: Row, name: str, key: Key, unit: str) -> None:
         first, second = measured(row, key[0]), measured(row, name)

@@ -10,7 +10,7 @@ from typing import Any
 from cxr_dicom.records import Outcome
 from cxr_dicom.results.cohort_report._numbers import measured, measured_area
 from cxr_dicom.results.pages import words
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 
 _OF_EACH = 6
 _OF_A_FINDING = 3
@@ -73,7 +73,7 @@ class Extremes:
 
     def sections(self, thumbnail_of: Callable[[Row], str | None]) -> list[dict[str, Any]]:
         """Return groups of pictures; each picture is made once."""
-        made: dict[str, str | None] = {}
+        made: dict[str | None, str | None] = {}
 
         def source(row: Row) -> str | None:
             uid = row["sop_instance_uid"]

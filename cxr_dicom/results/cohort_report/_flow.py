@@ -12,7 +12,7 @@ from markupsafe import Markup
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.results.cohort_report._svg import Drawn, drawing, element, path, points, rectangle, text
 from cxr_dicom.results.pages import number, share
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 
 GATES: Mapping[
     str, Mapping[Reason, tuple[str, str]]
@@ -75,7 +75,7 @@ class Flow:
         if row["outcome"] == Outcome.PROCESSED:
             self.views[row["view"] or "not stated"] += 1
         else:
-            self.reasons[row["reason"], row["outcome"]] += 1
+            self.reasons[row["reason"] or "", row["outcome"]] += 1
 
     @property
     def total(self) -> int:

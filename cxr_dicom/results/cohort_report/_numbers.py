@@ -8,21 +8,22 @@ from math import isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 
 Counts = NDArray[np.int64]
 
 
 def measured(row: Row, name: str) -> float | None:
     """Return the value of a measurement, if it has one."""
-    value = row["measurements"].get(name, {}).get("value")
+    found = row["measurements"].get(name)
+    value = found["value"] if found else None
     return float(value) if value is not None and isfinite(value) else None
 
 
 def measured_area(row: Row, name: str) -> float | None:
     """Return an area in mm², if the image has a spacing."""
-    is_physical = row["measurements"].get(name, {}).get("unit") == "mm2"
-    return measured(row, name) if is_physical else None
+    found = row["measurements"].get(name)
+    return measured(row, name) if found and found["unit"] == "mm2" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from pydicom import Dataset
 from pydicom.config import disable_value_validation
@@ -15,13 +15,19 @@ from pydicom.config import disable_value_validation
 from cxr_dicom.dicom.files import Header
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.results.cohort_report._numbers import measured
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 from cxr_dicom.select.evidence import body_part, view
+
+Attribute = Literal["modality", "body_part_examined", "view_position"]
 
 _EXAMPLES = 3
 _MOST_KINDS = 200  # of warnings and values that are told apart
 _MOST_VALUES = 8  # of an attribute that are listed
-_ATTRIBUTES = {"modality": "Modality", "body_part_examined": "Body Part Examined", "view_position": "View Position"}
+_ATTRIBUTES: Mapping[Attribute, str] = {
+    "modality": "Modality",
+    "body_part_examined": "Body Part Examined",
+    "view_position": "View Position",
+}
 
 
 @dataclass(slots=True)
@@ -43,7 +49,7 @@ class Quality:
         self._problems: dict[str, _Seen] = {}
         self._warnings: dict[str, _Seen] = {}
         self._stated: dict[str, _Seen] = {}
-        self._values: dict[str, Counter[str]] = {name: Counter() for name in _ATTRIBUTES}
+        self._values: dict[Attribute, Counter[str]] = {name: Counter() for name in _ATTRIBUTES}
 
     def add(self, row: Row, line: int) -> None:
         """Look at one row."""

@@ -12,7 +12,7 @@ from cxr_dicom.records import Outcome
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts, measured
 from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, path, points, rectangle, text
 from cxr_dicom.results.pages import number, share
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import Row
 
 _FINE = Bins(0.2, 0.9, 350)
 _SHOWN = (0.3, 0.7)  # of the ratio, for the pictures against age

@@ -9,7 +9,7 @@ from typing import Any
 
 from cxr_dicom.records import Outcome, Presence, Reason
 from cxr_dicom.results.cohort_report._numbers import measured, measured_area
-from cxr_dicom.results.rows import Row, RowsOf
+from cxr_dicom.results.schema import Row, RowsOf
 
 MOST_SCORES = 32  # of an image that the page carries; the tables have all
 _ROWS_AT_ONCE = 500

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import Outcome
-from cxr_dicom.results.rows import Row
+from cxr_dicom.results.schema import MeasurementRow, Row, StatementRow
 
 RESULTS = "results.jsonl"
 RUN = "run.json"
@@ -173,7 +173,7 @@ def _row(line: bytes, path: Path, number: int) -> Row:
         row = None
     if not isinstance(row, dict):
         raise CxrDicomError(f"{path}: line {number} is not a JSON object")
-    return row
+    return cast(Row, row)
 
 
 def _add(run: Run, number: int, row: Row) -> None:
@@ -192,17 +192,16 @@ def _add(run: Run, number: int, row: Row) -> None:
     measurements = row.get("measurements") or {}
     for name, each in measurements.items():
         run.measurements[name].put(number, each.get("value"), each.get("unit", ""), each.get("model", ""))
-    for name, each in (row.get("statements") or {}).items():
-        value = _measured(measurements, each)
-        run.statements[name].put(number, value, each.get("call", ""), each.get("model", ""))
+    for name, statement in (row.get("statements") or {}).items():
+        value = _measured(measurements, statement)
+        run.statements[name].put(number, value, statement.get("call", ""), statement.get("model", ""))
 
 
-def _measured(measurements: Row, statement: Row) -> float | None:
+def _measured(measurements: Mapping[str, MeasurementRow], statement: StatementRow) -> float | None:
     """Value of the measurement that a statement rests on: that of the same model."""
     for name, each in measurements.items():
         if name.partition("__")[0] == statement.get("measurement") and each.get("model") == statement.get("model"):
-            value: float | None = each.get("value")
-            return value
+            return each.get("value")
     return None
 
 

@@ -106,7 +106,7 @@ def test_a_closed_generator_stops_its_workers_and_says_what_was_at_work(session,
 
 
 def test_workers_that_die_whatever_they_are_given_end_the_run(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_ray, "_DEATHS_IN_A_ROW", 2)
+    monkeypatch.setattr(engine_ray, "_MAX_CRASHES_IN_A_ROW", 2)
     with pytest.raises(CxrDicomError, match="whatever they are given"):
         list(Ray(1).process(range(100), Deadly(tmp_path)))
 
