@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from time import perf_counter
 
-from cxr_dicom import __version__
+from cxr_dicom import __version__, plugins
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
@@ -92,7 +92,14 @@ class Pipeline:
     def identity(self) -> tuple[object, ...]:
         """All that a result depends on but the sources."""
         weights = tuple((model.info.name, model.info.version, model.info.weights_sha256) for model in self.models)
-        return weights, self.settings.digest, __version__
+        own = weights, self.settings.digest, __version__
+        return (*own, self.strangers) if self.strangers else own
+
+    @cached_property
+    def strangers(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Models and encoders of other packages: seam, name, distribution and version."""
+        models = ((plugins.MODELS, model.info.name) for model in self.models)
+        return plugins.strangers((*models, *((plugins.ENCODERS, name) for name in self.settings.encode.objects)))
 
     def close(self) -> None:
         """Give the models' memory back."""

@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from cxr_dicom import __version__
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.records import ModelInfo
 
 OURS = "cxr-dicom"  # the distribution of this package
@@ -56,6 +56,24 @@ class Choice:
     def package(self) -> str:
         """The installed package with its version, as people write it."""
         return f"{self.distribution} {self.version}"
+
+    def build(self, key: str, *arguments: Any) -> Any:
+        """Call the module's ``build``.
+
+        Raises
+        ------
+        SettingsError
+            Naming ``key`` of the settings, whatever the ``build`` of another package raises that is no error of ours.
+        """
+        if self.is_ours:
+            return self.module.build(*arguments)
+        try:
+            return self.module.build(*arguments)
+        except (CxrDicomError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            text = f"{key}: {self.name!r} of {self.package}: {type(error).__name__}: {error}"
+            raise SettingsError(text) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

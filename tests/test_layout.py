@@ -11,12 +11,12 @@ from tests import ROOT
 PACKAGE = ROOT / "cxr_dicom"
 FLOORS = (  # from the ground up; rooms of one floor do not know each other
     {"records"},
-    {"errors", "pictures", "synthetic"},
+    {"errors", "pictures"},
     {"plugins"},
     {"config"},
     {"dicom", "system"},
     {"select", "infer", "measure", "encode", "store"},
-    {"ingest", "deliver", "export", "pipeline", "results"},
+    {"ingest", "deliver", "export", "pipeline", "results", "synthetic"},
     {"cohort", "scp"},
     {"service"},
     {"cli"},

@@ -197,6 +197,7 @@ def _verified(info: ModelInfo, settings: Settings) -> str:
 
 def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
     from cxr_dicom.infer import weights
+    from cxr_dicom.plugins import MODELS
 
     files = weights.files(info, settings) if info.weights_file else ()
     lock = weights.read_lock(weights.source_path(info, settings)) if info.weights_file else None
@@ -204,11 +205,14 @@ def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
         "is_present": weights.is_present(info, settings),
         "bytes": sum(file.stat().st_size for file in files),
         "weights_sha256": lock.source_sha256 if lock else None,
+        "package": MODELS.choices[info.name].package,
+        "is_ours": MODELS.choices[info.name].is_ours,
     }
 
 
 def _line(row: dict[str, Any]) -> str:
-    return f"{row['name']:26}{_state(row):12}{row['input_size'] or 'any':>6}  {row['title']}"
+    package = "" if row["is_ours"] else f"  [{row['package']}]"
+    return f"{row['name']:26}{_state(row):12}{row['input_size'] or 'any':>6}  {row['title']}{package}"
 
 
 def _described(row: dict[str, Any]) -> str:
@@ -218,6 +222,7 @@ def _described(row: dict[str, Any]) -> str:
         "weights": f"{_state(row)}; {row['weights_file'] or 'none'}",
         "address": row["weights_url"] or "in the package",
         "SHA-256": row["weights_sha256"] or "not recorded yet",
+        "package": row["package"],
         "made by": row["manufacturer"],
         "licence": row["licence"],
         "citation": row["citation"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import MODELS
+from cxr_dicom.plugins import MODELS, Choice
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ AUTO = "auto"
 
 def model_infos() -> dict[str, ModelInfo]:
     """Every model that a user can name, by name, without its weights."""
-    return {
-        info.name: info
-        for choice in MODELS.choices.values()
-        for info in choice.module.MODELS
-        if info.name == choice.name
-    }
+    return {name: _info(choice) for name, choice in MODELS.choices.items()}
+
+
+def _info(choice: Choice) -> ModelInfo:
+    infos: tuple[ModelInfo, ...] = choice.module.MODELS
+    return next(info for info in infos if info.name == choice.name)
 
 
 def build_models(settings: Settings) -> list[Model]:
@@ -34,7 +34,14 @@ def build_models(settings: Settings) -> list[Model]:
     WeightsError
         For weights that are missing or damaged.
     """
-    return [MODELS.choose("models.names", name).module.build(name, settings) for name in resolve(settings)]
+    from cxr_dicom.infer.foreign import ForeignModel
+
+    built: list[Model] = []
+    for name in resolve(settings):
+        choice = MODELS.choose("models.names", name)
+        model = choice.build("models.names", name, settings)
+        built.append(model if choice.is_ours else ForeignModel(model, choice))
+    return built
 
 
 def resolve(settings: Settings) -> tuple[str, ...]:
@@ -44,10 +51,8 @@ def resolve(settings: Settings) -> tuple[str, ...]:
     """
     from cxr_dicom.infer.weights import is_present
 
-    infos = model_infos()
-
     def installed(name: str) -> bool:
-        return is_present(infos[name], settings)
+        return is_present(_info(MODELS.ours[name]), settings)
 
     names: list[str] = []
     for name in settings.models.names:

@@ -163,8 +163,9 @@ def _cut(pixels: NDArray[np.float32], placement: Placement) -> NDArray[np.float3
 def _resize(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     import torch
 
+    writable = pixels if pixels.flags.writeable else pixels.copy()  # torch warns of others
     resized: NDArray[np.float32] = torch.nn.functional.interpolate(
-        torch.from_numpy(pixels)[None, None], size=(size, size), mode="bilinear", antialias=True
+        torch.from_numpy(writable)[None, None], size=(size, size), mode="bilinear", antialias=True
     )[0, 0].numpy()
     return resized
 

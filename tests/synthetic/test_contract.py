@@ -1,0 +1,231 @@
+"""`check_model` passes what is right, and names what is wrong."""
+
+import itertools
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxr_dicom.config import Settings
+from cxr_dicom.infer import build_models
+from cxr_dicom.records import Code, Finding, Heatmap, Mask, Measurement, ModelInfo, Prediction, Presence, Structure
+from cxr_dicom.records.plane import Grid, Region
+from cxr_dicom.synthetic.contract import check_model
+
+CODE = Code(value="1", scheme="99TEST", meaning="Test")
+PART = Structure(name="part", title="Part", category=CODE, type=CODE, laterality=None, colour=(1, 2, 3))
+UNIT = Code(value="1", scheme="UCUM", meaning="no units")
+INFO = ModelInfo(
+    name="test",
+    version="1",
+    title="",
+    predicts=("part", "score", "map"),
+    input_size=None,
+    manufacturer="",
+    licence="",
+    citation="",
+)
+
+
+class Right:
+    """Outlines and maps the brightest parts, and says where the first of them is."""
+
+    info = INFO
+
+    def predict(self, radiograph, earlier):
+        image, pixels = radiograph.image, radiograph.pixels
+        bright = pixels > np.quantile(pixels, 0.9)
+        top = [(float(column), float(row)) for row, column in np.argwhere(bright)[:1]]
+        score = float(bright[:100, :50].mean())
+        return Prediction(
+            model=self.info,
+            masks=(self.mask(image, bright),),
+            heatmaps=(self.heatmap(image, bright),),
+            findings=(self.finding(score),),
+            measurements=(self.measurement(image.orientation.points_to_source(top, image.shape)),),
+        )
+
+    def mask(self, image, bright):
+        return Mask(structure=PART, region=Region.from_matrix(image.orientation.to_source(bright)))
+
+    def heatmap(self, image, bright):
+        values = np.ascontiguousarray(image.orientation.to_source(bright), np.float32)
+        return Heatmap(name="map", title="", quantity=CODE, definition="", values=values, grid=Grid(shape=values.shape))
+
+    def finding(self, score):
+        return Finding(
+            name="score", code=CODE, site=None, raw=score, probability=score, operating_point=None,
+            call=Presence.INDETERMINATE,
+        )  # fmt: skip
+
+    def measurement(self, points):
+        return Measurement(name="place", code=CODE, value=1.0, unit=UNIT, points=points)
+
+    def close(self):
+        pass
+
+
+class InStandardView(Right):
+    def mask(self, image, bright):
+        stored = bright.T if image.orientation.transpose else bright  # the right shape, the wrong side
+        return Mask(structure=PART, region=Region.from_matrix(stored))
+
+
+class NeverTurned(Right):
+    def mask(self, image, bright):
+        return Mask(structure=PART, region=Region.from_matrix(bright))
+
+
+class ShiftedByARow(Right):
+    def mask(self, image, bright):
+        return super().mask(image, np.roll(bright, 1, axis=0) if image.orientation.flip_rows else bright)
+
+
+class MapInStandardView(Right):
+    def heatmap(self, image, bright):
+        right = super().heatmap(image, bright)
+        return replace(right, values=np.ascontiguousarray(right.values[::-1]))
+
+
+class GridOffTheImage(Right):
+    def heatmap(self, image, bright):
+        right = super().heatmap(image, bright)
+        return replace(right, grid=replace(right.grid, step=(2.0, 2.0)))
+
+
+class GridShifted(Right):
+    def heatmap(self, image, bright):
+        right = super().heatmap(image, bright)
+        return replace(right, grid=replace(right.grid, origin=(0.5, 0.0)))
+
+
+class MapOutOfRange(Right):
+    def heatmap(self, image, bright):
+        right = super().heatmap(image, bright)
+        return replace(right, values=right.values * 255)
+
+
+class ScoreOutOfRange(Right):
+    def finding(self, score):
+        return replace(super().finding(score), raw=-0.1)
+
+
+class NeedsEvenSizes(Right):
+    def mask(self, image, bright):
+        rows, columns = (size // 2 * 2 for size in bright.shape)
+        return super().mask(image, bright[:rows, :columns])
+
+
+class Counting(Right):
+    numbers = itertools.count()
+
+    def finding(self, score):
+        return super().finding(next(self.numbers) / 1e6)
+
+
+class Random(Right):
+    def finding(self, score):
+        return super().finding(random.random())
+
+
+class KeepsTheFirst(Right):
+    """Forgets to clear what it made of the image before; the first round of images looks right."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def finding(self, score):
+        self.seen += 1
+        return super().finding(score if self.seen <= 12 else 0.5)
+
+
+class WritesToThePixels(Right):
+    def predict(self, radiograph, earlier):
+        radiograph.pixels[0, 0] = 0
+        return super().predict(radiograph, earlier)
+
+
+class WritesToTheHeader(Right):
+    def predict(self, radiograph, earlier):
+        radiograph.image.header.PatientName = "x"
+        return super().predict(radiograph, earlier)
+
+
+class PointsOffTheImage(Right):
+    def measurement(self, points):
+        return super().measurement(((1e6, 0.0),))
+
+
+class NoReason(Right):
+    def measurement(self, points):
+        return replace(super().measurement(points), value=None)
+
+
+class NotThreadSafe(Right):
+    def predict(self, radiograph, earlier):
+        self.now = radiograph
+        made = super().predict(radiograph, earlier)
+        for _ in range(20000):
+            if self.now is not radiograph:
+                return replace(made, warnings=("disturbed",))
+        return made
+
+
+def test_what_is_right_passes():
+    check_model(Right())
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (InStandardView(), r"flip_columns: mask part: expected it where it lies on the upright image"),
+        (NeverTurned(), r"expected the source matrix as stored, 256 x 320, got one of 320 x 256"),
+        (ShiftedByARow(), r"flip_rows: mask part: expected it where it lies .* pixels differ"),
+        (MapInStandardView(), r"heatmap map: expected the values of the upright image, turned"),
+        (GridOffTheImage(), r"grid: expected rows 0 to 320 of the source, got 0 to 640"),
+        (GridShifted(), r"grid: expected the sample \(0, 0\) at"),
+        (MapOutOfRange(), r"values: expected 0 to 1, got 0 to 255"),
+        (ScoreOutOfRange(), r"finding score: raw: expected a float of 0 to 1, got -0.1"),
+        (NeedsEvenSizes(), r"image of 257 x 191, upright: mask part: expected the source matrix as stored"),
+        (Counting(), r"expected the scores of the upright image"),
+        (Random(), r"expected the scores of the upright image"),
+        (KeepsTheFirst(), r"predicted again after other images: findings: expected"),
+        (WritesToThePixels(), r"expected a Prediction, got ValueError: assignment destination is read-only"),
+        (WritesToTheHeader(), r"expected the header as it was"),
+        (PointsOffTheImage(), r"points: expected \(column, row\) on the source matrix of 320 x 256"),
+        (NoReason(), r"reason: expected one where there is no value"),
+        (NotThreadSafe(), r"while another thread predicts: warnings"),
+        (object(), r"info: expected a ModelInfo, got NoneType"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_is_wrong_is_named(model, expected):
+    with pytest.raises(AssertionError, match=expected):
+        check_model(model)
+
+
+class Lungs(Right):
+    """Two dark halves: an earlier model for one that needs lungs."""
+
+    info = replace(INFO, name="lungs", predicts=("right_lung", "left_lung"))
+
+    def predict(self, radiograph, earlier):
+        image, dark = radiograph.image, radiograph.pixels < -300
+        middle = dark.shape[1] // 2
+        halves = {
+            "right_lung": np.arange(dark.shape[1]) < middle - 8,
+            "left_lung": np.arange(dark.shape[1]) > middle + 8,
+        }
+        masks = [
+            Mask(structure=replace(PART, name=name), region=self.mask(image, dark & half).region)
+            for name, half in halves.items()
+        ]
+        return Prediction(model=self.info, masks=tuple(masks))
+
+
+def test_our_own_model_keeps_the_contract_after_the_one_that_it_needs():
+    settings = Settings.model_validate({"models": {"names": ("lung-opacity",)}})
+    (opacity,) = build_models(settings)
+    check_model(Lungs())
+    check_model(opacity, earlier=(Lungs(),))
