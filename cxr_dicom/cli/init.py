@@ -8,6 +8,7 @@ import click
 
 from cxr_dicom.cli import Refused
 from cxr_dicom.cli._service import DEFAULT_CONFIG
+from cxr_dicom.system import atomic
 
 TEMPLATE = """\
 # Settings of cxr-dicom. What stands in a comment is the default, or an example.
@@ -79,11 +80,11 @@ folder = "spool"                # received images, objects, ledger; on a local d
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(path: Path, force: bool) -> None:
     """Write a commented settings file to PATH, ./cxr-dicom.toml when not given."""
+    if path.exists() and not force:
+        raise Refused(f"{path} is there already; --force replaces it")
     try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
+        with atomic.open_text(path) as file:
             file.write(TEMPLATE)
-    except FileExistsError as error:
-        raise Refused(f"{path} is there already; --force replaces it") from error
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
     click.echo(f"{path}: written; edit it, then try it with: cxr-dicom check --config {path}")

@@ -182,9 +182,8 @@ class _Content:
 
 def _sweep(out: Path) -> None:
     """Remove what processes that were killed began to write, lest it is uploaded with the rest."""
-    folders = ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/"))
-    for part in [part for folder, below in folders for part in folder.glob(below + atomic.UNFINISHED)]:
-        part.unlink(missing_ok=True)
+    for folder, below in ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/")):
+        atomic.sweep(folder, below, older_than_seconds=0)
     for workshop in [*(out / STATE_FOLDER).glob(f"{WORKSHOP}*")]:
         shutil.rmtree(workshop, ignore_errors=True)
 

@@ -136,8 +136,8 @@ def attempt(out: Path, key: str) -> Iterator[int]:
     """Count this attempt while the block runs, and give the number of earlier ones that never came to an end."""
     path = _attempts(out, key)
     earlier = crash_count(out, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(str(earlier + 1), encoding="ascii")
+    with atomic.open_text(path) as file:
+        file.write(str(earlier + 1))
     try:
         yield earlier
     finally:

@@ -30,7 +30,7 @@ from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, S
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import Row
-from cxr_dicom.system import telemetry
+from cxr_dicom.system import atomic, telemetry
 
 if TYPE_CHECKING:
     from cxr_dicom.export.base import Exporter
@@ -205,10 +205,10 @@ class EntryTask:
     def _kept(self, study: Study) -> Study:
         """Keep an instance that was made of a picture, for the objects refer to it."""
         folder = result_rows.study_folder(self._out, study.study_instance_uid)
-        folder.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(folder)
         kept = [folder / f"radiograph-{each.sop_instance_uid}.dcm" for each in study.instances]
         for each, path in zip(study.instances, kept, strict=True):
-            each.path.replace(path)
+            atomic.move(each.path, path)
         moved = (replace(each, path=path) for each, path in zip(study.instances, kept, strict=True))
         return replace(study, instances=tuple(moved))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +22,7 @@ from cxr_dicom.encode.identity import Reference, device_uid
 from cxr_dicom.encode.source import acquisition_equipment, copy_patient_and_study, set_content_time
 from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
+from cxr_dicom.system import atomic
 
 NOT_FOR_CLINICAL_USE = "Not for clinical use"
 
@@ -81,19 +80,10 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     objects give equal bytes.
     """
     dataset = encoded.dataset
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{encoded.kind}-{dataset.SOPInstanceUID}.dcm"
-    unfinished = folder / f".{path.name}.{uuid.uuid4().hex}.part"
-    try:
-        with unfinished.open("xb") as file:
-            file.write(_preface(dataset.file_meta))
-            write_dataset(file, dataset)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _sync_folder(folder)
+    with atomic.open_bytes(path) as file:
+        file.write(_preface(dataset.file_meta))
+        write_dataset(file, dataset)
     return EncodedObject(
         path=path,
         kind=encoded.kind,
@@ -159,14 +149,3 @@ def _processing_equipment(model: ModelInfo, spacing: str, geometry: str, setting
         1024,
     )
     return item
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name in ``folder`` durable, where the system can."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

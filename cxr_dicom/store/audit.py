@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cxr_dicom.records import EncodedObject
-from cxr_dicom.system import telemetry
+from cxr_dicom.system import atomic, telemetry
 
 FILE_NAME = "audit.jsonl"
 
@@ -17,8 +16,8 @@ FILE_NAME = "audit.jsonl"
 class AuditTrail:
     """The open trail of one spool; threads and processes may write to it at once.
 
-    A line is written by one system call to a file that is open for appending, so lines never mix.
-    The file is opened for each line: it may be rotated at any time.
+    Lines never mix and are never cut (`atomic.append_line`). The file is opened for each line: it may be
+    rotated at any time. What must outlive a power cut is in the ledger.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,11 +36,7 @@ class AuditTrail:
         known = {name: value for name, value in fields.items() if value is not None}
         telemetry.event(action, level=logging.INFO, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
+        atomic.append_line(self._path, line, mode=0o600)
 
     def object_made(self, study_instance_uid: str, made: EncodedObject) -> None:
         """Append that an object was made for a study."""

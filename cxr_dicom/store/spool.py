@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import EncodedObject, StoredInstance
-from cxr_dicom.system import lock
+from cxr_dicom.system import atomic, lock
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -94,9 +94,8 @@ class PartFile:
             If the disk is full; then the file is gone.
         """
         try:
-            with self._file as file:
-                file.flush()
-                os.fsync(file.fileno())
+            self._file.close()
+            atomic.sync(self._path)
         except OSError as error:
             self.drop()
             raise _full(error) from error
@@ -206,7 +205,7 @@ class Spool:
         """
         folder = self._study_folder("sources", instance.study_instance_uid)
         path = folder / f"{instance.sop_instance_uid}.{part.sha256[:16]}.dcm"
-        _move_durably(part.path, path)
+        atomic.place(part.path, path)
         return replace(instance, path=path)
 
     def drop(self, part: Part) -> None:
@@ -229,8 +228,7 @@ class Spool:
         path = self._study_folder("objects", study_instance_uid) / f"{made.sop_instance_uid}.dcm"
         if not path.exists():
             made.path.chmod(0o600)
-            _sync(made.path)
-            _move_durably(made.path, path)
+            atomic.move(made.path, path)
         return replace(made, path=path)
 
     # --- files out -------------------------------------------------------------------------------
@@ -261,20 +259,5 @@ class Spool:
 
     def _study_folder(self, kind: str, study_instance_uid: str) -> Path:
         folder = self.folder / kind / study_instance_uid
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            _sync(folder.parent)
+        atomic.make_folder(folder, mode=0o700)
         return folder
-
-
-def _move_durably(origin: Path, target: Path) -> None:
-    origin.replace(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
+from cxr_dicom.system import atomic
 
 
 class Folder:
@@ -55,10 +56,6 @@ def build(settings: FolderDestination, open_commitment: Callable[[str], None]) -
 
 
 def _copy(origin: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    with origin.open("rb") as source, part.open("wb") as copy:
+    atomic.sweep(target.parent)
+    with origin.open("rb") as source, atomic.open_bytes(target) as copy:
         shutil.copyfileobj(source, copy)
-        copy.flush()
-        os.fsync(copy.fileno())
-    part.replace(target)

@@ -8,10 +8,8 @@ tensors are loaded, memory-mapped, and a digest that differs is refused.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system import atomic
 from cxr_dicom.system.digest import sha256
 
 if TYPE_CHECKING:
@@ -205,22 +204,15 @@ def written(path: Path) -> Iterator[Path]:
     WeightsError
         If the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-    except OSError as error:
-        expected = "set models.folder to a folder that can, or convert once as a user who may"
-        raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error
-    part = Path(name)
-    try:
+    with ExitStack() as block:
+        try:
+            atomic.sweep(path.parent)
+            part = block.enter_context(atomic.replacing(path))
+        except OSError as error:
+            expected = "set models.folder to a folder that can, or convert once as a user who may"
+            raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error
         yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        part.chmod(0o644)  # all users of this machine may read it, whatever the umask
 
 
 def _record(source: Path, identity: str, upstream: Upstream | None) -> Lock:

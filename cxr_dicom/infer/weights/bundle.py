@@ -5,12 +5,12 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system import atomic
 from cxr_dicom.system.digest import sha256
 
 
@@ -64,15 +64,15 @@ def unpack(path: Path, infos: Iterable[ModelInfo], settings: Settings) -> list[M
     known = {weights.source_path(info, settings).stem: info for info in infos if info.weights_file}
     folder = weights.folder(settings)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder, prefix=".import.") as name:
-            staged = _extract(path, Path(name), folder, set(known))
+        atomic.sweep(folder)
+        with atomic.workshop(folder) as staging:
+            staged = _extract(path, staging, set(known))
             locks = [file for file in staged if file.name.endswith(".lock.json")]
             made = [_check(lock, known, settings) for lock in locks]
             if len(staged) != 2 * len(locks):
                 raise WeightsError(f"{path.name}: expected one file beside each lock, found {len(staged)} files in all")
             for file in sorted(staged, key=lambda file: file in locks):  # the locks last
-                file.replace(folder / file.name)
+                atomic.move(file, folder / file.name)
     except (tarfile.TarError, EOFError) as error:
         raise WeightsError(f"{path.name}: expected a tar file of `models export`, found something else") from error
     except OSError as error:
@@ -80,7 +80,7 @@ def unpack(path: Path, infos: Iterable[ModelInfo], settings: Settings) -> list[M
     return made
 
 
-def _extract(path: Path, staging: Path, folder: Path, stems: set[str]) -> list[Path]:
+def _extract(path: Path, staging: Path, stems: set[str]) -> list[Path]:
     """Copy the members out; only plain files whose name is that of a model's own file."""
     staged = []
     with tarfile.open(path, "r:") as archive:

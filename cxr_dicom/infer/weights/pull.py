@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.records import ModelInfo
+from cxr_dicom.system import atomic
 from cxr_dicom.system.digest import sha256
 
 if TYPE_CHECKING:
@@ -54,12 +54,10 @@ def pull(info: ModelInfo, settings: Settings, tell: Tell) -> Path:
     source = weights.source_path(info, settings)
     part = source.with_name(source.name + ".part")
     try:
-        source.parent.mkdir(parents=True, exist_ok=True)
+        atomic.make_folder(source.parent)
         _fetch(url, part, tell)
         weights.expect(sha256(part), info, settings)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(source)
+        atomic.move(part, source)
     except OSError as error:
         raise WeightsError(f"{part}: cannot be written ({error.strerror})") from error
     return source

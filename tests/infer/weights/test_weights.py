@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(settings, source, monkeypat
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(weights.tempfile, "mkstemp", refuse)  # a test may run as root, whom no mode stops
+    monkeypatch.setattr("cxr_dicom.system.atomic.os.open", refuse)  # a test may run as root, whom no mode stops
     with pytest.raises(WeightsError, match=r"cannot be written \(Permission denied\)"):
         build(settings)
 
