@@ -1,4 +1,4 @@
-"""The same images through ``cxr-dicom cohort``, through the loop written by hand, and as bare forward passes.
+"""The same images through ``cxr-dicom run``, through the loop written by hand, and as bare forward passes.
 
 Each way runs in a process of its own, or in those that it starts. Imports, weights and the first images
 are outside of the clock. On all cores there is a worker for each.
@@ -39,7 +39,7 @@ class Place:
     models: tuple[str, ...]
 
     def run(self, threads: int | None, backend: str = "torch") -> float:
-        """Return the images per second of ``cxr-dicom cohort``."""
+        """Return the images per second of ``cxr-dicom run``."""
         jobs = 1 if threads == 1 or self.plan.is_quick else cores()
         return self.plan.apart(by_cxr_dicom, str(self.path), self.models, backend, jobs, threads=threads)
 
@@ -108,7 +108,7 @@ class Clock:
 
 
 def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> float:
-    """Be the process that does what ``cxr-dicom cohort`` does; from the first image of each worker to the last.
+    """Be the process that does what ``cxr-dicom run`` does; from the first image of each worker to the last.
 
     Without the pictures of each image that ``run`` draws for its report, for the loop draws none.
     """

@@ -1,4 +1,4 @@
-"""Images per second of ``cohort`` against the loop by hand, on all cores: in PyTorch, and with the fastest backend."""
+"""Images per second of ``run`` against the loop by hand, on all cores: in PyTorch, and with the fastest backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the time is network: images per second of ``cohort`` over those of the bare forward passes."""
+"""How much of the time is network: images per second of ``run`` over those of the bare forward passes."""
 
 from __future__ import annotations
 

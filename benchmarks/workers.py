@@ -1,4 +1,4 @@
-"""What a second worker of ``cxr-dicom cohort`` is worth, on two cores against one.
+"""What a second worker of ``cxr-dicom run`` is worth, on two cores against one.
 
 A worker's networks compute on one thread, but it reads and writes a second study meanwhile. So the
 one worker is held to one core; the second row has it free to overlap.
@@ -44,7 +44,7 @@ def images_per_second(place: Path, workers: int, *, held: bool = False) -> float
         sys.executable,
         "-m",
         "cxr_dicom",
-        "cohort",
+        "run",
         place / "images",
         "-o",
         out,

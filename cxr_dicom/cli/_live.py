@@ -55,7 +55,7 @@ class _View:
 
     def render(self) -> RenderableType:
         if self._progress is None:
-            return Text("reading the manifest ...")
+            return Text("listing the inputs ...")
         tally = self._progress.tally
         kept = f", {tally.reused} kept from earlier" if tally.reused else ""
         rows = Table.grid(padding=(0, 2))

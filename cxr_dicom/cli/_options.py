@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,14 +35,21 @@ _LOG = (
 )
 
 
+def add(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
+    """Add options to a command, the first on top."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def pipeline_options(function: Function) -> Function:
     """Add the options that change what a pipeline does; see `settings`."""
-    return _add(_PIPELINE, function)
+    return add(_PIPELINE, function)
 
 
 def run_options(function: Function) -> Function:
     """Add the options that say how a run shows itself."""
-    return _add(_LOG, function)
+    return add(_LOG, function)
 
 
 def settings(config: Path | None, models: str | None, geometry: str | None, device: str | None) -> Settings:
@@ -54,6 +62,21 @@ def settings(config: Path | None, models: str | None, geometry: str | None, devi
     }
     given = {table: {key: v for key, v in keys.items() if v is not None} for table, keys in overrides.items()}
     return load(config, {table: keys for table, keys in given.items() if keys})
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """End the command with one line and its exit code, where the library says why it cannot go on."""
+    from cxr_dicom.cli import Refused, Stopped
+    from cxr_dicom.cohort.delivery import DestinationDownError
+    from cxr_dicom.errors import CxrDicomError
+
+    try:
+        yield
+    except DestinationDownError as error:
+        raise Stopped(str(error)) from error
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
 
 
 def split(names: str | None) -> list[str] | None:
@@ -80,9 +103,3 @@ def show(tally: Tally, out: Path, *, as_json: bool, quiet: bool) -> None:
                 click.echo(row, nl=False)
     elif not quiet:
         click.echo(summary(tally, out))
-
-
-def _add(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
-    for option in reversed(options):
-        function = option(function)
-    return function

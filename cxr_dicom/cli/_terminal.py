@@ -52,12 +52,18 @@ def progress(*, is_quiet: bool) -> Iterator[Tell]:
 
 def summary(tally: Tally, out: Path) -> str:
     """Say in a few lines what was made, what was not and why, and where to look."""
+    from cxr_dicom.records import Reason
+
     images = tally.images
     lines = [
         f"{images['processed']} processed, {images['skipped']} skipped, {images['failed']} failed; "
         f"{tally.objects} DICOM objects",
         *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(tally.reasons.items())),
     ]
+    if any(reason == Reason.NOT_WRAPPED for _, reason in tally.reasons):
+        lines.append("PNG and JPEG pictures were skipped: --wrap takes them, as DX images")
+    if images["failed"]:
+        lines.append("what failed is not tried again unless you say --retry-failed")
     if tally.models:
         lines.append(f"models: {', '.join(dict.fromkeys(name for name, _, _ in tally.models))}")
         if not tally.has_scores:

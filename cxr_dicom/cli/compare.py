@@ -27,7 +27,7 @@ _part = click.FloatRange(0, 1)
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Read the segmentations, for Dice.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that read them.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that read them.")
 @click.option("--min-agreement", type=_part, help="Lowest agreement of calls that is accepted.")
 @click.option("--min-dice", type=_part, help="Lowest Dice of a mask that is accepted.")
 def compare(
@@ -36,11 +36,11 @@ def compare(
     html: Path | None,
     as_json: bool,
     masks: bool,
-    jobs: int,
+    workers: int,
     min_agreement: float | None,
     min_dice: float | None,
 ) -> None:
-    """Compare two output folders of `run` or `cohort`.
+    """Compare two output folders of `run`.
 
     Another model, version, device or setting on the same images: which calls moved, how scores,
     measurements and masks differ. Differences are B minus A.
@@ -49,7 +49,7 @@ def compare(
         raise click.UsageError("--min-dice needs the masks; leave out --no-masks")
     from cxr_dicom.results.compare import broken_limits
 
-    comparison = _compare(a, b, masks=masks, jobs=jobs, html=html)
+    comparison = _compare(a, b, masks=masks, workers=workers, html=html)
     if as_json:
         click.echo(json.dumps(comparison.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
     else:
@@ -66,14 +66,14 @@ def compare(
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def _compare(a: Path, b: Path, *, masks: bool, jobs: int, html: Path | None) -> Comparison:
+def _compare(a: Path, b: Path, *, masks: bool, workers: int, html: Path | None) -> Comparison:
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.results.compare import compare, match, page
 
     try:
         runs = match(a, b)
         with _progress() as tell:
-            comparison = compare(runs, masks=masks, jobs=jobs, tell=tell)
+            comparison = compare(runs, masks=masks, jobs=workers, tell=tell)
         if html:
             page.write(html, comparison, runs)
     except CxrDicomError as error:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli._options import exit_code, settings
-from cxr_dicom.cli.run import process
+from cxr_dicom.cli._options import exit_code, refusals, settings
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
@@ -30,7 +29,10 @@ def demo(out: Path, network: bool) -> None:
 
     Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
     """
-    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.cli._terminal import progress
+    from cxr_dicom.cohort import run as cohort_run
+    from cxr_dicom.cohort.engines.here import Here
+    from cxr_dicom.ingest import manifest
     from cxr_dicom.system import telemetry
 
     telemetry.configure()
@@ -38,10 +40,9 @@ def demo(out: Path, network: bool) -> None:
         from cxr_dicom.cli._demo_network import show
 
         raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
-    try:
-        tally = process(_samples(), out, settings(None, "auto", None, None))
-    except CxrDicomError as error:
-        raise Refused(str(error)) from error
+    with refusals(), progress(is_quiet=False) as tell:
+        chosen = settings(None, "auto", None, None)
+        tally = cohort_run.run(manifest.read(_samples()), out, chosen, Here(), tell=tell)
     _show(tally, out)
     raise click.exceptions.Exit(exit_code(tally))
 

@@ -1,64 +1,78 @@
-"""``cxr-dicom run``: files and folders in, DICOM objects, results and a report out."""
+"""``cxr-dicom run``: radiographs in, wherever they are; DICOM objects, results and a report out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cxr_dicom.cli import Refused, _options
-
-if TYPE_CHECKING:
-    from cxr_dicom.cohort.tally import Tally
-    from cxr_dicom.config import Settings
+from cxr_dicom.cli import _inputs, _options
 
 
-@click.command(epilog="Exit codes: 0 all eligible images processed, 2 usage, 3 some failed, 4 nothing eligible.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
+@click.command(
+    epilog="Exit codes: 0 all eligible images processed, 2 the command cannot start, 3 some failed,"
+    " 4 nothing eligible, 5 stopped because the destination is down, 130 interrupted."
+)
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
+@_inputs.input_options
 @_options.pipeline_options
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@_inputs.engine_options
+@click.option("--also", metavar="FORMAT,...", help="Write masks and pictures too: png, npz, nifti, coco.")
+@click.option("--to", "destination", metavar="NAME", help="Send the objects to this one of [[destinations]].")
+@click.option("--dry-run", is_flag=True, help="Say what there is, and how long and large it will be; then end.")
+@click.option("--retry-failed", is_flag=True, help="Process again what failed in an earlier run.")
 @_options.run_options
 def run(
-    paths: tuple[Path, ...],
+    inputs: tuple[str, ...],
     out: Path,
-    jobs: int,
+    origin: str | None,
+    query: tuple[str, ...],
+    wrap: bool,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
+    gpus_per_worker: float | None,
+    also: str | None,
+    destination: str | None,
+    dry_run: bool,
+    retry_failed: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
     **given: Any,
 ) -> None:
-    """Process chest radiographs in files and folders.
+    """Process chest radiographs: one, or a hundred thousand.
 
-    Folders are searched through, whatever the files are called. Objects go to OUT, one folder per
-    study, beside results.jsonl, tables and report.html.
+    INPUT is a DICOM file; a folder, searched through whatever its files are called; a table (CSV, TSV, Parquet)
+    or a list of paths, URLs or UIDs; an idc-index or s5cmd manifest; or the URL of a study or a bucket.
+    What it is, is recognised; several are taken together. Without one, --from and --query ask a server.
+
+    Objects go to OUT, one folder per study, beside results.jsonl, tables and report.html. Killed and
+    started again, it goes on where it was.
     """
-    from cxr_dicom.errors import CxrDicomError
-    from cxr_dicom.system import telemetry
-
-    telemetry.configure(-1 if quiet else verbose, as_json=as_json)
-    try:
-        tally = process(paths, out, _options.settings(**given), jobs=jobs, force=force, is_quiet=quiet or as_json)
-    except CxrDicomError as error:
-        raise Refused(str(error)) from error
-    _options.show(tally, out, as_json=as_json, quiet=quiet)
-    raise click.exceptions.Exit(_options.exit_code(tally))
-
-
-def process(
-    paths: Sequence[Path], out: Path, settings: Settings, *, jobs: int = 1, force: bool = False, is_quiet: bool = False
-) -> Tally:
-    """Process files and folders, and show how far it is."""
     from cxr_dicom.cli._terminal import progress
+    from cxr_dicom.cohort import engine as engines
     from cxr_dicom.cohort import run as cohort_run
-    from cxr_dicom.cohort.engines.here import Here
-    from cxr_dicom.cohort.engines.local import Local
     from cxr_dicom.cohort.task import Options
     from cxr_dicom.ingest import manifest
+    from cxr_dicom.system import telemetry
 
-    with progress(is_quiet=is_quiet) as tell:
-        engine = Local(jobs) if jobs > 1 else Here()
-        return cohort_run.run(manifest.read(paths), out, settings, engine, options=Options(force=force), tell=tell)
+    if wrap and destination:
+        raise click.UsageError("--wrap makes instances that the destination does not have: send OUT yourself")
+    telemetry.configure(-1 if quiet else verbose, as_json=as_json)
+    with _options.refusals(), progress(is_quiet=quiet or as_json or dry_run) as tell:
+        settings = _options.settings(**given)
+        access = _inputs.access(origin, settings)
+        found = manifest.read(inputs, origin=access, query=_inputs.keys_and_values(query), wrap=wrap)
+        asked = engines.EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker)
+        chosen = engines.build_engine(engine or engines.default_engine(len(found.entries), asked), asked)
+        formats = tuple(_options.split(also) or ())
+        options = Options(force=force, retry_failed=retry_failed, also=formats, destination=destination, access=access)
+        if dry_run:
+            return _inputs.estimate(found, out, settings, options, chosen, as_json=as_json)
+        tally = cohort_run.run(found, out, settings, chosen, options=options, tell=tell)
+    _options.show(tally, out, as_json=as_json, quiet=quiet)
+    raise click.exceptions.Exit(_options.exit_code(tally))

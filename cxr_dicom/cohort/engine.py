@@ -10,6 +10,7 @@ from cxr_dicom.errors import SettingsError
 from cxr_dicom.plugins import ENGINES
 
 DEPTH = 2  # items at work in one worker at once
+SMALL = 100  # entries; up to so many are processed in this process unless something else is asked for
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,6 +83,11 @@ class Engine(Protocol):
 
         Asked for at the start of a run, for a first word, and at its end.
         """
+
+
+def default_engine(entries: int, options: EngineOptions) -> str:
+    """Name the engine for so many entries: ``here`` for a few unless workers are asked for, else ``local``."""
+    return "here" if entries <= SMALL and options.workers is None else "local"
 
 
 def build_engine(name: str, options: EngineOptions) -> Engine:

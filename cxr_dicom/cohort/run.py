@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.delivery import WORKSHOP, OutageGuard
-from cxr_dicom.cohort.engine import Engine
+from cxr_dicom.cohort.engine import SMALL, Engine
 from cxr_dicom.cohort.finished import Done
 from cxr_dicom.cohort.run_record import RunRecord
 from cxr_dicom.cohort.states import State
@@ -35,7 +35,7 @@ from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry
 
 RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
-FIGURES_UP_TO = 100  # entries; of more, a report shows the cohort and not each image
+FIGURES_UP_TO = SMALL  # entries; of more, a report shows the cohort and not each image
 
 
 @dataclass(frozen=True, kw_only=True)

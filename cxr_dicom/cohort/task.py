@@ -48,7 +48,7 @@ class Options:
     """How a cohort is processed; nothing here changes an object."""
 
     force: bool = False  # process again what is finished
-    retry_failed: bool = True  # process again what failed
+    retry_failed: bool = False  # process again what failed
     has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
     also: tuple[str, ...] = ()  # formats for those who train, as `_plugins.exporter_names` lists them
     access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
@@ -138,7 +138,7 @@ class EntryTask:
         if state.has_objects and not (set(self._options.also) <= set(state.also) and self._is_delivered(state)):
             return None
         if state.stamp == self._stamp(entry, pipeline):
-            return state
+            return self._at_picture(state, entry.picture) if entry.picture else state
         if entry.study is None or state.has_failures or not state.is_about(entry.study.instances):
             return None
         if state.job_key != self._job_key([entry.study], pipeline):  # this reads the files
@@ -154,8 +154,17 @@ class EntryTask:
         return state.object_uids() <= state.taken.get(destination, {}).keys()
 
     def _stamp(self, entry: Entry, pipeline: Pipeline) -> str:
-        sources = sorted(_on_disk(entry.study)) if entry.study else sorted(entry.sources)
-        return _digest(sources, pipeline.identity)
+        if entry.study:
+            return _digest(sorted(_on_disk(entry.study)), pipeline.identity)
+        return _digest(_size_and_time(entry.picture) if entry.picture else sorted(entry.sources), pipeline.identity)
+
+    def _at_picture(self, state: State, picture: Path) -> State:
+        """Return the state with the path that the picture is given by now: relative, or not."""
+        path = result_rows.path_text(picture)
+        if any(row["path"] != path for row in state.rows):
+            state = replace(state, rows=[{**row, "path": path} for row in state.rows])
+            states.save(self._out, state)
+        return state
 
     def _job_key(self, studies: Sequence[Study], pipeline: Pipeline) -> str:
         return _digest(sorted(pipeline.job_key(study) for study in studies))
@@ -183,7 +192,9 @@ class EntryTask:
             files["wrapped"] = {i.sop_instance_uid: [i.path] for each in studies for i in each.instances}
         origins = {i.sop_instance_uid: i.sender or "" for each in studies for i in each.instances}
         for row in rows:
-            if entry.sources:
+            if entry.picture:
+                row["path"] = result_rows.path_text(entry.picture)
+            elif entry.sources:
                 row["path"] = _whole(origins.get(row["sop_instance_uid"] or "") or entry.sources[0], entry.sources)
             row["exports"] = [
                 {"path": result_rows.path_text(path.relative_to(self._out)), "kind": kind}
@@ -270,7 +281,9 @@ def _all_failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
     for each in entry.study.instances if entry.study else ():
         yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
     if entry.study is None:
-        yield Skipped(path=Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED)
+        yield Skipped(
+            path=entry.picture or Path(entry.sources[0]), reason=reason, detail=detail, outcome=Outcome.FAILED
+        )
 
 
 def _undelivered(row: Row, error: NotDeliveredError) -> Row:
@@ -300,12 +313,15 @@ def _gone(instance: StoredInstance) -> Skipped:
 
 def _on_disk(study: Study) -> Iterator[tuple[str, str, int, int]]:
     for each in study.instances:
-        try:
-            found = each.path.stat()
-        except OSError:  # gone: its processing will say so
-            yield each.sop_instance_uid, str(each.path), -1, -1
-        else:
-            yield each.sop_instance_uid, str(each.path), found.st_size, found.st_mtime_ns
+        yield each.sop_instance_uid, str(each.path), *_size_and_time(each.path)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # gone: its processing will say so
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
 
 
 def _digest(*what: object) -> str:

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     """Why an input has no results. Stable; each is explained in ``docs/reasons.md``."""
 
     NOT_DICOM = "NOT_DICOM"
+    NOT_WRAPPED = "NOT_WRAPPED"
     UNREADABLE = "UNREADABLE"
     WRONG_SOP_CLASS = "WRONG_SOP_CLASS"
     OWN_OUTPUT = "OWN_OUTPUT"

@@ -76,7 +76,7 @@ def test_equal_runs_agree_wholly(run, invoke, images, first, tmp_path):
 
 
 def test_a_label_map_holds_the_same_masks_as_binary(invoke, first, label_maps):
-    found = report(invoke("compare", first, label_maps, "--json", "--jobs", "2"))
+    found = report(invoke("compare", first, label_maps, "--json", "--workers", "2"))
     assert [each["key"] for each in found["settings"]] == ["settings_digest", "settings.encode.segmentation"]
     assert {each["name"] for each in found["masks"]["structures"]} == STRUCTURES
     assert all((each["n"], each["minimum"]) == (3, 1) for each in found["masks"]["structures"])
@@ -183,5 +183,5 @@ def test_the_page_stands_alone_and_shows_what_moved(invoke, first, moved, tmp_pa
 
 
 def test_the_order_of_workers_changes_nothing(invoke, first, moved):
-    alone, together = (invoke("compare", first, moved, "--json", "--jobs", jobs).stdout for jobs in ("1", "3"))
+    alone, together = (invoke("compare", first, moved, "--json", "--workers", workers).stdout for workers in ("1", "3"))
     assert alone == together

@@ -114,7 +114,7 @@ def test_other_settings_replace_the_objects(run, finished, inputs, tmp_path):
 
 
 def test_worker_processes_give_the_same_results(run, finished, inputs, tmp_path):
-    parallel = run(inputs, tmp_path, "--jobs", "2")
+    parallel = run(inputs, tmp_path, "--workers", "2")
     assert parallel.result.exit_code == 0, parallel.result.output
     assert without_seconds(parallel.rows) == without_seconds(finished.rows)
     assert parallel.objects == finished.objects
@@ -194,7 +194,11 @@ def test_a_study_that_breaks_is_exit_code_3_and_stops_no_other(run, tmp_path):
 
     in_the_way.unlink()
     again = run(tmp_path / "in", tmp_path / "out")
-    assert again.result.exit_code == 0, "what failed is tried again"
+    assert again.result.exit_code == 3
+    assert again.result.output.count("kept from an earlier run") == 2
+    assert "unless you say --retry-failed" in again.result.output
+    again = run(tmp_path / "in", tmp_path / "out", "--retry-failed")
+    assert again.result.exit_code == 0
     assert again.result.output.count("kept from an earlier run") == 1
 
 
@@ -213,10 +217,10 @@ def test_wrong_settings_are_exit_code_2_and_named(invoke, inputs, tmp_path, opti
     assert not (tmp_path / "results.jsonl").exists()
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_missing_weights_are_exit_code_2_and_say_what_to_do(invoke, inputs, tmp_path, monkeypatch, jobs):
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_missing_weights_are_exit_code_2_and_say_what_to_do(invoke, inputs, tmp_path, monkeypatch, workers):
     monkeypatch.setenv("CXR_DICOM_MODELS__FOLDER", str(tmp_path))
-    result = invoke("run", inputs, "-o", tmp_path / "out", "--models", "xrv-densenet121-all", "--jobs", jobs)
+    result = invoke("run", inputs, "-o", tmp_path / "out", "--models", "xrv-densenet121-all", *workers)
     assert result.exit_code == 2
     assert str(tmp_path) in result.output
     assert "cxr-dicom models pull xrv-densenet121-all" in result.output
@@ -234,8 +238,8 @@ def test_a_missing_path_is_exit_code_2(invoke, tmp_path):
     assert result.exit_code == 2
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, jobs):
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, workers):
     studies = [synthetic.radiograph(study=str(number), seed=number) for number in range(40)]
     synthetic.write_study(tmp_path / "in", studies)
     command = [
@@ -247,8 +251,7 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, jobs):
         "-o",
         tmp_path / "out",
         *OFFLINE,
-        "--jobs",
-        jobs,
+        *workers,
     ]
     process = subprocess.Popen(
         [str(part) for part in command],

@@ -34,23 +34,23 @@ def origin(archive, stored):
 
 
 def test_a_query_gives_its_studies(origin, stored, tmp_path):
-    manifest = read("", origin=origin, query={"PatientID": "COHORT*", "StudyDate": "20200101-20201231"})
+    manifest = read([], origin=origin, query={"PatientID": "COHORT*", "StudyDate": "20200101-20201231"})
     assert manifest.kind == "dicomweb"
     by_key = {entry.key: entry for entry in manifest.entries}
     assert set(by_key) == {stored[date] for date in DATES[:2]}
     assert by_key[stored[DATES[0]]].modalities == ("CT", "DX")
     assert (by_key[stored[DATES[1]]].modalities, by_key[stored[DATES[1]]].instances) == (("CR",), 1)
-    same = read(origin, query={"StudyDate": "20200101-20201231", "PatientID": "COHORT*"})
+    same = read([], origin=origin, query={"StudyDate": "20200101-20201231", "PatientID": "COHORT*"})
     assert same.digest == manifest.digest
 
 
 def test_a_query_may_ask_for_modalities_itself(origin, stored):
-    manifest = read(origin, query={"ModalitiesInStudy": "CR", "PatientID": "COHORT*"})
+    manifest = read([], origin=origin, query={"ModalitiesInStudy": "CR", "PatientID": "COHORT*"})
     assert {entry.key for entry in manifest.entries} == {stored[date] for date in DATES[1:]}
 
 
 def test_only_radiographs_of_a_study_are_fetched(origin, stored, tmp_path):
-    manifest = read(origin, query={"StudyInstanceUID": stored[DATES[0]]})
+    manifest = read([], origin=origin, query={"StudyInstanceUID": stored[DATES[0]]})
     (entry,) = manifest.entries
     with fetched(entry, tmp_path) as ((study,), skipped):
         (instance,) = study.instances
@@ -80,10 +80,10 @@ def test_a_series_that_is_listed_is_fetched_alone(origin, stored, tmp_path):
 def test_a_server_that_is_not_there_is_an_error(monkeypatch, stored):
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
     with pytest.raises(FetchError, match="UNREACHABLE"):
-        read("http://127.0.0.1:9/dicom-web", query={"PatientID": "COHORT*"})
+        read([], origin="http://127.0.0.1:9/dicom-web", query={"PatientID": "COHORT*"})
 
 
 def test_a_query_and_a_list_do_not_mix(origin, tmp_path):
     (tmp_path / "uids.txt").write_text("1.2.3")
-    with pytest.raises(ManifestError, match="no other manifest"):
+    with pytest.raises(ManifestError, match="no other input"):
         read(str(tmp_path / "uids.txt"), origin=origin, query={"StudyDate": "2020"})

@@ -41,7 +41,7 @@ def invoke():
 
 def test_another_version_never_reuses_results(install, tmp_path, invoke):
     synthetic.write_study(tmp_path / "images", [synthetic.radiograph()])
-    run = ("cohort", tmp_path / "images", "-o", tmp_path / "out", "--models", "brightest", "--engine", "here", "-q")
+    run = ("run", tmp_path / "images", "-o", tmp_path / "out", "--models", "brightest", "--engine", "here", "-q")
 
     def ran(version):
         install("my-model", version, POINTS, my_model=MODEL)
@@ -86,7 +86,7 @@ def test_workers_of_an_engine_import_it(install, tmp_path, invoke, engine):
     install("my-model", "1.0", POINTS, my_model=MODEL)
     synthetic.write_study(tmp_path / "images", [synthetic.radiograph()])
     options = ("--models", "brightest", "--engine", engine, "--workers", "1", "-q")
-    result = invoke("cohort", tmp_path / "images", "-o", tmp_path / "out", *options)
+    result = invoke("run", tmp_path / "images", "-o", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     row = json.loads((tmp_path / "out" / "results.jsonl").read_text())
     assert row["models"][0]["version"] == "1 (my-model 1.0)"

@@ -1,7 +1,7 @@
-"""Cohorts: what names many studies, whatever it is, becomes a list; each study is fetched when its turn comes.
+"""Inputs: what names studies, whatever it is, becomes one list; each study is fetched when its turn comes.
 
-What a manifest is, is seen from itself: a folder, DICOM files, a table, a list of URLs, of UIDs or
-of paths, or a query. Every line of it ends in an entry or, with its reason, in what was skipped.
+What an input is, is seen from itself: a folder, DICOM files, a table, a list of URLs, of UIDs or
+of paths; or there is a query. Every line ends in an entry or, with its reason, in what was skipped.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,7 +22,17 @@ from cxr_dicom.config.service import HttpAccess
 from cxr_dicom.errors import ImageError, ManifestError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.ingest.manifest import archive, bucket, lists, locations, table, text
-from cxr_dicom.ingest.manifest.entries import Attributes, Entry, Manifest, digest, key_of, local, remote
+from cxr_dicom.ingest.manifest.entries import (
+    Attributes,
+    Entry,
+    Item,
+    Manifest,
+    at_line,
+    digest,
+    key_of,
+    local,
+    remote,
+)
 from cxr_dicom.ingest.manifest.lookup import looked_up
 from cxr_dicom.ingest.wrap import is_picture
 from cxr_dicom.records import Reason, Skipped, Study
@@ -30,22 +41,23 @@ from cxr_dicom.system.digest import sha256
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
 
 _PARQUET = b"PAR1"
+_IMAGES = "folder"  # kind of an input that is searched through for images
 
 
 def read(
-    source: str | Sequence[Path],
+    inputs: str | Path | Sequence[str | Path],
     *,
     origin: str | HttpAccess | None = None,
     query: Mapping[str, str] | None = None,
     wrap: bool = False,
 ) -> Manifest:
-    """List the studies of a cohort.
+    """List the studies that inputs lead to, each once.
 
     Parameters
     ----------
-    source
-        A folder, a DICOM file, a table, a list; the base URL of a DICOMweb server; empty where `origin`
-        and `query` say all. Paths instead of a text are files and folders with images, nothing else.
+    inputs
+        Folders, DICOM files, tables, lists, pictures, and URLs of studies or of buckets, in any mixture.
+        None where `origin` and `query` say all.
     origin
         Base URL of the DICOMweb server that has the studies whose UIDs are listed, or that is asked.
     query
@@ -56,20 +68,15 @@ def read(
     Raises
     ------
     ManifestError
-        If `source` is nothing of this, or leads nowhere; or to buckets, and their client is not installed.
+        If an input is nothing of this, or leads nowhere; or to buckets, and their client is not installed.
+        What lies in a folder may be anything: it is skipped with a reason.
     FetchError
         If the server does not answer.
     """
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        source, origin = "", origin or source
-    access = _access(origin)
-    reader = _Reader(access, query or {}, wrap)
+    given = [inputs] if isinstance(inputs, str | Path) else inputs
+    reader = _Reader(_access(origin), query or {}, wrap)
     try:
-        if not isinstance(source, str):
-            return reader.folder(source)
-        if query or (access and not source):
-            return reader.server(source)
-        return reader.file(source)
+        return reader.inputs(list(map(str, given))) if given and not query else reader.server(is_alone=not given)
     except OSError as error:
         raise ManifestError(f"expected files that stay, got {error.strerror} while they were listed") from error
 
@@ -156,24 +163,53 @@ class _Reader:
         self._query = query
         self._wrap = wrap
 
-    def server(self, source: str) -> Manifest:
-        if self._access is None or source:
-            raise ManifestError("a query asks a DICOMweb server: expected its URL, and no other manifest")
+    def server(self, *, is_alone: bool) -> Manifest:
+        if self._access is None:
+            raise ManifestError("expected an input, or a DICOMweb server to ask (--from URL)")
+        if not is_alone:
+            raise ManifestError("a query asks the whole DICOMweb server: expected no other input")
         return self._manifest("dicomweb", archive.entries(self._access, self._query), [])
 
-    def file(self, source: str) -> Manifest:
-        path = locations.local_path(source, Path())
+    def inputs(self, given: Sequence[str]) -> Manifest:
+        found = [(Path(each), self._recognised(each)) for each in dict.fromkeys(given)]
+        skipped = [each for _, what in found for each in what.skipped]
+        items: list[tuple[Path, Item]] = []
+        for path, what in found:
+            located, lost = looked_up(what, path, self._access)
+            items += [(path, item) for item in located]
+            skipped += lost
+        if any(item.source.partition("://")[0] in locations.BUCKETS for _, item in items):
+            bucket.expect_client()
+        elsewhere, lost = remote(items)
+        here, not_taken = self._local([what for _, what in found])
+        keys = {entry.key for entry in here}
+        twice = [_twice(entry, items) for entry in elsewhere if entry.key in keys]
+        entries = [*here, *(entry for entry in elsewhere if entry.key not in keys)]
+        kinds = {what.kind for _, what in found}
+        return self._manifest(
+            kinds.pop() if len(kinds) == 1 else "mixed", entries, [*skipped, *lost, *twice, *not_taken]
+        )
+
+    def _recognised(self, given: str) -> lists.Found:
+        """See what an input is from itself: its name does not matter."""
+        if source := locations.canonical(given):
+            return lists.Found(kind="s5cmd", items=[Item(line=1, source=source)])
+        if given.startswith(("http://", "https://")):
+            raise ManifestError("expected a DICOMweb server's URL as --from, or as input that of a study there")
+        path = locations.local_path(given, Path())
         if path is None or not path.exists():
-            raise ManifestError(f"{source or 'manifest'}: expected a folder, DICOM, {lists.ACCEPTED}; there is nothing")
+            raise ManifestError(
+                f"{given or 'input'}: expected a file or folder with DICOM, {lists.ACCEPTED}; there is nothing"
+            )
         if not path.is_file():
-            return self.folder([path])
+            return _is_images(path)
         head = text.head_of(path)
         if head.startswith(_PARQUET):
-            return self._found(path, table.read_parquet(path))
+            return table.read_parquet(path)
         if not head.strip():
             raise ManifestError(f"{path}: expected DICOM, {lists.ACCEPTED}; the file is empty")
         encoding = text.encoding_of(head)
-        return self.folder([path]) if encoding is None else self._found(path, self._read_text(path, encoding))
+        return _is_images(path) if encoding is None else self._read_text(path, encoding)
 
     def _read_text(self, path: Path, encoding: str) -> lists.Found:
         columns = table.columns_of(path, encoding)
@@ -184,24 +220,17 @@ class _Reader:
         except ManifestError as error:
             raise (table.no_use(path, columns) if len(columns) > 1 else error) from None
 
-    def _found(self, path: Path, found: lists.Found) -> Manifest:
-        if found.paths:
-            return self._local(found.kind, found.paths, found.skipped)
-        items, lost = looked_up(found, path, self._access)
-        if any(item.source.partition("://")[0] in locations.BUCKETS for item in items):
-            bucket.expect_client()
-        entries, others = remote(items, path)
-        return self._manifest(found.kind, entries, [*found.skipped, *lost, *others])
-
-    def folder(self, paths: Sequence[Path]) -> Manifest:
-        return self._local("folder", dict.fromkeys(paths, ()), [])
-
-    def _local(self, kind: str, paths: Mapping[Path, Attributes], skipped: Sequence[Skipped]) -> Manifest:
+    def _local(self, found: Sequence[lists.Found]) -> tuple[list[Entry], list[Skipped]]:
+        """List what lies on this machine: first what tables and lists name, in their order."""
+        paths: dict[Path, Attributes] = {}
+        for path, told in ((path, told) for what in found for path, told in what.paths.items()):
+            paths[path] = paths.get(path) or told
+        named = dict.fromkeys(path for what in found if what.kind != _IMAGES for path in what.paths)
+        rank = {path: number for number, path in enumerate(named)}
         studies, others = scan(list(paths))
-        rank = {path: number for number, path in enumerate(paths)} if kind != "folder" else {}
         studies.sort(key=lambda study: min(rank.get(each.path, len(rank)) for each in study.instances))
         others.sort(key=lambda other: rank.get(other.path, len(rank)))
-        entries, lost = [local(study) for study in studies], list(skipped)
+        entries, lost = [local(study) for study in studies], []
         pictures: list[Path] = []
         for other in others:
             if other.reason is not Reason.NOT_DICOM or not is_picture(other.path):
@@ -209,11 +238,10 @@ class _Reader:
             elif self._wrap:
                 pictures.append(other.path)
             else:
-                lost.append(replace(other, detail=f"{other.detail}; --wrap takes it"))
+                lost.append(replace(other, reason=Reason.NOT_WRAPPED, detail="a PNG or JPEG picture; --wrap takes it"))
         copies = _copies(pictures)
         entries += [_picture(path, paths.get(path, ())) for path in pictures if path not in copies]
-        lost += [_copy(path) for path in pictures if path in copies]
-        return self._manifest(kind, entries, lost)
+        return entries, lost + [_copy(path) for path in pictures if path in copies]
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
         asked = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
@@ -247,15 +275,24 @@ def _copies(pictures: Sequence[Path]) -> set[Path]:
     return copies
 
 
+def _twice(entry: Entry, items: Sequence[tuple[Path, Item]]) -> Skipped:
+    manifest, line = next((path, item.line) for path, item in items if item.source == entry.sources[0])
+    detail = "the study lies on this machine too, and is taken from here"
+    return at_line(manifest, line, detail, Reason.DUPLICATE_INSTANCE)
+
+
+def _is_images(path: Path) -> lists.Found:
+    return lists.Found(kind=_IMAGES, paths={path: ()})
+
+
 def _copy(path: Path) -> Skipped:
     return Skipped(path=path, reason=Reason.DUPLICATE_INSTANCE, detail="the same picture was read from an earlier file")
 
 
 def _picture(path: Path, attributes: Attributes) -> Entry:
-    url = path.absolute().as_uri()
     return Entry(
-        key=key_of(url),
-        sources=(url,),
+        key=key_of(path.absolute().as_uri()),
+        picture=path,
         size=path.stat().st_size,
         instances=1,
         modalities=("DX",),
@@ -267,11 +304,16 @@ def _picture(path: Path, attributes: Attributes) -> Entry:
 
 
 def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[Study], list[Skipped]]:
-    scheme = entry.sources[0].partition("://")[0]
-    if scheme in locations.BUCKETS:
-        files = bucket.fetch(entry.sources, home)
-    else:
-        files = archive.fetch(entry.sources, home, access)
+    in_buckets = [source for source in entry.sources if source.partition("://")[0] in locations.BUCKETS]
+    at_servers = [source for source in entry.sources if source not in in_buckets]
+    files: dict[Path, str] = {}
+    for name, sources, get in (
+        ("buckets", in_buckets, bucket.fetch),
+        ("servers", at_servers, partial(archive.fetch, access=access)),
+    ):
+        if sources:
+            (home / name).mkdir()
+            files |= get(sources, home / name)
     studies, skipped = scan([home])
     return (
         [_sent(study, files) for study in studies],
@@ -292,5 +334,4 @@ def _wrapped(entry: Entry, picture: Path, home: Path, max_pixels: int) -> tuple[
         return [], [Skipped(path=picture, reason=error.reason, detail=error.detail)]
     path = home / "000000"
     dcmwrite(path, dataset, enforce_file_format=True)
-    studies, skipped = scan([path])
-    return [_sent(study, {path: entry.sources[0]}) for study in studies], skipped
+    return scan([path])

@@ -15,7 +15,6 @@ from pydicom.uid import (
     DigitalXRayImageStorageForProcessing,
 )
 
-from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.records import Reason, Skipped, Study
 
 MODALITIES = ("CR", "DX")  # of radiographs; a series that says it has another one is not fetched
@@ -36,27 +35,22 @@ class Entry:
 
     key: str  # safe in a file name: the Study Instance UID, or "x" and 32 hexadecimal digits made of the sources
     study: Study | None = None  # when its files lie on this machine
-    sources: tuple[str, ...] = ()  # else URLs: s3, gs, a study of a DICOMweb server, or the file of a picture
+    picture: Path | None = None  # of which fetching makes an instance, which exists nowhere else
+    sources: tuple[str, ...] = ()  # else URLs: s3, gs, or below a study of a DICOMweb server
     size: int | None = None  # bytes, where the manifest or the files tell
     instances: int | None = None  # how many, where known
     modalities: tuple[str, ...] = ()  # where known without fetching
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
-
-    @property
-    def picture(self) -> Path | None:
-        """The file of a picture: fetching makes an instance of it, which exists nowhere else."""
-        is_picture = self.sources and self.sources[0].startswith(f"{locations.PICTURE}:")
-        return locations.local_path(self.sources[0], Path()) if is_picture else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The studies of a cohort."""
 
-    kind: str  # "folder", "table", "s5cmd", "dicomweb" or "uids"
+    kind: str  # "folder", "table", "s5cmd", "dicomweb" or "uids"; "mixed" for several of these
     digest: str  # SHA-256 of the list; the contents of the files do not count
     entries: Sequence[Entry]  # in the order of first appearance, each key once
-    skipped: tuple[Skipped, ...]  # what leads to no instance, and why
+    skipped: tuple[Skipped, ...]  # what leads to no entry, and why
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +79,11 @@ class _Gathered:
         self.instances = _sum(self.instances, item.instances)
 
 
-def remote(items: Iterable[Item], manifest: Path) -> tuple[list[Entry], list[Skipped]]:
-    """Group items by study; each source counts once."""
+def remote(items: Iterable[tuple[Path, Item]]) -> tuple[list[Entry], list[Skipped]]:
+    """Group items, each with the manifest that has it, by study; each source counts once."""
     gathered: dict[str, _Gathered] = {}
     skipped, seen = [], set()
-    for item in items:
+    for manifest, item in items:
         if item.source in seen:
             continue
         seen.add(item.source)
@@ -145,7 +139,7 @@ def digest(entries: Iterable[Entry], asked: Mapping[str, object]) -> str:
 def _places(entry: Entry) -> list[str]:
     if entry.study:
         return sorted(str(instance.path) for instance in entry.study.instances)
-    return sorted(entry.sources)
+    return [str(entry.picture)] if entry.picture else sorted(entry.sources)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 from cxr_dicom.ingest.folder import is_uid
 
 BUCKETS = ("s3", "gs")
-PICTURE = "file"  # scheme of a picture on this machine that becomes an instance
 
 _BUCKET_URL = re.compile(r"(s3|gs|gcs)://([A-Za-z0-9][A-Za-z0-9._-]{1,221})/([^\0-\x1f\x7f]+)")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")

@@ -20,6 +20,7 @@ GATES: Mapping[
     "Files": {
         Reason.FETCH_FAILED: ("not fetched", "its files could not be fetched"),
         Reason.NOT_DICOM: ("not DICOM", "the file is something else"),
+        Reason.NOT_WRAPPED: ("picture", "a PNG or JPEG picture, and --wrap was not given"),
         Reason.UNREADABLE: ("unreadable", "the file cannot be read, or its end is missing"),
         Reason.DUPLICATE_INSTANCE: ("duplicate", "the same instance was read from another file"),
     },

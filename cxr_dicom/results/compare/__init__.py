@@ -1,6 +1,6 @@
 """Two runs over the same images, side by side: calls, scores, measurements, masks.
 
-A run is an output folder of ``cxr-dicom run`` or ``cohort``. Images are matched by SOP Instance UID,
+A run is an output folder of ``cxr-dicom run``. Images are matched by SOP Instance UID,
 everything else by name. Rows are read one at a time and kept as columns, so that 100,000 images fit.
 """
 

@@ -155,7 +155,7 @@ def _read(folder: Path) -> Run:
                 _add(run, number, row)
                 offset += len(line)
     except OSError as error:
-        raise CxrDicomError(f"{folder}: not the output of `run` or `cohort`: no {RESULTS} to read") from error
+        raise CxrDicomError(f"{folder}: not the output of `run`: no {RESULTS} to read") from error
     return run
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from cxr_dicom.errors import CxrDicomError, ManifestError
 from cxr_dicom.ingest.manifest import fetched, read, survey
-from cxr_dicom.records import Reason
-from tests.ingest.manifest.manifests import UIDS, reasons
+from tests.ingest.manifest.manifests import UIDS
 
 # --- folders and files ---------------------------------------------------------------------------
 
@@ -42,12 +41,6 @@ def test_one_dicom_file_is_a_manifest(images):
         assert (studies, skipped) == ([entry.study], [])
     assert (images / "1.dcm").exists()
     assert not (images / entry.key).exists()
-
-
-def test_paths_are_never_read_as_lists(written):
-    manifest = read([Path(written(f"{UIDS[0]}\n"))])
-    assert (manifest.kind, manifest.entries) == ("folder", ())
-    assert reasons(manifest) == [(Reason.NOT_DICOM, "cohort")]
 
 
 # --- hostile input -------------------------------------------------------------------------------

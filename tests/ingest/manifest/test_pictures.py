@@ -20,7 +20,7 @@ def picture(tmp_path):
 def test_a_picture_is_no_image_unless_asked_for(picture):
     manifest = read(str(picture))
     assert manifest.entries == ()
-    assert reasons(manifest) == [(Reason.NOT_DICOM, "picture.png")]
+    assert reasons(manifest) == [(Reason.NOT_WRAPPED, "picture.png")]
     assert "--wrap" in manifest.skipped[0].detail
 
 
@@ -32,7 +32,7 @@ def test_a_picture_becomes_an_instance_when_it_is_fetched(tmp_path, picture, wri
         dataset = dcmread(instance.path)
         assert skipped == []
     assert (dataset.Modality, dataset.PatientSex, dataset.ViewPosition, dataset.PatientAge) == ("DX", "F", "AP", "045Y")
-    assert instance.sender == picture.as_uri()
+    assert (entry.picture, entry.sources) == (picture, ())
     assert list((tmp_path / "work").iterdir()) == []
     assert read(path).digest != read(path, wrap=True).digest
 

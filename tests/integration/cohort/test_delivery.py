@@ -1,4 +1,4 @@
-"""`cohort --to` an archive, with either engine: it gets every study once, in classes that it knows."""
+"""`run --to` an archive, with either engine: it gets every study once, in classes that it knows."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ def cohort(manifest, tmp_path):
             '[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\n'
             f'port = {port}\nae_title = "{ae_title}"\ntimeout_seconds = 5\n'
         )
-        command = ["cohort", manifest, "-o", tmp_path / "out", "--config", config, "--to", "pacs", "--engine", engine]
+        command = ["run", manifest, "-o", tmp_path / "out", "--config", config, "--to", "pacs", "--engine", engine]
         program = [sys.executable, "-m", "cxr_dicom", *map(str, command), "--workers", "2"]
         return subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
 

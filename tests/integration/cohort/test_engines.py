@@ -57,7 +57,7 @@ def expected(manifest, tmp_path_factory):
 
 
 def start(manifest, out, engine):
-    command = [sys.executable, "-m", "cxr_dicom", "cohort", manifest, "-o", out, *ENGINES[engine]]
+    command = [sys.executable, "-m", "cxr_dicom", "run", manifest, "-o", out, *ENGINES[engine]]
     process = subprocess.Popen(
         [*map(str, command), "--models", "offline-anatomy,lung-opacity", "--device", "cpu"],
         stdout=subprocess.PIPE,

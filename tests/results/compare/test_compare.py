@@ -213,7 +213,7 @@ def test_broken_results_are_named_with_their_line(folder, text):
 
 
 def test_a_folder_without_results_is_no_run(tmp_path):
-    with pytest.raises(CxrDicomError, match="not the output of `run` or `cohort`"):
+    with pytest.raises(CxrDicomError, match="not the output of `run`"):
         match(tmp_path, tmp_path)
 
 
