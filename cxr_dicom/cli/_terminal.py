@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH = 240  # characters of a line where there is no terminal: no UID is cut off
 EACH_UP_TO = 100  # entries that get a line of their own where there is no terminal
+_WRAP = "PNG and JPEG pictures are skipped: --wrap takes them, as DX images"
 _LINE_SECONDS = 10.0  # between lines of a larger run
 
 
@@ -61,7 +62,7 @@ def summary(tally: Tally, out: Path) -> str:
         *(f"  {outcome}: {count} x {reason}" for (outcome, reason), count in sorted(tally.reasons.items())),
     ]
     if any(reason == Reason.NOT_WRAPPED for _, reason in tally.reasons):
-        lines.append("PNG and JPEG pictures were skipped: --wrap takes them, as DX images")
+        lines.append(_WRAP)
     if images["failed"]:
         lines.append("what failed is not tried again unless you say --retry-failed")
     if tally.models:
@@ -91,6 +92,8 @@ class _Lines:
 
 def estimated(estimate: Estimate, workers: int) -> str:
     """Say in a few lines what a cohort will take."""
+    from cxr_dicom.records import Reason
+
     counted = estimate.survey
     unknown = f", {counted.unknown_instances} studies with an unknown number" if counted.unknown_instances else ""
     modalities = ", ".join(f"{count} {name}" for name, count in sorted(counted.modalities.items())) or "not known"
@@ -98,6 +101,7 @@ def estimated(estimate: Estimate, workers: int) -> str:
         f"{counted.entries} studies, {counted.local} of them on this machine; {counted.instances} instances{unknown}",
         f"modalities: {modalities}; {size(counted.bytes)}{' and more' if counted.unknown_bytes else ''}",
         *(f"  not an instance: {count} x {reason}" for reason, count in sorted(counted.skipped.items())),
+        *([_WRAP] if Reason.NOT_WRAPPED in counted.skipped else ()),
         f"headers read: {estimate.looked_at} instances, {estimate.eligible} eligible",
         *(f"  not eligible: {count} x {reason}" for reason, count in sorted(estimate.reasons.items())),
         f"expected: {estimate.images} images, {duration(estimate.seconds)} with {workers} worker{'s' * (workers > 1)}, "

@@ -98,6 +98,10 @@ def test_where_pictures_were_skipped_the_terminal_names_the_option(ask, chest, t
     assert [row["path"] for row in rows(tmp_path / "out")] == [str(chest)]
 
 
+def test_a_dry_run_names_the_option_too(ask, chest):
+    assert "--wrap takes them" in ask(chest, "--dry-run").stdout
+
+
 def test_a_row_names_a_picture_as_the_user_did(ask, chest, tmp_path, monkeypatch):
     assert ask(chest.parent, "--wrap").exit_code == 0
     assert [row["path"] for row in rows(tmp_path / "out")] == [str(chest)]
