@@ -223,6 +223,46 @@ def test_silent_connections_leave_room_for_others_and_are_closed(tmp_path, image
         assert send(here.port, image) == [0x0000]
 
 
+def test_no_more_connections_are_held_than_twice_the_associations_and_eight(tmp_path):
+    listener = {"negotiation_seconds": 30, "max_associations": 2}
+    with listening(tmp_path, listener=listener) as here:
+        taken = []
+
+        def are_all_open():
+            while len(taken) < 2 * 2 + 8:
+                taken.append(socket.create_connection(("127.0.0.1", here.port)))
+            time.sleep(0.2)
+            for connection in [each for each in taken if _is_closed_within(0.01, each)]:
+                taken.remove(connection)  # while one is handed over it counts twice
+            return len(taken) == 2 * 2 + 8
+
+        wait_for(are_all_open)
+        one_more = socket.create_connection(("127.0.0.1", here.port))
+        assert _is_closed_within(5, one_more)
+        assert not any(_is_closed_within(0.01, connection) for connection in taken)
+        for connection in (*taken, one_more):
+            connection.close()
+
+
+def test_a_tls_handshake_that_falls_silent_is_closed(tmp_path):
+    certificate_path, key = certificate(tmp_path, "server")
+    tls = {"certificate": certificate_path, "key": key}
+    with (
+        listening(tmp_path / "spool", listener={"tls": tls, "negotiation_seconds": 1, "idle_seconds": 30}) as here,
+        socket.create_connection(("127.0.0.1", here.port)) as connection,
+    ):
+        connection.settimeout(10)
+        assert _is_closed(connection)
+
+
+def _is_closed_within(seconds, connection):
+    connection.settimeout(seconds)
+    try:
+        return _is_closed(connection)
+    except TimeoutError:
+        return False
+
+
 def _is_closed(connection):
     try:
         return connection.recv(100) == b""
