@@ -54,6 +54,8 @@ class SelectSettings(_Table):
     """An image that does not say which part of the body it shows."""
     no_lungs: Policy = "skip"
     """An image on which no plausible lungs are found: `skip` withholds its objects."""
+    secondary_capture: Literal["auto", "process", "skip"] = "auto"
+    """A Secondary Capture of Modality CR or DX; `auto`: `skip` in the service, else `process`."""
     max_pixels: int = Field(default=50_000_000, gt=0)
     """Largest Rows x Columns that is decoded; a larger matrix is refused unread."""
 
@@ -122,16 +124,21 @@ class Settings(_Table):
             raise ValueError("two destinations have the same name")
         return destinations
 
-    def with_content_time(self, choice: Literal["source", "now"]) -> Settings:
-        """Return these settings with ``content_time`` decided, if it was left open."""
-        if self.encode.content_time != "auto":
-            return self
-        return self.model_copy(update={"encode": self.encode.model_copy(update={"content_time": choice})})
+    def decided(self, *, service: bool) -> Settings:
+        """Return these settings with what was left open decided, as it is in the service or elsewhere."""
+        changes: dict[str, Any] = {}
+        if self.encode.content_time == "auto":
+            content_time = "now" if service else "source"
+            changes["encode"] = self.encode.model_copy(update={"content_time": content_time})
+        if self.select.secondary_capture == "auto":
+            policy = "skip" if service else "process"
+            changes["select"] = self.select.model_copy(update={"secondary_capture": policy})
+        return self.model_copy(update=changes) if changes else self
 
     @property
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
-        decided = self.with_content_time("source")
+        decided = self.decided(service=False)
         content = decided.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_rescale, apply_windowing
 from pydicom.uid import RLELossless
 
-from cxr_dicom.config import PixelSettings
+from cxr_dicom.config import PixelSettings, SelectSettings
 from cxr_dicom.dicom.files import PARSING_ERRORS, read_whole
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import ChestImage, Radiograph, Reason
@@ -31,6 +32,7 @@ Array = NDArray[Any]
 _FULL_SCALE = 1024  # TorchXRayVision's models expect -1024 to 1024
 _FEWEST_GREY_LEVELS = 64
 _LEAST_SPAN = 1 / 16  # of the range that Bits Stored allows
+_MOST_PIXELS = SelectSettings().max_pixels
 _SAMPLED_ROWS = 64  # one in so many is enough to see that a picture has both
 
 _AS_STORED: dict[str, Any] = {"correct_unused_bits": False}  # pydicom's correction ignores High Bit
@@ -60,6 +62,7 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
         says, ``INVALID_ATTRIBUTES`` when a lookup table or window cannot be applied.
     """
     dataset = read_whole(image.instance.path)
+    dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()  # as viewers read it
     words = _decode(dataset, image.shape)
     values = _values(words.itemsize, dataset)
     try:
@@ -74,6 +77,19 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
         sha256=hashlib.sha256(dataset.PixelData).hexdigest(),
         warnings=tuple(_warnings(dataset, words, values, fractions)),
     )
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the pixels of a file can be decoded, whatever they show; not asked of more than a radiograph has."""
+    try:
+        dataset = read_whole(path)
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
+        if rows * columns > _MOST_PIXELS:
+            return False
+        _decode(dataset, (rows, columns))
+    except (ImageError, *PARSING_ERRORS):
+        return False
+    return True
 
 
 # --- decode --------------------------------------------------------------------------------------

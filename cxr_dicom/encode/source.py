@@ -18,6 +18,7 @@ from pydicom.valuerep import VR
 
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.files import PARSING_ERRORS, values
+from cxr_dicom.dicom.patient_age import is_date
 from cxr_dicom.dicom.text import stored_text
 from cxr_dicom.encode.codes import code_item
 from cxr_dicom.encode.stream import write_dataset
@@ -88,7 +89,6 @@ _ALSO_USED = (
     *(f"{event}{part}" for event in ("Content", "Acquisition", "Series") for part in ("Date", "Time")),
 )
 _DATES = ("Content", "Acquisition", "Series", "Study")
-_DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 _UNKNOWN_DATE = "19000101"
 _UNREADABLE = (*PARSING_ERRORS, OSError)
@@ -155,8 +155,8 @@ def set_content_time(dataset: Dataset, header: Dataset, settings: Settings) -> N
         now = datetime.now(_time_zone(header))  # the copied times of the study are in it too
         dataset.ContentDate, dataset.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
         return
-    event = next((event for event in _DATES if _DATE.fullmatch(_text(header, f"{event}Date"))), "")
-    dataset.ContentDate = _text(header, f"{event}Date") or _UNKNOWN_DATE
+    event = next((event for event in _DATES if is_date(_text(header, f"{event}Date"))), "")
+    dataset.ContentDate = _text(header, f"{event}Date").replace(".", "") or _UNKNOWN_DATE
     time = _text(header, f"{event}Time")
     dataset.ContentTime = time if _TIME.fullmatch(time) else "000000"
 

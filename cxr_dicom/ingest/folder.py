@@ -6,6 +6,7 @@ skipped with its reason. Only a DICOMDIR is neither: it leads to the files that 
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from cxr_dicom.dicom.files import Header, read_header, values
+from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason, Skipped, StoredInstance, Study
 
@@ -49,8 +51,7 @@ class _Scan:
 
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
-        self._studies: dict[str, list[StoredInstance]] = {}
-        self._seen: set[str] = set()
+        self._kept: dict[str, StoredInstance] = {}  # by SOP Instance UID, in the order of their first files
 
     def add(self, path: Path) -> None:
         """Read one file and put it where it belongs."""
@@ -61,16 +62,33 @@ class _Scan:
             return
         if instance is None:
             return
-        if instance.sop_instance_uid in self._seen:
-            detail = f"SOP Instance UID {instance.sop_instance_uid} was read from an earlier file"
-            self.skipped.append(Skipped(path=path, reason=Reason.DUPLICATE_INSTANCE, detail=detail, instance=instance))
+        kept = self._kept.setdefault(instance.sop_instance_uid, instance)
+        if kept is instance:
             return
-        self._seen.add(instance.sop_instance_uid)
-        self._studies.setdefault(instance.study_instance_uid, []).append(instance)
+        if _is_better(instance, kept):
+            self._kept[instance.sop_instance_uid] = instance
+            kept, instance = instance, kept
+            detail = f"SOP Instance UID {instance.sop_instance_uid} was read from a later file, whose pixels are whole"
+        else:
+            detail = f"SOP Instance UID {instance.sop_instance_uid} was read from an earlier file"
+        self.skipped.append(
+            Skipped(path=instance.path, reason=Reason.DUPLICATE_INSTANCE, detail=detail, instance=instance)
+        )
 
     def studies(self) -> list[Study]:
         """Everything that is not skipped."""
-        return [Study(study_instance_uid=uid, instances=tuple(found)) for uid, found in self._studies.items()]
+        found: dict[str, list[StoredInstance]] = {}
+        for instance in self._kept.values():
+            found.setdefault(instance.study_instance_uid, []).append(instance)
+        return [Study(study_instance_uid=uid, instances=tuple(each)) for uid, each in found.items()]
+
+
+def _is_better(twin: StoredInstance, kept: StoredInstance) -> bool:
+    """Whether a file has whole pixels where an earlier one of the same instance has none, or damaged ones."""
+    try:
+        return not filecmp.cmp(twin.path, kept.path, shallow=False) and not is_whole(kept.path) and is_whole(twin.path)
+    except OSError:
+        return False  # what vanished meanwhile is told when its turn comes
 
 
 def is_uid(text: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from cxr_dicom.dicom.files import read_header
+from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
@@ -88,6 +89,8 @@ class Intake:
                 instance = self._read(part, sop_instance_uid, sop_class_uid)
                 instance = replace(instance, sender=sender)
                 arrival = self.ledger.studies.arrival(instance, part.sha256)
+                if arrival is Arrival.NEW and self._shadows(part, instance):
+                    arrival = Arrival.KNOWN
                 if arrival is Arrival.NEW:
                     instance = self.spool.keep(part, instance)
                     arrival = self.ledger.studies.add(instance, part.sha256)
@@ -134,6 +137,11 @@ class Intake:
         if header.values("Manufacturer") == [MANUFACTURER]:
             raise RefusedError(Refusal.OWN_OUTPUT, "expected a source image, found our own output")
         return instance
+
+    def _shadows(self, part: Part, instance: StoredInstance) -> bool:
+        """Whether a file with no pixels, or damaged ones, would take the place of one that is whole."""
+        kept = self.ledger.studies.path_of(instance.sop_instance_uid)
+        return kept is not None and not is_whole(part.path) and is_whole(kept)
 
     def _refused(
         self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str, address: str | None

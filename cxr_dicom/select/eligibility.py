@@ -18,10 +18,14 @@ from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
 )
 
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.dicom.files import Header, read_header, values
+from cxr_dicom.dicom.patient_age import is_date
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import (
     MANUFACTURER,
@@ -39,7 +43,16 @@ from cxr_dicom.select.evidence import Evidence, body_part, directions, is_wrappe
 from cxr_dicom.select.identity import contradiction, identity_warnings, study_warnings
 
 _ELIGIBLE_SOP_CLASSES = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
+_SECONDARY_CAPTURES = (
+    SecondaryCaptureImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
+_RADIOGRAPHY = ("CR", "DX")  # Modality
+_SHAPES = ("IDENTITY", "INVERSE")  # Presentation LUT Shape of MONOCHROME2 and of MONOCHROME1 (PS3.3 C.8.11.3)
+_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate")
 _NEVER_CITED = (Reason.OWN_OUTPUT, Reason.WRONG_SOP_CLASS)  # no object of ours speaks of such an instance
+_LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 _PLAUSIBLE_SPACING_MM = (0.01, 10.0)
 
 _TURNS: dict[
@@ -106,6 +119,10 @@ class _Candidate:
     header: Header
     settings: SelectSettings
 
+    @property
+    def modality(self) -> str:
+        return self.header.text("Modality")[:_LONGEST_CODE]
+
     @cached_property
     def body_part(self) -> Evidence:
         return body_part(self.header)
@@ -129,7 +146,13 @@ def _sop_class(candidate: _Candidate) -> str:
     found = UID(candidate.header.text("SOPClassUID"))
     if found in (*_ELIGIBLE_SOP_CLASSES, DigitalXRayImageStorageForProcessing):
         return ""
-    return f"expected a CR or a DX image for presentation, found {found.name or 'no SOP Class UID'}"
+    if found not in _SECONDARY_CAPTURES:
+        return f"expected a CR or a DX image for presentation, found {found.name or 'no SOP Class UID'}"
+    if candidate.header.text("Modality").upper() not in _RADIOGRAPHY:
+        return f"expected Modality CR or DX of a Secondary Capture, found {candidate.modality or 'none'}"
+    if candidate.settings.secondary_capture == "skip":
+        return "found a Secondary Capture, and select.secondary_capture is skip"
+    return ""
 
 
 def _for_processing(candidate: _Candidate) -> str:
@@ -140,7 +163,7 @@ def _for_processing(candidate: _Candidate) -> str:
 
 
 def _colour(candidate: _Candidate) -> str:
-    found = candidate.header.text("PhotometricInterpretation")
+    found = candidate.header.text("PhotometricInterpretation").upper()
     samples = candidate.header.integer("SamplesPerPixel")
     if found and (found not in ("MONOCHROME1", "MONOCHROME2") or samples not in (None, 1)):
         return f"expected one sample of MONOCHROME1 or MONOCHROME2, found {samples} of {found}"
@@ -285,6 +308,7 @@ def _warnings(candidate: _Candidate) -> Iterator[str]:
         yield "no attribute names the part of the body: taken for a chest"
     if candidate.view.holds is None:
         yield "no attribute names the view: taken for frontal"
+    yield from _storage_warnings(header)
     if is_wrapped(header):
         yield "made from a picture: taken as in the standard view, with what is bright dense"
     elif directions(header) not in _TURNS:
@@ -296,3 +320,22 @@ def _warnings(candidate: _Candidate) -> Iterator[str]:
     excess = (header.pixel_length or 0) - _expected_length(header)
     if excess > 1:  # one byte may be padding
         yield f"Pixel Data has {excess} bytes more than Rows and Columns say"
+
+
+def _storage_warnings(header: Header) -> Iterator[str]:
+    """What the attributes say that viewers read in different ways, or not at all."""
+    is_capture = header.text("SOPClassUID") in _SECONDARY_CAPTURES
+    burned_in = header.text("BurnedInAnnotation").upper()
+    if is_capture:
+        yield "a Secondary Capture: grey levels are those of the capture, geometry only as far as it is stated"
+    if burned_in == "YES" or (is_capture and burned_in != "NO" and not is_wrapped(header)):
+        yield "text may be burned into the pixels: Burned In Annotation is " + ("YES" if burned_in else "not stated")
+    photometric = header.text("PhotometricInterpretation")
+    if str(header.dataset.get("PhotometricInterpretation")) != photometric.upper():
+        yield f"Photometric Interpretation is not spelled as the standard has it: read as {photometric.upper()}"
+    shape = header.text("PresentationLUTShape").upper()
+    if shape in _SHAPES and shape != _SHAPES[photometric.upper() == "MONOCHROME1"]:
+        yield f"Presentation LUT Shape {shape} contradicts {photometric.upper()}, which is what counts"
+    for keyword in _DATES:
+        if (text := header.text(keyword)) and not is_date(text):
+            yield f"{keyword} is no date: not used"

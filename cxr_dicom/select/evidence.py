@@ -12,19 +12,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from pydicom import Dataset
+
 from cxr_dicom.dicom.codes import WRAPPER
-from cxr_dicom.dicom.files import Header
+from cxr_dicom.dicom.files import Header, values
 from cxr_dicom.select import words
 
-_DESCRIPTIONS = (  # the most specific first
-    "SeriesDescription",
-    "ProtocolName",
-    "AcquisitionDeviceProcessingDescription",
+_OF_THE_IMAGE = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_OF_THE_ORDER = (  # name all that was ordered: may say that this image has a view, never that it has it not
     "PerformedProcedureStepDescription",
     "StudyDescription",
+    "RequestedProcedureDescription",
 )
 _LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
-_FIRST_EAST_ASIAN = 0x2E80  # scripts that put no spaces between words
+_FIRST_JOINED = 0x0590  # scripts that join words: Hebrew and Arabic join articles, those of Asia all
+_ABBREVIATION = re.compile(r"(?<![^\W\d_])([^\W\d_])(?:\.\s?|-)([^\W\d_])(?![^\W\d_])\.?")  # p.a., A. P., P-A
+_HYPHENATED = re.compile(r"(?<![^\W\d_])(postero|antero|latero|dorso|ventro|cross|x)[\s_-]+(?=[^\W\d_])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +42,24 @@ _NOTHING = Evidence()
 
 
 def body_part(header: Header) -> Evidence:
-    """Say whether the image shows a chest."""
+    """Say whether the image shows a chest: no only where a part that is known not to be one is named."""
     coded = (_body_part_examined(header), _anatomic_region(header))
-    return _weigh(coded, _described(header, words.CHEST_WORDS, words.OTHER_PART_WORDS, "another part of the body"))
+    return _weigh(coded, _described_part(header))
 
 
 def view(header: Header) -> Evidence:
     """Say whether the view is frontal."""
     coded = (_view_position(header), _view_code(header), _depth_direction(header))
-    described = _described(header, words.FRONTAL_WORDS, words.OTHER_VIEW_WORDS, "another view")
-    return _weigh(coded, (*described, _in_frontal_plane(header)))
+    return _weigh(coded, (*_described_view(header), _in_frontal_plane(header)))
 
 
 def stated_view(header: Header) -> str:
-    """PA or AP where an attribute says so, else nothing."""
-    stated = set(re.findall(r"[A-Z]+", header.text("ViewPosition").upper())) & {"PA", "AP"}
-    stated = stated or {words.VIEW_CODES.get(code, "") for code in header.codes("ViewCodeSequence")} & {"PA", "AP"}
+    """PA or AP where View Position or View Code Sequence says so and neither contradicts, else nothing."""
+    position = header.text("ViewPosition")
+    stated = {words.VIEW_CODES.get(code, "") for code in header.codes("ViewCodeSequence")}
+    stated |= {"PA"} if _mentions(position, words.PA_POSITIONS) else set()
+    stated |= {"AP"} if _mentions(position, words.AP_POSITIONS) else set()
+    stated &= {"PA", "AP"}
     return stated.pop() if len(stated) == 1 else ""
 
 
@@ -80,32 +85,63 @@ def _weigh(coded: Iterable[Evidence], described: Iterable[Evidence]) -> Evidence
 
 def _body_part_examined(header: Header) -> Evidence:
     part = header.text("BodyPartExamined")
-    if not part or _letters(part) in words.UNKNOWN_BODY_PARTS:
+    squeezed = "".join(re.findall(r"[^\W\d_]", _folded(part)))
+    if not part or squeezed in words.UNKNOWN_BODY_PARTS:
         return _NOTHING
-    other, chest = _mentions(part, words.OTHER_PART_WORDS), _mentions(part, words.CHEST_WORDS)
-    return Evidence(chest and not other, f"Body Part Examined is {part[:_LONGEST_CODE]}")
+    source = f"Body Part Examined is {part[:_LONGEST_CODE]}"
+    if squeezed in words.OTHER_BODY_PARTS or _mentions(part, words.BONE_WORDS):
+        return Evidence(False, source)
+    chest = _mentions(part, words.CHEST_WORDS) or any(stem in squeezed for stem in words.CHEST_STEMS)
+    other = _mentions(part, words.OTHER_PART_WORDS)
+    return Evidence(chest, source) if chest != other else _NOTHING
 
 
 def _anatomic_region(header: Header) -> Evidence:
+    """A code that is in no list says nothing, unless its meaning does."""
+    items = header.values("AnatomicRegionSequence")
     codes = header.codes("AnatomicRegionSequence")
-    if not codes:
-        return _NOTHING
-    return Evidence(not words.CHEST_CODES.isdisjoint(codes), f"Anatomic Region is {codes[0]}")
+    if not words.CHEST_CODES.isdisjoint(codes):
+        return Evidence(True)
+    if codes and any(map(_is_other_region, items)):
+        return Evidence(False, f"Anatomic Region is {codes[0][:_LONGEST_CODE]}")
+    return _said_by_meanings(items, words.CHEST_WORDS, words.OTHER_PART_WORDS, "Anatomic Region")
+
+
+def _is_other_region(item: Dataset) -> bool:
+    """Whether a code is one of the standard's for a part of the body (PS3.16 CID 4009, 4031), in any SNOMED."""
+    from pydicom.sr.codedict import codes  # large: only for what is not known to be a chest
+    from pydicom.sr.coding import Code
+
+    value = "".join(map(str, values(item, "CodeValue")))
+    spelled = [Code(value, scheme, "") for scheme in ("SCT", "SRT")]
+    known = (code for group in (codes.cid4009, codes.cid4031) for code in group.concepts.values())
+    return any(code in spelled for code in known)
 
 
 def _view_position(header: Header) -> Evidence:
     position = header.text("ViewPosition")
-    parts = set(re.findall(r"[A-Z]+", position.upper()))
-    if parts & words.OTHER_POSITIONS:
+    if _mentions(position, words.OTHER_POSITIONS):
         return Evidence(False, f"View Position is {position[:_LONGEST_CODE]}")
-    return Evidence(True) if parts & words.FRONTAL_POSITIONS else _NOTHING
+    return Evidence(True) if _mentions(position, words.FRONTAL_POSITIONS) else _NOTHING
 
 
 def _view_code(header: Header) -> Evidence:
     codes = header.codes("ViewCodeSequence")
     if not words.OTHER_VIEW_CODES.isdisjoint(codes):
-        return Evidence(False, f"View Code is {codes[0]}")
-    return Evidence(True) if any(code in words.VIEW_CODES for code in codes) else _NOTHING
+        return Evidence(False, f"View Code is {codes[0][:_LONGEST_CODE]}")
+    if any(code in words.VIEW_CODES for code in codes):
+        return Evidence(True)
+    items = header.values("ViewCodeSequence")
+    return _said_by_meanings(items, words.FRONTAL_POSITIONS, words.OTHER_VIEW_WORDS, "View Code")
+
+
+def _said_by_meanings(
+    items: Iterable[Dataset], wanted: tuple[str, ...], unwanted: tuple[str, ...], name: str
+) -> Evidence:
+    """What the Code Meanings of codes that we do not know say; both kinds of words are nothing."""
+    text = " ".join(str(meaning) for item in items for meaning in values(item, "CodeMeaning"))
+    yes, no = _mentions(text, wanted), _mentions(text, unwanted)
+    return _NOTHING if yes == no else Evidence(yes, f"{name} means another one")
 
 
 def _depth_direction(header: Header) -> Evidence:
@@ -124,17 +160,27 @@ def _in_frontal_plane(header: Header) -> Evidence:
     return Evidence(True) if orientation & {"L", "R"} and orientation & {"H", "F"} else _NOTHING
 
 
-def _described(header: Header, wanted: tuple[str, ...], unwanted: tuple[str, ...], other: str) -> Iterator[Evidence]:
-    """Yield what each description says; one with words of both kinds, as "PA and lateral", says nothing."""
-    for keyword in _DESCRIPTIONS:
+def _described_part(header: Header) -> Iterator[Evidence]:
+    """Yield what each description says; one with words of both kinds, as "chest and hand", says nothing."""
+    for keyword in (*_OF_THE_IMAGE, *_OF_THE_ORDER):
         text = header.text(keyword)
-        yes, no = _mentions(text, wanted), _mentions(text, unwanted)
+        yes, no = _mentions_chest(text), _mentions(text, words.OTHER_PART_WORDS)
         if yes != no:
-            yield Evidence(yes, f"{keyword} names {other}")
+            yield Evidence(yes, f"{keyword} names another part of the body")
 
 
-def _letters(text: str) -> str:
-    return re.sub(r"[^A-Z]", "", text.upper())
+def _described_view(header: Header) -> Iterator[Evidence]:
+    """Yield what each description says; one with words of both kinds, as "PA and lateral", says nothing."""
+    for keyword in (*_OF_THE_IMAGE, *_OF_THE_ORDER):
+        text = header.text(keyword)
+        yes, no = _mentions(text, words.FRONTAL_WORDS), _mentions(text, words.OTHER_VIEW_WORDS)
+        if yes != no and (yes or keyword in _OF_THE_IMAGE):
+            yield Evidence(yes, f"{keyword} names another view")
+
+
+def _mentions_chest(text: str) -> bool:
+    """Whether a chest is named, and not only its spine."""
+    return _mentions(_pattern(words.NEAR_THE_CHEST).sub(" ", _folded(text)), words.CHEST_WORDS)
 
 
 def _mentions(text: str, patterns: tuple[str, ...]) -> bool:
@@ -147,13 +193,16 @@ def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _word_pattern(word: str) -> str:
-    stem = re.escape(_folded(word.rstrip("*")))
-    if ord(word[0]) >= _FIRST_EAST_ASIAN:
-        return stem
     letter = r"[^\W\d_]"
+    parts = [re.escape(_folded(part)) for part in word.rstrip("*").split("*")]
+    stem = f"{letter}*".join(parts)
+    if ord(word[0]) >= _FIRST_JOINED:
+        return stem
     return f"(?<!{letter}){stem}" + ("" if word.endswith("*") else f"(?!{letter})")
 
 
 def _folded(text: str) -> str:
+    """Without capitals, accents, dots of abbreviations and hyphens of compounds."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return _HYPHENATED.sub(r"\1", _ABBREVIATION.sub(r"\1\2", plain))

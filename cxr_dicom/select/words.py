@@ -1,12 +1,20 @@
 """The codes and words by which :mod:`cxr_dicom.select.evidence` knows a chest and a view.
 
-Words are matched whole, without regard to capitals and accents; a star at the end makes a word
-the beginning of a longer one. Chinese, Japanese and Korean words match anywhere.
+Words are matched whole, without regard to capitals, accents, dots and hyphens; a star at the end
+makes a word the beginning of a longer one. Words of scripts that join them, such as Chinese,
+Japanese, Korean, Thai and Arabic, match anywhere. A word that is in no list says nothing.
+
+Sources, besides textbooks of radiographic positioning:
+
+- codes: PS3.16 CID 4009 and 4010 with the SNOMED RT codes that they had before (SRT, SNM3);
+- code strings: PS3.3 C.8.1.2.1.1 and C.8.7.5.1.1 (View Position), PS3.16 Annex L (Body Part Examined);
+- View Position as published: MIMIC-CXR 2.0.0 (metadata.csv: AP, PA, LATERAL, LL, LAO, RAO, LPO, AP AXIAL,
+  XTABLE LATERAL, SWIMMERS, PA LLD, PA RLD, AP LLD, AP RLD), PadChest (ViewPosition_DICOM: POSTEROANTERIOR,
+  ANTEROPOSTERIOR, LATERAL, LLATERAL and the codes), VinDr-CXR (PA only), NIH ChestX-ray14 and RSNA (PA, AP).
 """
 
 from __future__ import annotations
 
-# SNOMED CT, and the SNOMED RT codes of older objects (SRT, SNM3): PS3.16 CID 4009.
 CHEST_CODES = frozenset(
     {
         "816094009",  # Chest
@@ -32,7 +40,7 @@ VIEW_CODES = {
 OTHER_VIEW_CODES = frozenset(
     {
         *("399067008", "R-102CD", "399173006", "R-10236", "399198007", "R-10232"),  # lateral
-        *("399352003", "R-10228", "399260004", "R-10224", "30730003", "G-A145"),
+        *("399352003", "R-10228", "399260004", "R-10224", "30730003", "G-A145", "R-10222"),
         *("399182000", "R-102C1", "399160007", "R-10204", "399312000", "R-10208"),  # oblique
         *("399059000", "R-10216", "399038007", "R-10210", "399006002", "R-10212"),
         *("399135007", "R-10220", "399356000", "R-40985", "R-10218", "399236003", "R-10234"),
@@ -41,54 +49,81 @@ OTHER_VIEW_CODES = frozenset(
         *("399288005", "R-10248", "399004004", "R-10246", "399132005", "R-10252", "399325008", "R-10254"),
         *("399061009", "R-10241", "399110001", "R-102C2"),  # axial, tangential
         *("399162004", "R-10242", "399196006", "R-10244"),  # cranio-caudal, caudo-cranial
+        *("399242004", "R-102C6", "399351005", "R-102C7", "399272005", "R-102C5"),  # of the skull
+        *("399316002", "R-102C8", "399255003", "R-10256", "399360002", "R-10257", "260499007", "R-40810"),
+        *("399071006", "R-102C3", "399335002", "R-102C4"),  # of the foot
+        *("119376003", "G-8300"),  # of a specimen
     }
 )
 
-# View Position (PS3.3 C.8.1.2.1.1, C.8.7.5) and what devices write instead.
-FRONTAL_POSITIONS = frozenset({"PA", "AP", "FRONTAL"})
-OTHER_POSITIONS = frozenset(
-    {
-        *("LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT", "XTABLE", "CROSSTABLE"),
-        *("LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "OBL", "OBLIQUE"),
-        *("LLD", "RLD", "DECUB", "DECUBITUS"),
-        *("AXIAL", "TANGENTIAL", "LORDOTIC"),
-    }
+# View Position: what says PA, what AP, what only frontal; all else that is known is another view.
+PA_POSITIONS = ("pa", "posteroanterior*", "dorsoventral*", "后前*", "後前*", "후전*")
+AP_POSITIONS = ("ap", "anteroposterior*", "ventrodorsal*", "前后*", "前後*", "전후*")
+_FRONTAL = ("frontal*", "frente", "прям*", "正位", "正面", "正侧", "正側", "정면")
+FRONTAL_POSITIONS = (*PA_POSITIONS, *AP_POSITIONS, *_FRONTAL)
+FRONTAL_WORDS = (*FRONTAL_POSITIONS, "face", "voor-achter", "voorachterwaarts", "forfra", "bagfra")
+
+OTHER_VIEW_WORDS = (
+    *("lat", "lateral*", "latero*", "llateral*", "rlateral*", "llat", "rlat", "ll", "sagittal", "swimmer*"),
+    *("profil*", "perfil*", "seitlich", "seitl", "zijdelings", "dwars*", "sidebilde", "sidobild", "sivukuva"),
+    *("boczn*", "bocn*", "oldal*", "бок", "боков*", "yan", "nghieng", "xtable", "crosstable"),
+    *("obl", "obliqu*", "oblicu*", "schrag*", "decub*", "lordot*", "axial", "tangential"),
+    *("側面", "側位", "侧位", "侧面", "斜位", "측면", "側像"),
+)
+OTHER_POSITIONS = (
+    *OTHER_VIEW_WORDS,
+    *("rl", "l lat", "r lat", "llo", "rlo", "lao", "rao", "lpo", "rpo", "lld", "rld"),
 )
 
-UNKNOWN_BODY_PARTS = frozenset(
-    {"UNKNOWN", "OTHER", "NONE", "DEFAULT", "GENERAL", "BODY", "WHOLEBODY", "SPECIAL", "UNDEFINED"}
-)
+UNKNOWN_BODY_PARTS = frozenset({"unknown", "other", "none", "default", "general", "body", "wholebody", "special"})
 
 CHEST_WORDS = (
     *("chest", "chestabdomen", "cxr", "thorax", "thorac*", "lung", "lungs"),  # English
     *("lunge", "lungen", "thorakal", "brustkorb", "roethorax"),  # German
-    *("poumon*", "pulmonaire", "torax", "pulmon*", "torac*", "polmon*"),  # French, Spanish, Portuguese, Italian
-    *("borstkas", "longen", "lungor", "brystkasse", "keuhko*", "klatka", "pluc*", "hrudnik", "mellkas*"),
-    *("akciger", "gogus", "грудн*", "легк*", "огк", "θωρακ*"),
-    *("胸", "肺", "흉부", "폐"),
+    *("poumon*", "pulmonaire", "poitrine", "torax", "pulmon*", "pulmao", "pulmoes", "pecho", "torac*", "polmon*"),
+    *("borstkas", "longen", "lungor", "brystkasse", "keuhko*", "klatka", "piersiow*", "pluc*", "hrudni*", "mellkas*"),
+    *("akciger", "gogus", "toraks", "nguc", "phoi", "грудн*", "легк*", "огк", "θωρακ*"),
+    *("胸", "肺", "흉부", "폐", "ทรวงอก", "ปอด", "الصدر", "صدر", "חזה"),
+)
+CHEST_STEMS = ("chest", "thorax", "torax", "toraks")  # in code strings, which have no room for blanks: CHESTPA
+
+# Parts whose names hold that of the chest.
+NEAR_THE_CHEST = (
+    *("thoracic spine", "thoracic vertebra*", "thoracic column", "thoracolumbar*", "spine thoracic", "thoracic cage"),
+    *("thoracic outlet", "thoracic inlet", "bony thorax", "knocherner thorax", "thorax skelett", "chest wall"),
+    *("columna toracica", "columna dorsal", "coluna toracica", "colonna toracica", "colonna dorsale"),
+    *("rachis thoracique", "rachis dorsal", "thoracale wervel*", "thorakale wirbel*", "kregoslup piersiow*"),
+    *("hrudni pater*", "грудн* отдел*", "грудн* позвон*", "胸椎", "胸骨", "胸腰", "흉추"),
 )
 
-OTHER_PART_WORDS = (
-    *("abdomen", "abdominal", "pelvis", "pelvic", "kub", "spine", "cspine", "tspine", "lspine", "lumbar", "cervical"),
+# Body Part Examined by PS3.16 Annex L that is neither the chest nor so near that it says nothing.
+OTHER_BODY_PARTS = frozenset(
+    {
+        *("abdomen", "abdomenpelvis", "adrenal", "ankle", "axilla", "bladder", "brain", "breast", "buttock"),
+        *("calcaneus", "calf", "carotid", "cerebellum", "cspine", "ctspine", "cervix", "cheek", "clavicle", "coccyx"),
+        *("colon", "duodenum", "ear", "elbow", "extremity", "eye", "eyelid", "face", "femur", "finger", "foot"),
+        *("gallbladder", "hand", "head", "headneck", "hip", "humerus", "ileum", "ilium", "iac", "jaw", "jejunum"),
+        *("kidney", "knee", "larynx", "liver", "leg", "lspine", "lsspine", "maxilla", "mouth", "neck", "nose"),
+        *("orbit", "pancreas", "parotid", "patella", "pelvis", "pharynx", "prostate", "rectum", "rib", "sspine"),
+        *("scalp", "scapula", "shoulder", "skull", "spine", "spleen", "sternum", "stomach", "submandibular", "tmj"),
+        *("thigh", "thumb", "thyroid", "tlspine", "toe", "tongue", "tspine", "arm", "uterus", "wrist", "zygoma"),
+    }
+)
+
+_ABDOMEN_WORDS = ("abdomen", "abdominal", "abdome", "kub", "bauch", "腹", "복부")  # beside a chest: of a newborn
+_BONE_WORDS = (
+    *("pelvis", "pelvic", "spine", "cspine", "tspine", "lspine", "lumbar", "cervical"),
     *("rib", "ribs", "sternum", "clavicle", "scapula", "shoulder", "humerus", "elbow", "forearm", "wrist", "hand"),
     *("finger", "thumb", "hip", "femur", "knee", "patella", "tibia", "leg", "ankle", "foot", "heel", "toe", "arm"),
     *("calcaneus", "extremity", "skull", "head", "sinus", "sinuses", "neck", "facial", "nasal", "mandible"),
     *("orbit", "orbits", "teeth", "dental", "breast", "mammo*", "sacrum", "coccyx", "scolios*"),
-    *("bauch", "becken", "wirbel*", "hws", "bws", "lws", "rippe*", "schulter", "ellenbogen", "handgelenk", "hufte"),
+    *("becken", "wirbel*", "hws", "bws", "lws", "rippe*", "schulter", "ellenbogen", "handgelenk", "hufte"),
     *("knie", "sprunggelenk", "fuss", "schadel", "oberschenkel", "unterschenkel", "oberarm", "unterarm"),
     *("bassin", "rachis", "cotes", "epaule", "coude", "poignet", "main", "hanche", "genou", "cheville", "pied"),
     *("crane", "columna", "costilla*", "hombro", "codo", "muneca", "mano", "cadera", "rodilla", "tobillo", "craneo"),
     *("colonna", "coste", "spalla", "gomito", "polso", "anca", "ginocchio", "caviglia", "piede", "cranio", "bacino"),
-    *("腹", "骨盤", "骨盆", "頸椎", "颈椎", "腰椎", "胸椎", "肋骨", "膝", "足", "복부", "척추"),
+    *("joelho", "ombro", "cotovelo", "punho", "tornozelo", "coluna", "quadril", "pelve", "kregoslup", "kolano"),
+    *("骨盤", "骨盆", "頸椎", "颈椎", "腰椎", "肋骨", "膝", "足", "척추"),
 )
-
-FRONTAL_WORDS = (
-    *("pa", "ap", "frontal*", "posteroanterior", "anteroposterior", "face", "frente", "voor-achter"),
-    *("прям*", "正位", "正面", "후전"),
-)
-
-OTHER_VIEW_WORDS = (
-    *("lat", "lateral*", "latero*", "ll", "profil*", "perfil", "seitlich", "seitl", "zijdelings", "sidebilde"),
-    *("boczn*", "bocni", "oldal*", "боков*", "obl", "obliqu*", "oblicu*", "schrag*", "decub*", "lordotic"),
-    *("側面", "側位", "侧位", "斜位", "측면"),
-)
+OTHER_PART_WORDS = (*NEAR_THE_CHEST, *_BONE_WORDS, *_ABDOMEN_WORDS)
+BONE_WORDS = (*NEAR_THE_CHEST, *_BONE_WORDS)

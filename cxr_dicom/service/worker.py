@@ -139,4 +139,4 @@ def build_pipeline(settings: Settings) -> Processor:
     """
     from cxr_dicom.pipeline import Pipeline
 
-    return Pipeline(settings.with_content_time("now"))
+    return Pipeline(settings.decided(service=True))

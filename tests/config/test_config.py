@@ -135,6 +135,7 @@ def test_settings_are_frozen():
         ("encode", "geometry", "strict"),
         ("encode", "segmentation", "binary"),
         ("encode", "content_time", "now"),
+        ("select", "secondary_capture", "skip"),
     ],
 )
 def test_the_digest_follows_what_changes_a_result(table, key, value):
@@ -149,8 +150,17 @@ def test_the_digest_does_not_follow_where_a_result_is_computed(key, value):
 def test_a_content_time_left_open_is_that_of_the_source_unless_someone_decides():
     left_open, source, now = (load(overrides={"encode": {"content_time": c}}) for c in ("auto", "source", "now"))
     assert left_open.digest == source.digest
-    assert left_open.with_content_time("now") == now
-    assert source.with_content_time("now") == source
+    assert left_open.decided(service=True).encode == now.encode
+    assert source.decided(service=True).encode == source.encode
+
+
+def test_secondary_captures_are_skipped_in_the_service_only_unless_someone_decides():
+    left_open, process, skip = (
+        load(overrides={"select": {"secondary_capture": choice}}) for choice in ("auto", "process", "skip")
+    )
+    assert left_open.digest == process.digest != skip.digest
+    assert left_open.decided(service=True).select == skip.select
+    assert process.decided(service=True).select == process.select
 
 
 def test_the_digest_is_the_same_from_every_source(toml, monkeypatch):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_dicom.errors import CxrDicomError
@@ -88,6 +89,11 @@ class Studies:
     def knows(self, sop_instance_uid: str) -> bool:
         """Whether an instance was received."""
         return bool(self._ledger.rows("SELECT 1 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid))
+
+    def path_of(self, sop_instance_uid: str) -> Path | None:
+        """Where the file of an instance lies; None for one that was never received."""
+        rows = self._ledger.rows("SELECT path FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
+        return self._ledger.folder / rows[0]["path"] if rows else None
 
     def uids(self, state: StudyState) -> list[str]:
         """Return the studies in a state, the oldest first."""
