@@ -199,15 +199,7 @@ def results(study: StudyAnalysis, objects: Sequence[EncodedObject] | EncodingErr
             analysis=analysis,
             objects=about,
         )
-    for skipped in study.skipped:
-        yield InstanceResult(
-            path=skipped.path,
-            outcome=skipped.outcome,
-            instance=skipped.instance,
-            reason=skipped.reason,
-            detail=skipped.detail,
-            image=skipped.image,
-        )
+    yield from map(InstanceResult.without, study.skipped)
 
 
 def _refuse(image: ChestImage, outcome: Outcome, reason: Reason, detail: str) -> Skipped:

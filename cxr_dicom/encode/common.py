@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -82,8 +83,7 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
     dataset = encoded.dataset
     path = folder / f"{encoded.kind}-{dataset.SOPInstanceUID}.dcm"
     with atomic.open_bytes(path) as file:
-        file.write(_preface(dataset.file_meta))
-        write_dataset(file, dataset)
+        write_file(file, dataset)
     return EncodedObject(
         path=path,
         kind=encoded.kind,
@@ -93,6 +93,12 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
         source_sop_instance_uids=encoded.source_sop_instance_uids,
         model=encoded.model,
     )
+
+
+def write_file(file: BinaryIO, dataset: Dataset) -> None:
+    """Write what the file of an object holds."""
+    file.write(_preface(dataset.file_meta))
+    write_dataset(file, dataset)
 
 
 def _preface(meta: FileMetaDataset) -> bytes:

@@ -27,6 +27,7 @@ from cxr_dicom.records import (
     Skipped,
     StudyResult,
 )
+from cxr_dicom.results.named import named
 from cxr_dicom.results.schema import (
     BoxRow,
     HeaderColumns,
@@ -157,13 +158,8 @@ def _age(header: Dataset) -> int | None:
 def _named(
     predictions: Iterable[Prediction], values_of: Callable[[Prediction], Mapping[str, Value]]
 ) -> dict[str, Value]:
-    """Bring together what models say; where an earlier one took a name, a later one's value bears its model too."""
-    named: dict[str, Value] = {}
-    for prediction in predictions:
-        model = prediction.model.name.replace("-", "_")
-        for name, value in values_of(prediction).items():
-            named[f"{name}__{model}" if name in named else name] = value
-    return named
+    """Bring together what models say of one image."""
+    return named((p.model.name, name, value) for p in predictions for name, value in values_of(p).items())
 
 
 def _model(prediction: Prediction) -> ModelRow:

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cxr_dicom.records import Outcome
 from cxr_dicom.results.schema import MeasurementRow, ModelRow, Row, RowsOf, ScoreRow
 from cxr_dicom.system import atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Plain = Literal[  # keys whose value is a cell as it stands
     "path",
@@ -84,8 +87,25 @@ def write_csv(path: Path, rows: RowsOf) -> None:
 
 def write_parquet(path: Path, rows: RowsOf) -> None:
     """Write the same table with types; the meaning of a column is metadata of its field (``description``)."""
-    import pyarrow as pa
     from pyarrow import parquet
+
+    schema, batches = _typed(rows)
+    with atomic.replacing(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def arrow(rows: RowsOf) -> pa.Table:
+    """Return in memory what `write_parquet` writes."""
+    import pyarrow as pa
+
+    schema, batches = _typed(rows)
+    return pa.Table.from_batches(batches, schema)
+
+
+def _typed(rows: RowsOf) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Give the types of the columns, and some rows at a time."""
+    import pyarrow as pa
 
     types = {
         "text": pa.string(),
@@ -98,10 +118,12 @@ def write_parquet(path: Path, rows: RowsOf) -> None:
     schema = pa.schema(
         [pa.field(each.name, types[each.kind], metadata={"description": each.meaning}) for each in table]
     )
-    with atomic.replacing(path) as part, parquet.ParquetWriter(part, schema, compression="zstd") as writer:
-        for values in _groups(rows(), table):
-            arrays = [pa.array(each, column.type) for each, column in zip(values, schema, strict=True)]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+
+    def batch(values: list[list[Any]]) -> pa.RecordBatch:
+        arrays = [pa.array(each, column.type) for each, column in zip(values, schema, strict=True)]
+        return pa.record_batch(arrays, schema=schema)
+
+    return schema, map(batch, _groups(rows(), table))
 
 
 def write_failures(path: Path, rows: RowsOf) -> None:

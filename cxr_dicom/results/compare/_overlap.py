@@ -1,7 +1,4 @@
-"""Masks of two runs, read back from the segmentations that ``encode.seg`` wrote, and their Dice.
-
-A mask becomes the content of its bounding box at once; no stack of planes is ever made.
-"""
+"""Masks of two runs, and their Dice."""
 
 from __future__ import annotations
 
@@ -20,27 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import SegmentationStorage
 
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.records import ObjectKind
-from cxr_dicom.records.plane import Box, Region, Shape
+from cxr_dicom.records.plane import Box, Region
+from cxr_dicom.results import masks
 from cxr_dicom.results.compare._runs import RESULTS, Matched, row_at
 from cxr_dicom.results.compare._statistics import MOST_LISTED
 
 HISTOGRAM_BINS = 50  # of Dice, 0 to 1; the last one holds 1
-_KEYWORDS = (
-    "Rows",
-    "Columns",
-    "SegmentationType",
-    "SegmentSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "PixelData",
-)
-
-Masks = dict[str, Region]  # by structure; see `read`
 Tell = Callable[[int, int], None]  # images done, images in all
 
 
@@ -111,7 +95,7 @@ def overlap(a: Path, b: Path, offset_a: int, offset_b: int) -> Overlap:
         masks_a, masks_b = (read(a, offset_a), read(b, offset_b))
     except OSError as error:
         return Overlap(problem=f"a segmentation cannot be opened: {error.strerror or type(error).__name__}")
-    except (InvalidDicomError, EOFError, AttributeError, TypeError, ValueError, LookupError):
+    except masks.NOT_OURS:
         return Overlap(problem="a segmentation is not one that cxr-dicom writes")
     both = [name for name in masks_a if name in masks_b]
     if any(masks_a[name].shape != masks_b[name].shape for name in both):
@@ -139,70 +123,9 @@ def dice(a: Region, b: Region) -> float:
     return 2 * int(np.count_nonzero(_crop(a, box) & _crop(b, box))) / total
 
 
-def read(folder: Path, offset: int) -> Masks:
-    """Read the masks of the image whose row begins at ``offset`` of the results in ``folder``.
-
-    A structure bears its own name (Tracking ID). Where an earlier model of the row took it, that of
-    a later one is added under the name, two underscores and the model, as in ``results.jsonl``.
-    """
-    row = row_at(folder / RESULTS, offset)
-    objects = [each for each in row.get("objects") or () if each["kind"] == ObjectKind.SEGMENTATION]
-    binary = [each for each in objects if each["sop_class_uid"] == SegmentationStorage]
-    masks: Masks = {}
-    found = [
-        (model, name, region) for each in binary or objects for model, name, region in _read(folder / each["path"])
-    ]
-    ran = [model["name"] for model in row.get("models") or ()]
-    for model, name, region in sorted(found, key=lambda mask: ran.index(mask[0])):
-        masks[f"{name}__{model.replace('-', '_')}" if name in masks else name] = region
-    return masks
-
-
-def _read(path: Path) -> list[tuple[str, str, Region]]:
-    """Model, structure and pixels of each segment of a file."""
-    dataset = dcmread(path, specific_tags=list(_KEYWORDS))
-    segments = {int(each.SegmentNumber): each for each in dataset.SegmentSequence}
-    regions = _label_map(dataset) if dataset.SegmentationType == "LABELMAP" else _binary(dataset)
-    return [
-        (str(segments[number].SegmentAlgorithmName), str(segments[number].TrackingID), region)
-        for number, region in regions
-        if region.area
-    ]
-
-
-def _binary(dataset: Dataset) -> Iterator[tuple[int, Region]]:
-    """Unpack frames that lie end to end, one bit per pixel (PS3.5 8.1.1)."""
-    packed = np.frombuffer(dataset.PixelData, np.uint8)
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    for frame, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        number = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        yield number, _unpack(packed, frame * shape[0] * shape[1], shape)
-
-
-def _unpack(packed: NDArray[np.uint8], first_bit: int, shape: Shape) -> Region:
-    """Unpack only the rows between the first and the last byte of a frame that is not zero."""
-    rows, columns = shape
-    start = first_bit // 8
-    filled = np.flatnonzero(packed[start : (first_bit + rows * columns + 7) // 8] != 0)
-    if not filled.size:
-        return Region.from_matrix(np.zeros(shape, bool))
-    lead = first_bit % 8
-    top = max(0, int(filled[0]) * 8 - lead) // columns
-    bottom = min(rows, (int(filled[-1]) * 8 + 7 - lead) // columns + 1)
-    begin, end = first_bit + top * columns, first_bit + bottom * columns
-    bits = np.unpackbits(packed[begin // 8 : (end + 7) // 8], bitorder="little")
-    matrix = bits[begin % 8 :][: end - begin].reshape(bottom - top, columns)
-    return Region.from_matrix(matrix.astype(bool), (top, 0), shape)
-
-
-def _label_map(dataset: Dataset) -> Iterator[tuple[int, Region]]:
-    from scipy.ndimage import find_objects
-
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    labels = np.frombuffer(dataset.PixelData, np.uint8)[: shape[0] * shape[1]].reshape(shape)
-    for number, slices in enumerate(find_objects(labels), start=1):
-        if slices:
-            yield number, Region.from_matrix(labels[slices] == number, (slices[0].start, slices[1].start), shape)
+def read(folder: Path, offset: int) -> masks.Masks:
+    """Read the masks of the image whose row begins at ``offset`` of the results in ``folder``."""
+    return masks.read(folder, row_at(folder / RESULTS, offset))
 
 
 @dataclass
