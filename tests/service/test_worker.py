@@ -151,6 +151,9 @@ def test_a_second_run_names_its_predecessors_and_an_equal_one_is_none(service):
     otherwise = work(study, geometry="strict")
     (newest,) = (uid for uid, each in otherwise.items() if each["kind"] == "findings_report" and uid not in grown)
     assert predecessor(here, otherwise[newest]) == new
-    here.ledger.studies.move(study, tuple(StudyState), StudyState.COMPLETE)
+    with here.ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE studies SET state = ?", (StudyState.COMPLETE,)
+        )  # as after a retry that was not forced
     assert work(study, geometry="strict").keys() == otherwise.keys()
     assert len(here.ledger.stories.show(study)["jobs"]) == 3  # what was written before is no new input

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cxr_dicom.records import DeliveryStatus, EncodedObject, ObjectKind, Receipt, StudyState
+from cxr_dicom.store.ledger.transitions import origins
 from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _STATE_AFTER = {
     DeliveryStatus.REFUSED: _State.REFUSED,
     DeliveryStatus.UNSUPPORTED: _State.REFUSED,
 }
+_DELIVERING = {StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED}
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING, DeliveryStatus.COMMITTED)
 
 _TO_SEND = f"state = '{_State.WAITING}'"  # these two have an index each, which SQLite knows by its very words
@@ -319,19 +321,18 @@ class Deliveries:
 
     def settle(self, uid: str, *, reopen: bool = False) -> None:
         """Let the state of a study say what became of its deliveries."""
-        states = (StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED)
-        origin = (*states, StudyState.DEAD) if reopen else states
         rows = [row for row in self._of_study(uid) if row["state"] != _State.WITHDRAWN]
         found = {row["state"] for row in rows}
         refused = [row for row in rows if row["state"] == _State.REFUSED]
+        target, reason = StudyState.COMMITTED, ""
         if not rows:
-            self._ledger.studies.move(uid, origin, StudyState.ENCODED, "nothing to deliver")
+            target, reason = StudyState.ENCODED, "nothing to deliver"
         elif _State.WAITING in found:
-            self._ledger.studies.move(uid, origin, StudyState.ENCODED)
+            target = StudyState.ENCODED
         elif refused:
+            target = StudyState.DEAD
             reason = f"{refused[0]['destination']}: {refused[0]['status']} {refused[0]['detail']}".strip()
-            self._ledger.studies.move(uid, origin, StudyState.DEAD, reason)
         elif any(self._is_open(row) for row in rows) or _State.COMMITTED not in found:
-            self._ledger.studies.move(uid, origin, StudyState.SENT)
-        else:
-            self._ledger.studies.move(uid, origin, StudyState.COMMITTED)
+            target = StudyState.SENT
+        states = {*_DELIVERING, StudyState.DEAD} if reopen else _DELIVERING
+        self._ledger.studies.move(uid, [each for each in origins(target) if each in states], target, reason)

@@ -24,6 +24,7 @@ from cxr_dicom.records import (
     StudyState,
     WrittenObject,
 )
+from cxr_dicom.store.ledger.transitions import expect_legal, origins
 from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Studies:
             "UPDATE studies SET dirty = 1, changed_at = ? WHERE study_instance_uid = ? AND state IN (?, ?)",
             (time.time(), uid, StudyState.RUNNING, StudyState.HELD),
         )
-        closed = set(StudyState) - {StudyState.RUNNING, StudyState.HELD}
+        closed = set(origins(StudyState.RECEIVING)) - {StudyState.RUNNING}
         self.move(uid, tuple(closed), StudyState.RECEIVING)
 
     # --- working ---------------------------------------------------------------------------------
@@ -274,6 +275,7 @@ class Studies:
 
     def _let_go(self, connection: sqlite3.Connection, claim: Claim, state: StudyState, reason: str) -> None:
         """End a claim; images that arrived meanwhile make the study RECEIVING."""
+        expect_legal([StudyState.RUNNING], state)
         done = connection.execute(
             "UPDATE studies SET state = iif(dirty, ?, ?), reason = iif(dirty, '', ?), dirty = 0, forced = 0,"
             " claimed_by = NULL, interruptions = 0, attempts = 0, next_attempt_at = NULL, changed_at = ?"
@@ -368,7 +370,14 @@ class Studies:
             return True
 
     def move(self, uid: str, origin: Sequence[StudyState], target: StudyState, reason: str = "") -> bool:
-        """Change the state of a study that is in one of ``origin``; tell whether it was."""
+        """Change the state of a study that is in one of ``origin``; tell whether it was.
+
+        Raises
+        ------
+        ValueError
+            If `transitions` do not allow it.
+        """
+        expect_legal(origin, target)
         marks = ", ".join("?" * len(origin))
         with self._ledger.transaction() as connection:
             moved = connection.execute(
