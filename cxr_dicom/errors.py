@@ -21,6 +21,11 @@ from typing import Any
 from cxr_dicom.records import Reason
 
 
+def how_to_install(extra: str) -> str:
+    """Say how to get the libraries of an extra of ``pyproject.toml``; this package is on no index."""
+    return f"in a clone of cxr-dicom: pip install '.[{extra}]'"
+
+
 class CxrDicomError(Exception):
     """Base of every error that this package raises on purpose."""
 

@@ -27,7 +27,7 @@ FILES = {
 def demo(out: Path, network: bool) -> None:
     """Run on the sample radiographs of the package pydicom-data.
 
-    Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install "cxr-dicom[demo]"`; no network.
+    Writes to OUT, ./cxr-dicom-demo when not given. Needs `pip install '.[demo]'` in the clone; no network.
     """
     from cxr_dicom.cli._terminal import progress
     from cxr_dicom.cohort import run as cohort_run
@@ -50,11 +50,11 @@ def demo(out: Path, network: bool) -> None:
 def _samples() -> list[Path]:
     from pydicom.data import get_testdata_file
 
+    from cxr_dicom.errors import how_to_install
+
     found = {name: get_testdata_file(name, download=False) for name in FILES}
     if missing := [name for name, path in found.items() if path is None]:
-        raise Refused(
-            f"the sample images {', '.join(missing)} are not installed; get them with: pip install 'cxr-dicom[demo]'"
-        )
+        raise Refused(f"the sample images {', '.join(missing)} are not installed; {how_to_install('demo')}")
     return [Path(str(path)) for path in found.values()]
 
 

@@ -75,7 +75,7 @@ class ModelSettings(_Table):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     backend: Literal["torch", "openvino"] = "torch"
-    """What computes the networks; `openvino` is faster on a CPU, and needs `pip install 'cxr-dicom[openvino]'`."""
+    """What computes the networks; `openvino` is faster on a CPU, and needs `pip install '.[openvino]'` in the clone."""
     folder: Path | None = None
     """Where weights lie; default: TorchXRayVision's own cache folder."""
     mirror: str | None = None

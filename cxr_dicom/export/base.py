@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxr_dicom import __version__
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import SettingsError, how_to_install
 from cxr_dicom.records import Code, ImageAnalysis, Mask, Prediction, StudyResult
 
 
@@ -96,7 +96,7 @@ def expect_installed(library: str, name: str) -> None:
         With the way to install it.
     """
     if find_spec(library) is None:
-        raise SettingsError(f"also: {name} needs {library}; pip install cxr-dicom[export]")
+        raise SettingsError(f"also: {name} needs {library}; {how_to_install('export')}")
 
 
 def _predicted(prediction: Prediction) -> dict[str, Any]:

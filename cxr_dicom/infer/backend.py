@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import SettingsError, how_to_install
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def on_backend(
     try:
         import openvino
     except ImportError as error:
-        raise SettingsError(
-            "models.backend: OpenVINO is not installed; get it with `pip install 'cxr-dicom[openvino]'`"
-        ) from error
+        raise SettingsError(f"models.backend: OpenVINO is not installed; {how_to_install('openvino')}") from error
     version = openvino.__version__.partition("-")[0]
     return _in_turn(_compiled(compute, info, channels)), replace(
         info, version=f"{info.version}; OpenVINO {version} float32"

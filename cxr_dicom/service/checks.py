@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import socket
 import stat
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
@@ -164,5 +165,10 @@ def _model(name: str, settings: Settings, radiograph: Radiograph, earlier: list[
 
 def _peak_memory_mb() -> float:
     """Greatest resident set of this process so far."""
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil knows the peak
+        now = psutil.Process().memory_info()
+        return getattr(now, "peak_wset", now.rss) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -256,7 +256,8 @@ def serve(
 
     signal.signal(signal.SIGTERM, on_stop)
     signal.signal(signal.SIGINT, on_stop)
-    signal.signal(signal.SIGHUP, lambda number, frame: wake.set())
+    if hasattr(signal, "SIGHUP"):  # not on Windows, where the lock of the spool says what is missing
+        signal.signal(signal.SIGHUP, lambda number, frame: wake.set())
     settings = load()
     spool = Spool(settings)
     spool.lock()

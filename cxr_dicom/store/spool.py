@@ -140,12 +140,15 @@ class Spool:
         Raises
         ------
         SpoolError
-            If another process has it; the text names the process.
+            If another process has it, whose number the text has; or this system has no such locks.
         """
         try:
             self._lock = lock.take(self.folder / "spool.lock")
         except lock.LockedError as error:
             raise SpoolError(f"{self.folder} is in use by another service, process {error}") from error
+        except ImportError as error:
+            needs = "`serve` and `poll` need Linux or macOS, for file locks (fcntl)"
+            raise SpoolError(f"{needs}; on this system `cxr-dicom run` works") from error
         except OSError as error:
             raise SpoolError(f"{self.folder} cannot be locked: {error.strerror}") from error
 

@@ -49,4 +49,4 @@ def test_lossless_twins_measure_the_same(demo):
 def test_without_the_sample_images_it_says_what_to_install(invoke, tmp_path, without_pydicom_data):
     result = invoke("demo", tmp_path / "out")
     assert result.exit_code == 2
-    assert "pip install 'cxr-dicom[demo]'" in result.output
+    assert "pip install '.[demo]'" in result.output

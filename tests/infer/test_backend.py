@@ -99,7 +99,7 @@ def test_threads_are_not_pinned_for_workers_would_share_a_core(monkeypatch):
 
 def test_openvino_must_be_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(SettingsError, match=r"models\.backend: .*pip install 'cxr-dicom\[openvino\]'"):
+    with pytest.raises(SettingsError, match=r"models\.backend: .*pip install '\.\[openvino\]'"):
         on_backend(torch.sigmoid, INFO, OPENVINO)
 
 

@@ -96,7 +96,7 @@ def _play(version: str, radiographs: list[Path], folder: Path) -> None:
 def _demo(folder: Path) -> Path:
     source = get_testdata_file("RG1_UNCR.dcm", download=False)
     if source is None:
-        raise rig.MissingError("the demo's radiograph is not installed; get it with: pip install 'cxr-dicom[demo]'")
+        raise rig.MissingError("the demo's radiograph is not installed; in the clone: pip install '.[demo]'")
     print(f"The demo's radiograph says Pixel Spacing 0\\0; viewers get a copy that says {RG1_SPACING_MM} mm")
     return with_pixel_spacing(Path(source), folder / "radiograph.dcm", RG1_SPACING_MM)
 

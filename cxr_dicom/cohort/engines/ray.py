@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from cxr_dicom import __version__
 from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
 from cxr_dicom.cohort.engines.local import cores
-from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
 from cxr_dicom.system import telemetry
 
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
@@ -155,7 +155,7 @@ def _import(*, is_local: bool) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise SettingsError("engine ray: Ray is not installed; pip install 'cxr-dicom[ray]'") from error
+        raise SettingsError(f"engine ray: Ray is not installed; {how_to_install('ray')}") from error
     return ray
 
 

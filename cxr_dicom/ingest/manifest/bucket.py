@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom.errors import FetchError, ManifestError
+from cxr_dicom.errors import FetchError, ManifestError, how_to_install
 from cxr_dicom.ingest.manifest.attempts import tried
 
 _PARALLEL = 4  # transfers of one entry at a time
@@ -28,7 +28,7 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE
 def expect_client() -> None:
     """Raise a ManifestError where the client of buckets is not installed."""
     if find_spec("s3fs") is None:
-        raise ManifestError("s3:// and gs:// need a package that is missing: pip install 'cxr-dicom[cloud]'")
+        raise ManifestError(f"s3:// and gs:// need a package that is missing; {how_to_install('cloud')}")
 
 
 def fetch(sources: Sequence[str], folder: Path) -> dict[Path, str]:

@@ -165,7 +165,7 @@ def test_another_version_of_this_package_is_refused(session, tmp_path, monkeypat
 
 def test_without_ray_the_text_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingsError, match=r"pip install 'cxr-dicom\[ray\]'"):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[ray\]'"):
         list(Ray().process([1], Squares(tmp_path)))
 
 

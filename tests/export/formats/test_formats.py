@@ -39,7 +39,9 @@ def test_an_unknown_format_is_answered_with_the_choices():
 @pytest.mark.parametrize(("name", "library"), [("nifti", "nibabel"), ("coco", "pycocotools")])
 def test_a_missing_library_is_named_at_the_start(monkeypatch, name, library):
     monkeypatch.setattr(base, "find_spec", lambda module: None)
-    with pytest.raises(SettingsError, match=rf"{name} needs {library}; pip install cxr-dicom\[export\]"):
+    with pytest.raises(
+        SettingsError, match=rf"{name} needs {library}; in a clone of cxr-dicom: pip install '\.\[export\]'"
+    ):
         build_exporters((name,), SETTINGS)
 
 
