@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -101,17 +101,17 @@ class Analysis:
         """Maps: (rows, columns), 0 to 1, on the matrix as stored; 0 where a model did not look."""
         return Named(self._named(lambda p: ((each.name, each) for each in p.heatmaps)), self._resampled)
 
-    @cached_property
+    @property
     def scores(self) -> Mapping[str, Finding]:
         """Findings: ``probability``, ``raw``, ``operating_point``, ``call``."""
         return self._named(lambda p: ((each.name, each) for each in p.findings))
 
-    @cached_property
+    @property
     def measurements(self) -> Mapping[str, Measurement]:
         """Numbers: ``value``, None where it could not be measured and ``reason`` says why, and ``unit``."""
         return self._named(lambda p: ((each.name, each) for each in p.measurements))
 
-    @cached_property
+    @property
     def statements(self) -> Mapping[str, Statement]:
         """Calls that a rule made of a measurement: ``call``, ``rule``."""
         return self._named(lambda p: ((each.name, each) for each in p.statements))

@@ -247,15 +247,23 @@ def _settings(models: Models | None, settings: SettingsLike | None) -> Settings:
     """Bring together what was given; what ``models`` says counts most."""
     if isinstance(settings, Settings) and models is None:
         return settings
-    tables: dict[str, Mapping[str, Any]] = {}
+    path = Path(settings) if isinstance(settings, str | os.PathLike) else None
+    tables: dict[str, Any] = {}
     if isinstance(settings, Settings):
         tables = settings.model_dump()
     elif isinstance(settings, Mapping):
         tables = dict(settings)
+    elif settings is not None and path is None:
+        accepted = "Settings, the path of a settings file or tables of it"
+        raise TypeError(f"settings: expected {accepted}, got {type(settings).__name__}")
+    if isinstance(models, str):
+        models = [models]
     if models is not None:
-        names = [models] if isinstance(models, str) else list(models)
-        tables["models"] = {**tables.get("models", {}), "names": names}
-    return load(Path(settings) if isinstance(settings, str | os.PathLike) else None, tables)
+        if not isinstance(models, Sequence):
+            raise TypeError(f"models: expected names, got {type(models).__name__}")
+        table = tables.get("models", {})
+        tables["models"] = {**table, "names": list(models)} if isinstance(table, Mapping) else table
+    return load(path, tables)
 
 
 @contextmanager

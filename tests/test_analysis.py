@@ -82,11 +82,13 @@ def test_arrays_lie_on_the_matrix_as_stored(analysis, turned):
     )
 
 
-def test_an_array_is_the_callers_own(analysis):
+def test_what_is_given_is_the_callers_own(analysis):
     analysis.masks["heart"][:] = False
     analysis.heatmaps["relative_opacity"][:] = 0
+    analysis.measurements.clear()
     assert analysis.masks["heart"].any()
     assert analysis.heatmaps["relative_opacity"].any()
+    assert "cardiothoracic_ratio" in analysis.measurements
 
 
 def test_numbers_are_those_of_the_table(analysis, by_run):

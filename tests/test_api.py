@@ -228,10 +228,17 @@ def test_models_and_settings_are_taken_in_every_form(tmp_path, monkeypatch):
         {"settings": {"nonsense": {"geometry": "viewer"}}},
         {"settings": "nowhere.toml"},
         {"settings": offline(), "models": []},
+        {"settings": {"models": 7}, "models": ["lung-opacity"]},
     ],
 )
 def test_wrong_settings_are_told(given):
     with pytest.raises(SettingsError):
+        cxr_dicom.Pipeline(**given)
+
+
+@pytest.mark.parametrize("given", [{"models": 7}, {"settings": 7}, {"settings": ["encode"]}])
+def test_what_is_neither_models_nor_settings_is_a_type_error(given):
+    with pytest.raises(TypeError, match="expected"):
         cxr_dicom.Pipeline(**given)
 
 
