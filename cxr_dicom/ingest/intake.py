@@ -124,9 +124,12 @@ class Intake:
         """Check who a file is, without touching its pixels."""
         try:
             header = read_header(part.path, (*IDENTITY, "Manufacturer"))
+        except ImageError as error:
+            raise RefusedError(Refusal.UNREADABLE, error.detail) from error
+        try:
             instance = instance_of(header, part.path)
         except ImageError as error:
-            raise RefusedError(_refusal(error), error.detail) from error
+            raise RefusedError(Refusal.INVALID_UID, error.detail) from error
         if instance is None or instance.sop_class_uid not in self._sop_classes:
             found = instance.sop_class_uid if instance else "a DICOMDIR"
             raise RefusedError(Refusal.WRONG_SOP_CLASS, f"expected one of listener.sop_classes, found {found[:64]}")
@@ -151,7 +154,3 @@ class Intake:
             "instance_refused", sop_instance_uid=uid, sender=sender, address=address, reason=refusal, error=detail
         )
         return RefusedError(refusal, detail)
-
-
-def _refusal(error: ImageError) -> Refusal:
-    return Refusal.INVALID_UID if "expected a UID" in error.detail else Refusal.UNREADABLE

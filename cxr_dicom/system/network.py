@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from time import time
 from typing import Any
@@ -39,13 +40,18 @@ class ConnectionFailedError(CxrDicomError):
         Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``TIMEOUT``, ``HTTP 503``.
     retry_after
         Seconds that the other side asked us to wait; None when it did not.
+    http_status
+        Status code of the answer; None when there was none, or not by HTTP.
     """
 
-    def __init__(self, status: str, detail: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: str, detail: str, retry_after: float | None = None, *, http_status: int | None = None
+    ) -> None:
         super().__init__(f"{status}: {detail}")
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
+        self.http_status = http_status
 
 
 class ContextsRejectedError(ConnectionFailedError):
@@ -217,13 +223,15 @@ def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
         except requests.HTTPError as error:
             if error.response is None:
                 raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
-            raise _answered(error.response) from error
+            raise answered(error.response) from error
         except requests.TooManyRedirects as error:
             raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
         except requests.Timeout as error:
             raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
         except (ValueError, AttributeError, TypeError) as error:
-            raise ConnectionFailedError("HTTP 200", "expected DICOM JSON from QIDO-RS") from error
+            raise ConnectionFailedError(
+                f"HTTP {HTTPStatus.OK}", "expected DICOM JSON from QIDO-RS", http_status=HTTPStatus.OK
+            ) from error
         except requests.RequestException as error:
             raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
 
@@ -236,8 +244,10 @@ class _PlainWildcards(HTTPAdapter):
         return super().send(request, *options, **more)
 
 
-def _answered(answer: requests.Response) -> ConnectionFailedError:
-    return ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
+def answered(answer: requests.Response) -> ConnectionFailedError:
+    """Return the error of an answer that says that the place is in trouble."""
+    code = answer.status_code
+    return ConnectionFailedError(f"HTTP {code}", answer.reason or "", retry_after(answer), http_status=code)
 
 
 def retry_after(answer: requests.Response) -> float | None:

@@ -15,7 +15,7 @@ from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry
-from cxr_dicom.system.network import ConnectionFailedError, request, retry_after, searching, session
+from cxr_dicom.system.network import answered, request, retry_after, searching, session
 
 # Attributes of the Store Instances Response Module (PS3.18 10.5.3)
 _SOP_UID = "00080018"
@@ -89,7 +89,7 @@ def build(settings: DicomwebDestination, open_commitment: Callable[[str], None])
 def _expect_service(answer: requests.Response) -> None:
     """Tell trouble of the place, which may pass for all objects at once, from trouble with one object."""
     if answer.status_code in _PLACE_IS_IN_TROUBLE:
-        raise ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
+        raise answered(answer)
 
 
 def _body(path: Path, boundary: str) -> Iterator[bytes]:

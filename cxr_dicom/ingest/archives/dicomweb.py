@@ -14,7 +14,7 @@ from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, Wanted
 from cxr_dicom.ingest.folder import is_uid
-from cxr_dicom.system.network import ConnectionFailedError, request, retry_after, searching, session
+from cxr_dicom.system.network import ConnectionFailedError, answered, request, searching, session
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _STUDY_DATE, _MODALITY, _MODALITIES, _STUDY_INSTANCES = "00080020", "00080060", "00080061", "00201208"
@@ -154,7 +154,7 @@ def _values(item: Json, tag: str) -> list[str]:
 
 def _expect(answer: requests.Response, *accepted: int) -> None:
     if answer.status_code not in accepted:
-        raise ConnectionFailedError(f"HTTP {answer.status_code}", answer.reason or "", retry_after(answer))
+        raise answered(answer)
 
 
 def _read(answer: requests.Response, max_bytes: int) -> bytes:

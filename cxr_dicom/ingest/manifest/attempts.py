@@ -47,8 +47,7 @@ def tried(what: str, action: Callable[[], T]) -> T:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, ConnectionFailedError):
-        word, _, status = error.status.partition(" ")
-        return word != "HTTP" or retry.answer_of_http(int(status)) is DeliveryStatus.FAILED
+        return error.http_status is None or retry.answer_of_http(error.http_status) is DeliveryStatus.FAILED
     return not isinstance(error, (*_FINAL, CxrDicomError, ImportError))
 
 
