@@ -66,14 +66,15 @@ def region(shape, top, left, bottom, right):
     return Region.from_matrix(inside)
 
 
-def anatomy(image, **changes):
-    """Two lungs, a heart that overlaps the left one, and a structure that was not found."""
+def anatomy(image, apart=False, **changes):
+    """Two lungs, a heart that overlaps the left one unless it is ``apart``, and a structure that was not found."""
+    heart = (0.85, 0.35, 1.0, 0.7) if apart else (0.4, 0.35, 0.75, 0.7)
     masks = (
         Mask(
             structure=structure("right_lung", laterality=codes.RIGHT), region=region(image.shape, 0.1, 0.1, 0.8, 0.45)
         ),
         Mask(structure=structure("left_lung", laterality=codes.LEFT), region=region(image.shape, 0.1, 0.55, 0.8, 0.9)),
-        Mask(structure=structure("heart", codes.HEART), region=region(image.shape, 0.4, 0.35, 0.75, 0.7)),
+        Mask(structure=structure("heart", codes.HEART), region=region(image.shape, *heart)),
         Mask(structure=structure("spine", codes.SPINE), region=Region.from_matrix(np.zeros(image.shape, bool))),
     )
     return measure(image, Prediction(model=model("painted-anatomy"), **{"masks": masks, **changes}))
@@ -98,8 +99,8 @@ def heatmap(image):
     )
 
 
-def scores(image):
-    """Findings of each call, one heatmap, and two numbers without coordinates, one of which failed."""
+def scores(image, measured=("opacity",)):
+    """Findings of each call, one heatmap, and numbers without coordinates, one of which failed."""
     opacity = codes.private("OPACITY", "Relative opacity")
     return Prediction(
         model=model("painted-scores"),
@@ -110,7 +111,10 @@ def scores(image):
         ),
         heatmaps=(heatmap(image),),
         measurements=(
-            Measurement(name="opacity", code=opacity, value=1.25, unit=codes.RATIO, site=codes.LUNG, method="Mean."),
+            *(
+                Measurement(name=name, code=opacity, value=1.25, unit=codes.RATIO, site=codes.LUNG, method="Mean.")
+                for name in measured
+            ),
             Measurement(name="failed", code=opacity, value=None, unit=codes.RATIO, reason="no lungs outlined"),
         ),
         warnings=("low dynamic range",),

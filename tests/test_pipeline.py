@@ -112,6 +112,7 @@ def test_objects_of_every_kind_are_written_and_speak_of_their_source(reference):
     assert kinds == {
         ObjectKind.SEGMENTATION,
         ObjectKind.MEASUREMENT_REPORT,
+        ObjectKind.STRUCTURE_REPORT,
         ObjectKind.FINDINGS_REPORT,
         ObjectKind.PARAMETRIC_MAP,
     }

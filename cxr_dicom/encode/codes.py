@@ -17,6 +17,8 @@ SOURCE_IMAGE = Code(value="121322", scheme="DCM", meaning="Source image for imag
 NO_UNITS = Code(value="1", scheme="UCUM", meaning="no units")
 QUANTITY = Code(value="246205007", scheme="SCT", meaning="Quantity")
 
+PROBABILITY_SCHEME = "99CXRPROB"  # the probability of the concept that has the same value elsewhere
+
 CALLS = {  # CID 240
     Presence.PRESENT: Code(value="52101004", scheme="SCT", meaning="Present"),
     Presence.ABSENT: Code(value="2667000", scheme="SCT", meaning="Absent"),
@@ -44,12 +46,15 @@ def algorithm_item(model: ModelInfo) -> Dataset:
     return item
 
 
-def coding_scheme_items(scheme: str, name: str) -> list[Dataset]:
-    """Return the Coding Scheme Identification Sequence that explains a private scheme (PS3.3 C.12.1.1.11)."""
-    item = Dataset()
-    item.CodingSchemeDesignator, item.CodingSchemeName = scheme, name
-    item.CodingSchemeResponsibleOrganization = name
-    return [item]
+def coding_scheme_items(name: str, *schemes: str) -> list[Dataset]:
+    """Return the Coding Scheme Identification Sequence that explains private schemes (PS3.3 C.12.1.1.11)."""
+    items = []
+    for scheme in schemes:
+        item = Dataset()
+        item.CodingSchemeDesignator, item.CodingSchemeName = scheme, name
+        item.CodingSchemeResponsibleOrganization = name
+        items.append(item)
+    return items
 
 
 def ascii_text(text: str, limit: int) -> str:

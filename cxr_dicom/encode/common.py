@@ -65,7 +65,7 @@ def new_object(head: Head) -> Dataset:
     dataset.SeriesDescription = ascii_text(head.series_description, 64)
     set_content_time(dataset, header, head.settings)
     _set_equipment(dataset, head)
-    dataset.CodingSchemeIdentificationSequence = coding_scheme_items(PRIVATE_SCHEME, MANUFACTURER)
+    dataset.CodingSchemeIdentificationSequence = coding_scheme_items(MANUFACTURER, PRIVATE_SCHEME)
     return dataset
 
 

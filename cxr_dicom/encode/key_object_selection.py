@@ -16,7 +16,7 @@ from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, new_document
 from cxr_dicom.records import ImageAnalysis, ObjectKind, Presence, StudyAnalysis
 
-SERIES_NUMBER = 9006
+SERIES_NUMBER = 9004
 
 
 def key_object_selection(study: StudyAnalysis, settings: Settings) -> Encoded | None:

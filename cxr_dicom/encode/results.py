@@ -10,7 +10,10 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode.identity import Reference, image_identity
 from cxr_dicom.encode.segments import plan_segmentations
 from cxr_dicom.encode.succession import Succession, chain, succeed
-from cxr_dicom.records import Heatmap, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
+from cxr_dicom.records import Heatmap, ImageAnalysis, Mask, Measurement, ObjectKind, Prediction, WrittenObject
+
+LINE_POINTS = 2
+MM2_PER_CM2 = 100
 
 
 def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
@@ -19,8 +22,12 @@ def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings:
     if "seg" in written:
         for prediction in analysis.predictions:
             yield from (plan.reference for plan in plan_segmentations(analysis, prediction, settings))
-    if "sr" in written and drawn_predictions(analysis):
-        yield measurement_report(analysis, earlier, settings).reference
+    if "sr" in written:
+        for prediction in analysis.predictions:
+            if any(is_line(measurement) for measurement in prediction.measurements):
+                yield measurement_report(analysis, prediction, earlier, settings).reference
+            if structure_numbers(analysis, prediction):
+                yield structure_report(analysis, prediction, earlier, settings).reference
     for prediction in analysis.predictions:
         if "parametric-map" in written:
             yield from (parametric_map(analysis, prediction, heatmap, settings) for heatmap in prediction.heatmaps)
@@ -30,11 +37,39 @@ def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings:
             )
 
 
-def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Succession:
-    """Return the measurement report of one image, and the one that it takes the place of."""
-    kind, drawn = ObjectKind.MEASUREMENT_REPORT, drawn_predictions(analysis)
-    report = Reference(EnhancedSRStorage, image_identity(kind, analysis, drawn, settings))
-    return succeed(report, chain(earlier, kind, analysis.image.instance.sop_instance_uid))
+def measurement_report(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
+) -> Succession:
+    """Return the report of the lines of one model on one image, and the report that it takes the place of."""
+    return _report(ObjectKind.MEASUREMENT_REPORT, analysis, [prediction], earlier, settings)
+
+
+def structure_report(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
+) -> Succession:
+    """Return the report of what was measured of one model's structures, and the report that it takes the place of."""
+    return _report(
+        ObjectKind.STRUCTURE_REPORT, analysis, structure_predictions(analysis, prediction), earlier, settings
+    )
+
+
+def structure_predictions(analysis: ImageAnalysis, prediction: Prediction) -> list[Prediction]:
+    """Return the predictions that a structure report is made from, that with the outlines first."""
+    said = {id(number) for numbers in structure_numbers(analysis, prediction).values() for number in numbers}
+    others = [p for p in analysis.predictions if p is not prediction and any(id(m) in said for m in p.measurements)]
+    return [prediction, *others]
+
+
+def _report(
+    kind: ObjectKind,
+    analysis: ImageAnalysis,
+    predictions: Sequence[Prediction],
+    earlier: Sequence[WrittenObject],
+    settings: Settings,
+) -> Succession:
+    report = Reference(EnhancedSRStorage, image_identity(kind, analysis, predictions, settings))
+    before = chain(earlier, kind, analysis.image.instance.sop_instance_uid)
+    return succeed(report, [each for each in before if each.identity[0] == report.identity.series_instance_uid])
 
 
 def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap, settings: Settings) -> Reference:
@@ -56,30 +91,52 @@ def pictured(analysis: ImageAnalysis, prediction: Prediction) -> list[str]:
     return ["anatomy"] * bool(prediction.masks) + [heatmap.name for heatmap in prediction.heatmaps]
 
 
-def drawn_predictions(analysis: ImageAnalysis) -> list[Prediction]:
-    """Return the predictions with something that a measurement report can draw."""
-    return [p for p in analysis.predictions if any(is_box(m) or is_drawn(m, p) for m in p.measurements)]
+def is_line(measurement: Measurement) -> bool:
+    """Whether a value stands between two points."""
+    return measurement.value is not None and len(measurement.points) == LINE_POINTS
 
 
-def is_box(measurement: Measurement) -> bool:
-    """Whether the points are a closed outline: a box that is drawn, and a number that is not."""
-    return len(measurement.points) > 2 and measurement.value is not None
+def structure_numbers(analysis: ImageAnalysis, prediction: Prediction) -> dict[Mask, list[Measurement]]:
+    """Return what was measured of each structure that ``prediction`` outlines, by any model.
+
+    Structures without a number are left out. That with most numbers comes first, and all have their
+    numbers in its order: Slicer takes the first row of a table for its head.
+    """
+    found: dict[Mask, list[Measurement]] = {}
+    for other in analysis.predictions:
+        for measurement in other.measurements:
+            mask = _mask_of(measurement, other, analysis)
+            if measurement.value is not None and mask and mask in prediction.masks:
+                found.setdefault(mask, []).append(measurement)
+    found = {mask: found[mask] for mask in prediction.masks if mask in found}
+    ordered = dict(sorted(found.items(), key=lambda item: -len(item[1])))
+    columns = list(dict.fromkeys(number.code for numbers in ordered.values() for number in numbers))
+    return {mask: sorted(numbers, key=lambda each: columns.index(each.code)) for mask, numbers in ordered.items()}
 
 
-def is_drawn(measurement: Measurement, prediction: Prediction) -> bool:
-    """Whether the value can be stated with a line: its own, or the first that it derives from."""
-    return measurement.value is not None and line_of(measurement, prediction) is not None
+def is_of_structure(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
+    """Whether the value is one of a structure that was outlined."""
+    return measurement.value is not None and _mask_of(measurement, prediction, analysis) is not None
 
 
-def line_of(measurement: Measurement, prediction: Prediction) -> Measurement | None:
-    """Return the measurement of two points that ``measurement`` is stated with; itself, if it is one."""
-    if measurement.points:
-        return measurement if len(measurement.points) == 2 else None
-    origins = (other for other in prediction.measurements if other.name in measurement.derived_from[:1])
-    return next((other for other in origins if len(other.points) == 2), None)
+def _mask_of(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> Mask | None:
+    """The outlined structure that a number is of, ``heart`` of ``heart_area``; of its own model, else of the first."""
+    if len(measurement.points) == LINE_POINTS:
+        return None
+    for owner in (prediction, *analysis.predictions):
+        masks = [m for m in owner.masks if m.region.area and measurement.name.startswith(f"{m.structure.name}_")]
+        if masks:
+            return max(masks, key=lambda mask: len(mask.structure.name))
+    return None
 
 
-def structure_of(measurement: Measurement, prediction: Prediction) -> str:
-    """Return the name of the structure that a box belongs to: ``heart`` of ``heart_area``."""
-    names = [mask.structure.name for mask in prediction.masks if measurement.name.startswith(f"{mask.structure.name}_")]
-    return max(names, key=len, default=measurement.name)
+def shown(measurement: Measurement) -> str:
+    """Return a value with its unit as people write it: areas in cm2, ratios and scores without a unit."""
+    value, unit = measurement.value, measurement.unit.value
+    if value is None:
+        return f"not measurable: {measurement.reason}"
+    if unit == "mm2":
+        return f"{value / MM2_PER_CM2:.1f} cm2"
+    if unit in ("{ratio}", "1"):
+        return f"{value:.2f}"
+    return f"{value:.0f} {unit.strip('{}')}"

@@ -57,6 +57,15 @@ def plan_segmentations(
             yield SegmentationPlan(type=kind, identity=identity, masks=tuple(group))
 
 
+def citable_segmentations(
+    analysis: ImageAnalysis, prediction: Prediction, settings: Settings
+) -> list[SegmentationPlan]:
+    """Return those whose segments a report may cite: readers and validators know segments of BINARY only."""
+    if "seg" not in settings.encode.objects:
+        return []
+    return [plan for plan in plan_segmentations(analysis, prediction, settings) if plan.type == "BINARY"]
+
+
 def _label_maps(prediction: Prediction, masks: Sequence[Mask]) -> list[list[Mask]]:
     """The disjoint sets of a prediction; reports ask for them too."""
     if prediction not in _disjoint:

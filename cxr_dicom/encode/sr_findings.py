@@ -1,59 +1,55 @@
-"""The findings report of a study: everything that was said and cannot be drawn.
+"""The findings report of a study: first for its reader, then for machines, and last where it all comes from.
 
-Scores, calls, rules, numbers without coordinates, numbers that could not be measured, images that
-were not analysed. OHIF shows it as text, because its title is not that of a measurement report.
+Its title is not that of a measurement report, so OHIF shows it as text. Each image has one group:
+Slicer makes a row of it and a column of each number, and wants no more groups than segments.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from typing import NamedTuple
 
 import highdicom.sr as hd
 from pydicom.uid import EnhancedSRStorage
 
+from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.codes import private
 from cxr_dicom.encode import results
 from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
-from cxr_dicom.encode.codes import CALLS, NO_UNITS
+from cxr_dicom.encode.codes import CALLS, NO_UNITS, PROBABILITY_SCHEME, coding_scheme_items
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
-from cxr_dicom.encode.identity import Reference, derived_uid, study_identity, tracking_uid
-from cxr_dicom.encode.segments import SegmentationPlan, plan_segmentations
+from cxr_dicom.encode.identity import Reference, derived_uid, study_identity
 from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, report_document
+from cxr_dicom.encode.sr_summary import Section, ranked, summary
 from cxr_dicom.encode.succession import chain, succeed
 from cxr_dicom.records import (
-    ChestImage,
+    MANUFACTURER,
     Code,
     Finding,
     ImageAnalysis,
-    Measurement,
+    ModelInfo,
     ObjectKind,
-    Prediction,
-    Presence,
     Reason,
     Skipped,
-    Statement,
     StoredInstance,
     StudyAnalysis,
 )
 
-SERIES_NUMBER = 9003
+SERIES_NUMBER = 9009
 TITLE = private("FINDINGS", "Chest Radiograph AI Findings Report")
-NO_SCORES = (
-    "No finding scores: no classifier ran. Its weights are not part of this package; "
-    "'cxr-dicom models pull xrv-densenet121-all' fetches them."
-)
 
-_PROBABILITY = Code(value="122157", scheme="DCM", meaning="Probability")
 _OPERATING_POINT = Code(value="111071", scheme="DCM", meaning="CAD Operating Point")
-_PRESENCE = Code(value="121052", scheme="DCM", meaning="Presence of property")
 _NETWORK_OUTPUT = private("NETWORK_OUTPUT", "Network output before calibration")
+_EVALUATIONS = Code(value="C0034375", scheme="UMLS", meaning="Qualitative Evaluations")
+_PROVENANCE = private("PROVENANCE", "Provenance")
+_MODEL = private("MODEL", "Model")
 _ANALYSIS = private("ANALYSIS", "Analysis of image")
 _ANALYSED = private("ANALYSED", "Analysed")
 _NOT_ANALYSED = private("NOT_ANALYSED", "Not analysed")
+_FOR_MACHINES = "Coded calls, then coded numbers; the sections above say them with their names."
 _NOT_REPORTED = {Reason.OWN_OUTPUT, Reason.DUPLICATE_INSTANCE, Reason.WRONG_SOP_CLASS, Reason.NOT_DICOM}
 
 
@@ -64,14 +60,15 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     skipped = {skip.instance: skip for skip in study.skipped if skip.instance and skip.reason not in _NOT_REPORTED}
     images = [analysis.image for analysis in study.images]
     models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
-    cited = {analysis: list(results.results(analysis, study.earlier, settings)) for analysis in study.images}
-    groups = [
-        *(group for analysis in study.images for group in _groups(analysis, cited[analysis], settings)),
-        *(_not_analysed(instance, skip) for instance, skip in skipped.items()),
+    cited = [each for analysis in study.images for each in results.results(analysis, study.earlier, settings)]
+    said = summary(study, skipped.values())
+    notes = [tree.summary(NOT_FOR_CLINICAL_USE), *map(_section, said)]
+    sections = [
+        tree.container(_EVALUATIONS, _outcomes(study, skipped)),
+        tree.container(_PROVENANCE, _provenance(study, models, cited, settings)),
     ]
-    root = tree.report(TITLE, images, models, groups, _notes(study))
-    objects = [reference for references in cited.values() for reference in references]
-    content = _content(study, skipped.values(), objects)
+    root = tree.report(TITLE, images, models, _groups(study), notes, sections)
+    content = repr((said, [reference.identity.sop_instance_uid for reference in cited]))
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
     instances = [*(image.instance for image in images), *skipped]
     before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(each.sop_instance_uid for each in instances))
@@ -85,149 +82,132 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
         series_number=SERIES_NUMBER,
         series_description="Findings; not for clinical use",
     )
-    dataset = report_document(head, root, evidence(instances, objects), place.predecessor)
+    dataset = report_document(head, root, evidence(instances, cited), place.predecessor)
+    dataset.CodingSchemeIdentificationSequence += coding_scheme_items(MANUFACTURER, PROBABILITY_SCHEME)
     sources = tuple(image.instance.sop_instance_uid for image in images)
     return Encoded(ObjectKind.FINDINGS_REPORT, dataset, sources, None)
 
 
-def _predictions(study: StudyAnalysis) -> Iterator[tuple[ImageAnalysis, Prediction]]:
-    for analysis in study.images:
-        for prediction in analysis.predictions:
-            yield analysis, prediction
+def _section(section: Section) -> hd.ContentItem:
+    return tree.container(section.heading, [*map(tree.summary, section.lines), *map(_section, section.sections)])
 
 
-def _plans(analysis: ImageAnalysis, prediction: Prediction, settings: Settings) -> list[SegmentationPlan]:
-    """The segmentations that will be written of a prediction."""
-    return list(plan_segmentations(analysis, prediction, settings)) if "seg" in settings.encode.objects else []
+# --- measurements --------------------------------------------------------------------------------
 
 
-def _notes(study: StudyAnalysis) -> Iterator[str]:
-    yield NOT_FOR_CLINICAL_USE
-    if not any(prediction.findings for _, prediction in _predictions(study)):
-        yield NO_SCORES
+class _Column(NamedTuple):
+    """A number of an image, and what tells it from the others."""
+
+    key: tuple[str, Code]  # model and quantity
+    item: hd.ContentItem
 
 
-def _content(study: StudyAnalysis, skipped: Iterable[Skipped], objects: Iterable[Reference]) -> str:
-    """What the report says beside the predictions."""
-    missing = [(skip.instance and skip.instance.sop_instance_uid, str(skip.reason), skip.detail) for skip in skipped]
-    cited = [reference.identity.sop_instance_uid for reference in objects]
-    return repr((missing, [_remarks(analysis) for analysis in study.images], cited))
+def _groups(study: StudyAnalysis) -> list[hd.ContentItem]:
+    """One group for each image, that with most numbers first, the numbers of all in its order."""
+    columns = {analysis: list(_columns(analysis)) for analysis in study.images}
+    ordered = sorted(columns, key=lambda analysis: -len(columns[analysis]))
+    keys = list(dict.fromkeys(column.key for analysis in ordered for column in columns[analysis]))
+    return [
+        _group(analysis, study, sorted(columns[analysis], key=lambda column: keys.index(column.key)))
+        for analysis in ordered
+    ]
 
 
-def _groups(analysis: ImageAnalysis, cited: Sequence[Reference], settings: Settings) -> Iterator[hd.ContentItem]:
-    yield _analysed(analysis, cited)
+def _group(analysis: ImageAnalysis, study: StudyAnalysis, columns: Sequence[_Column]) -> hd.ContentItem:
+    image = analysis.image
+    number = f" {study.images.index(analysis) + 1}" if len(study.images) > 1 else ""
+    return tree.group(
+        derived_uid("analysis", image.instance.sop_instance_uid),
+        f"{image.view or 'Frontal'} chest radiograph{number}",
+        [
+            tree.comment(_FOR_MACHINES),
+            *_evaluations(analysis),
+            *(column.item for column in columns),
+            tree.source(image.instance),
+        ],
+    )
+
+
+def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
+    """What was called, and what could not be measured."""
+    for finding, model in ranked(analysis):
+        yield tree.statement(finding.code, CALLS[finding.call], tree.said_by(model))
     for prediction in analysis.predictions:
-        image, plans = analysis.image, _plans(analysis, prediction, settings)
-        for finding in prediction.findings:
-            yield _scored(image, finding, prediction)
-        for measurement in prediction.measurements:
-            if not results.is_drawn(measurement, prediction):
-                yield _measured(image, measurement, prediction, plans)
         for statement in prediction.statements:
-            yield _stated(image, statement, prediction)
+            rule = tree.reason(f"Rule on {statement.measurement}: {statement.rule}")
+            yield tree.statement(statement.concept, CALLS[statement.call], [*tree.said_by(prediction.model), rule])
+        for measurement in prediction.measurements:
+            if measurement.value is None:
+                yield tree.failure(measurement.code, f"Not measurable: {measurement.reason}")
 
 
-def _scored(image: ChestImage, finding: Finding, prediction: Prediction) -> hd.ContentItem:
-    """A score: probability, network output, operating point, and the call."""
+def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
+    """Scores in the order of the summary, then the numbers of no structure; lines have a report of their own."""
+    for finding, model in ranked(analysis):
+        yield _Column((model.name, finding.code), _score(finding, model))
+    for prediction in analysis.predictions:
+        for each in prediction.measurements:
+            of_structure = results.is_of_structure(each, prediction, analysis)
+            if each.value is not None and not results.is_line(each) and not of_structure:
+                item = tree.number(
+                    each.code,
+                    each.value,
+                    each.unit,
+                    [*tree.modifying_sites(each.site), *tree.said_by(prediction.model)],
+                )
+                yield _Column((prediction.model.name, each.code), item)
+
+
+def _score(finding: Finding, model: ModelInfo) -> hd.ContentItem:
+    """A probability, with the finding and the network as modifiers, and what it was calibrated from."""
+    code = finding.code
+    quantity = Code(value=code.value, scheme=PROBABILITY_SCHEME, meaning=f"{code.meaning}, probability"[:64])
     point = finding.operating_point
-    return tree.group(
-        tracking_uid(image, prediction.model, finding.name),
-        finding.name,
+    return tree.number(
+        quantity,
+        finding.probability,
+        NO_UNITS,
         [
-            tree.finding(finding.code),
-            *tree.sites(finding.site),
-            *tree.algorithm(prediction.model),
-            tree.number(_PROBABILITY, finding.probability, NO_UNITS),
-            tree.number(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
-            *([] if point is None else [_operating_point(point)]),
-            _presence(finding.call),
-            tree.source(image.instance),
+            tree.about(code),
+            *tree.modifying_sites(finding.site),
+            *tree.said_by(model),
+            tree.numeric_property(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
+            *([] if point is None else [tree.numeric_property(_OPERATING_POINT, point, NO_UNITS)]),
         ],
     )
 
 
-def _measured(
-    image: ChestImage, measurement: Measurement, prediction: Prediction, plans: Sequence[SegmentationPlan]
-) -> hd.ContentItem:
-    """A number without coordinates of its own, or the reason why there is none."""
-    value, code = measurement.value, measurement.code
-    structure = results.structure_of(measurement, prediction) if results.is_box(measurement) else ""
-    name = structure or measurement.name
-    return tree.group(
-        tracking_uid(image, prediction.model, name),
-        name,
-        [
-            *tree.sites(measurement.site, measurement.laterality),
-            *tree.algorithm(prediction.model),
-            tree.failure(code) if value is None else tree.number(code, value, measurement.unit),
-            tree.source(image.instance),
-            *(tree.segment(plan, structure) for plan in plans if _holds(plan, structure)),
-            *([tree.comment(f"Not measurable: {measurement.reason}")] if value is None else []),
-        ],
-    )
+# --- what else is said ---------------------------------------------------------------------------
 
 
-def _stated(image: ChestImage, statement: Statement, prediction: Prediction) -> hd.ContentItem:
-    """What a named rule makes of a measurement."""
-    return tree.group(
-        tracking_uid(image, prediction.model, statement.name),
-        statement.name,
-        [
-            tree.finding(statement.concept),
-            *tree.algorithm(prediction.model),
-            _presence(statement.call),
-            tree.source(image.instance),
-            tree.comment(f"Rule on {statement.measurement}: {statement.rule}"),
-        ],
-    )
+def _outcomes(study: StudyAnalysis, skipped: dict[StoredInstance, Skipped]) -> Iterator[hd.ContentItem]:
+    """Which images were analysed, and why others were not."""
+    for analysis in study.images:
+        yield tree.statement(_ANALYSIS, _ANALYSED, [tree.seen_on(analysis.image.instance)])
+    for instance, skip in skipped.items():
+        content = [tree.seen_on(instance), tree.reason(f"{skip.reason}: {skip.detail}")]
+        yield tree.statement(_ANALYSIS, _NOT_ANALYSED, content)
 
 
-def _analysed(analysis: ImageAnalysis, cited: Sequence[Reference]) -> hd.ContentItem:
-    """Which models looked at an image, what a reader should know of it, and the objects about it."""
-    content = [*map(tree.result, cited), *map(tree.comment, _remarks(analysis))]
-    return _outcome(analysis.image.instance, _ANALYSED, content)
+def _provenance(
+    study: StudyAnalysis, models: Iterable[ModelInfo], cited: Iterable[Reference], settings: Settings
+) -> Iterator[hd.ContentItem]:
+    """Networks with weights, settings, methods, and the objects of this result."""
+    for model in models:
+        yield tree.container(_MODEL, [*tree.algorithm(model), tree.comment(f"{model.title}. {model.citation}")])
+    yield tree.comment(f"{MANUFACTURER} {__version__}; settings SHA-256 {settings.digest}")
+    spacings = dict.fromkeys(spacing_text(analysis.image) for analysis in study.images)
+    yield from (tree.comment(f"Lengths: {text}") for text in spacings)
+    yield from (tree.comment(f"{', '.join(names)}: {method}") for method, names in _methods(study).items())
+    yield from map(tree.result, cited)
 
 
-def _not_analysed(instance: StoredInstance, skipped: Skipped) -> hd.ContentItem:
-    """An image of the study without results, and why."""
-    return _outcome(instance, _NOT_ANALYSED, [tree.comment(f"{skipped.reason}: {skipped.detail}")])
-
-
-def _outcome(instance: StoredInstance, outcome: Code, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
-    return tree.group(
-        derived_uid("analysis", instance.sop_instance_uid),
-        "analysis",
-        [tree.evaluation(_ANALYSIS, outcome), tree.source(instance), *content],
-    )
-
-
-def _remarks(analysis: ImageAnalysis) -> list[str]:
-    ran = ", ".join(f"{p.model.name} {p.model.version}" for p in analysis.predictions)
-    warnings = [*analysis.warnings, *(text for p in analysis.predictions for text in p.warnings)]
-    methods = [f"{', '.join(names)}: {method}" for method, names in _methods(analysis).items()]
-    return [f"Models: {ran or 'none'}", f"Lengths: {spacing_text(analysis.image)}", *methods, *dict.fromkeys(warnings)]
-
-
-def _methods(analysis: ImageAnalysis) -> dict[str, list[str]]:
+def _methods(study: StudyAnalysis) -> dict[str, list[str]]:
     """How numbers were made, once for all that were made so."""
     methods: dict[str, list[str]] = {}
-    for measurement in (m for p in analysis.predictions for m in p.measurements if m.method):
-        names = methods.setdefault(measurement.method, [])
-        if measurement.code.meaning not in names:
-            names.append(measurement.code.meaning)
+    for analysis in study.images:
+        for measurement in (m for p in analysis.predictions for m in p.measurements if m.method):
+            names = methods.setdefault(measurement.method, [])
+            if measurement.code.meaning not in names:
+                names.append(measurement.code.meaning)
     return methods
-
-
-def _holds(plan: SegmentationPlan, structure: str) -> bool:
-    """Whether a segment number may be cited: readers and validators know those of BINARY only."""
-    return plan.type == "BINARY" and any(mask.structure.name == structure for mask in plan.masks)
-
-
-@cache
-def _operating_point(value: float) -> hd.ContentItem:
-    """The threshold of a finding: as many as a network has, the same in every report."""
-    return tree.number(_OPERATING_POINT, value, NO_UNITS)
-
-
-def _presence(call: Presence) -> hd.ContentItem:
-    return tree.evaluation(_PRESENCE, CALLS[call])

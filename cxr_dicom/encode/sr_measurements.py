@@ -1,12 +1,15 @@
-"""The measurement report of one image: what was measured and can be drawn.
+"""What was measured and can be drawn, in two reports of one image and one model: lines, and structures.
 
-Every group has coordinates, and a number has one SCOORD at most: OHIF loads such a report as a whole,
-and nothing of it otherwise. A ratio of two lines therefore stands in the group of the first.
+OHIF loads such a report when every group has coordinates and no number has more than one SCOORD.
+Slicer shows it as a table with the columns of the first group and a row for each, if there are no more
+groups than segments and no Image Region. So lines and areas, whose numbers are others, have a
+report each; the coordinates are those that a number is inferred from; and a ratio of two lines
+stands in the group of the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import highdicom.sr as hd
 
@@ -16,90 +19,140 @@ from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import tracking_uid
+from cxr_dicom.encode.outline import outlines
+from cxr_dicom.encode.segments import SegmentationPlan, citable_segmentations
 from cxr_dicom.encode.sr_document import evidence, report_document
-from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
+from cxr_dicom.encode.succession import Succession
+from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Mask, Measurement, ObjectKind, Prediction, WrittenObject
 
-SERIES_NUMBER = 9002
+LINES_SERIES_NUMBER = 9008
+STRUCTURES_SERIES_NUMBER = 9007
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
-_STRUCTURE = Code(value="91723000", scheme="SCT", meaning="Anatomical Structure")
+_LENGTH = Code(value="410668003", scheme="SCT", meaning="Length")
 
 _OHIF_TOOL = "Cornerstone3DTools@^0.1.0"  # how OHIF knows with which tool to draw a group
 
 
-def measurement_report(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Encoded | None:
-    """Return the report of one image; None when nothing on it has coordinates."""
-    image, drawn = analysis.image, results.drawn_predictions(analysis)
-    if not drawn:
+def measurement_report(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
+) -> Encoded | None:
+    """Return the report of the lines that a model's masks gave; None when there is none."""
+    image = analysis.image
+    groups = [_line(image, each, prediction) for each in prediction.measurements if results.is_line(each)]
+    if not groups:
         return None
-    models = [prediction.model for prediction in drawn]
-    root = tree.report(
-        TITLE,
-        [image],
-        models,
-        [group for prediction in drawn for group in _groups(image, prediction)],
-        [NOT_FOR_CLINICAL_USE, spacing_text(image)],
-    )
-    place = results.measurement_report(analysis, earlier, settings)
+    place = results.measurement_report(analysis, prediction, earlier, settings)
     head = Head(
         reference=place.reference,
         image=image,
-        models=models,
+        models=[prediction.model],
         settings=settings,
         modality="SR",
-        series_number=SERIES_NUMBER,
+        series_number=LINES_SERIES_NUMBER,
         series_description="Measurements; not for clinical use",
     )
-    dataset = report_document(head, root, evidence([image.instance]), place.predecessor)
-    model = models[0].name if len(models) == 1 else None
-    return Encoded(ObjectKind.MEASUREMENT_REPORT, dataset, (image.instance.sop_instance_uid,), model)
+    return _report(ObjectKind.MEASUREMENT_REPORT, head, place, groups)
 
 
-def _groups(image: ChestImage, prediction: Prediction) -> Iterator[hd.ContentItem]:
-    for measurement in prediction.measurements:
-        if measurement.value is None:
-            continue
-        if results.is_box(measurement):
-            yield _box(image, measurement, measurement.value, prediction)
-        elif len(measurement.points) == 2:
-            yield _line(image, measurement, measurement.value, prediction)
+def structure_report(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
+) -> Encoded | None:
+    """Return the report of what was measured of a model's structures; None when there is nothing."""
+    found = results.structure_numbers(analysis, prediction)
+    if not found:
+        return None
+    plans = citable_segmentations(analysis, prediction, settings)
+    place = results.structure_report(analysis, prediction, earlier, settings)
+    head = Head(
+        reference=place.reference,
+        image=analysis.image,
+        models=[each.model for each in results.structure_predictions(analysis, prediction)],
+        settings=settings,
+        modality="SR",
+        series_number=STRUCTURES_SERIES_NUMBER,
+        series_description="Structures; not for clinical use",
+    )
+    groups = [_structure(analysis.image, mask, numbers, prediction, plans) for mask, numbers in found.items()]
+    return _report(ObjectKind.STRUCTURE_REPORT, head, place, groups, plans)
 
 
-def _line(image: ChestImage, measurement: Measurement, length: float, prediction: Prediction) -> hd.ContentItem:
+def _report(
+    kind: ObjectKind,
+    head: Head,
+    place: Succession,
+    groups: Sequence[hd.ContentItem],
+    plans: Sequence[SegmentationPlan] = (),
+) -> Encoded:
+    image, instance = head.image, head.image.instance
+    notes = map(tree.summary, (NOT_FOR_CLINICAL_USE, spacing_text(image)))
+    root = tree.report(TITLE, [image], head.models, groups, notes)
+    cited = evidence([instance], [plan.reference for plan in plans])
+    dataset = report_document(head, root, cited, place.predecessor)
+    return Encoded(kind, dataset, (instance.sop_instance_uid,), head.models[0].name)
+
+
+def _line(image: ChestImage, measurement: Measurement, prediction: Prediction) -> hd.ContentItem:
     """A line with its length, and what derives from it first."""
-    name, meaning = measurement.name, measurement.code.meaning
-    numbers = [tree.number(measurement.code, length, measurement.unit, [tree.line(image, measurement.points)])]
+    label = measurement.code.meaning
+    numbers = [_number(image, _LENGTH, measurement, measurement.points)]
     for other in prediction.measurements:
-        if other is not measurement and other.value is not None and results.line_of(other, prediction) is measurement:
-            numbers.append(tree.number(other.code, other.value, other.unit))
-            meaning += f"; {other.code.meaning.lower()} {other.value:.2f}"
+        if other is not measurement and other.value is not None and _line_of(other, prediction) is measurement:
+            numbers.append(_number(image, other.code, other))
+            label += f"; {other.code.meaning.lower()} {other.value:.2f}"
     return tree.group(
-        tracking_uid(image, prediction.model, name),
-        f"{_OHIF_TOOL}:Length:{name}",
+        tracking_uid(image, prediction.model, measurement.name),
+        f"{_OHIF_TOOL}:Length:{measurement.code.meaning}",
         [
+            tree.finding(measurement.code),
             *tree.sites(measurement.site, measurement.laterality),
             *tree.algorithm(prediction.model),
             *numbers,
-            tree.comment(meaning),
+            tree.comment(label),
         ],
     )
 
 
-def _box(image: ChestImage, measurement: Measurement, value: float, prediction: Prediction) -> hd.ContentItem:
-    """The box around a structure, with no number: OHIF loads a rectangle only without one.
+def _structure(
+    image: ChestImage,
+    mask: Mask,
+    numbers: Sequence[Measurement],
+    prediction: Prediction,
+    plans: Sequence[SegmentationPlan],
+) -> hd.ContentItem:
+    """All numbers of a structure, the first with the outline of its greatest part.
 
-    The segmentation tracks the structure under the same UID.
+    OHIF writes the area inside of the outline beside it: that of the structure. The segmentation
+    tracks the structure under the same UID.
     """
-    structure = results.structure_of(measurement, prediction)
-    title, quantity, unit = structure.replace("_", " ").capitalize(), measurement.code.meaning, measurement.unit.value
+    structure, first = mask.structure, numbers[0]
+    title = structure.title
+    (outline, *_) = outlines(mask.region)
+    segments = [tree.segment(plan, structure.name) for plan in plans if mask in plan.masks]
     return tree.group(
-        tracking_uid(image, prediction.model, structure),
-        f"{_OHIF_TOOL}:RectangleROI:{structure}",
+        tracking_uid(image, prediction.model, structure.name),
+        f"{_OHIF_TOOL}:PlanarFreehandROI:{title}",
         [
-            tree.finding(_STRUCTURE),
-            *tree.sites(measurement.site, measurement.laterality),
+            tree.finding(structure.type),
+            *tree.sites(structure.type, structure.laterality),
+            *([*segments, tree.segmented(image.instance)] if segments else []),
             *tree.algorithm(prediction.model),
-            tree.region(image, measurement.points),
-            tree.comment(f"{title}, {quantity.lower()} {value:.0f} {unit.strip('{}')}"),
+            _number(image, first.code, first, outline),
+            *(_number(image, each.code, each) for each in numbers[1:]),
+            tree.comment(title),
         ],
-        template="1410",
+        template="1411" if segments else "1501",
     )
+
+
+def _number(
+    image: ChestImage, code: Code, measurement: Measurement, points: Sequence[tuple[float, float]] = ()
+) -> hd.ContentItem:
+    if measurement.value is None:
+        raise ValueError(f"{measurement.name} has no value")
+    return tree.number(code, measurement.value, measurement.unit, [tree.line(image, points)] if points else ())
+
+
+def _line_of(measurement: Measurement, prediction: Prediction) -> Measurement | None:
+    """Return the line that a number derives from first."""
+    origins = (other for other in prediction.measurements if other.name in measurement.derived_from[:1])
+    return next((other for other in origins if results.is_line(other)), None)

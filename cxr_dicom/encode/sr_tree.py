@@ -28,14 +28,19 @@ _CONTAINS = hd.RelationshipTypeValues.CONTAINS
 _CONTEXT = hd.RelationshipTypeValues.HAS_ACQ_CONTEXT
 _OBSERVED = hd.RelationshipTypeValues.HAS_OBS_CONTEXT
 _MODIFIER = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
+_PROPERTY = hd.RelationshipTypeValues.HAS_PROPERTIES
+_INFERRED = hd.RelationshipTypeValues.INFERRED_FROM
 
+_SUMMARY = CodedConcept("121111", "DCM", "Summary")
 _COMMENT = CodedConcept.from_code(codes.DCM.Comment)
 _MEASUREMENT_GROUP = CodedConcept.from_code(codes.DCM.MeasurementGroup)
 _TRACKING_IDENTIFIER = CodedConcept.from_code(codes.DCM.TrackingIdentifier)
 _TRACKING_UID = CodedConcept.from_code(codes.DCM.TrackingUniqueIdentifier)
 _PIXELS = CodedConcept("{pixels}", "UCUM", "pixels")
 _RESULT = private("RESULT", "Result of the analysis")
+_SOURCE = Code(value="260753009", scheme="SCT", meaning="Source")
 _FINDING = Code(value="121071", scheme="DCM", meaning="Finding")
+_MEASUREMENTS = Code(value="126010", scheme="DCM", meaning="Imaging Measurements")
 _MEASUREMENT_FAILURE = Code(value="114006", scheme="DCM", meaning="Measurement failure")
 _LANGUAGE = hd.CodeContentItem(
     codes.DCM.LanguageOfContentItemAndDescendants,
@@ -92,11 +97,67 @@ def sites(site: Code | None, laterality: Code | None = None) -> tuple[hd.Finding
     return (hd.FindingSite(concept(site), laterality=concept(laterality) if laterality else None),)
 
 
-def number(code: Code, value: float, unit: Code, lines: Sequence[hd.CoordinatesForMeasurement] = ()) -> hd.ContentItem:
-    """Return a value that was measured (TID 300), inferred from ``lines``."""
-    digits = float(f"{value:.6g}")  # six significant digits: no measurement here is better
-    item = hd.NumContentItem(concept(code), digits, concept(unit), relationship_type=_CONTAINS)
-    return _holding(item, lines) if lines else item
+@cache
+def modifying_sites(site: Code | None) -> tuple[hd.CodeContentItem, ...]:
+    """Return the finding site as a modifier of one number, if there is one."""
+    if site is None:
+        return ()
+    return (hd.CodeContentItem(codes.SCT.FindingSite, concept(site), _MODIFIER),)
+
+
+def number(code: Code, value: float, unit: Code, content: Sequence[hd.ContentItem] = ()) -> hd.ContentItem:
+    """Return a value that was measured (TID 300), with the coordinates, modifiers and properties in ``content``."""
+    item = hd.NumContentItem(concept(code), _digits(value), concept(unit), relationship_type=_CONTAINS)
+    return _holding(item, content) if content else item
+
+
+@cache
+def numeric_property(code: Code, value: float, unit: Code) -> hd.NumContentItem:
+    """Return a number that belongs to another one."""
+    return hd.NumContentItem(concept(code), _digits(value), concept(unit), relationship_type=_PROPERTY)
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")  # six significant digits: no measurement here is better
+
+
+def statement(concept_name: Code, value: Code, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
+    """Return a qualitative evaluation with what belongs to it."""
+    return _holding(hd.CodeContentItem(concept(concept_name), concept(value), _CONTAINS), content)
+
+
+def said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
+    """Return which network made one item of a group that several speak in: the required part of TID 4019."""
+    return _said_by(model)
+
+
+@cache
+def _said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
+    return (
+        hd.TextContentItem(codes.DCM.AlgorithmName, ascii_text(model.name, 64), _MODIFIER),
+        hd.TextContentItem(codes.DCM.AlgorithmVersion, ascii_text(model.version, 64), _MODIFIER),
+    )
+
+
+@cache
+def about(code: Code) -> hd.CodeContentItem:
+    """Return, as a modifier of a number, the finding that it speaks of."""
+    return hd.CodeContentItem(concept(_FINDING), concept(code), _MODIFIER)
+
+
+def reason(text: str) -> hd.TextContentItem:
+    """Return why something is as it is, as a property of an evaluation."""
+    return hd.TextContentItem(_COMMENT, ascii_text(text, 1024), _PROPERTY)
+
+
+def summary(text: str) -> hd.TextContentItem:
+    """Return one line of what a reader reads first."""
+    return hd.TextContentItem(_SUMMARY, ascii_text(text, 1024), _CONTAINS)
+
+
+def container(name: Code, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
+    """Return a section."""
+    return _holding(hd.ContainerContentItem(concept(name), relationship_type=_CONTAINS), content)
 
 
 @cache
@@ -110,12 +171,12 @@ def finding(code: Code) -> hd.CodeContentItem:
     return evaluation(_FINDING, code)
 
 
-def failure(code: Code) -> hd.CodeContentItem:
-    """Return that something could not be measured.
+def failure(code: Code, why: str) -> hd.ContentItem:
+    """Return that something could not be measured, and why.
 
     A NUM without a value would say it too, but highdicom does not read one.
     """
-    return evaluation(code, _MEASUREMENT_FAILURE)
+    return statement(code, _MEASUREMENT_FAILURE, [reason(why)])
 
 
 def line(image: ChestImage, points: Sequence[Point]) -> hd.CoordinatesForMeasurement:
@@ -123,9 +184,12 @@ def line(image: ChestImage, points: Sequence[Point]) -> hd.CoordinatesForMeasure
     return hd.CoordinatesForMeasurement("POLYLINE", np.array(points), _region_source(image.instance))
 
 
-def region(image: ChestImage, points: Sequence[Point]) -> hd.ImageRegion:
-    """Return a closed polygon on the source image."""
-    return hd.ImageRegion("POLYLINE", np.array(points), _region_source(image.instance))
+@lru_cache(maxsize=16)
+def seen_on(instance: StoredInstance) -> hd.ImageContentItem:
+    """Return the image that an evaluation outside of a group rests on."""
+    return hd.ImageContentItem(
+        concept(_SOURCE), instance.sop_class_uid, instance.sop_instance_uid, relationship_type=_INFERRED
+    )
 
 
 @lru_cache(maxsize=16)
@@ -146,6 +210,16 @@ def segment(plan: SegmentationPlan, name: str) -> hd.ImageContentItem:
     )
 
 
+def segmented(instance: StoredInstance) -> hd.ImageContentItem:
+    """Return the image that a segment was outlined on (TID 1411)."""
+    return hd.ImageContentItem(
+        codes.DCM.SourceImageForSegmentation,
+        instance.sop_class_uid,
+        instance.sop_instance_uid,
+        relationship_type=_CONTAINS,
+    )
+
+
 def result(reference: Reference) -> hd.ContentItem:
     """Return a reference to another object that the same analysis gave.
 
@@ -162,7 +236,7 @@ def result(reference: Reference) -> hd.ContentItem:
 
 
 def group(uid: str, identifier: str, items: Iterable[hd.ContentItem], template: str = "1501") -> hd.ContentItem:
-    """Return a measurement group (TID 1501, 1410) of what ``uid`` tracks, with ``items`` in the template's order."""
+    """Return a measurement group (TID 1501, 1411) of what ``uid`` tracks, with ``items`` in the template's order."""
     tracking = (
         hd.TextContentItem(_TRACKING_IDENTIFIER, identifier, _OBSERVED),
         hd.UIDRefContentItem(_TRACKING_UID, uid, _OBSERVED),
@@ -183,7 +257,7 @@ def image_library(images: Sequence[ChestImage]) -> hd.ContentItem:
 
 def _library_entry(image: ChestImage) -> hd.ContentItem:
     entry = hd.ImageContentItem(
-        CodedConcept("260753009", "SCT", "Source"),
+        concept(_SOURCE),
         referenced_sop_class_uid=image.instance.sop_class_uid,
         referenced_sop_instance_uid=image.instance.sop_instance_uid,
         relationship_type=_CONTAINS,
@@ -215,19 +289,30 @@ def report(
     images: Sequence[ChestImage],
     models: Sequence[ModelInfo],
     groups: Iterable[hd.ContentItem],
-    notes: Iterable[str],
+    notes: Iterable[hd.ContentItem],
+    sections: Iterable[hd.ContentItem] = (),
 ) -> hd.ContentItem:
-    """Return the root of a measurement report (TID 1500) with its library, groups and notes."""
-    measurements = hd.ContainerContentItem(codes.DCM.ImagingMeasurements, relationship_type=_CONTAINS)
+    """Return the root of a measurement report (TID 1500).
+
+    Parameters
+    ----------
+    groups
+        Its measurement groups.
+    notes
+        What a reader reads first.
+    sections
+        What comes after the measurements.
+    """
     return _holding(
         hd.ContainerContentItem(concept(title), template_id="1500"),
         [
             _LANGUAGE,
             *observer(tuple(models)),
             _PROCEDURE,
+            *notes,
             image_library(images),
-            _holding(measurements, groups),
-            *map(comment, notes),
+            container(_MEASUREMENTS, groups),
+            *sections,
         ],
     )
 

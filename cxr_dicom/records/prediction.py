@@ -50,6 +50,9 @@ class ModelInfo:
     weights_file: str | None = None  # file name; None: nothing to fetch, the package has all
     weights_url: str | None = None  # where `models pull` fetches it
     weights_sha256: str | None = None  # of the file that was loaded; None until it is, or without weights
+    errors: tuple[tuple[str, str], ...] = field(
+        default=(), repr=False
+    )  # names of measurements, and how far off they are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,6 +69,7 @@ class ObjectKind(StrEnum):
 
     SEGMENTATION = "segmentation"
     MEASUREMENT_REPORT = "measurement_report"
+    STRUCTURE_REPORT = "structure_report"
     FINDINGS_REPORT = "findings_report"
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"

@@ -10,6 +10,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.records import ObjectKind
 from tests import painted
 
+REPORTS = ObjectKind.MEASUREMENT_REPORT, ObjectKind.STRUCTURE_REPORT, ObjectKind.FINDINGS_REPORT
 NONE = {"PixelSpacing": None, "ImagerPixelSpacing": None}
 
 SOURCES = {
@@ -87,8 +88,7 @@ def test_dcentvfy_finds_no_error_beside_the_source(analysis, objects, tool):
 
 
 def test_dsrdump_reads_the_documents(objects, tool):
-    kinds = ObjectKind.MEASUREMENT_REPORT, ObjectKind.FINDINGS_REPORT, ObjectKind.KEY_OBJECT_SELECTION
-    for path in of_kind(objects, *kinds):
+    for path in of_kind(objects, *REPORTS, ObjectKind.KEY_OBJECT_SELECTION):
         output = tool("dsrdump", "+Pl", path, system=True)
         assert "Not for clinical use" in output
         assert "\nE: " not in output
@@ -130,25 +130,6 @@ def test_slicer_reads_the_parametric_map_where_it_was_made(analysis, objects, to
     assert numbers(fields["space origin"]) == [0, 0, 0]
 
 
-def test_slicer_reads_the_reports(objects, tool, tmp_path):
-    (drawn,) = of_kind(objects, ObjectKind.MEASUREMENT_REPORT)
-    (said,) = of_kind(objects, ObjectKind.FINDINGS_REPORT)
-    measurements, findings = (tid1500(tool, path, tmp_path / "report.json") for path in (drawn, said))
-    assert any("Length:cardiac_width" in group["TrackingIdentifier"] for group in measurements)
-    scores = {
-        group["TrackingIdentifier"]: {item["quantity"]["CodeMeaning"]: float(item["value"]) for item in items}
-        for group in findings
-        if (items := group.get("measurementItems"))
-    }
-    assert scores["pleural_effusion"]["Probability"] == 0.5625
-
-
-def tid1500(tool, path, output):
-    """The measurement groups that dcmqi reads."""
-    tool("tid1500reader", "--inputDICOM", path, "--outputMetadata", output)
-    return json.loads(output.read_text())["Measurements"]
-
-
 def test_two_views_in_one_series(chest_image, encode, validate, tool):
     images = [chest_image(synthetic.radiograph(96, 80, seed=seed)) for seed in (0, 1)]
     assert len({image.instance.series_instance_uid for image in images}) == 1
@@ -159,6 +140,7 @@ def test_two_views_in_one_series(chest_image, encode, validate, tool):
     segmentations = [each for each in objects if each.kind is ObjectKind.SEGMENTATION]
     assert len({each.series_instance_uid for each in segmentations}) == 2
     assert len(of_kind(objects, ObjectKind.MEASUREMENT_REPORT)) == 2
+    assert len(of_kind(objects, ObjectKind.STRUCTURE_REPORT)) == 2
     assert len(of_kind(objects, ObjectKind.FINDINGS_REPORT)) == 1
 
 
@@ -174,7 +156,7 @@ def test_reports_that_name_their_predecessors(chest_image, encode, validate, too
     analysis = painted.analysis(chest_image(synthetic.radiograph(96, 80)))
     first = encode(painted.study(analysis))
     second = encode(painted.study(analysis, earlier=first), geometry="strict")
-    paths = of_kind(second, ObjectKind.MEASUREMENT_REPORT, ObjectKind.FINDINGS_REPORT)
+    paths = of_kind(second, *REPORTS)
     assert all("PredecessorDocumentsSequence" in pydicom.dcmread(path) for path in paths)
     assert validate(paths) == {}
     everything = [*(each.path for each in (*first, *second)), analysis.image.instance.path]

@@ -11,8 +11,9 @@ from tests import painted
 
 MODEL = painted.model("network")
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
+FAILURE = Code(value="114006", scheme="DCM", meaning="Measurement failure")
 UID = "2.25.1"
-LINE, BOX = [(1.5, 2), (3, 4)], [(1, 1), (5, 1), (5, 4), (1, 1)]
+LINE = [(1.5, 2), (3, 4)]
 TRACKING = hd.TrackingIdentifier(UID, "name")
 WHAT_AND_WHERE = {
     "finding_type": tree.concept(codes.HEART),
@@ -33,7 +34,9 @@ def measured(image, start):
         tree.number(codes.AREA, 1.25, codes.RATIO),
         tree.number(codes.AREA, 2, codes.MILLIMETRE, [tree.line(image, LINE)]),
     ]
-    return tree.group(UID, "name", [*start, *numbers, tree.failure(codes.AREA), tree.source(image.instance)])
+    return tree.group(
+        UID, "name", [*start, *numbers, tree.evaluation(codes.AREA, FAILURE), tree.source(image.instance)]
+    )
 
 
 @pytest.fixture
@@ -55,23 +58,15 @@ def test_a_group_is_that_of_tid_1501(measured, measured_by_highdicom):
     assert measured == measured_by_highdicom[0]
 
 
-def test_a_group_with_a_region_is_that_of_tid_1410(image, start):
-    ours = tree.group(UID, "name", [*start, tree.region(image, BOX)], template="1410")
-    (theirs,) = hd.PlanarROIMeasurementsAndQualitativeEvaluations(
-        TRACKING, referenced_region=tree.region(image, BOX), **WHAT_AND_WHERE
-    )
-    assert ours == theirs
-
-
-def test_a_report_is_that_of_tid_1500_with_a_library_and_notes(image, measured, measured_by_highdicom):
-    ours = tree.report(TITLE, [image], [MODEL], [measured], ["a note"])
+def test_a_report_is_that_of_tid_1500_with_notes_and_a_library(image, measured, measured_by_highdicom):
+    ours = tree.report(TITLE, [image], [MODEL], [measured], [tree.summary("a note")])
     (theirs,) = hd.MeasurementReport(
         hd.ObservationContext(observer_device_context=tree.observer((MODEL,))),
         tree.concept(Code(value="399208008", scheme="SCT", meaning="Plain chest X-ray")),
         [measured_by_highdicom],
         tree.concept(TITLE),
     )
-    *start, library, measurements, note = ours.ContentSequence
+    *start, note, library, measurements = ours.ContentSequence
     assert [*start, measurements] == list(theirs.ContentSequence)
     assert [library.name.meaning, note.value] == ["Image Library", "a note"]
     del ours.ContentSequence, theirs.ContentSequence

@@ -16,11 +16,12 @@ _BROWSER_SECONDS = 400
 STEPS = {  # kind of object: what the page lists when it has loaded, and what the viewport then shows
     "segmentation": ("segments", None),
     "measurement_report": ("measurements", None),
+    "structure_report": ("outlines", None),
     "findings_report": ("text", "SR"),
     "secondary_capture": ("images", "OT"),
     "parametric_map": ("overlays", "PMAP"),
 }
-OVERLAYS = ("segmentation", "measurement_report")
+OVERLAYS = ("segmentation", "measurement_report", "structure_report")
 SINGLE = ("findings_report", "secondary_capture")
 MAP = ("parametric_map",)
 VISITS = {  # study, and what is opened on one load of the page; the map's window stays, so it has its own

@@ -10,6 +10,7 @@ _BEGIN, _END = "<!-- from the tests -->\n", "<!-- end -->\n"
 _PICTURED = {  # visit and kind, name of the picture
     ("rg1-spaced", "segmentation"): "ohif-segmentation.png",
     ("rg1-spaced", "measurement_report"): "ohif-measurements.png",
+    ("rg1-spaced", "structure_report"): "ohif-structures.png",
     ("rg1-spaced", "findings_report"): "ohif-findings.png",
     ("rg1-spaced", "secondary_capture"): "ohif-secondary-capture.png",
     ("rg1-spaced-map", "parametric_map"): "ohif-parametric-map.png",
@@ -23,6 +24,7 @@ _STUDIES = {
 _OBJECTS = {
     "test_segmentation_lies_on_the_structures": "Segmentation",
     "test_measurement_lines_load_with_their_lengths": "Measurement report",
+    "test_outlines_load_with_their_areas": "Structure report",
     "test_findings_report_shows_as_text": "Findings report",
     "test_parametric_map_of_one_spot_is_warm_there": "Parametric Map",
     "test_parametric_map_of_the_lungs_colours_the_lungs": "Parametric Map",

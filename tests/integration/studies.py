@@ -50,6 +50,12 @@ class Shown:
         return [measurement for measurement in found if len(measurement.points) == 2]
 
     @property
+    def areas(self):
+        """The area of every structure that has one."""
+        found = (m for prediction in self.analysis.predictions for m in prediction.measurements)
+        return [measurement for measurement in found if measurement.name.endswith("_area")]
+
+    @property
     def heatmap(self):
         return next(heatmap for prediction in self.analysis.predictions for heatmap in prediction.heatmaps)
 

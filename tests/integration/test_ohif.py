@@ -64,17 +64,24 @@ def test_measurement_lines_load_with_their_lengths(look, shown, name, record_pro
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_boxes_load(look, shown, name):
-    told, _ = look(name, "measurement_report")
-    boxes = [m["label"] for m in told["measurements"] if m["tool"] == "RectangleROI"]
-    assert sorted(label.split(",")[0] for label in boxes) == ["Heart", "Left lung", "Right lung"]
+@pytest.mark.usefixtures("radiograph_is_visible")
+def test_outlines_load_with_their_areas(look, shown, name, record_property):
+    told, _ = look(name, "structure_report")
+    shown_areas = {}
+    for labels in (outline["labels"] for outline in told["outlines"] if outline["labels"]):
+        said = {each["label"]: each["value"] for each in labels}
+        (title,) = said.keys() & shown[name].masks.keys()
+        shown_areas[title] = float(said["Area"].split()[0])
+    areas = {m.name.removesuffix("_area").replace("_", " ").capitalize(): m.value for m in shown[name].areas}
+    assert shown_areas == pytest.approx(areas, abs=0.01)
+    cell(record_property, f"{len(areas)} outlines, right area")
 
 
 @pytest.mark.parametrize("name", WITH_SPACING)
 def test_findings_report_shows_as_text(look, shown, name, record_property):
     told, _ = look(name, "findings_report")
     (text,) = told["text"]
-    for wanted in ("Chest Radiograph AI Findings Report", "Not for clinical use", "Cardiothoracic ratio above limit"):
+    for wanted in ("Chest Radiograph AI Findings Report", "Not for clinical use", "Rule: Cardiothoracic ratio above"):
         assert wanted in text
     for prediction in shown[name].analysis.predictions:
         for finding in prediction.findings:

@@ -20,7 +20,7 @@ from cxr_dicom.encode.multiframe import bulk, set_frames
 from cxr_dicom.encode.results import parametric_map
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
 
-SERIES_NUMBER = 9004
+SERIES_NUMBER = 9002
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 

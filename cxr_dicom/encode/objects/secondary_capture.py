@@ -24,7 +24,7 @@ from cxr_dicom.encode.source import copy_lossy_compression, copy_patient_orienta
 from cxr_dicom.errors import EncodingError
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
 
-SERIES_NUMBER = 9005
+SERIES_NUMBER = 9003
 _BAR_THICKNESS = 12  # pixels
 _LEGEND_COLUMNS = 4
 _WHITE = (255, 255, 255)

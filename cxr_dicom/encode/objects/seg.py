@@ -24,7 +24,7 @@ from cxr_dicom.encode.segments import SegmentationPlan, SegmentationType, plan_s
 from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
 from cxr_dicom.records.plane import Region, Shape
 
-SERIES_NUMBER = 9001
+SERIES_NUMBER = 9006
 SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence")
 
 

@@ -1,4 +1,4 @@
-"""Structured reports (TID 1500): measurements of each image, findings of the study."""
+"""Structured reports (TID 1500): lines and structures of each image, findings of the study."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ def build(settings: Settings) -> Encoder:
 
 
 class ReportEncoder:
-    """Two kinds of report, because OHIF loads one with any group that lacks coordinates not at all."""
+    """Three kinds of report, in the forms that both OHIF and Slicer load."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:
-        """Yield one measurement report per image, and one findings report."""
+        """Yield, of each model on each image, its lines and its structures; then one findings report."""
         from cxr_dicom.encode.sr_findings import findings_report
-        from cxr_dicom.encode.sr_measurements import measurement_report
+        from cxr_dicom.encode.sr_measurements import measurement_report, structure_report
 
         for analysis in study.images:
-            report = measurement_report(analysis, study.earlier, self._settings)
-            if report:
-                yield report
+            for prediction in analysis.predictions:
+                for make in (measurement_report, structure_report):
+                    report = make(analysis, prediction, study.earlier, self._settings)
+                    if report:
+                        yield report
         findings = findings_report(study, self._settings)
         if findings:
             yield findings

@@ -46,14 +46,32 @@ DEFINITION = (
 )
 
 _QUANTITY = private("REL_OPACITY", "Relative opacity of lung")
-_MEAN = private("REL_OPACITY_MEAN", "Mean relative opacity")
-_FRACTION = private("OPAQUE_FRACTION", f"Fraction with relative opacity of {OPAQUE} or more")
+_OPAQUE_TEXT = f"fraction with relative opacity of {OPAQUE} or more"
+_WHOLE = (
+    private("REL_OPACITY_MEAN", "Mean relative opacity"),
+    private("OPAQUE_FRACTION", _OPAQUE_TEXT.capitalize()),
+)
 
 _LUNGS: Mapping[str, Code] = {"right_lung": codes.RIGHT, "left_lung": codes.LEFT}
-_ZONES = (
-    ("upper_zone", Code(value="281392002", scheme="SCT", meaning="Upper zone of lung")),
-    ("middle_zone", Code(value="281393007", scheme="SCT", meaning="Middle zone of lung")),
-    ("lower_zone", Code(value="281394001", scheme="SCT", meaning="Lower zone of lung")),
+_ZONES = (  # name, site, its mean and its fraction
+    (
+        "upper_zone",
+        Code(value="281392002", scheme="SCT", meaning="Upper zone of lung"),
+        private("MEAN_UPPER", "Upper zone: mean relative opacity"),
+        private("OPAQUE_UPPER", f"Upper zone: {_OPAQUE_TEXT}"),
+    ),
+    (
+        "middle_zone",
+        Code(value="281393007", scheme="SCT", meaning="Middle zone of lung"),
+        private("MEAN_MIDDLE", "Middle zone: mean relative opacity"),
+        private("OPAQUE_MIDDLE", f"Middle zone: {_OPAQUE_TEXT}"),
+    ),
+    (
+        "lower_zone",
+        Code(value="281394001", scheme="SCT", meaning="Lower zone of lung"),
+        private("MEAN_LOWER", "Lower zone: mean relative opacity"),
+        private("OPAQUE_LOWER", f"Lower zone: {_OPAQUE_TEXT}"),
+    ),
 )
 
 
@@ -156,18 +174,19 @@ def _relative_opacity(
 
 def _measurements(opacity: NDArray[np.float32], lungs: Mapping[str, NDArray[np.bool_]]) -> Iterator[Measurement]:
     for lung, laterality in _LUNGS.items():
-        yield from _numbers(lung, codes.LUNG, laterality, opacity[lungs[lung]])
+        yield from _numbers(lung, codes.LUNG, laterality, _WHOLE, opacity[lungs[lung]])
         rows = np.flatnonzero(lungs[lung].any(axis=1))
-        for (zone, site), part in zip(_ZONES, np.array_split(rows, len(_ZONES)), strict=True):
-            yield from _numbers(f"{lung}_{zone}", site, laterality, opacity[part][lungs[lung][part]])
+        for (zone, site, *quantities), part in zip(_ZONES, np.array_split(rows, len(_ZONES)), strict=True):
+            yield from _numbers(f"{lung}_{zone}", site, laterality, quantities, opacity[part][lungs[lung][part]])
 
 
-def _numbers(name: str, site: Code, laterality: Code, values: NDArray[np.float32]) -> Iterator[Measurement]:
+def _numbers(
+    name: str, site: Code, laterality: Code, quantities: Sequence[Code], values: NDArray[np.float32]
+) -> Iterator[Measurement]:
     missing = "" if values.size else "no pixels"
-    for suffix, code, number in (
-        ("mean_relative_opacity", _MEAN, float(values.mean()) if values.size else None),
-        ("opaque_fraction", _FRACTION, float((values >= OPAQUE).mean()) if values.size else None),
-    ):
+    numbers = (float(values.mean()), float((values >= OPAQUE).mean())) if values.size else (None, None)
+    suffixes = "mean_relative_opacity", "opaque_fraction"
+    for suffix, code, number in zip(suffixes, quantities, numbers, strict=True):
         yield Measurement(
             name=f"{name}_{suffix}",
             code=code,

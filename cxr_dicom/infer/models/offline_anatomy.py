@@ -38,6 +38,13 @@ MODELS = (
         manufacturer="cxr-dicom",
         licence="Apache-2.0",
         citation="docs/models/offline-anatomy.md",
+        errors=(
+            (
+                "cardiothoracic_ratio",
+                "0.033 on average (95 % interval 0.021 to 0.047), mostly too small, against outlines by hand of 23 "
+                "radiographs",
+            ),
+        ),
     ),
 )
 

@@ -60,6 +60,12 @@ export function state() {
         })
         .filter(({ isDrawn }) => isDrawn)
     ),
+    outlines: attempt(() =>
+      cornerstoneTools.annotation.state
+        .getAllAnnotations()
+        .filter(({ data }) => (data.renderableData?.POLYLINE ?? [data.contour?.polyline ?? []])[0].length > 2)
+        .map(({ metadata, data }) => ({ tool: metadata.toolName, label: data.label, labels: data.labels, stats: data.cachedStats }))
+    ),
     text: viewport ? [] : [...document.querySelectorAll('[data-cy="viewport-pane"]')].map(pane => pane.innerText).filter(Boolean),
     images: attempt(() => viewport.getActors().map(({ uid }) => uid)),
     overlays: attempt(() => viewport.getActors().slice(1).map(({ uid }) => uid)),
