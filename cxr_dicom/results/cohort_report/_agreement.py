@@ -15,9 +15,9 @@ import numpy as np
 from cxr_dicom.measure import CARDIOTHORACIC_RATIO_LIMIT
 from cxr_dicom.records import Presence
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts, Pairs, measured
-from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, rectangle, text
 from cxr_dicom.results.pages import number, share
 from cxr_dicom.results.schema import Row
+from cxr_dicom.results.svg import Drawn, Plot, drawing, line, rectangle, text
 
 RATIO = "cardiothoracic_ratio"
 _MEANS = Bins(0.3, 0.7, 40)

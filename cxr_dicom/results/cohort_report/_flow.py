@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cxr_dicom.records import Outcome, Reason
-from cxr_dicom.results.cohort_report._svg import Drawn, drawing, element, path, points, rectangle, text
 from cxr_dicom.results.pages import number, share
 from cxr_dicom.results.schema import Row
+from cxr_dicom.results.svg import Drawn, drawing, element, path, points, rectangle, text
 
 GATES: Mapping[
     str, Mapping[Reason, tuple[str, str]]

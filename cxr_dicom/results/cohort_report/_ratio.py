@@ -10,9 +10,9 @@ import numpy as np
 from cxr_dicom.measure import CARDIOTHORACIC_RATIO_LIMIT
 from cxr_dicom.records import Outcome
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts, measured
-from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, path, points, rectangle, text
 from cxr_dicom.results.pages import number, share
 from cxr_dicom.results.schema import Row
+from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, rectangle, text
 
 _FINE = Bins(0.2, 0.9, 350)
 _SHOWN = (0.3, 0.7)  # of the ratio, for the pictures against age

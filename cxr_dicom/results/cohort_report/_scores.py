@@ -9,9 +9,9 @@ import numpy as np
 
 from cxr_dicom.records import Presence
 from cxr_dicom.results.cohort_report._numbers import Bins, Counts
-from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, path, points
 from cxr_dicom.results.pages import number, share, words
 from cxr_dicom.results.schema import Row
+from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points
 
 _BINS = Bins(0.0, 1.0, 40)
 _CALIBRATED = 0.5  # where a probability has its operating point

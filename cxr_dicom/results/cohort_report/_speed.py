@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxr_dicom.results.cohort_report._svg import Drawn, Plot, drawing, line, path, points, round_ticks
 from cxr_dicom.results.pages import number, share
+from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, round_ticks
 
 _MOST_STEPS = 60  # of a session; finer ones would show single images
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cxr_dicom.results.compare._overlap import MaskAgreement, StructureAgreement, Tell, compare_masks
+from cxr_dicom.results.compare._overlap import MaskAgreement, StructureAgreement, Tell, compare_masks, dice
 from cxr_dicom.results.compare._runs import Column, Columns, Matched, Model, Run, match
 from cxr_dicom.results.compare._statistics import (
     CallAgreement,
@@ -18,6 +18,7 @@ from cxr_dicom.results.compare._statistics import (
     MeasurementAgreement,
     compare_calls,
     compare_measurements,
+    differences,
 )
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "StructureAgreement",
     "broken_limits",
     "compare",
+    "dice",
+    "differences",
     "match",
 ]
 

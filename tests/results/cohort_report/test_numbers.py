@@ -18,7 +18,7 @@ from cxr_dicom.results.cohort_report._numbers import Bins, Pairs
 from cxr_dicom.results.cohort_report._quality import Quality
 from cxr_dicom.results.cohort_report._ratio import Ratios
 from cxr_dicom.results.cohort_report._scores import Scores
-from cxr_dicom.results.cohort_report._svg import round_ticks
+from cxr_dicom.results.svg import round_ticks
 from tests import ROOT, cohort_rows
 from tests.cohort_rows import RUN, processed, scored, skipped, with_ratio
 

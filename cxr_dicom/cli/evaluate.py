@@ -1,0 +1,150 @@
+"""``cxr-dicom evaluate``: what a run says, against what experts say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
+
+if TYPE_CHECKING:
+    from cxr_dicom.results.evaluate import Evaluation, Reading
+
+METRICS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "dice")
+
+
+@click.command(epilog="Exit codes: 0 evaluated, 2 usage, 3 a figure is below a limit, 4 no image has a truth.")
+@click.argument("out", metavar="OUT", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--truth",
+    "truths",
+    metavar="PATH",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="CSV or Parquet, or DICOM: a file or a folder of SEG, RTSTRUCT, SR. May be given again.",
+)
+@click.option("-o", "--output", metavar="EVAL", type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
+@click.option("--map", "columns", metavar="COLUMN=NAME", multiple=True, help="What a column of the table holds.")
+@click.option("--patient", metavar="COLUMN", help="Column that says whose an image is; default: by study.")
+@click.option("--by", metavar="COLUMN", multiple=True, help="Column to group images by, such as the manufacturer.")
+@click.option(
+    "--uncertain",
+    type=click.Choice(["leave-out", "positive", "negative"]),
+    default="leave-out",
+    show_default=True,
+    help="What a label of -1 counts as.",
+)
+@click.option(
+    "--blank",
+    type=click.Choice(["leave-out", "negative"]),
+    default="leave-out",
+    show_default=True,
+    help="What a cell without a label counts as.",
+)
+@click.option(
+    "--fail-under",
+    "limits",
+    metavar="[NAME.]METRIC=VALUE",
+    multiple=True,
+    help=f"Lowest value that is accepted, of each finding or of NAME; {', '.join(METRICS)}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(
+    out: Path,
+    truths: tuple[Path, ...],
+    output: Path | None,
+    columns: tuple[str, ...],
+    patient: str | None,
+    by: tuple[str, ...],
+    uncertain: str,
+    blank: str,
+    limits: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Compare the results of `run` in OUT with what experts say.
+
+    Which truth belongs to which image is said by SOP or Study Instance UID, accession number or file name.
+    """
+    from cxr_dicom.results.evaluate import failures
+
+    wanted = [_limit(text) for text in limits]
+    evaluation = _evaluate(out, truths, reading(columns, patient, by, uncertain, blank), output)
+    if as_json:
+        click.echo(json.dumps(evaluation.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
+    else:
+        from cxr_dicom.cli._evaluation import show
+
+        show(evaluation, output)
+    if not evaluation.images:
+        click.echo("no processed image has a truth", err=True)
+        raise click.exceptions.Exit(EXIT_NOTHING)
+    failed = list(failures(evaluation, wanted))
+    for line in failed:
+        click.echo(line, err=True)
+    if failed:
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def reading(
+    columns: tuple[str, ...], patient: str | None, by: tuple[str, ...] = (), uncertain: str = "", blank: str = ""
+) -> Reading:
+    """Return how a table is to be read, from options."""
+    from cxr_dicom.results.evaluate import Reading
+
+    pairs = [text.rpartition("=") for text in columns]
+    if wrong := [text for text, (name, _, target) in zip(columns, pairs, strict=True) if not (name and target)]:
+        raise click.UsageError(f"--map: expected COLUMN=NAME, found {wrong[0]!r}")
+    return Reading(
+        columns={name: target for name, _, target in pairs},
+        patient=patient,
+        by=by,
+        uncertain="positive" if uncertain == "positive" else "negative" if uncertain == "negative" else "leave-out",
+        blank="negative" if blank == "negative" else "leave-out",
+    )
+
+
+def _limit(text: str) -> tuple[str | None, str, float]:
+    name, _, value = text.rpartition("=")
+    finding, _, metric = name.rpartition(".")
+    try:
+        limit = float(value)
+    except ValueError:
+        limit = -1.0
+    if metric not in METRICS or not 0 <= limit <= 1:
+        raise click.UsageError(
+            f"--fail-under: expected [NAME.]METRIC=VALUE with one of {', '.join(METRICS)} and 0 to 1, found {text!r}"
+        )
+    return finding or None, metric, limit
+
+
+def _evaluate(out: Path, truths: tuple[Path, ...], how: Reading, output: Path | None) -> Evaluation:
+    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.results.evaluate import evaluate, page, tables
+
+    try:
+        evaluation = evaluate(out, truths, how)
+        if output:
+            tables.write(output, evaluation)
+            page.write(output, evaluation, _pictures(out))
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{error.filename}: {error.strerror}") from error
+    return evaluation
+
+
+def _pictures(out: Path) -> Callable[[str, str], str | None]:
+    """Return what finds the small picture of an image that a run kept."""
+    from cxr_dicom.cohort import states
+
+    def find(study: str, image: str) -> str | None:
+        state = states.load(out, study)
+        figures = state.figures.get(image, []) if state else []
+        return str(figures[0]["source"]) if figures else None
+
+    return find

@@ -1,0 +1,141 @@
+"""Figures of merit against scikit-learn and scipy, and intervals against their definitions."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+
+from cxr_dicom.results.evaluate import statistics as ours
+
+DICE = np.random.default_rng(5)
+
+
+def sample(n=400, shift=1.0, ties=False, share=0.3):
+    truth = DICE.random(n) < share
+    scores = 1 / (1 + np.exp(-(DICE.normal(size=n) + shift * truth)))
+    return truth, np.round(scores, 1) if ties else scores
+
+
+def alone(truth):
+    return np.arange(truth.size)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("shift", [0.0, 1.0, -0.7])
+def test_area_and_average_precision_are_those_of_scikit_learn(ties, shift):
+    truth, scores = sample(shift=shift, ties=ties)
+    assert ours.auroc(truth, scores, alone(truth)).value == pytest.approx(
+        metrics.roc_auc_score(truth, scores), abs=1e-12
+    )
+    assert ours.average_precision(truth, scores) == pytest.approx(
+        metrics.average_precision_score(truth, scores), abs=1e-12
+    )
+    (bootstrapped,) = ours.average_precisions(
+        [ours.Scored(truth=truth, scores=scores, patients=alone(truth))], truth.size, rounds=50
+    )
+    assert bootstrapped.low < bootstrapped.value < bootstrapped.high
+
+
+def test_the_variance_is_that_of_delong_which_is_the_jackknife_of_scikit_learns_area():
+    """Leave one out: the area is linear in each class, so its pseudo-values are the placements of DeLong."""
+    truth, scores = sample(60, ties=True)
+    whole = metrics.roc_auc_score(truth, scores)
+    variance = 0.0
+    for kind in (True, False):
+        members = np.flatnonzero(truth == kind)
+        rest = [metrics.roc_auc_score(np.delete(truth, i), np.delete(scores, i)) for i in members]
+        pseudo = members.size * whole - (members.size - 1) * np.array(rest)
+        variance += pseudo.var(ddof=1) / members.size
+    found = ours.area(truth, scores, alone(truth))
+    assert found.variance == pytest.approx(variance, abs=1e-12)
+
+
+def test_images_of_one_patient_do_not_make_the_interval_narrow():
+    truth, scores = sample(300)
+    patients = alone(truth)
+    one = ours.area(truth, scores, patients)
+    copied = ours.area(*(np.repeat(each, 5) for each in (truth, scores, patients)))
+    assert copied.value == pytest.approx(one.value, abs=1e-12)
+    assert copied.variance == pytest.approx(one.variance, rel=1e-9)
+    assert ours.area(np.repeat(truth, 5), np.repeat(scores, 5), np.arange(1500)).variance < one.variance / 4
+    share = ours.proportion(truth, patients)
+    many = ours.proportion(np.repeat(truth, 5), np.repeat(patients, 5))
+    assert (many.low, many.high) == pytest.approx((share.low, share.high), abs=1e-3)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (97, 400)])
+def test_a_share_has_wilsons_interval_as_scipy_has_it(hits, n):
+    found = ours.proportion(np.arange(n) < hits, np.arange(n))
+    wanted = stats.binomtest(hits, n).proportion_ci(0.95, "wilson")
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+
+
+def test_the_reliability_diagram_is_that_of_scikit_learn():
+    truth, scores = sample()
+    found = ours.reliability(truth, scores, alone(truth))
+    observed, predicted = calibration_curve(truth, scores, n_bins=10)
+    assert [each.observed.value for each in found.bins] == pytest.approx(observed.tolist(), abs=1e-12)
+    assert [each.score for each in found.bins] == pytest.approx(predicted.tolist(), abs=1e-12)
+    assert found.brier == pytest.approx(metrics.brier_score_loss(truth, scores), abs=1e-12)
+    counts = np.array([each.n for each in found.bins])
+    assert found.error == pytest.approx(np.abs(observed - predicted) @ counts / counts.sum(), abs=1e-12)
+
+
+def test_the_bootstrap_draws_patients_as_scipys_does():
+    """Percentile interval of scipy over patients, each with three images that score alike."""
+    truth, scores = sample(80, shift=1.5)
+    blocks = np.repeat(np.arange(80), 3)
+    wide = ours.Scored(truth=truth[blocks], scores=scores[blocks], patients=blocks)
+    (found,) = ours.average_precisions([wide], 80)
+    wanted = stats.bootstrap(
+        (np.arange(80),),
+        lambda at: metrics.average_precision_score(truth[at], scores[at]) if truth[at].any() else np.nan,
+        vectorized=False,
+        n_resamples=1000,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.03)
+
+
+def test_one_class_only_is_said_and_not_made_up():
+    truth, scores = np.ones(5, bool), np.linspace(0, 1, 5)
+    assert ours.auroc(truth, scores, alone(truth)).why == "all 5 images are positive"
+    assert ours.auroc(~truth, scores, alone(truth)).why == "all 5 images are negative"
+    assert ours.average_precision(~truth, scores) is None
+    none = np.zeros(0, bool)
+    assert ours.auroc(none, scores[:0], alone(none)).why == "no image to count"
+    assert ours.proportion(none, alone(none)).value is None
+    assert ours.reliability(none, scores[:0], alone(none)).error is None
+    found = ours.average_precisions([ours.Scored(truth=~truth, scores=scores, patients=alone(truth))], 5)
+    assert found[0].value is None
+
+
+def test_a_perfect_area_has_an_interval_with_width():
+    truth = np.arange(40) < 12
+    found = ours.auroc(truth, truth * 1.0, alone(truth))
+    assert (found.value, found.high) == (1, 1)
+    assert 0.7 < found.low < 0.99
+    worst = ours.auroc(truth, 1.0 - truth, alone(truth))
+    assert (worst.value, worst.low) == (0, 0)
+    assert worst.high == pytest.approx(1 - found.low, abs=1e-9)
+    same = ours.auroc(truth, np.full(40, 0.5), alone(truth))
+    assert same.value == 0.5
+
+
+def test_a_difference_of_parts_is_zero_with_itself_and_known_between_independent_ones():
+    truth, scores = sample(500)
+    first = np.arange(500) < 200
+    areas = [(part, ours.area(truth[part], scores[part], np.flatnonzero(part))) for part in (first, ~first)]
+    found = ours.difference(*areas, alone(truth), 0.95)
+    spread = (found.high - found.low) / 2 / ours.Z
+    assert spread == pytest.approx(np.sqrt(areas[0][1].variance + areas[1][1].variance), rel=0.02)
+    same = ours.difference(areas[0], areas[0], alone(truth), 0.95)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_the_curve_has_the_area_of_scikit_learn():
+    truth, scores = sample(150)
+    x, y = zip(*ours.curve(truth, scores), strict=True)
+    assert metrics.auc(x, y) == pytest.approx(metrics.roc_auc_score(truth, scores), abs=1e-12)
