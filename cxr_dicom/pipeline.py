@@ -19,6 +19,7 @@ from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
+from cxr_dicom.encode.shared import sharing
 from cxr_dicom.errors import EncodingError, ImageError, ModelError
 from cxr_dicom.infer import build_models
 from cxr_dicom.measure import measure
@@ -98,8 +99,7 @@ class Pipeline:
     @cached_property
     def strangers(self) -> tuple[tuple[str, str, str, str], ...]:
         """Models and encoders of other packages: seam, name, distribution and version."""
-        models = ((plugins.MODELS, model.info.name) for model in self.models)
-        return plugins.strangers((*models, *((plugins.ENCODERS, name) for name in self.settings.encode.objects)))
+        return plugins.strangers_of([model.info.name for model in self.models], self.settings.encode.objects)
 
     def close(self) -> None:
         """Give the models' memory back."""
@@ -145,7 +145,8 @@ class Pipeline:
         """Write all objects of a study, or none."""
         objects: list[EncodedObject] = []
         try:
-            objects.extend(write(encoded, folder) for encoded in encode(analysis, self.encoders))
+            with sharing():
+                objects.extend(write(encoded, folder) for encoded in encode(analysis, self.encoders))
         except Exception as error:  # as in _analyse: the study fails, the run goes on
             for written in objects:
                 written.path.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ What a module owes:
 seam           function                                           also
 =============  =================================================  ==============================================
 models         ``build(name, settings) -> infer.base.Model``      ``MODELS``: a tuple of `records.ModelInfo`
-encoders       ``build(settings) -> encode.base.Encoder``         ``KINDS``: names of the kinds of objects
+encoders       ``build(settings) -> encode.base.Encoder``
 destinations   ``build(table, open_commitment)``                  ``SETTINGS``: a `config.service.DestinationTable`
 archives       ``build(table, listener)``                         ``SETTINGS``: a `config.service.ArchiveTable`
 exporters      ``build(settings, names)``
@@ -33,12 +33,10 @@ from typing import Any
 
 from cxr_dicom import __version__
 from cxr_dicom.errors import CxrDicomError, SettingsError
-from cxr_dicom.records import ModelInfo
+from cxr_dicom.records import ModelInfo, ObjectKind
 
 OURS = "cxr-dicom"  # the distribution of this package
-RESERVED = ("auto",)  # a word of the settings, not the name of a choice
-
-_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # it stands in settings, file names, tables and DICOM attributes
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it stands in settings, file names, tables and DICOM attributes
 _LONGEST_NAME = 64  # characters of an LO value (PS3.5 6.2)
 
 
@@ -96,16 +94,18 @@ class _Offer:
     version: str
     is_ours: bool = False
 
-    def choices(self, declared: Callable[[ModuleType], Iterable[str]] | None) -> list[Choice]:
+    def choices(self, seam: Seam) -> list[Choice]:
         """Import the module; raise whatever is wrong with it."""
         module = self.load()
         if not callable(getattr(module, "build", None)):
             raise TypeError(f"expected a module with a function `build`, found {module!r:.100}")
-        names = list(declared(module)) if declared else [self.name]
-        for name in names:
-            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in RESERVED:
-                rule = f"expected lower case letters and digits joined by - . _, at most {_LONGEST_NAME} characters"
-                raise ValueError(f"{rule}, and not {' or '.join(RESERVED)}; got the name {name!r:.100}")
+        names = list(seam.declared(module)) if seam.declared else [self.name]
+        for name in () if self.is_ours else names:
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+                rule = f"expected lower case letters and digits joined by -, at most {_LONGEST_NAME} characters"
+                raise ValueError(f"{rule}; got the name {name!r:.100}")
+            if name in seam.reserved:
+                raise ValueError(f"expected a name that has no other meaning; got the name {name!r}")
         about = {"distribution": self.distribution, "version": self.version, "is_ours": self.is_ours}
         return [Choice(name=name, module=module, **about) for name in names]  # type: ignore[arg-type]
 
@@ -121,13 +121,23 @@ class Seam:
         The package whose modules are our own choices.
     declared
         Names of the choices that a module declares; by default one, that of the entry point.
+    reserved
+        Names that nobody can have, for they mean something else.
     """
 
-    def __init__(self, name: str, folder: str, declared: Callable[[ModuleType], Iterable[str]] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: str,
+        *,
+        declared: Callable[[ModuleType], Iterable[str]] | None = None,
+        reserved: Iterable[str] = (),
+    ) -> None:
         self.name = name
         self.group = f"cxr_dicom.{name}"
         self._folder = folder
-        self._declared = declared
+        self.declared = declared
+        self.reserved = frozenset(reserved)
 
     @property
     def names(self) -> list[str]:
@@ -139,7 +149,7 @@ class Seam:
         """The choices of this package by name; no other package is imported."""
         folder = importlib.import_module(self._folder)
         offers = [self._our_offer(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        return {choice.name: choice for offer in offers for choice in offer.choices(self._declared)}
+        return {choice.name: choice for offer in offers for choice in offer.choices(self)}
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -179,7 +189,7 @@ class Seam:
         for offer in self._strangers():
             about = {"distribution": offer.distribution, "version": offer.version}
             try:
-                declared = offer.choices(self._declared)
+                declared = offer.choices(self)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # what others wrote may fail in any way, `sys.exit` included
@@ -224,11 +234,15 @@ def _models(module: ModuleType) -> Iterable[str]:
     return [info.name for info in infos]
 
 
-MODELS = Seam("models", "cxr_dicom.infer.models", _models)
-ENCODERS = Seam("encoders", "cxr_dicom.encode.objects")
+MODELS = Seam("models", "cxr_dicom.infer.models", declared=_models, reserved=("auto",))
+ENCODERS = Seam(
+    "encoders",
+    "cxr_dicom.encode.objects",
+    reserved={kind.replace("_", "-") for kind in ObjectKind},
+)
 DESTINATIONS = Seam("destinations", "cxr_dicom.deliver.destinations")
 ARCHIVES = Seam("archives", "cxr_dicom.ingest.archives")
-EXPORTERS = Seam("exporters", "cxr_dicom.export.formats")
+EXPORTERS = Seam("exporters", "cxr_dicom.export.formats", reserved=("wrapped",))
 ENGINES = Seam("engines", "cxr_dicom.cohort.engines")
 SEAMS = (MODELS, ENCODERS, DESTINATIONS, ARCHIVES, EXPORTERS, ENGINES)
 
@@ -242,3 +256,9 @@ def strangers(chosen: Iterable[tuple[Seam, str]]) -> tuple[tuple[str, str, str, 
     return tuple(
         sorted({(seam.name, each.name, each.distribution, each.version) for seam, each in found if not each.is_ours})
     )
+
+
+def strangers_of(models: Iterable[str], encoders: Iterable[str]) -> tuple[tuple[str, str, str, str], ...]:
+    """Identify the packages that models and encoders come from; ``auto`` is always one of ours."""
+    chosen = [(MODELS, name) for name in models if name not in MODELS.reserved]
+    return strangers((*chosen, *((ENCODERS, name) for name in encoders)))

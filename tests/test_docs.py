@@ -80,7 +80,7 @@ def test_the_schema_has_the_words_of_the_program():
     schema = json.loads((DOCS / "results.schema.json").read_text(encoding="utf-8"))
     properties = schema["properties"]
     assert set(properties["outcome"]["enum"]) == set(Outcome)
-    assert set(properties["objects"]["items"]["properties"]["kind"]["enum"]) == set(ObjectKind)
+    assert set(properties["objects"]["items"]["properties"]["kind"]["anyOf"][0]["enum"]) == set(ObjectKind)
     assert set(schema["$defs"]["call"]["enum"]) == set(Presence)
 
 

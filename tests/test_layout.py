@@ -1,6 +1,7 @@
 """Rooms on floors: imports point down, what is private stays private, and no file is long."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -54,6 +55,13 @@ def test_imports_point_down(path):
     for name in imported(path):
         if room(name) not in (own, "__version__"):
             assert FLOOR_OF[room(name)] < FLOOR_OF[own], f"{own} imports {name}"
+
+
+def test_the_design_draws_these_floors():
+    _, _, text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Layout\n")
+    drawn = re.search(r"```\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    rooms = [{word for word in re.split(r"\s{2,}", line) if word in FLOOR_OF} for line in drawn]
+    assert rooms == list(reversed(FLOORS))
 
 
 def test_every_room_has_a_floor():

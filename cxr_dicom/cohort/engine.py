@@ -63,7 +63,11 @@ class Task(Protocol[Item_contra, Result_co]):
 
 
 class Engine(Protocol):
-    """Workers. How many there are, where they are and what dies on the way changes no result."""
+    """Workers. How many there are, where they are and what dies on the way changes no result.
+
+    It is built by ``build(options)``, refuses options that it cannot heed (`EngineOptions.expect_only`), and starts
+    nothing before `process` is iterated.
+    """
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes, in any order.

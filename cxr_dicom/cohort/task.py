@@ -21,11 +21,12 @@ from cxr_dicom.cohort.finished import Done, summarise
 from cxr_dicom.cohort.states import State, Taken
 from cxr_dicom.config import Settings
 from cxr_dicom.config.service import HttpAccess
-from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.export import build_exporters
+from cxr_dicom.errors import CxrDicomError, FetchError, SettingsError
+from cxr_dicom.export import build_exporters, marked
 from cxr_dicom.infer.device import choose
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
+from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
@@ -50,7 +51,7 @@ class Options:
     force: bool = False  # process again what is finished
     retry_failed: bool = False  # process again what failed
     has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
-    also: tuple[str, ...] = ()  # formats for those who train, as `_plugins.exporter_names` lists them
+    also: tuple[str, ...] = ()  # formats for those who train, as `plugins.EXPORTERS` lists them
     access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
     destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
 
@@ -69,9 +70,10 @@ def check(settings: Settings, options: Options) -> None:
 
 
 class EntryTask:
-    """Processes entries into an output folder; see `engine._base.Task`."""
+    """Processes entries into an output folder; see `engine.Task`."""
 
     def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
+        self._strangers = strangers_of(settings.models.names, settings.encode.objects)
         self._settings = settings
         self._out = out
         self._options = options
@@ -107,6 +109,8 @@ class EntryTask:
     def _pipeline(self) -> Pipeline:
         from cxr_dicom.pipeline import Pipeline
 
+        if (here := strangers_of(self._settings.models.names, self._settings.encode.objects)) != self._strangers:
+            raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
         return Pipeline(self._settings)
 
     @cached_property
@@ -135,7 +139,7 @@ class EntryTask:
             return None
         if state.has_failures and self._options.retry_failed:
             return None
-        if state.has_objects and not (set(self._options.also) <= set(state.also) and self._is_delivered(state)):
+        if state.has_objects and not (set(marked(self._options.also)) <= set(state.also) and self._is_delivered(state)):
             return None
         if state.stamp == self._stamp(entry, pipeline):
             return self._at_picture(state, entry.picture) if entry.picture else state
@@ -208,7 +212,7 @@ class EntryTask:
             rows=rows,
             figures=dict(self._figures(done)),
             device=self._device if any(row["models"] for row in rows) else "",
-            also=list(self._options.also),
+            also=marked(self._options.also),
             taken=self._taken(entry),
         )
         return self._deliver(state, done)

@@ -5,14 +5,27 @@ None of them can change a result; those that can are in ``config.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from cxr_dicom.errors import SettingsError
+from cxr_dicom.plugins import ARCHIVES, DESTINATIONS, ENCODERS, Seam
 from cxr_dicom.records import ObjectKind
+from cxr_dicom.records.words import kind_of, object_kind
 
 _AE_CHARACTER = r"[\x21-\x5b\x5d-\x7e]"  # PS3.5 6.2: no backslash, and no space at either end
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHARACTER}([ ]*{_AE_CHARACTER})*$")]
@@ -33,6 +46,43 @@ class Table(BaseModel):
     """A table of ``cxr-dicom.toml``: frozen, and strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# --- tables of other packages ------------------------------------------------------------------------
+
+
+def _table_of(seam: Seam, base: type[Table]) -> Callable[[Any, ValidatorFunctionWrapHandler], Any]:
+    """Return the validator of a table whose ``kind`` is a choice: ours as declared, others by their ``SETTINGS``."""
+
+    def validated(value: Any, ours: ValidatorFunctionWrapHandler) -> Any:
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        if isinstance(value, base):
+            return value
+        if not isinstance(kind, str) or kind in seam.ours:
+            return ours(value)
+        try:
+            choice = seam.choose("kind", kind)
+            settings = getattr(choice.module, "SETTINGS", None)
+            if not isinstance(settings, type) or not issubclass(settings, base):
+                raise SettingsError(
+                    f"kind: {kind!r} of {choice.package}: expected SETTINGS, a subclass of {base.__name__}"
+                )
+            return settings.model_validate(value)
+        except (SettingsError, TypeError, AttributeError, LookupError) as error:  # their validators may raise anything
+            raise ValueError(str(error)) from error
+
+    return validated
+
+
+def _kind(text: str) -> str:
+    """Refuse a kind of objects that no encoder writes: it would never be delivered."""
+    theirs = () if text in set(ObjectKind) else [kind_of(n) for n, each in ENCODERS.choices.items() if not each.is_ours]
+    if text not in (*ObjectKind, *theirs):
+        raise ValueError(f"expected one of {', '.join((*ObjectKind, *theirs))}")
+    return object_kind(text)
+
+
+Kind = Annotated[str, AfterValidator(_kind)]
 
 
 # --- this machine --------------------------------------------------------------------------------
@@ -168,23 +218,29 @@ class DicomAccess(Table):
     """PEM with certificate and key, for mutual TLS."""
 
 
-class DicomwebArchive(HttpAccess):
+class ArchiveTable(Table):
+    """A table of ``[[poller.archives]]``; that of another package is its ``SETTINGS``, with a ``kind`` of its name."""
+
+    kind: str
+    name: Name
+
+
+class DicomwebArchive(ArchiveTable, HttpAccess):
     """``[[poller.archives]]`` with ``kind = "dicomweb"``: QIDO-RS and WADO-RS."""
 
     kind: Literal["dicomweb"]
-    name: Name
 
 
-class QueryRetrieveArchive(DicomAccess):
+class QueryRetrieveArchive(ArchiveTable, DicomAccess):
     """``[[poller.archives]]`` with ``kind = "query-retrieve"``: C-FIND, and C-GET or C-MOVE."""
 
     kind: Literal["query-retrieve"]
-    name: Name
     retrieve: Literal["get", "move"] = "get"
     """`move` sends to our own listener, whose AE title the archive must know."""
 
 
-Archive = Annotated[DicomwebArchive | QueryRetrieveArchive, Field(discriminator="kind")]
+OurArchive = Annotated[DicomwebArchive | QueryRetrieveArchive, Field(discriminator="kind")]
+Archive = Annotated[SerializeAsAny[OurArchive], WrapValidator(_table_of(ARCHIVES, ArchiveTable))]
 
 
 class PollerSettings(Table):
@@ -211,17 +267,22 @@ class Rules(Table):
     """A processed image came from one of these AE titles or archives."""
     findings: tuple[str, ...] = ()
     """One of these findings or statements was called present."""
-    kinds: tuple[ObjectKind, ...] = ()
+    kinds: tuple[Kind, ...] = ()
     """Only objects of these kinds, for a destination that does not take all of them."""
 
 
-class _Destination(Table):
+class DestinationTable(Table):
+    """A table of ``[[destinations]]``; that of another package is its ``SETTINGS``, with a ``kind`` of its name."""
+
+    kind: str
     name: Name
     """Your name for it; receipts are kept under it."""
     rules: Rules = Rules()
+    verify: str = "none"
+    """Anything else: delivered is not enough, it is asked back whether an object is kept."""
 
 
-class DicomDestination(_Destination, DicomAccess):
+class DicomDestination(DestinationTable, DicomAccess):
     """``[[destinations]]`` with ``kind = "dicom"``: C-STORE."""
 
     kind: Literal["dicom"]
@@ -229,7 +290,7 @@ class DicomDestination(_Destination, DicomAccess):
     """`commitment`: Storage Commitment (PS3.4 J); `query`: ask back by C-FIND."""
 
 
-class DicomwebDestination(_Destination, HttpAccess):
+class DicomwebDestination(DestinationTable, HttpAccess):
     """``[[destinations]]`` with ``kind = "dicomweb"``: STOW-RS."""
 
     kind: Literal["dicomweb"]
@@ -237,7 +298,7 @@ class DicomwebDestination(_Destination, HttpAccess):
     """`query`: ask back by QIDO-RS."""
 
 
-class FolderDestination(_Destination):
+class FolderDestination(DestinationTable):
     """``[[destinations]]`` with ``kind = "folder"``."""
 
     kind: Literal["folder"]
@@ -245,4 +306,5 @@ class FolderDestination(_Destination):
     verify: Literal["none"] = "none"
 
 
-Destination = Annotated[DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")]
+OurDestination = Annotated[DicomDestination | DicomwebDestination | FolderDestination, Field(discriminator="kind")]
+Destination = Annotated[SerializeAsAny[OurDestination], WrapValidator(_table_of(DESTINATIONS, DestinationTable))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cxr_dicom.plugins import DESTINATIONS
 
 if TYPE_CHECKING:
-    from cxr_dicom.config.service import Destination as Described
+    from cxr_dicom.config.service import DestinationTable as Described
     from cxr_dicom.deliver.base import Destination
 
 
@@ -22,7 +22,8 @@ def build_destination(described: Described, open_commitment: Callable[[str], Non
     open_commitment
         Called with the Transaction UID of each storage commitment that is asked for (PS3.4 J.3.2).
     """
-    destination: Destination = DESTINATIONS.choose("destinations.kind", described.kind).module.build(
-        described, open_commitment
-    )
-    return destination
+    from cxr_dicom.deliver.foreign import ForeignDestination
+
+    choice = DESTINATIONS.choose("destinations.kind", described.kind)
+    destination: Destination = choice.build("destinations.kind", described, open_commitment)
+    return destination if choice.is_ours else ForeignDestination(destination, described.name, choice)

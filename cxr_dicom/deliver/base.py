@@ -9,11 +9,17 @@ from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
 
 class Destination(Protocol):
-    """A place that objects go to.
+    """A place that objects go to. It is built by ``build(table, open_commitment)``.
 
-    An implementation sends the bytes that lie on the disk, transcodes nothing, and yields a receipt
-    as soon as it knows it, so that what was taken is never sent again. Trouble with one object is a
-    receipt; trouble with the place is a `ConnectionFailedError`.
+    An implementation owes:
+
+    - The bytes that lie on the disk, not transcoded; the files stay where and as they are.
+    - One receipt for each object, as soon as it knows it, so that what was taken is never sent again. An object that
+      is sent a second time, after a crash, is taken as the same object.
+    - Trouble with one object is a receipt; trouble with the place is a `ConnectionFailedError`. Neither has
+      anything of the patient in its text.
+
+    The module's ``SETTINGS`` is the table of settings, a `config.service.DestinationTable` with a ``kind`` of its name.
     """
 
     name: str

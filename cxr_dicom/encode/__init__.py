@@ -19,7 +19,14 @@ def build_encoders(settings: Settings) -> list[Encoder]:
     SettingsError
         For a name that does not exist; the text lists the choices.
     """
-    return [ENCODERS.choose("encode.objects", name).module.build(settings) for name in settings.encode.objects]
+    from cxr_dicom.encode.foreign import ForeignEncoder
+
+    built: list[Encoder] = []
+    for name in settings.encode.objects:
+        choice = ENCODERS.choose("encode.objects", name)
+        encoder = choice.build("encode.objects", settings)
+        built.append(encoder if choice.is_ours else ForeignEncoder(encoder, choice))
+    return built
 
 
 def encoder_names() -> list[str]:

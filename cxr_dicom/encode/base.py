@@ -7,23 +7,32 @@ from typing import NamedTuple, Protocol
 
 from pydicom import Dataset
 
-from cxr_dicom.records import ObjectKind, StudyAnalysis
+from cxr_dicom.records import StudyAnalysis
 
 
 class Encoded(NamedTuple):
     """A DICOM object that is not yet written."""
 
-    kind: ObjectKind
+    kind: str  # an `ObjectKind`; of another package `records.words.kind_of` its name in the settings
     dataset: Dataset  # complete, with file meta information
     source_sop_instance_uids: tuple[str, ...]
     model: str | None
 
 
 class Encoder(Protocol):
-    """One kind of DICOM object.
+    """One kind of DICOM object. It is built by ``build(settings)``.
 
-    Equal input gives equal bytes: UIDs are derived (see ``encode.identity``), and no clock is read
-    unless ``content_time`` is ``now``, as it is in the service by default.
+    An implementation owes:
+
+    - Equal bytes for equal input: UIDs are derived (`encode.identity`), and no clock is read unless ``content_time``
+      is ``now``, as it is in the service by default. `encode.common.new_object` begins an object so. What
+      makes another version of the encoder write something else belongs into ``content`` of `image_identity`.
+    - Objects of the study that they are made of, explicit VR in little endian, with the images that they speak of. They
+      are made by ``cxr-dicom`` (Manufacturer), by which selection knows them and does not process them again.
+    - All objects of a study, or an error: of a study that fails nothing is written.
+    - Nothing of the patient in an error.
+
+    It gets a copy of the study with read-only arrays. `encode.foreign.problem` is what is checked.
     """
 
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:

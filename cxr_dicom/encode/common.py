@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +19,7 @@ from cxr_dicom.dicom.codes import PRIVATE_SCHEME
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import PROCESSING_EQUIPMENT, ascii_text, code_item, coding_scheme_items, joined
 from cxr_dicom.encode.identity import Reference, device_uid
+from cxr_dicom.encode.shared import shared
 from cxr_dicom.encode.source import acquisition_equipment, copy_patient_and_study, set_content_time
 from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
@@ -134,7 +134,7 @@ def _set_equipment(dataset: Dataset, head: Head) -> None:
     ]
 
 
-@lru_cache(maxsize=64)
+@shared(maxsize=64)
 def _processing_equipment(model: ModelInfo, spacing: str, geometry: str, settings_digest: str) -> Dataset:
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]

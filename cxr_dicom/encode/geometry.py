@@ -9,13 +9,12 @@ have one (PS3.3 A.75.4).
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-
 from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.identity import frame_of_reference_uid
+from cxr_dicom.encode.shared import shared
 from cxr_dicom.records import ChestImage, Spacing
 
 _THICKNESS_MM = 1
@@ -32,7 +31,7 @@ def set_frame_of_reference(dataset: Dataset, image: ChestImage) -> None:
     dataset.PositionReferenceIndicator = ""
 
 
-@lru_cache(maxsize=64)
+@shared(maxsize=64)
 def plane_groups(spacing: Spacing) -> Dataset:
     """Return Pixel Measures and Plane Orientation as functional groups (PS3.3 C.7.6.16.2)."""
     groups = Dataset()
@@ -45,7 +44,7 @@ def plane_groups(spacing: Spacing) -> Dataset:
     return groups
 
 
-@cache
+@shared()
 def plane_position() -> Dataset:
     """Return where the centre of the first pixel lies."""
     position = Dataset()

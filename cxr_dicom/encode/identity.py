@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.source import copied_digest
-from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, ObjectKind, Prediction
+from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, Prediction
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-dicom")
 _digests: WeakKeyDictionary[Prediction, str] = WeakKeyDictionary()
@@ -44,7 +44,12 @@ def derived_uid(*parts: object) -> str:
 
 
 def image_identity(
-    kind: ObjectKind, analysis: ImageAnalysis, predictions: Iterable[Prediction], settings: Settings, variant: str = ""
+    kind: str,
+    analysis: ImageAnalysis,
+    predictions: Iterable[Prediction],
+    settings: Settings,
+    variant: str = "",
+    content: str = "",
 ) -> Identity:
     """Identify an object of ``kind`` about one image.
 
@@ -54,15 +59,15 @@ def image_identity(
         All that the object is made from.
     variant
         Tells objects of one kind, image and model apart.
+    content
+        Names what the object says beside the predictions.
     """
     instance, predictions = analysis.image.instance, tuple(predictions)
     series = _series_uid(instance.study_instance_uid, instance.sop_instance_uid, predictions, kind, variant)
-    return Identity(series, _instance_uid(series, [analysis], predictions, settings))
+    return Identity(series, _instance_uid(series, [analysis], predictions, settings, content))
 
 
-def study_identity(
-    kind: ObjectKind, analyses: Iterable[ImageAnalysis], settings: Settings, content: str = ""
-) -> Identity:
+def study_identity(kind: str, analyses: Iterable[ImageAnalysis], settings: Settings, content: str = "") -> Identity:
     """Identify an object of ``kind`` about a whole study; ``content`` names what no prediction holds."""
     analyses = tuple(analyses)
     predictions = tuple(prediction for analysis in analyses for prediction in analysis.predictions)
@@ -93,7 +98,7 @@ def digest(prediction: Prediction) -> str:
 
 
 def _series_uid(
-    study_instance_uid: str, about: str, predictions: Sequence[Prediction], kind: ObjectKind, variant: str = ""
+    study_instance_uid: str, about: str, predictions: Sequence[Prediction], kind: str, variant: str = ""
 ) -> str:
     models = tuple(dict.fromkeys(prediction.model.name for prediction in predictions))
     return derived_uid("series", study_instance_uid, about, models, str(kind), variant)

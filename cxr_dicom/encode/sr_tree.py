@@ -8,7 +8,6 @@ image is made once, and stands in all groups that need it. Nothing here changes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, lru_cache
 
 import highdicom.sr as hd
 import numpy as np
@@ -21,6 +20,7 @@ from cxr_dicom.dicom.codes import private
 from cxr_dicom.encode.codes import ARTIFICIAL_INTELLIGENCE, ascii_text
 from cxr_dicom.encode.identity import Reference, device_uid
 from cxr_dicom.encode.segments import LABEL_MAP_STORAGE, SegmentationPlan
+from cxr_dicom.encode.shared import own, shared
 from cxr_dicom.records import MANUFACTURER, ChestImage, Code, ModelInfo, StoredInstance
 from cxr_dicom.records.plane import Point
 
@@ -52,7 +52,7 @@ _PROCEDURE = hd.CodeContentItem(
 )
 
 
-@cache
+@shared()
 def concept(code: Code) -> CodedConcept:
     """Return a code as highdicom wants it."""
     return CodedConcept(code.value, code.scheme, ascii_text(code.meaning, 64))
@@ -63,7 +63,7 @@ def comment(text: str) -> hd.TextContentItem:
     return hd.TextContentItem(_COMMENT, ascii_text(text, 1024), _CONTAINS)
 
 
-@cache
+@shared()
 def observer(models: tuple[ModelInfo, ...]) -> hd.ObserverContext:
     """Return the observer: a device, namely these networks (TID 1004)."""
     device = hd.DeviceObserverIdentifyingAttributes(
@@ -76,7 +76,7 @@ def observer(models: tuple[ModelInfo, ...]) -> hd.ObserverContext:
     return hd.ObserverContext(codes.DCM.Device, device)
 
 
-@cache
+@shared()
 def algorithm(model: ModelInfo) -> hd.AlgorithmIdentification:
     """Return which network said it (TID 4019)."""
     weights = f"weights SHA-256 {model.weights_sha256}" if model.weights_sha256 else "no weights"
@@ -89,7 +89,7 @@ def algorithm(model: ModelInfo) -> hd.AlgorithmIdentification:
     )
 
 
-@cache
+@shared()
 def sites(site: Code | None, laterality: Code | None = None) -> tuple[hd.FindingSite, ...]:
     """Return the finding site, if there is one."""
     if site is None:
@@ -97,7 +97,7 @@ def sites(site: Code | None, laterality: Code | None = None) -> tuple[hd.Finding
     return (hd.FindingSite(concept(site), laterality=concept(laterality) if laterality else None),)
 
 
-@cache
+@shared()
 def modifying_sites(site: Code | None) -> tuple[hd.CodeContentItem, ...]:
     """Return the finding site as a modifier of one number, if there is one."""
     if site is None:
@@ -111,7 +111,7 @@ def number(code: Code, value: float, unit: Code, content: Sequence[hd.ContentIte
     return _holding(item, content) if content else item
 
 
-@cache
+@shared()
 def numeric_property(code: Code, value: float, unit: Code) -> hd.NumContentItem:
     """Return a number that belongs to another one."""
     return hd.NumContentItem(concept(code), _digits(value), concept(unit), relationship_type=_PROPERTY)
@@ -131,7 +131,7 @@ def said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     return _said_by(model)
 
 
-@cache
+@shared()
 def _said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     return (
         hd.TextContentItem(codes.DCM.AlgorithmName, ascii_text(model.name, 64), _MODIFIER),
@@ -139,7 +139,7 @@ def _said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     )
 
 
-@cache
+@shared()
 def about(code: Code) -> hd.CodeContentItem:
     """Return, as a modifier of a number, the finding that it speaks of."""
     return hd.CodeContentItem(concept(_FINDING), concept(code), _MODIFIER)
@@ -160,7 +160,7 @@ def container(name: Code, content: Iterable[hd.ContentItem]) -> hd.ContentItem:
     return _holding(hd.ContainerContentItem(concept(name), relationship_type=_CONTAINS), content)
 
 
-@cache
+@shared()
 def evaluation(name: Code, value: Code) -> hd.CodeContentItem:
     """Return a qualitative evaluation: that ``name`` is ``value``."""
     return hd.CodeContentItem(concept(name), concept(value), _CONTAINS)
@@ -184,7 +184,7 @@ def line(image: ChestImage, points: Sequence[Point]) -> hd.CoordinatesForMeasure
     return hd.CoordinatesForMeasurement("POLYLINE", np.array(points), _region_source(image.instance))
 
 
-@lru_cache(maxsize=16)
+@shared(maxsize=16)
 def seen_on(instance: StoredInstance) -> hd.ImageContentItem:
     """Return the image that an evaluation outside of a group rests on."""
     return hd.ImageContentItem(
@@ -192,7 +192,7 @@ def seen_on(instance: StoredInstance) -> hd.ImageContentItem:
     )
 
 
-@lru_cache(maxsize=16)
+@shared(maxsize=16)
 def source(instance: StoredInstance) -> hd.SourceImageForMeasurementGroup:
     """Return the image that a group speaks of."""
     return hd.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)
@@ -306,9 +306,9 @@ def report(
     return _holding(
         hd.ContainerContentItem(concept(title), template_id="1500"),
         [
-            _LANGUAGE,
+            own(_LANGUAGE),
             *observer(tuple(models)),
-            _PROCEDURE,
+            own(_PROCEDURE),
             *notes,
             image_library(images),
             container(_MEASUREMENTS, groups),
@@ -323,6 +323,6 @@ def _holding(item: hd.ContentItem, content: Iterable[hd.ContentItem]) -> hd.Cont
     return item
 
 
-@lru_cache(maxsize=16)
+@shared(maxsize=16)
 def _region_source(instance: StoredInstance) -> hd.SourceImageForRegion:
     return hd.SourceImageForRegion(instance.sop_class_uid, instance.sop_instance_uid)

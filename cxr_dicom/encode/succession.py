@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cxr_dicom.encode.identity import Identity, Reference, derived_uid
-from cxr_dicom.records import ObjectKind, WrittenObject
+from cxr_dicom.records import WrittenObject
 
 
 class Succession(NamedTuple):
@@ -20,12 +20,12 @@ class Succession(NamedTuple):
     predecessor: Reference | None
 
 
-def chain(earlier: Iterable[WrittenObject], kind: ObjectKind, *source_sop_instance_uids: str) -> list[Reference]:
+def chain(earlier: Iterable[WrittenObject], kind: str, *source_sop_instance_uids: str) -> list[Reference]:
     """Return the earlier reports of ``kind`` that tell of no other images than these, the oldest first."""
     return [
         Reference(each.sop_class_uid, Identity(each.series_instance_uid, each.sop_instance_uid))
         for each in earlier
-        if each.kind is kind and set(each.source_sop_instance_uids) <= set(source_sop_instance_uids)
+        if each.kind == kind and set(each.source_sop_instance_uids) <= set(source_sop_instance_uids)
     ]
 
 

@@ -21,7 +21,20 @@ def build_exporters(names: Sequence[str], settings: Settings) -> list[Exporter]:
         For a name that does not exist, with the choices, or a format whose library is missing.
     """
     names = tuple(dict.fromkeys(names))
-    return [EXPORTERS.choose("also", name).module.build(settings, names) for name in names]
+    from cxr_dicom.export.foreign import ForeignExporter
+
+    built: list[Exporter] = []
+    for name in names:
+        choice = EXPORTERS.choose("also", name)
+        exporter = choice.build("also", settings, names)
+        built.append(exporter if choice.is_ours else ForeignExporter(exporter, choice))
+    return built
+
+
+def marked(names: Sequence[str]) -> list[str]:
+    """Return the names as a state keeps them: that of another package's format with its package and version."""
+    choices = [EXPORTERS.choose("also", name) for name in names]
+    return [each.name if each.is_ours else f"{each.name} of {each.package}" for each in choices]
 
 
 def exporter_names() -> list[str]:

@@ -18,7 +18,11 @@ from cxr_dicom.records import Code, ImageAnalysis, Mask, Prediction, StudyResult
 
 
 class Exporter(Protocol):
-    """One format."""
+    """One format. It is built by ``build(settings, names)``, of which ``names`` are all formats of the run.
+
+    An implementation owes files inside of its folder only, equal bytes for equal input, and names that begin with the
+    SOP Instance UID of the radiograph. It gets a copy of the result with read-only arrays.
+    """
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from cxr_dicom.plugins import ARCHIVES
 
 if TYPE_CHECKING:
-    from cxr_dicom.config.service import Archive as Described
+    from cxr_dicom.config.service import ArchiveTable as Described
     from cxr_dicom.config.service import ListenerSettings
 
 
@@ -46,7 +46,12 @@ Store = Callable[[Iterable[bytes], RemoteInstance], None]
 
 
 class Archive(Protocol):
-    """A place that can be asked for studies. Trouble with the place is a `ConnectionFailedError`."""
+    """A place that can be asked for studies. It is built by ``build(table, listener)``.
+
+    An implementation owes valid UIDs, and instances as the archive has them, whole or not at all. Trouble with the
+    place is a `ConnectionFailedError`, with one instance a `FetchError`; no text has anything of the patient.
+    The module's ``SETTINGS`` is the table of settings, a `config.service.ArchiveTable` with a ``kind`` of its name.
+    """
 
     name: str
 
@@ -85,5 +90,8 @@ def build_archive(described: Described, listener: ListenerSettings) -> Archive:
     listener
         Our own listener, to which an archive may send.
     """
-    archive: Archive = ARCHIVES.choose("poller.archives.kind", described.kind).module.build(described, listener)
-    return archive
+    from cxr_dicom.ingest.foreign import ForeignArchive
+
+    choice = ARCHIVES.choose("poller.archives.kind", described.kind)
+    archive: Archive = choice.build("poller.archives.kind", described, listener)
+    return archive if choice.is_ours else ForeignArchive(archive, described.name, choice)

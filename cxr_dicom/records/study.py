@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from cxr_dicom.records.plane import Orientation
-from cxr_dicom.records.words import ObjectKind, Outcome, Reason, SpacingSource
+from cxr_dicom.records.words import Outcome, Reason, SpacingSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class StoredInstance:
 class WrittenObject:
     """One DICOM instance that this package wrote, perhaps long ago; the file may be gone."""
 
-    kind: ObjectKind
+    kind: str  # an `ObjectKind`, or that of another package's encoder
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str

@@ -65,7 +65,7 @@ class SpacingSource(StrEnum):
 
 
 class ObjectKind(StrEnum):
-    """The kinds of DICOM objects that this package writes."""
+    """The kinds of DICOM objects that this package writes; encoders of other packages add theirs, see `kind_of`."""
 
     SEGMENTATION = "segmentation"
     MEASUREMENT_REPORT = "measurement_report"
@@ -74,6 +74,16 @@ class ObjectKind(StrEnum):
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"
     KEY_OBJECT_SELECTION = "key_object_selection"
+
+
+def kind_of(encoder: str) -> str:
+    """Return the kind of the objects of another package's encoder: its name in the settings, with underscores."""
+    return encoder.replace("-", "_")
+
+
+def object_kind(text: str) -> str:
+    """Read a kind back from where it was written down: a word of ours, else that of another package's encoder."""
+    return ObjectKind(text) if text in set(ObjectKind) else text
 
 
 class StudyState(StrEnum):

@@ -7,7 +7,6 @@ packed or painted one by one into the stored bytes; no stack of full-size planes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from cxr_dicom.encode.geometry import has_plane
 from cxr_dicom.encode.identity import tracking_uid
 from cxr_dicom.encode.multiframe import Dimension, bulk, set_frames
 from cxr_dicom.encode.segments import SegmentationPlan, SegmentationType, plan_segmentations
+from cxr_dicom.encode.shared import shared
 from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
 from cxr_dicom.records.plane import Region, Shape
 
@@ -98,7 +98,7 @@ def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo, algor
     return item
 
 
-@cache
+@shared()
 def _type_item(kind: Code, laterality: Code | None) -> Dataset:
     item = Dataset()
     item.update(code_item(kind))

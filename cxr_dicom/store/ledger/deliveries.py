@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cxr_dicom.records import DeliveryStatus, EncodedObject, ObjectKind, Receipt, StudyState
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt, StudyState
+from cxr_dicom.records.words import object_kind
 from cxr_dicom.store.ledger.transitions import origins
 from cxr_dicom.system import retry
 
@@ -247,7 +248,7 @@ class Deliveries:
     def _object(self, row: sqlite3.Row) -> EncodedObject:
         return EncodedObject(
             path=self._ledger.folder / row["path"],
-            kind=ObjectKind(row["kind"]),
+            kind=object_kind(row["kind"]),
             sop_class_uid=row["sop_class_uid"],
             sop_instance_uid=row["sop_instance_uid"],
             series_instance_uid=row["series_instance_uid"],

@@ -16,7 +16,6 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import (
     EncodedObject,
     ModelInfo,
-    ObjectKind,
     Outcome,
     StoredInstance,
     Study,
@@ -24,6 +23,7 @@ from cxr_dicom.records import (
     StudyState,
     WrittenObject,
 )
+from cxr_dicom.records.words import object_kind
 from cxr_dicom.store.ledger.transitions import expect_legal, origins
 from cxr_dicom.system import retry
 
@@ -266,7 +266,7 @@ class Studies:
     def _earlier(self, uid: str) -> Iterable[WrittenObject]:
         for row in self._ledger.rows("SELECT * FROM objects WHERE study_instance_uid = ? ORDER BY rowid", uid):
             yield WrittenObject(
-                kind=ObjectKind(row["kind"]),
+                kind=object_kind(row["kind"]),
                 sop_class_uid=row["sop_class_uid"],
                 sop_instance_uid=row["sop_instance_uid"],
                 series_instance_uid=row["series_instance_uid"],

@@ -1,0 +1,46 @@
+"""An exporter of another package, held to what `export.base.Exporter` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.export.base import Exporter
+from cxr_dicom.plugins import Choice
+from cxr_dicom.records import StudyResult
+from cxr_dicom.records.guard import guarded_result
+from cxr_dicom.system import telemetry
+
+
+class ForeignExporter:
+    """It gets a copy of the result, and its files lie in the folder that has its name."""
+
+    def __init__(self, exporter: Exporter, choice: Choice) -> None:
+        self.name = choice.name
+        self._exporter = exporter
+        self._package = f"{choice.name} of {choice.package}"
+
+    def export(self, result: StudyResult, folder: Path) -> list[Path]:
+        """Write what there is of one study below ``folder``; return the files."""
+        files = self._tried(lambda: list(self._exporter.export(guarded_result(result), folder)))
+        inside = folder.resolve()
+        for each in files:
+            if not isinstance(each, Path) or not each.is_file() or not each.resolve().is_relative_to(inside):
+                raise CxrDicomError(
+                    f"{self._package}: expected paths of files in its folder, got {type(each).__name__}"
+                )
+        return [folder / each.resolve().relative_to(inside) for each in files]
+
+    def collect(self, folder: Path) -> None:
+        """Finish ``folder`` once all studies are in it."""
+        self._tried(lambda: self._exporter.collect(folder))
+
+    def _tried(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except (CxrDicomError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # not ours: `sys.exit` in it must not end a worker
+            raise CxrDicomError(f"{self._package}: {telemetry.safe_description(error)}") from error
