@@ -49,7 +49,7 @@ def check_model(model: Model, earlier: Sequence[Model] = ()) -> None:
     """
     from cxr_dicom.infer.contract import problem_of_info
 
-    _expect(not (wrong := problem_of_info(getattr(model, "info", None))), f"info: {wrong}")
+    expect(not (wrong := problem_of_info(getattr(model, "info", None))), f"info: {wrong}")
     with TemporaryDirectory() as folder:
         radiographs = list(_radiographs(Path(folder)))
     before = [_predicted(earlier, radiograph) for radiograph in radiographs]
@@ -72,15 +72,16 @@ def _radiographs(folder: Path) -> Iterator[Radiograph]:
     """One image in all orientations, then one of each size, and one that is stored in another way."""
     upright = synthetic.radiograph(*SIZES[0])
     for orientation in ORIENTATIONS:
-        yield _read(synthetic.turned(upright, orientation), folder)
+        yield read(synthetic.turned(upright, orientation), folder)
     for number, size in enumerate(SIZES[1:], start=1):
-        yield _read(synthetic.radiograph(*size, seed=number), folder)
-    yield _read(synthetic.radiograph(*SIZES[0], modality="CR", photometric="MONOCHROME1", seed=9), folder)
+        yield read(synthetic.radiograph(*size, seed=number), folder)
+    yield read(synthetic.radiograph(*SIZES[0], modality="CR", photometric="MONOCHROME1", seed=9), folder)
 
 
-def _read(dataset: Dataset, folder: Path) -> Radiograph:
+def read(dataset: Dataset, folder: Path) -> Radiograph:
+    """Write an image to a file, select it and decode it, as a run does."""
     from cxr_dicom.config import PixelSettings, SelectSettings
-    from cxr_dicom.dicom.pixels import read
+    from cxr_dicom.dicom import pixels
     from cxr_dicom.select import select
 
     path = folder / f"{dataset.SOPInstanceUID}.dcm"
@@ -94,7 +95,7 @@ def _read(dataset: Dataset, folder: Path) -> Radiograph:
     )
     study = Study(study_instance_uid=instance.study_instance_uid, instances=(instance,))
     (image,) = select(study, SelectSettings()).images
-    return read(image, PixelSettings())
+    return pixels.read(image, PixelSettings())
 
 
 def _predicted(models: Sequence[Model], radiograph: Radiograph) -> tuple[Prediction, ...]:
@@ -120,8 +121,8 @@ def _checked(model: Model, radiograph: Radiograph, earlier: Sequence[Prediction]
             f"{_about(radiograph)}: expected a Prediction, got {type(error).__name__}: {error}"
         ) from error
     wrong = problem(made, model.info, radiograph.image)
-    _expect(not wrong, f"{_about(radiograph)}: {wrong}")
-    _expect(
+    expect(not wrong, f"{_about(radiograph)}: {wrong}")
+    expect(
         given.image.header.to_json() == header, f"{_about(radiograph)}: expected the header as it was, it was changed"
     )
     return _kept(made)
@@ -137,8 +138,8 @@ def _kept(made: Prediction) -> Prediction:
 def _expect_same(one: Prediction, other: Prediction, when: str) -> None:
     for part in ("findings", "measurements", "statements", "warnings"):
         first, second = getattr(one, part), getattr(other, part)
-        _expect(first == second, f"{when}: {part}: expected {first!r:.200}, got {second!r:.200}")
-    _expect(_arrays(one) == _arrays(other), f"{when}: expected the same masks and heatmaps, got others")
+        expect(first == second, f"{when}: {part}: expected {first!r:.200}, got {second!r:.200}")
+    expect(_arrays(one) == _arrays(other), f"{when}: expected the same masks and heatmaps, got others")
 
 
 def _arrays(prediction: Prediction) -> list[object]:
@@ -152,18 +153,18 @@ def _expect_same_turned(radiographs: Sequence[Radiograph], predictions: Sequence
     for radiograph, prediction in list(zip(radiographs, predictions, strict=True))[1 : len(ORIENTATIONS)]:
         turn, when = radiograph.image.orientation, _about(radiograph)
         scores = [[(f.name, f.raw, f.probability, f.call) for f in each.findings] for each in (expected, prediction)]
-        _expect(
+        expect(
             scores[0] == scores[1], f"{when}: expected the scores of the upright image, {scores[0]}, got {scores[1]}"
         )
         names = [[m.structure.name for m in each.masks] for each in (expected, prediction)]
-        _expect(names[0] == names[1], f"{when}: expected the masks {names[0]}, got {names[1]}")
+        expect(names[0] == names[1], f"{when}: expected the masks {names[0]}, got {names[1]}")
         for mask, other in zip(expected.masks, prediction.masks, strict=True):
             one, two = mask.region.matrix(), turn.to_standard(other.region.matrix())
             share = float((one != two).mean())
             text = f"{when}: mask {mask.structure.name}: expected it where it lies on the upright image, turned;"
-            _expect(not share, f"{text} {share:.1%} of the pixels differ")
+            expect(not share, f"{text} {share:.1%} of the pixels differ")
         names = [[h.name for h in each.heatmaps] for each in (expected, prediction)]
-        _expect(names[0] == names[1], f"{when}: expected the heatmaps {names[0]}, got {names[1]}")
+        expect(names[0] == names[1], f"{when}: expected the heatmaps {names[0]}, got {names[1]}")
         for heatmap, turned in zip(expected.heatmaps, prediction.heatmaps, strict=True):
             _expect_turned(heatmap, turned, turn, upright.shape, when)
 
@@ -171,7 +172,7 @@ def _expect_same_turned(radiographs: Sequence[Radiograph], predictions: Sequence
 def _expect_turned(upright: Heatmap, turned: Heatmap, turn: Orientation, shape: tuple[int, int], when: str) -> None:
     stored = turn.to_source(upright.values)
     text = f"{when}: heatmap {upright.name}: expected the values of the upright image, turned"
-    _expect(stored.shape == turned.values.shape and bool(np.allclose(stored, turned.values, atol=1e-5)), text)
+    expect(stored.shape == turned.values.shape and bool(np.allclose(stored, turned.values, atol=1e-5)), text)
     numbers = turn.to_source(np.arange(upright.values.size).reshape(upright.values.shape))
     source = shape[::-1] if turn.transpose else shape
     for corner in ((0, 0), (-1, -1)):
@@ -179,7 +180,7 @@ def _expect_turned(upright: Heatmap, turned: Heatmap, turn: Orientation, shape: 
         (expected,) = turn.points_to_source([place], source)
         found = _sample(turned.grid, tuple(index % size for index, size in zip(corner, numbers.shape, strict=True)))
         text = f"{when}: heatmap {upright.name}: grid: expected the sample {corner} at {expected}, got it at {found}"
-        _expect(bool(np.allclose(expected, found, atol=0.01)), text)
+        expect(bool(np.allclose(expected, found, atol=0.01)), text)
 
 
 def _sample(grid: Grid, index: Sequence[np.intp | int]) -> Point:
@@ -194,6 +195,7 @@ def _about(radiograph: Radiograph) -> str:
     return f"image of {rows} x {columns}, {' and '.join(words) or 'upright'}"
 
 
-def _expect(is_true: bool, text: str) -> None:
+def expect(is_true: bool, text: str) -> None:
+    """Raise an ``AssertionError`` with ``text`` unless it is true."""
     if not is_true:
         raise AssertionError(text)
