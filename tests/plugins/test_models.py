@@ -11,6 +11,9 @@ from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.service.worker import Worker, build_pipeline
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.spool import Spool
 from tests.plugins.tutorial import MODEL, POINTS
 
 
@@ -257,3 +260,33 @@ def test_a_model_may_use_every_part_of_the_radiograph_and_replace_it(install, tm
     )
     install("my-model", "1.0", POINTS, my_model=text)
     assert only(process(tmp_path, "brightest")[0]).outcome is Outcome.PROCESSED
+
+
+def test_a_worker_of_the_service_runs_it_and_again_when_its_version_changes(install, tmp_path):
+    made = Settings.model_validate(
+        {"models": {"names": ("brightest",), "device": "cpu"}, "spool": {"folder": tmp_path / "spool"}}
+    )
+    (path,) = synthetic.write_study(tmp_path / "spool" / "images", [synthetic.radiograph()])
+    (study,), _ = scan([path])
+    ledger = Ledger(Spool(made).folder)
+    ledger.studies.add(study.instances[0], "0" * 64)
+    uid = study.study_instance_uid
+
+    def processed(version):
+        """Have a worker take the study once more, and return the jobs that it has by then."""
+        install("my-model", version, POINTS, my_model=MODEL)
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE studies SET state = 'COMPLETE'")
+        worker = Worker(made, build_pipeline(made), "test")
+        assert worker.step()
+        worker.close()
+        rows = ledger.rows("SELECT job_key, models FROM jobs WHERE study_instance_uid = ? ORDER BY id", uid)
+        return [(row["job_key"], json.loads(row["models"])[0]["version"]) for row in rows]
+
+    before = processed("1.0")
+    assert [version for _, version in before] == ["1 (my-model 1.0)"]
+    assert processed("1.0") == before
+    (first, _), (second, version) = processed("1.1")
+    assert version == "1 (my-model 1.1)"
+    assert first != second
+    ledger.close()
