@@ -63,8 +63,8 @@ class SelectSettings(_Table):
 class PixelSettings(_Table):
     """``[pixels]``: how stored values become model input."""
 
-    intensity: Literal["xrv", "voi"] = "xrv"
-    """`xrv`: as TorchXRayVision reads a file; `voi`: VOI LUT or window first."""
+    intensity: Literal["auto", "xrv", "voi"] = "auto"
+    """`xrv`: as TorchXRayVision reads a file; `voi`: VOI LUT or window first; `auto`: `xrv` where the range is used."""
 
 
 class ModelSettings(_Table):

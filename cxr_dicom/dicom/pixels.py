@@ -7,21 +7,21 @@ that function works at all (unsigned pixels without a Modality LUT).
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.processing import apply_rescale, apply_windowing
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
 from cxr_dicom.config import PixelSettings, SelectSettings
+from cxr_dicom.dicom import codestream
 from cxr_dicom.dicom.files import PARSING_ERRORS, read_whole
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import ChestImage, Radiograph, Reason
@@ -33,17 +33,18 @@ _FULL_SCALE = 1024  # TorchXRayVision's models expect -1024 to 1024
 _FEWEST_GREY_LEVELS = 64
 _LEAST_SPAN = 1 / 16  # of the range that Bits Stored allows
 _MOST_PIXELS = SelectSettings().max_pixels
+_QUANTILE_ROWS = 256  # of an image; more do not move a quantile
 _SAMPLED_ROWS = 64  # one in so many is enough to see that a picture has both
 
 _AS_STORED: dict[str, Any] = {"correct_unused_bits": False}  # pydicom's correction ignores High Bit
 
-_FASTEST = {RLELossless: "pylibjpeg"}  # where pydicom would take a slower decoder first: eight times here
+_STRICT = {  # where pydicom would take a decoder that is slower (eight times here), or makes up what is cut off
+    RLELossless: "pylibjpeg",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+}
 
-_J2K_START = b"\xff\x4f\xff\x51"  # SOC, SIZ (ISO/IEC 15444-1 A.4.1, A.5.1)
-_JPEG_START = b"\xff\xd8"  # SOI (ISO/IEC 10918-1 B.1.1.3)
-_END_MARKER = b"\xff\xd9"  # EOI, EOC
-_LONGEST_PADDING = 64
-_JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF; 0xF7: JPEG-LS
+_LEAST_QUANTILE, _GREATEST_QUANTILE = 0.005, 0.995  # what a marker or a collimated edge is beyond
 
 
 def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
@@ -63,19 +64,18 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
     """
     dataset = read_whole(image.instance.path)
     dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()  # as viewers read it
-    words = _decode(dataset, image.shape)
-    values = _values(words.itemsize, dataset)
+    decoded = _decode(dataset, image.shape)
     try:
-        fractions = _displayed(values, dataset) if settings.intensity == "voi" else _of_full_range(values, dataset)
+        fractions, done = _fractions(decoded, dataset, settings.intensity)
     except PARSING_ERRORS as error:
         expected = "expected a Modality LUT and a VOI LUT or window that can be applied"
         raise ImageError(Reason.INVALID_ATTRIBUTES, f"{expected}, got {type(error).__name__}") from error
     scaled = (2 * fractions - 1.0) * _FULL_SCALE
     return Radiograph(
         image=image,
-        pixels=_looked_up(scaled, image.orientation.to_standard(words)),
+        pixels=_looked_up(scaled, image.orientation.to_standard(decoded.words)),
         sha256=hashlib.sha256(dataset.PixelData).hexdigest(),
-        warnings=tuple(_warnings(dataset, words, values, fractions)),
+        warnings=(*_warnings(dataset, decoded), *done),
     )
 
 
@@ -95,20 +95,96 @@ def is_whole(path: Path) -> bool:
 # --- decode --------------------------------------------------------------------------------------
 
 
-def _decode(dataset: Dataset, shape: Shape) -> Array:
-    """Return the stored words (rows, columns), unsigned, with the bits that are not used."""
+class _Decoded(NamedTuple):
+    """The stored words of an image, and where in them a value lies."""
+
+    words: Array  # (rows, columns), unsigned, with the bits that are not used
+    bits: int  # that count
+    high_bit: int
+    is_signed: bool
+    range_bits: int  # what the values may use: fewer than `bits` where the header says so and none is beyond
+
+    @property
+    def values(self) -> Array:
+        """The value of every word, 2**16 at most: whatever is done with values is done with these, not every pixel.
+
+        Only the bits up to the high bit count: the others may hold an overlay (PS3.5 8.1.1).
+        """
+        size = self.words.itemsize
+        width = 8 * size
+        words = np.arange(2**width, dtype=f"u{size}").view(f"i{size}" if self.is_signed else f"u{size}")
+        values: Array = np.right_shift(np.left_shift(words, width - 1 - self.high_bit), width - self.bits)
+        return values
+
+
+def _decode(dataset: Dataset, shape: Shape) -> _Decoded:
+    """Return the stored words, and where their values lie."""
     decoder = _decoder(dataset)
     try:
-        _expect_codestream_of(shape, dataset)
-        plugin = _FASTEST.get(decoder.UID, "")
-        pixels, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin, **_AS_STORED)
-        _expect_shape(shape, pixels.shape)
-        return pixels.view(pixels.dtype.str.replace("i", "u"))
+        if not decoder.UID.is_encapsulated or RLELossless == decoder.UID:
+            words = _decoded_words(decoder, dataset)
+            _expect_shape(shape, words.shape)
+            bits = int(dataset.BitsStored)
+            return _Decoded(words, bits, int(dataset.HighBit), bool(dataset.PixelRepresentation), bits)
+        return _decode_stream(decoder, dataset, shape)
     except (ImageError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders are foreign code: a panic of one in Rust is no Exception
         expected = f"expected {shape[0]} x {shape[1]} pixels in {decoder.UID.name}"
         raise ImageError(Reason.CORRUPT_PIXEL_DATA, f"{expected}, got {type(error).__name__}") from error
+
+
+def _decode_stream(decoder: Decoder, dataset: Dataset, shape: Shape) -> _Decoded:
+    """Decode a JPEG, JPEG-LS or JPEG 2000 code stream, which knows better than the header what it holds."""
+    frame = _frame(dataset)
+    stream = codestream.read(frame)
+    if stream is None:
+        raise ImageError(
+            Reason.CORRUPT_PIXEL_DATA, f"expected a code stream in {decoder.UID.name}, found another start"
+        )
+    _expect_shape(shape, stream.shape)  # before decoding: one may claim a matrix that fills the memory
+    if not stream.marker and not codestream.has_end(frame):
+        raise ImageError(Reason.CORRUPT_PIXEL_DATA, "expected an end marker of the code stream, found none: cut off")
+    module = _image_pixel_module(dataset, stream)
+
+    def decode(content: bytes) -> Array:
+        module.PixelData = encapsulate([content])
+        return _decoded_words(decoder, module)
+
+    frame = codestream.repaired(frame, stream)
+    words = decode(frame)
+    _expect_shape(shape, words.shape)
+    if not codestream.is_exact(frame, stream, decode, words):
+        raise ImageError(Reason.CORRUPT_PIXEL_DATA, "expected data for every pixel and no more, found others: cut off")
+    is_signed = bool(dataset.PixelRepresentation) if stream.is_signed is None else stream.is_signed
+    found = _Decoded(words, stream.precision, stream.precision - 1, is_signed, stream.precision)
+    return found._replace(range_bits=_range_bits(found, int(dataset.BitsStored)))
+
+
+def _decoded_words(decoder: Decoder, dataset: Dataset) -> Array:
+    plugin = _STRICT.get(decoder.UID, "")
+    pixels, _ = decoder.as_array(dataset, index=0, raw=True, decoding_plugin=plugin, **_AS_STORED)
+    return pixels.view(pixels.dtype.str.replace("i", "u"))
+
+
+def _image_pixel_module(dataset: Dataset, stream: codestream.Codestream) -> Dataset:
+    """Return a data set for the decoder that says of the bits what the code stream says."""
+    module = Dataset()
+    module.file_meta = dataset.file_meta
+    module.Rows, module.Columns, module.SamplesPerPixel = *stream.shape, 1
+    module.PhotometricInterpretation = dataset.PhotometricInterpretation
+    module.BitsAllocated, module.BitsStored = stream.bits_allocated, stream.precision
+    module.HighBit, module.PixelRepresentation = stream.precision - 1, int(bool(stream.is_signed))
+    return module
+
+
+def _range_bits(decoded: _Decoded, stated: int) -> int:
+    """Bits of the range: those of the code stream, or fewer, where the header says so and every value is within."""
+    if stated >= decoded.bits:
+        return decoded.bits
+    values = decoded.values[decoded.words]
+    lowest, highest = _range(stated, is_signed=decoded.is_signed)
+    return stated if lowest <= values.min() and values.max() <= highest else decoded.bits
 
 
 def _decoder(dataset: Dataset) -> Decoder:
@@ -123,38 +199,9 @@ def _decoder(dataset: Dataset) -> Decoder:
     return decoder
 
 
-def _expect_codestream_of(shape: Shape, dataset: Dataset) -> None:
-    """Compare sizes before decoding: a codestream may claim a matrix that fills the memory."""
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        _expect_shape(shape, _codestream_shape(_frame(dataset)) or shape)
-
-
 def _frame(dataset: Dataset) -> bytes:
     """The one compressed frame, its fragments joined."""
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
-
-
-def _is_cut_off(dataset: Dataset) -> bool:
-    """Whether a codestream lacks the marker at its end; some decoders make up the rest without a word."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return False
-    frame = _frame(dataset)
-    return _codestream_shape(frame) is not None and _END_MARKER not in frame[-_LONGEST_PADDING:]
-
-
-def _codestream_shape(frame: bytes) -> Shape | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream states; None for others."""
-    start = frame.find(_J2K_START, 0, 1024)  # a few writers put a JP2 header before it
-    if start >= 0:
-        right, bottom, left, top = struct.unpack_from(">4L", frame, start + 8)
-        return bottom - top, right - left
-    if not frame.startswith(_JPEG_START):
-        return None
-    position = len(_JPEG_START)
-    while frame[position + 1] not in _JPEG_FRAME_MARKERS:
-        position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
-    rows, columns = struct.unpack_from(">HH", frame, position + 5)
-    return rows, columns
 
 
 def _expect_shape(expected: Shape, found: tuple[int, ...]) -> None:
@@ -162,71 +209,109 @@ def _expect_shape(expected: Shape, found: tuple[int, ...]) -> None:
         raise ImageError(Reason.CORRUPT_PIXEL_DATA, f"expected {expected} rows and columns, found {found}")
 
 
-def _values(size: int, dataset: Dataset) -> Array:
-    """The value of every word of ``size`` bytes, signed or unsigned as Pixel Representation says.
-
-    Whatever is done with values is done with these, 2**16 at most, and not with every pixel.
-    Bits Stored bits below High Bit count: the others may hold an overlay (PS3.5 8.1.1).
-    """
-    syntax, width = dataset.file_meta.TransferSyntaxUID, 8 * size
-    keeps_bit_positions = not syntax.is_encapsulated or syntax == RLELossless
-    high_bit = dataset.HighBit if keeps_bit_positions else dataset.BitsStored - 1
-    words = np.arange(2**width, dtype=f"u{size}").view(f"i{size}" if dataset.PixelRepresentation else f"u{size}")
-    values: Array = np.right_shift(np.left_shift(words, width - 1 - high_bit), width - dataset.BitsStored)
-    return values
-
-
 # --- scale ---------------------------------------------------------------------------------------
 
 
-def _of_full_range(stored: Array, dataset: Dataset) -> NDArray[np.float32]:
+def _fractions(decoded: _Decoded, dataset: Dataset, intensity: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Scale every value to 0 (air) to 1 (dense), and say what was done where that was not asked for."""
+    full = _of_full_range(decoded, dataset)
+    if intensity == "xrv":
+        return full, ()
+    if intensity == "voi":
+        shown = _displayed(decoded, dataset)
+        return (full, ()) if shown is None else (shown, ())
+    if _quantile_span(decoded.words, full) >= _LEAST_SPAN:
+        return full, ()
+    shown = _displayed_if_possible(decoded, dataset)
+    if shown is not None and _quantile_span(decoded.words, shown) >= _LEAST_SPAN:
+        return shown, ("pixels.intensity is auto: scaled by the VOI LUT or window of the image",)
+    low, high = _quantiles(decoded.words, full)
+    if high <= low:
+        return full, ()
+    spread = np.clip((full - low) / (high - low), 0, 1).astype(np.float32)
+    return spread, (f"pixels.intensity is auto: scaled from the quantiles {_LEAST_QUANTILE} to {_GREATEST_QUANTILE}",)
+
+
+def _of_full_range(decoded: _Decoded, dataset: Dataset) -> NDArray[np.float32]:
     """Scale what the storage allows to 0 (air) to 1 (dense), as TorchXRayVision does.
 
-    A linear rescale with a positive slope changes nothing relative to the full range.
+    It looks at no Modality LUT or rescale, and a rising one changes nothing relative to the full
+    range. A falling one turns bright and dark.
     """
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     if dataset.get("ModalityLUTSequence"):
-        values, (lowest, highest) = _look_up(stored, dataset.ModalityLUTSequence[0], dataset)
+        entries, _ = _entries(dataset.ModalityLUTSequence[0], dataset)
+        inverted ^= bool(entries[0] > entries[-1])
     else:
-        values = stored.astype(np.int32)
-        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-        highest = lowest + 2**dataset.BitsStored - 1
         inverted ^= float(dataset.get("RescaleSlope") or 1) < 0
+    values = decoded.values.astype(np.int32)
+    lowest, highest = _range(decoded.range_bits, is_signed=decoded.is_signed)
     above = highest - values if inverted else values - lowest
-    return above.astype(np.float32) / np.float32(highest - lowest)
+    fractions: NDArray[np.float32] = np.clip(above.astype(np.float32) / np.float32(highest - lowest), 0, 1)
+    return fractions
 
 
-def _displayed(stored: Array, dataset: Dataset) -> NDArray[np.float32]:
-    """Apply Modality LUT, then VOI LUT or the first window (PS3.4 N.2.1): 0 (air) to 1 (dense)."""
+def _range(bits: int, *, is_signed: bool) -> tuple[int, int]:
+    lowest = -(2 ** (bits - 1)) if is_signed else 0
+    return lowest, lowest + 2**bits - 1
+
+
+def _displayed(decoded: _Decoded, dataset: Dataset) -> NDArray[np.float32] | None:
+    """Apply Modality LUT, then VOI LUT or the first window (PS3.4 N.2.1): 0 (air) to 1 (dense); None without them."""
+    stored = decoded.values
     if dataset.get("ModalityLUTSequence"):
         values, _ = _look_up(stored, dataset.ModalityLUTSequence[0], dataset)
     else:
         values = apply_rescale(stored, dataset)
     if dataset.get("VOILUTSequence"):
-        looked_up, (_, highest) = _look_up(np.rint(values), dataset.VOILUTSequence[0], dataset)
+        looked_up, highest = _look_up(np.rint(values), dataset.VOILUTSequence[0], dataset)
         shown = looked_up / highest
     elif dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
         shown = _windowed(values, dataset)
     else:
-        return _of_full_range(stored, dataset)
+        return None
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
-    return shown.astype(np.float32)
+    return np.clip(shown, 0, 1).astype(np.float32)
 
 
-def _look_up(values: Array, table: Dataset, dataset: Dataset) -> tuple[Array, tuple[int, int]]:
-    """Apply a lookup table (PS3.3 C.11.1.1): the result, and the range that it may take.
+def _displayed_if_possible(decoded: _Decoded, dataset: Dataset) -> NDArray[np.float32] | None:
+    try:
+        return _displayed(decoded, dataset)
+    except PARSING_ERRORS:
+        return None  # a window that cannot be applied is no reason where nobody asked for it
+
+
+def _quantile_span(words: Array, fractions: NDArray[np.float32]) -> float:
+    low, high = _quantiles(words, fractions)
+    return high - low
+
+
+def _quantiles(words: Array, fractions: NDArray[np.float32]) -> tuple[float, float]:
+    """Two quantiles of what an image shows, of some of its rows."""
+    shown = fractions[words[:: max(1, len(words) // _QUANTILE_ROWS)]]
+    low, high = np.quantile(shown, (_LEAST_QUANTILE, _GREATEST_QUANTILE))
+    return float(low), float(high)
+
+
+def _look_up(values: Array, table: Dataset, dataset: Dataset) -> tuple[Array, int]:
+    """Apply a lookup table (PS3.3 C.11.1.1): the result, and the greatest value that it may have.
 
     pydicom's own functions fail on tables of 12 bits and wrap around in long tables of 8 bits.
     """
-    length, first, bits = table.LUTDescriptor
-    length = length or 2**16
+    entries, bits = _entries(table, dataset)
+    index = np.clip(values.astype(np.int32) - table.LUTDescriptor[1], 0, len(entries) - 1)
+    return entries[index], 2**bits - 1
+
+
+def _entries(table: Dataset, dataset: Dataset) -> tuple[Array, int]:
+    """Entries of a lookup table, and their bits: fewer than it says, where all of them need fewer."""
+    length, _, bits = table.LUTDescriptor
     data = table.LUTData
     if isinstance(data, bytes):
         data = np.frombuffer(data, "<u2" if dataset.original_encoding[1] else ">u2")
-    entries = np.asarray(data, np.int32)[:length]
-    index = np.clip(values.astype(np.int32) - first, 0, len(entries) - 1)
-    return entries[index], (0, 2**bits - 1)
+    entries = np.asarray(data, np.int32)[: length or 2**16]
+    return entries, min(bits, max(int(entries.max()).bit_length(), 1))
 
 
 def _windowed(values: Array, dataset: Dataset) -> Array:
@@ -253,21 +338,19 @@ def _looked_up(values: NDArray[np.float32], words: Array) -> NDArray[np.float32]
 # --- judge ---------------------------------------------------------------------------------------
 
 
-def _warnings(dataset: Dataset, words: Array, values: Array, fractions: NDArray[np.float32]) -> Iterator[str]:
-    if _is_cut_off(dataset):
-        yield "the compressed pixel data have no end marker: the picture may be incomplete"
-    if not any(_range_problems(words[::_SAMPLED_ROWS], values, fractions)):
-        return  # more pixels cannot narrow the range
-    yield from _range_problems(words, values, fractions)
-
-
-def _range_problems(words: Array, values: Array, fractions: NDArray[np.float32]) -> Iterator[str]:
-    is_found = np.zeros(len(values), bool)
-    is_found[words] = True
-    found = np.flatnonzero(is_found)
-    levels = np.unique(values[found]).size
+def _warnings(dataset: Dataset, decoded: _Decoded) -> Iterator[str]:
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated and dataset.file_meta.TransferSyntaxUID != RLELossless:
+        if not codestream.has_end(_frame(dataset)):
+            yield "the compressed pixel data have no end marker, but data for every pixel"
+        if (decoded.range_bits, decoded.is_signed) != (int(dataset.BitsStored), bool(dataset.PixelRepresentation)):
+            found = f"{decoded.bits} bits, {'signed' if decoded.is_signed else 'unsigned'}"
+            yield f"Bits Stored, High Bit or Pixel Representation contradict the code stream, which has {found}"
+    fractions = _of_full_range(decoded, dataset)
+    levels = np.unique(decoded.values[np.unique(decoded.words[::_SAMPLED_ROWS])]).size
+    if levels < _FEWEST_GREY_LEVELS:
+        levels = np.unique(decoded.values[np.unique(decoded.words)]).size  # more pixels may have more
     if levels < _FEWEST_GREY_LEVELS:
         yield f"low dynamic range: {levels} grey levels, expected {_FEWEST_GREY_LEVELS} or more"
-    span = float(np.ptp(fractions[found]))
+    span = _quantile_span(decoded.words, fractions)
     if span < _LEAST_SPAN:
         yield f"low dynamic range: {span:.1%} of the possible range is used, expected {_LEAST_SPAN:.1%}"

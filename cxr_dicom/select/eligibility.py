@@ -328,7 +328,7 @@ def _storage_warnings(header: Header) -> Iterator[str]:
     burned_in = header.text("BurnedInAnnotation").upper()
     if is_capture:
         yield "a Secondary Capture: grey levels are those of the capture, geometry only as far as it is stated"
-    if burned_in == "YES" or (is_capture and burned_in != "NO" and not is_wrapped(header)):
+    if not is_wrapped(header) and (burned_in == "YES" or (is_capture and burned_in != "NO")):
         yield "text may be burned into the pixels: Burned In Annotation is " + ("YES" if burned_in else "not stated")
     photometric = header.text("PhotometricInterpretation")
     if str(header.dataset.get("PhotometricInterpretation")) != photometric.upper():

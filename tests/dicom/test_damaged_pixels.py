@@ -16,7 +16,7 @@ from pydicom.uid import (
 
 from cxr_dicom import synthetic
 from cxr_dicom.config import PixelSettings, SelectSettings
-from cxr_dicom.dicom import pixels
+from cxr_dicom.dicom import codestream, pixels
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import scan
@@ -75,7 +75,7 @@ def test_an_interrupt_during_decoding_is_no_damage(selected, monkeypatch):
         raise KeyboardInterrupt
 
     image = selected(chest())
-    monkeypatch.setattr(pixels, "_expect_codestream_of", interrupted)
+    monkeypatch.setattr(pixels, "_decoded_words", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read(image, XRV)
 
@@ -120,8 +120,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(selected, monkeypa
 
 def test_the_size_of_a_jpeg_2000_stream_is_that_of_its_image_area():
     """Inside the reference grid: Xsiz - XOsiz, Ysiz - YOsiz (ISO/IEC 15444-1 B.2)."""
-    size = struct.pack(">3H4L", 0xFF51, 47, 0, 48 + 5, 65 + 7, 5, 7)
-    assert pixels._codestream_shape(b"\xff\x4f" + size) == (65, 48)
+    size = struct.pack(">3H8LH3B", 0xFF51, 47, 0, 48 + 5, 65 + 7, 5, 7, 48, 65, 0, 0, 1, 0x80 | 11, 1, 1)
+    stream = codestream.read(b"\xff\x4f" + size)
+    assert (stream.shape, stream.precision, stream.is_signed) == ((65, 48), 12, True)
 
 
 def test_a_file_that_is_gone_is_unreadable(selected, stored):

@@ -241,15 +241,46 @@ def expected_of(fraction):
     return (2 * np.asarray(fraction) - 1) * 1024
 
 
+def modality(entries, bits, as_bytes=False, **attributes):
+    dataset = chest(modality="CR", ModalityLUTSequence=None, bits_stored=10, **attributes)
+    dataset.ModalityLUTSequence = table(0, entries, bits, as_bytes)
+    dataset["ModalityLUTSequence"][0].LUTExplanation = "test"
+    return dataset
+
+
+RISING = {"to 1023": np.arange(1024), "curved": np.arange(1024) ** 2 // 1024, "to 65535": np.arange(1024) * 64}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("as_bytes", [False, True])
+@pytest.mark.parametrize("entries", RISING.values(), ids=RISING)
+def test_a_modality_lut_of_16_bits_gives_what_torchxrayvision_gives(stored, pixels, entries, as_bytes, photometric):
+    path = stored(modality(entries.tolist(), 16, as_bytes, photometric=photometric))
+    np.testing.assert_array_equal(pixels(path), as_xrv(path))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_a_falling_modality_lut_turns_bright_and_dark(pixels, bits):
+    entries = np.linspace(0, 2**bits - 1, 1024).astype(int)[::-1]
+    dataset = modality(entries.tolist(), bits)
+    np.testing.assert_allclose(pixels(dataset), expected_of(1 - dataset.pixel_array / 1023), atol=1e-3)
+
+
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_a_modality_lut_comes_before_everything(pixels, bits, as_bytes):
-    dataset = chest(modality="CR", ModalityLUTSequence=None)
-    entries = np.linspace(0, 2**bits - 1, 4096).astype(int)[::-1]
-    dataset.ModalityLUTSequence = table(0, entries.tolist(), bits, as_bytes)
-    dataset["ModalityLUTSequence"][0].LUTExplanation = "test"
+def test_a_modality_lut_comes_before_the_window(pixels, bits, as_bytes):
+    entries = np.linspace(0, 2**bits - 1, 1024).astype(int)[::-1]
+    dataset = modality(entries.tolist(), bits, as_bytes, WindowCenter=2 ** (bits - 1), WindowWidth=2**bits)
     expected = expected_of(entries[dataset.pixel_array] / (2**bits - 1))
-    np.testing.assert_allclose(pixels(dataset), expected, atol=1e-2)
+    np.testing.assert_allclose(pixels(dataset, VOI), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("top", [1023, 4095])
+def test_a_voi_lut_of_16_bits_whose_entries_end_early_is_not_dark(pixels, top):
+    dataset = chest(modality="CR", VOILUTSequence=None)
+    entries = np.linspace(0, top, 4096).astype(int)
+    dataset.VOILUTSequence = table(0, entries.tolist(), 16)
+    np.testing.assert_allclose(pixels(dataset, VOI), expected_of(entries[dataset.pixel_array] / top), atol=1e-2)
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
