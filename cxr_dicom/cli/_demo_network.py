@@ -81,11 +81,13 @@ def _send(path: Path, port: int) -> int:
     from pynetdicom.presentation import build_context
 
     from cxr_dicom.config.service import DicomAccess
+    from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
     from cxr_dicom.system.network import association
 
     access = DicomAccess(address="127.0.0.1", port=port, ae_title="CXRDICOM", calling_ae_title="MODALITY")
     meta = dcmread(path, stop_before_pixels=True).file_meta
     with association(access, [build_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)]) as opened:
+        send_files_byte_for_byte()
         return int(opened.send_c_store(path).Status)
 
 

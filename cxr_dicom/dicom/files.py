@@ -19,7 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.encaps import parse_fragments
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import _read_file_meta_info, read_partial
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -29,6 +29,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from cxr_dicom.dicom.private_parts import read_file_meta_info
 from cxr_dicom.dicom.text import readings
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
@@ -230,7 +231,7 @@ def _expect_dicom(start: bytes) -> None:
 
 def _expect_bounded(file: BinaryIO) -> None:
     """Refuse a deflated data set that unpacks beyond all reason; pydicom would unpack it in memory."""
-    if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    if read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     packed = file.read(1 << 20)

@@ -12,6 +12,7 @@ from keyword import kwlist
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr_dicom.dicom.private_parts import torchscript_sources
 from cxr_dicom.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ def read(path: Path, device: str) -> torch.jit.ScriptModule:
     import torch
 
     try:
-        reader = torch._C.PyTorchFileReader(str(path))
-        records = [name for name in reader.get_all_records() if "code/" in name and name.endswith(".py")]
-        refused = {call for name in records for call in _calls(reader.get_record(name).decode())}
-        if not records:
+        sources = torchscript_sources(path)
+        refused = {call for code in sources.values() for call in _calls(code)}
+        if not sources:
             raise WeightsError(f"{path}: expected a TorchScript file, found one without code")
         if refused:
             raise WeightsError(

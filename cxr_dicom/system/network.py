@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pynetdicom import AE, _config
+from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from requests.adapters import HTTPAdapter
@@ -27,8 +27,6 @@ from requests.utils import get_environ_proxies
 
 from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
 from cxr_dicom.errors import CxrDicomError, SettingsError
-
-_config.STORE_SEND_CHUNKED_DATASET = True  # files are sent byte for byte, never decoded and encoded again
 
 
 class ConnectionFailedError(CxrDicomError):

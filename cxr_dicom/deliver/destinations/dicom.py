@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from cxr_dicom.config.service import DicomDestination
 from cxr_dicom.deliver.base import receipt
 from cxr_dicom.dicom.files import read_header
+from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
@@ -93,6 +94,7 @@ class Dicom:
                 yield self._store(opened, each)
 
     def _store(self, opened: Association, each: EncodedObject) -> Receipt:
+        send_files_byte_for_byte()
         answer = opened.send_c_store(each.path)
         if "Status" not in answer:
             raise ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {self._settings.timeout_seconds:g} s")

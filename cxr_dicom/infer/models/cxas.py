@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
+from cxr_dicom.dicom.private_parts import anatomy_logits, anatomy_state
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
@@ -61,8 +62,7 @@ def build(name: str, settings: Settings) -> Model:
     lighten(network)
 
     def logits(pixels: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = network._forward(pixels)["logits"]  # upstream's forward normalises once more
-        return found
+        return anatomy_logits(network, pixels)
 
     compute, info = on_backend(logits, weights.identified(MODELS[0], lock), settings, channels=3)
     return Segmenter(info=info, network=compute, structures=STRUCTURES, device=device)
@@ -73,7 +73,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch
     from torchxrayvision.baseline_models import chestx_anatomy
 
-    renamed = chestx_anatomy._remap_state_dict_keys(chestx_anatomy._extract_state_dict(read_state(path)))
+    renamed = anatomy_state(read_state(path))
     with torch.device("meta"):
         known = chestx_anatomy.UNetResNet50(weights=False).state_dict()
     return {key: tensor for key, tensor in renamed.items() if key in known}

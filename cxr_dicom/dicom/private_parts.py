@@ -1,0 +1,78 @@
+"""Private parts of libraries that we rely on, each in a function of its own.
+
+What is not here, because it is a class that ours derive from: pynetdicom's reactor, in ``scp.py`` and
+``ingest/dimse.py``. ``tests/dicom/test_private_parts.py`` says what we expect of each part, and which file would have
+to change with the library. Libraries are imported when a function is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import torch
+    from pydicom.dataset import FileMetaDataset
+
+
+def read_file_meta_info(file: BinaryIO) -> FileMetaDataset:
+    """Read the file meta information that begins where ``file`` stands, and leave it at the data set.
+
+    pydicom has it public by path only (``pydicom.filereader.read_file_meta_info``).
+    """
+    from pydicom.filereader import _read_file_meta_info
+
+    return _read_file_meta_info(file)
+
+
+def send_files_byte_for_byte() -> None:
+    """Let ``pynetdicom.Association.send_c_store`` send the data set of a file as it lies there, in pieces.
+
+    By itself it decodes the file and encodes it again, in memory. The switch is documented, but its module is private.
+    """
+    from pynetdicom import _config
+
+    _config.STORE_SEND_CHUNKED_DATASET = True
+
+
+def anatomy_state(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Rename and choose the tensors of a CXAS checkpoint as TorchXRayVision does when it loads one."""
+    from torchxrayvision.baseline_models import chestx_anatomy
+
+    renamed: dict[str, torch.Tensor] = chestx_anatomy._remap_state_dict_keys(
+        chestx_anatomy._extract_state_dict(checkpoint)
+    )
+    return renamed
+
+
+def anatomy_logits(network: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Run TorchXRayVision's CXAS network on pixels that are normalised already; its ``forward`` does so once more.
+
+    Parameters
+    ----------
+    pixels
+        (1, 3, rows, columns) float32, normalised as for ImageNet.
+
+    Returns
+    -------
+    Tensor
+        (1, structures, rows, columns), before the sigmoid.
+    """
+    found: torch.Tensor = network._forward(pixels)["logits"]
+    return found
+
+
+def torchscript_sources(path: Path) -> dict[str, str]:
+    """Return the code in a TorchScript file by name, without running any of it.
+
+    Raises
+    ------
+    RuntimeError, UnicodeDecodeError
+        If it is damaged.
+    """
+    import torch
+
+    reader = torch._C.PyTorchFileReader(str(path))
+    names = [name for name in reader.get_all_records() if "code/" in name and name.endswith(".py")]
+    return {name: reader.get_record(name).decode() for name in names}

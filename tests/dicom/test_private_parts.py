@@ -1,0 +1,158 @@
+"""What we rely on in libraries, though nobody promised it. Where one of these fails, the library has changed."""
+
+import ast
+import importlib
+import inspect
+from importlib.metadata import version
+from io import BytesIO
+
+import pytest
+
+from cxr_dicom.dicom import private_parts
+from cxr_dicom.synthetic import radiograph
+from tests import ROOT
+
+HOME = "dicom/private_parts.py"
+PARTS = [  # of which library, which part, its parameters (None: any), who relies on it, and for what
+    (
+        "pydicom",
+        "filereader._read_file_meta_info",
+        ("fp",),
+        HOME,
+        "a data set is not unpacked before its size is known",
+    ),
+    ("pynetdicom", "_config.STORE_SEND_CHUNKED_DATASET", None, HOME, "files are sent byte for byte"),
+    ("torchxrayvision", "baseline_models.chestx_anatomy._extract_state_dict", None, HOME, "checkpoints load as there"),
+    (
+        "torchxrayvision",
+        "baseline_models.chestx_anatomy._remap_state_dict_keys",
+        None,
+        HOME,
+        "checkpoints load as there",
+    ),
+    (
+        "torchxrayvision",
+        "baseline_models.chestx_anatomy.UNetResNet50._forward",
+        None,
+        HOME,
+        "pixels are normalised once",
+    ),
+    ("torch", "_C.PyTorchFileReader.get_all_records", None, HOME, "TorchScript is read before it is run"),
+    ("torch", "_C.PyTorchFileReader.get_record", None, HOME, "TorchScript is read before it is run"),
+    ("pynetdicom", "transport.RequestHandler._create_association", ("self",), "scp.py", "an association is bounded"),
+    (
+        "pynetdicom",
+        "transport.AssociationSocket._shutdown_socket",
+        ("self",),
+        "scp.py",
+        "what sends too much is cut off",
+    ),
+    (
+        "pynetdicom",
+        "transport.AssociationSocket.recv",
+        ("self", "nr_bytes"),
+        "scp.py",
+        "bytes are counted as they come",
+    ),
+    (
+        "pynetdicom",
+        "transport.ThreadedAssociationServer.process_request_thread",
+        ("self", "request", "client_address"),
+        "scp.py",
+        "hands are shaken outside of the accepting thread",
+    ),
+    ("pynetdicom", "transport.AssociationServer.active_associations", None, "scp.py", "connections are counted"),
+    (
+        "pynetdicom",
+        "dimse.DIMSEServiceProvider.receive_primitive",
+        ("self", "primitive"),
+        "ingest/dimse.py",
+        "fragments go to the spool as they come",
+    ),
+    (
+        "pynetdicom",
+        "dul.DULServiceProvider._decode_pdu",
+        ("self", "bytestream"),
+        "ingest/dimse.py",
+        "the data of a PDU is not copied",
+    ),
+    ("pynetdicom", "pdu.P_DATA_TF.to_primitive", ("self",), "ingest/dimse.py", "the data of a PDU is not copied"),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "parameters", "user", "purpose"), PARTS, ids=lambda value: str(value)[:60])
+def test_it_is_there_as_we_know_it(library, name, parameters, user, purpose):
+    told = f"{library} {version(library)}: {name} is not what cxr_dicom/{user} relies on so that {purpose}"
+    *modules, last = name.split(".")
+    try:
+        part = importlib.import_module(library)
+        for each in modules:
+            qualified = f"{part.__name__}.{each}"
+            part = getattr(part, each, None) or importlib.import_module(qualified)
+        part = getattr(part, last)
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{told}: it is gone ({error})")
+    if parameters is not None:
+        assert tuple(inspect.signature(part).parameters)[: len(parameters)] == parameters, told
+        more = list(inspect.signature(part).parameters.values())[len(parameters) :]
+        assert all(each.default is not each.empty for each in more), told
+    last_user = (ROOT / "cxr_dicom" / user).read_text(encoding="utf-8")
+    assert last in last_user, f"cxr_dicom/{user} no longer uses {name}: take it from the table"
+
+
+def test_file_meta_information_is_read_up_to_the_data_set():
+    image = radiograph(16, 16)
+    content = BytesIO()
+    image.save_as(content, enforce_file_format=True)
+    content.seek(132)
+    meta = private_parts.read_file_meta_info(content)
+    assert meta.TransferSyntaxUID == image.file_meta.TransferSyntaxUID
+    assert content.tell() == 132 + 12 + meta.FileMetaInformationGroupLength
+
+
+def test_pynetdicom_sends_files_as_they_are():
+    from pynetdicom import _config
+
+    _config.STORE_SEND_CHUNKED_DATASET = False
+    private_parts.send_files_byte_for_byte()
+    assert _config.STORE_SEND_CHUNKED_DATASET is True
+
+
+def test_torchxrayvision_normalises_in_forward_only():
+    import torch
+    from torchxrayvision.baseline_models.chestx_anatomy import UNetResNet50
+
+    torch.manual_seed(0)
+    network = UNetResNet50(weights=False).eval()
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        logits = private_parts.anatomy_logits(network, pixels)
+        assert logits.shape[0] == 1
+        assert logits.shape[2:] == pixels.shape[2:]
+        assert torch.equal(logits, private_parts.anatomy_logits(network, pixels))
+    renamed = private_parts.anatomy_state({f"module.{name}": value for name, value in network.state_dict().items()})
+    assert renamed.keys() & network.state_dict().keys()
+
+
+def test_the_code_of_torchscript_is_read_without_running_it(tmp_path):
+    import torch
+
+    traced = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    traced.save(tmp_path / "net.pt")
+    sources = private_parts.torchscript_sources(tmp_path / "net.pt")
+    assert any("torch.linear" in code for code in sources.values())
+
+
+def test_no_other_file_relies_on_private_parts():
+    found = set()
+    for path in (ROOT / "cxr_dicom").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.module.startswith(("cxr_dicom", "__")):
+                names = [*node.module.split("."), *(alias.name for alias in node.names)]
+                if any(name.startswith("_") for name in names):
+                    found.add(path.relative_to(ROOT / "cxr_dicom").as_posix())
+            is_torch = isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("torch", "pydicom", "pynetdicom")
+            if is_torch and node.attr.startswith("_") and not node.attr.startswith("__"):
+                found.add(path.relative_to(ROOT / "cxr_dicom").as_posix())
+    assert found == {HOME}
