@@ -25,7 +25,7 @@ from cxr_dicom.records import (
 )
 from cxr_dicom.records.plane import Grid, Region
 
-ALL_OBJECTS = ("seg", "sr", "parametric-map", "secondary-capture", "key-objects")
+ALL_OBJECTS = ("seg", "sr", "parametric-map", "secondary-capture", "presentation-state", "key-objects")
 
 
 def settings(**encode):

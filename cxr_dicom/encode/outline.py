@@ -2,7 +2,8 @@
 
 A polygon runs along the edges of pixels, as SCOORD (PS3.3 C.18.6.1.2) and the PIXEL units of a
 presentation state (PS3.3 C.10.5.1.2) count them, and is then thinned: no point that is left out
-lies farther than one pixel from the line that stays, and the area inside changes by no more than 0.5 %.
+lies farther than one pixel from the line that stays, and the area inside changes by no more than 0.5 %,
+unless it still has more points than an attribute holds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from cxr_dicom.records.plane import Point, Region
 
 TOLERANCE = 1.0  # pixel
+MOST_POINTS = 8000  # of a polygon: a value of single floats has 16 bits for its length (PS3.5 7.1.2)
 _CHANGE = 0.005  # of the area, at most
 _LEAST = 0.5  # pixels: leaves out only what lies on a straight line
 
@@ -92,6 +94,9 @@ def _faithful(ring: _Points, tolerance: float) -> _Points:
     thin = _thinned(ring, tolerance)
     while tolerance > _LEAST and abs(enclosed_area(thin) - enclosed_area(ring)) > _CHANGE * abs(enclosed_area(ring)):
         tolerance = max(tolerance / 2, _LEAST)
+        thin = _thinned(ring, tolerance)
+    while len(thin) > MOST_POINTS:
+        tolerance *= 2
         thin = _thinned(ring, tolerance)
     return thin
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pydicom.uid import EnhancedSRStorage, ParametricMapStorage, SecondaryCaptureImageStorage
+from pydicom import Dataset
+from pydicom.uid import (
+    EnhancedSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from cxr_dicom.config import Settings
+from cxr_dicom.encode.grayscale import set_grayscale
 from cxr_dicom.encode.identity import Reference, image_identity
 from cxr_dicom.encode.segments import plan_segmentations
 from cxr_dicom.encode.succession import Succession, chain, succeed
@@ -18,23 +25,9 @@ MM2_PER_CM2 = 100
 
 def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
     """Yield the objects that the settings ask for about one image, but for reports on the study."""
-    written = settings.encode.objects
-    if "seg" in written:
-        for prediction in analysis.predictions:
-            yield from (plan.reference for plan in plan_segmentations(analysis, prediction, settings))
-    if "sr" in written:
-        for prediction in analysis.predictions:
-            if any(is_line(measurement) for measurement in prediction.measurements):
-                yield measurement_report(analysis, prediction, earlier, settings).reference
-            if structure_numbers(analysis, prediction):
-                yield structure_report(analysis, prediction, earlier, settings).reference
-    for prediction in analysis.predictions:
-        if "parametric-map" in written:
-            yield from (parametric_map(analysis, prediction, heatmap, settings) for heatmap in prediction.heatmaps)
-        if "secondary-capture" in written:
-            yield from (
-                secondary_capture(analysis, prediction, name, settings) for name in pictured(analysis, prediction)
-            )
+    for kind in settings.encode.objects:
+        if kind in _RESULTS:
+            yield from _RESULTS[kind](analysis, earlier, settings)
 
 
 def measurement_report(
@@ -76,6 +69,25 @@ def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Hea
     """Return the parametric map of one heatmap."""
     identity = image_identity(ObjectKind.PARAMETRIC_MAP, analysis, [prediction], settings, heatmap.name)
     return Reference(ParametricMapStorage, identity)
+
+
+def presentation_state(analysis: ImageAnalysis, settings: Settings) -> Reference:
+    """Return the presentation state of one image."""
+    shown_as = Dataset()
+    set_grayscale(shown_as, analysis.image.header)
+    identity = image_identity(
+        ObjectKind.PRESENTATION_STATE, analysis, presented(analysis), settings, content=shown_as.to_json()
+    )
+    return Reference(GrayscaleSoftcopyPresentationStateStorage, identity)
+
+
+def presented(analysis: ImageAnalysis) -> list[Prediction]:
+    """Return the predictions with something to draw or to call on the image."""
+    return [
+        p
+        for p in analysis.predictions
+        if p.findings or any(mask.region.area for mask in p.masks) or any(map(is_line, p.measurements))
+    ]
 
 
 def secondary_capture(analysis: ImageAnalysis, prediction: Prediction, name: str, settings: Settings) -> Reference:
@@ -140,3 +152,40 @@ def shown(measurement: Measurement) -> str:
     if unit in ("{ratio}", "1"):
         return f"{value:.2f}"
     return f"{value:.0f} {unit.strip('{}')}"
+
+
+def _segmentations(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+    for prediction in analysis.predictions:
+        yield from (plan.reference for plan in plan_segmentations(analysis, prediction, settings))
+
+
+def _reports(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+    for prediction in analysis.predictions:
+        if any(map(is_line, prediction.measurements)):
+            yield measurement_report(analysis, prediction, earlier, settings).reference
+        if structure_numbers(analysis, prediction):
+            yield structure_report(analysis, prediction, earlier, settings).reference
+
+
+def _states(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+    if presented(analysis):
+        yield presentation_state(analysis, settings)
+
+
+def _maps(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+    for prediction in analysis.predictions:
+        yield from (parametric_map(analysis, prediction, heatmap, settings) for heatmap in prediction.heatmaps)
+
+
+def _pictures(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+    for prediction in analysis.predictions:
+        yield from (secondary_capture(analysis, prediction, name, settings) for name in pictured(analysis, prediction))
+
+
+_RESULTS: Mapping[str, Callable[[ImageAnalysis, Sequence[WrittenObject], Settings], Iterator[Reference]]] = {
+    "seg": _segmentations,
+    "sr": _reports,
+    "presentation-state": _states,
+    "parametric-map": _maps,
+    "secondary-capture": _pictures,
+}

@@ -13,7 +13,7 @@ import highdicom.sr as hd
 import numpy as np
 from highdicom.sr.coding import CodedConcept
 from pydicom.sr.codedict import codes
-from pydicom.uid import EnhancedSRStorage
+from pydicom.uid import EnhancedSRStorage, GrayscaleSoftcopyPresentationStateStorage
 
 from cxr_dicom import __version__
 from cxr_dicom.dicom.codes import private
@@ -24,6 +24,7 @@ from cxr_dicom.encode.shared import own, shared
 from cxr_dicom.records import MANUFACTURER, ChestImage, Code, ModelInfo, StoredInstance
 from cxr_dicom.records.plane import Point
 
+_NOT_IMAGES = (EnhancedSRStorage, GrayscaleSoftcopyPresentationStateStorage, LABEL_MAP_STORAGE)
 _CONTAINS = hd.RelationshipTypeValues.CONTAINS
 _CONTEXT = hd.RelationshipTypeValues.HAS_ACQ_CONTEXT
 _OBSERVED = hd.RelationshipTypeValues.HAS_OBS_CONTEXT
@@ -225,7 +226,7 @@ def result(reference: Reference) -> hd.ContentItem:
 
     A label map is cited as a composite object: readers of reports do not know it for an image yet.
     """
-    is_image = reference.sop_class_uid not in (EnhancedSRStorage, LABEL_MAP_STORAGE)
+    is_image = reference.sop_class_uid not in _NOT_IMAGES
     item = hd.ImageContentItem if is_image else hd.CompositeContentItem
     return item(
         concept(_RESULT),

@@ -73,6 +73,7 @@ class ObjectKind(StrEnum):
     FINDINGS_REPORT = "findings_report"
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"
+    PRESENTATION_STATE = "presentation_state"
     KEY_OBJECT_SELECTION = "key_object_selection"
 
 

@@ -17,7 +17,7 @@ from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
 from tests import painted
 
-KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
+KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state", "key_objects")
 
 
 @pytest.fixture(scope="session")

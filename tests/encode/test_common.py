@@ -15,7 +15,7 @@ from cxr_dicom.records import MANUFACTURER, Mask, ObjectKind, Prediction
 from cxr_dicom.records.plane import Region
 from tests import painted
 
-KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
+KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state", "key_objects")
 
 
 def everything(encoded, image, folder, settings=None):
@@ -29,7 +29,7 @@ def test_equal_results_are_equal_bytes(selected, encoded, tmp_path):
     for folder in folders:
         everything(encoded, selected(synthetic.radiograph(96, 80)), folder)
     first, second = ({path.name: path.read_bytes() for path in (folder / "objects").iterdir()} for folder in folders)
-    assert len(first) == 10
+    assert len(first) == 11
     assert first == second
 
 

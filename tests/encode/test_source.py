@@ -9,7 +9,7 @@ from cxr_dicom.encode import common
 from cxr_dicom.encode.binary_fallback import binary_fallback_of
 from tests import painted
 
-KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "key_objects")
+KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state", "key_objects")
 FOREIGN = {
     "gbk": ("王^小东".encode("gbk"), "张三·A".encode("gbk")),
     "latin-1": ("Müller^Jörg".encode("latin-1"), "Ä-12".encode("latin-1")),
@@ -55,7 +55,7 @@ def test_every_object_has_the_identity_of_its_source_byte_for_byte(
         for kind in KINDS
         for each in encoded(kind, study, painted.settings(segmentation="both"))
     ]
-    assert len(objects) == 9
+    assert len(objects) == 11
     for each in objects:
         written = pydicom.dcmread(each.path)
         assert raw(written, "PatientName").rstrip() == name

@@ -176,7 +176,7 @@ def test_the_findings_report_cites_all_objects_about_the_image(image, reports, w
     settings = painted.settings(segmentation=segmentation)
     expected = {
         dataset.SOPInstanceUID
-        for kind in ("seg", "parametric_map", "secondary_capture")
+        for kind in ("seg", "parametric_map", "secondary_capture", "presentation_state")
         for dataset in written(kind, study, settings)
     }
     made = reports(image, segmentation=segmentation)
