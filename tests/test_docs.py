@@ -69,6 +69,22 @@ def test_every_key_of_a_row_is_explained():
     assert [key for cell in first_cells for key in re.findall(r"`(\w+)`", cell)] == schema["required"]
 
 
+def test_every_extra_is_explained():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    _, _, section = (DOCS / "quickstart.md").read_text(encoding="utf-8").partition("| extra |")
+    assert set(re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)) == set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "docs", "cxr_dicom", "scripts"])
+def test_nobody_is_told_to_install_from_an_index_what_is_on_none(name):
+    place = ROOT / name
+    for file in (
+        [place] if place.is_file() else (path for path in place.rglob("*") if path.suffix in ("", ".py", ".md"))
+    ):
+        if file.is_file():
+            assert not re.search(r"pip install [^\n`]*cxr-dicom(?![\w./-])", file.read_text(encoding="utf-8")), file
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
