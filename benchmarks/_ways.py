@@ -115,7 +115,7 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
     from cxr_dicom.cohort import run as cohort_run
     from cxr_dicom.cohort.engines.here import Here
     from cxr_dicom.cohort.engines.local import Local
-    from cxr_dicom.cohort.task import Options
+    from cxr_dicom.cohort.options import Options
     from cxr_dicom.ingest import manifest
 
     out, at = Path(path) / "out", [time.perf_counter()]

@@ -182,14 +182,8 @@ def results(study: StudyAnalysis, objects: Sequence[EncodedObject] | EncodingErr
     for analysis in study.images:
         instance = analysis.image.instance
         if isinstance(objects, EncodingError):
-            yield InstanceResult(
-                path=instance.path,
-                outcome=Outcome.FAILED,
-                instance=instance,
-                reason=Reason.ENCODING_FAILED,
-                detail=str(objects),
-                image=analysis.image,
-            )
+            failed = _refuse(analysis.image, Outcome.FAILED, Reason.ENCODING_FAILED, str(objects))
+            yield InstanceResult.without(failed)
             continue
         about = tuple(o for o in objects if instance.sop_instance_uid in o.source_sop_instance_uids)
         yield InstanceResult(

@@ -12,7 +12,6 @@ from cxr_dicom.measure import measure
 from cxr_dicom.records import (
     ChestImage,
     Mask,
-    Measurement,
     ModelInfo,
     Prediction,
     Presence,
@@ -22,7 +21,6 @@ from cxr_dicom.records import (
     Structure,
 )
 from cxr_dicom.records.plane import Orientation, Region
-from cxr_dicom.select.content import implausible_lungs, lateral_by_content
 
 ROWS, COLUMNS = 120, 200
 MODEL = ModelInfo(
@@ -209,20 +207,3 @@ def test_a_wide_heart_is_called():
     heart = replace(painted().mask("heart"), region=Region.from_matrix(shapes["heart"]))
     (statement,) = measure(chest_image(), replace(wide, masks=(*wide.masks, heart))).statements
     assert statement.call is Presence.PRESENT
-
-
-def test_lungs_are_plausible_when_both_are_there_and_no_model_need_look():
-    assert implausible_lungs(chest_image(), [painted()]) == ""
-    assert implausible_lungs(chest_image(), []) == ""
-    assert "left lung covers 0.0%" in implausible_lungs(chest_image(), [painted(without=("left_lung",))])
-    assert implausible_lungs(chest_image(), [painted(without=("left_lung",)), painted()]) == ""
-
-
-@pytest.mark.parametrize(
-    ("view", "probability", "problem"),
-    [("", 0.9, "expected a frontal view, model painted sees a lateral one"), ("", 0.2, ""), ("PA", 0.9, "")],
-)
-def test_a_view_model_is_asked_only_where_the_image_does_not_state_its_view(view, probability, problem):
-    said = Measurement(name="view_lateral", code=codes.AREA, value=probability, unit=codes.RATIO)
-    prediction = Prediction(model=MODEL, measurements=(said,))
-    assert lateral_by_content(chest_image(view=view), [prediction]) == problem

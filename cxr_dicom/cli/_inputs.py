@@ -14,7 +14,7 @@ from cxr_dicom.cli._options import Function, add
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.engine import Engine
-    from cxr_dicom.cohort.task import Options
+    from cxr_dicom.cohort.options import Options
     from cxr_dicom.config import Settings
     from cxr_dicom.config.service import HttpAccess
     from cxr_dicom.ingest.manifest import Manifest
@@ -86,7 +86,6 @@ def estimate(
     from cxr_dicom.cohort.task import check
 
     check(settings, options)
-    told = engine.description.get("workers")
-    workers = told if isinstance(told, int) else 1
+    workers = engine.description.workers or 1
     found = estimates.estimate(without_own_output(manifest, out), settings, workers)
     click.echo(json.dumps(asdict(found) | {"workers": workers}) if as_json else estimated(found, workers))

@@ -56,7 +56,7 @@ def run(
     from cxr_dicom.cli._terminal import progress
     from cxr_dicom.cohort import engine as engines
     from cxr_dicom.cohort import run as cohort_run
-    from cxr_dicom.cohort.task import Options
+    from cxr_dicom.cohort.options import Options
     from cxr_dicom.ingest import manifest
     from cxr_dicom.system import telemetry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol, TypeVar
 
 from cxr_dicom.errors import SettingsError
@@ -38,6 +38,22 @@ class EngineOptions:
         for name in given:
             if name not in heeded:
                 raise SettingsError(f"--{name.replace('_', '-')} is not for --engine {engine}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineDescription:
+    """What ran where, for ``run.json``; None where an engine does not know, or has no such thing."""
+
+    name: str
+    workers: int | None = None
+    threads_per_worker: int | None = None  # of the networks
+    gpus_per_worker: float | None = None
+    cores: int | None = None  # of this machine
+    machines: int | None = None  # that had a worker
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what is known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class Task(Protocol[Item_contra, Result_co]):
@@ -82,8 +98,8 @@ class Engine(Protocol):
         """
 
     @property
-    def description(self) -> dict[str, object]:
-        """What ran where, for ``run.json``: its ``name``, and where it has them ``workers``, threads, devices.
+    def description(self) -> EngineDescription:
+        """What ran where.
 
         Asked for at the start of a run, for a first word, and at its end.
         """

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.delivery import WORKSHOP, OutageGuard
-from cxr_dicom.cohort.engine import SMALL, Engine
+from cxr_dicom.cohort.engine import SMALL, Engine, EngineDescription
 from cxr_dicom.cohort.finished import Done
+from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
 from cxr_dicom.cohort.run_record import RunRecord
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.tally import Tally
-from cxr_dicom.cohort.task import EXPORT_FOLDER, EntryTask, Options, check
+from cxr_dicom.cohort.task import EntryTask, check
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.export import build_exporters
@@ -140,7 +141,7 @@ class _Content:
         self.tally.add(done)
         self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
 
-    def write(self, record: RunRecord, engine: dict[str, object]) -> None:
+    def write(self, record: RunRecord, engine: EngineDescription) -> None:
         self._index.sort()
         lines = self._out / "results.jsonl"
         result_rows.write_jsonl(lines, self._rows())

@@ -16,6 +16,7 @@ from typing import Any
 
 from cxr_dicom import __version__
 from cxr_dicom.cohort.delivery import DestinationDownError
+from cxr_dicom.cohort.engine import EngineDescription
 from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
 from cxr_dicom.config import RESULT_TABLES, Settings
 from cxr_dicom.ingest.manifest import Manifest
@@ -44,7 +45,7 @@ class RunRecord:
         self._kept = 0.0  # when it was written last, on the clock that only goes forward
 
     @contextmanager
-    def session(self, engine: dict[str, object]) -> Iterator[None]:
+    def session(self, engine: EngineDescription) -> Iterator[None]:
         """Record the session while the block runs, and how it ended if it did not end well."""
         self._earlier = self._earlier or self._content(engine, [])
         self._keep()
@@ -60,7 +61,7 @@ class RunRecord:
         if time.monotonic() - self._kept > _KEEP_SECONDS:
             self._keep()
 
-    def finish(self, engine: dict[str, object]) -> dict[str, Any]:
+    def finish(self, engine: EngineDescription) -> dict[str, Any]:
         """Write what all came to, and return it."""
         content = self._content(engine, self._sessions(ended=utc()))
         self._write(content)
@@ -80,7 +81,7 @@ class RunRecord:
         own = self._tally.session()
         return [*self._earlier.get("sessions", ()), {**own, "ended": ended, "stopped_by": stopped_by}]
 
-    def _content(self, engine: dict[str, object], sessions: list[dict[str, Any]]) -> dict[str, Any]:
+    def _content(self, engine: EngineDescription, sessions: list[dict[str, Any]]) -> dict[str, Any]:
         tally, settings, manifest = self._tally, self._settings, self._manifest
         stages: dict[str, float] = {}
         for each in sessions:
@@ -90,7 +91,7 @@ class RunRecord:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
             "platform": {"system": platform.system(), "machine": platform.machine()},
             "device": ", ".join(sorted(tally.devices)) or None,
-            "engine": engine,
+            "engine": engine.as_dict(),
             "models": [{"name": n, "version": v, "weights_sha256": digest} for n, v, digest in tally.models],
             "settings": settings.model_dump(
                 mode="json", include=set(RESULT_TABLES), exclude={"models": {"folder", "mirror"}}

@@ -122,9 +122,8 @@ def load(out: Path, key: str) -> State | None:
         return None
 
 
-def save(out: Path, state: State) -> None:
-    """Keep ``state``, and remove the files of an earlier result that are not in it."""
-    earlier = load(out, state.key)
+def save(out: Path, state: State, earlier: State | None = None) -> None:
+    """Keep ``state``, and remove the files of the ``earlier`` one of this entry that are not in it."""
     with atomic.open_text(_path(out, state.key)) as file:
         json.dump(asdict(state), file, separators=(",", ":"))
     for path in (earlier.file_paths() if earlier else set()) - state.file_paths():

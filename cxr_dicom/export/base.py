@@ -29,9 +29,10 @@ class Exporter(Protocol):
         """The choice, which is also the name of its folder."""
 
     def export(self, result: StudyResult, folder: Path) -> list[Path]:
-        """Write what there is of one study below ``folder``, in a worker; return the files.
+        """Write what there is of the images of ``result`` below ``folder``, in a worker; return the files.
 
-        ``folder`` is ``also/<name>`` of the output. The source images must still be there.
+        A run asks for one image at a time, so that it knows whose files they are. ``folder`` is ``also/<name>``
+        of the output. The source images must still be there.
 
         Raises
         ------

@@ -43,6 +43,14 @@ def choose(models: ModelSettings) -> str:
     return chosen
 
 
+def device_name(models: ModelSettings) -> str:
+    """Name what `choose` chooses; of a GPU also which, for their answers differ in the last bits."""
+    import torch
+
+    device = choose(models)
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+
+
 @contextmanager
 def running(info: ModelInfo, radiograph: Radiograph, device: str) -> Iterator[tuple[torch.Tensor, Placement]]:
     """Give the square input of a network as a tensor (1, 1, size, size), and run the block without gradients.

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer.base import Model
-from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Study, StudyResult
+from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Skipped, Study, StudyResult
 from cxr_dicom.service.routes import routes
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger
@@ -97,15 +97,14 @@ class Worker:
 
     def _fail(self, claim: Claim, detail: str) -> None:
         """Record a failure of the study as a whole."""
+        failed = (
+            Skipped(path=i.path, reason=Reason.INTERNAL_ERROR, detail=detail, outcome=Outcome.FAILED, instance=i)
+            for i in claim.study.instances
+        )
         result = StudyResult(
             study_instance_uid=claim.study.study_instance_uid,
             job_key="",
-            instances=tuple(
-                InstanceResult(
-                    path=i.path, outcome=Outcome.FAILED, instance=i, reason=Reason.INTERNAL_ERROR, detail=detail
-                )
-                for i in claim.study.instances
-            ),
+            instances=tuple(map(InstanceResult.without, failed)),
         )
         if claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
             self._postpone(claim, result)

@@ -8,8 +8,6 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
-from cxr_dicom.cohort.task import _whole
-
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
 
@@ -64,17 +62,6 @@ def test_what_an_earlier_run_exported_is_not_counted(ask, inputs, tmp_path):
 def test_what_cannot_be_done_is_refused_before_anything_is_written(ask, inputs, tmp_path, asked, is_dry):
     result = ask(inputs, *asked, *(["--dry-run"] * is_dry))
     assert (result.exit_code, list(tmp_path.iterdir())) == (2, []), result.output
-
-
-@pytest.mark.parametrize(
-    ("url", "row"),
-    [
-        ("https://pacs/dicom-web", "https://pacs/dicom-web/studies/1.2"),
-        ("s3://bucket/series/a.dcm", "s3://bucket/series/a.dcm"),
-    ],
-)
-def test_a_row_names_the_study_and_not_only_the_server(url, row):
-    assert _whole(url, ["s3://bucket/series/*", "https://pacs/dicom-web/studies/1.2"]) == row
 
 
 def rows(out):

@@ -11,7 +11,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
 from cxr_dicom.cohort.delivery import DestinationDownError, OutageGuard
 from cxr_dicom.cohort.engines.here import Here
-from cxr_dicom.cohort.task import Options
+from cxr_dicom.cohort.options import Options
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.files import read_whole
 from cxr_dicom.encode.binary_fallback import binary_fallback_of

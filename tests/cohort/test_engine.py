@@ -13,7 +13,7 @@ from cxr_dicom.errors import SettingsError
 def test_a_few_stay_in_this_process_unless_workers_are_asked_for(entries, workers, expected):
     options = EngineOptions(workers=workers)
     name = default_engine(entries, options)
-    assert name == expected == build_engine(name, options).description["name"]
+    assert name == expected == build_engine(name, options).description.name
 
 
 @pytest.mark.parametrize("asked", [{"address": "auto"}, {"gpus_per_worker": 0.5}])

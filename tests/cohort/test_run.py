@@ -15,7 +15,8 @@ from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.engines.here import Here
-from cxr_dicom.cohort.task import MAX_CRASHES, Options
+from cxr_dicom.cohort.options import Options
+from cxr_dicom.cohort.task import MAX_CRASHES
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.infer.device import choose

@@ -78,13 +78,13 @@ def test_a_new_state_removes_the_files_that_it_no_longer_has(state, row, tmp_pat
     kept.touch()
     foreign.touch()
     changed = row | {"objects": [{"path": "1.2/new.dcm"}], "exports": []}
-    states.save(tmp_path, dataclasses.replace(state, rows=[changed]))
+    states.save(tmp_path, dataclasses.replace(state, rows=[changed]), state)
     assert sorted((tmp_path / "1.2").iterdir()) == [kept, foreign]
     assert not list((tmp_path / "also" / "png").iterdir())
 
 
 def test_saving_the_same_result_again_keeps_its_files(state, tmp_path):
-    states.save(tmp_path, state)
+    states.save(tmp_path, state, state)
     assert state.is_complete(tmp_path)
 
 

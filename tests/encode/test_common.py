@@ -1,8 +1,7 @@
-"""Identity, patient and study, dates, provenance, and how bytes reach the disk."""
+"""Identity, provenance, and how bytes reach the disk."""
 
 import re
 from dataclasses import replace
-from datetime import date, datetime, timedelta
 
 import pydicom
 import pytest
@@ -123,16 +122,6 @@ def test_names_keep_their_characters(selected, encoded, tmp_path, character_set,
         assert dataset.SpecificCharacterSet == character_set
 
 
-def test_patient_and_study_are_copied_and_missing_ones_are_empty(selected, written):
-    image = selected(synthetic.radiograph(96, 80, PatientName=None, AccessionNumber=None, PatientComments="kept"))
-    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
-    assert dataset.PatientID == "SYNTHETIC"
-    assert dataset.StudyInstanceUID == image.header.StudyInstanceUID
-    assert dataset.PatientComments == "kept"
-    assert dataset["PatientName"].is_empty
-    assert dataset["AccessionNumber"].is_empty
-
-
 def test_damaged_attributes_of_the_source_cost_nothing(image, encoded, tmp_path):
     tag = pydicom.tag.Tag("PatientSpeciesCodeSequence")
     image.header[tag] = pydicom.dataelem.RawDataElement(tag, "SQ", 4, b"abcd", 0, False, True)
@@ -141,37 +130,6 @@ def test_damaged_attributes_of_the_source_cost_nothing(image, encoded, tmp_path)
         dataset = pydicom.dcmread(each.path)
         assert "PatientSpeciesCodeSequence" not in dataset
         assert dataset.get("ContentDate", "20240102") == "20240102"
-
-
-@pytest.mark.parametrize(
-    ("dates", "expected"),
-    [
-        ({}, ("20240102", "101112")),
-        ({"ContentDate": None, "AcquisitionDate": "20230405", "AcquisitionTime": "010203.5"}, ("20230405", "010203.5")),
-        (
-            {"ContentDate": None, "AcquisitionDate": None, "SeriesDate": "20220304", "SeriesTime": None},
-            ("20220304", "000000"),
-        ),
-        (dict.fromkeys(("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")), ("19000101", "000000")),
-    ],
-)
-def test_content_time_comes_from_the_source(selected, written, dates, expected):
-    image = selected(synthetic.radiograph(96, 80, **dates))
-    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
-    assert (dataset.ContentDate, dataset.ContentTime) == expected
-
-
-def test_content_time_now(image, written):
-    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
-    assert abs((pydicom.valuerep.DA(dataset.ContentDate) - date.today()).days) <= 1
-
-
-def test_content_time_now_is_told_in_the_time_zone_of_the_source(selected, written):
-    image = selected(synthetic.radiograph(96, 80, TimezoneOffsetFromUTC="+1200"))
-    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
-    assert dataset.TimezoneOffsetFromUTC == "+1200"
-    said = datetime.strptime(dataset.ContentDate + dataset.ContentTime + "+1200", "%Y%m%d%H%M%S%z")
-    assert abs(datetime.now().astimezone() - said) < timedelta(hours=1)
 
 
 def test_provenance(image, encoded, tmp_path):

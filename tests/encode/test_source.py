@@ -1,5 +1,7 @@
 """What objects take from their sources: bytes of identity as they are, and nothing that two images contradict."""
 
+from datetime import date, datetime, timedelta
+
 import pydicom
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -110,3 +112,47 @@ def test_the_text_of_a_study_comes_with_the_character_set_of_its_image(selected,
     findings = common.write(encoded("sr", study, painted.settings())[-1], tmp_path)
     written = pydicom.dcmread(findings.path)
     assert (written.SpecificCharacterSet, str(written.PatientName)) == ("ISO_IR 100", "Müller^Jörg")
+
+
+# --- patient, study and dates --------------------------------------------------------------------
+
+
+def test_patient_and_study_are_copied_and_missing_ones_are_empty(selected, written):
+    image = selected(synthetic.radiograph(96, 80, PatientName=None, AccessionNumber=None, PatientComments="kept"))
+    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
+    assert dataset.PatientID == "SYNTHETIC"
+    assert dataset.StudyInstanceUID == image.header.StudyInstanceUID
+    assert dataset.PatientComments == "kept"
+    assert dataset["PatientName"].is_empty
+    assert dataset["AccessionNumber"].is_empty
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        ({}, ("20240102", "101112")),
+        ({"ContentDate": None, "AcquisitionDate": "20230405", "AcquisitionTime": "010203.5"}, ("20230405", "010203.5")),
+        (
+            {"ContentDate": None, "AcquisitionDate": None, "SeriesDate": "20220304", "SeriesTime": None},
+            ("20220304", "000000"),
+        ),
+        (dict.fromkeys(("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")), ("19000101", "000000")),
+    ],
+)
+def test_content_time_comes_from_the_source(selected, written, dates, expected):
+    image = selected(synthetic.radiograph(96, 80, **dates))
+    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
+    assert (dataset.ContentDate, dataset.ContentTime) == expected
+
+
+def test_content_time_now(image, written):
+    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
+    assert abs((pydicom.valuerep.DA(dataset.ContentDate) - date.today()).days) <= 1
+
+
+def test_content_time_now_is_told_in_the_time_zone_of_the_source(selected, written):
+    image = selected(synthetic.radiograph(96, 80, TimezoneOffsetFromUTC="+1200"))
+    (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings(content_time="now"))
+    assert dataset.TimezoneOffsetFromUTC == "+1200"
+    said = datetime.strptime(dataset.ContentDate + dataset.ContentTime + "+1200", "%Y%m%d%H%M%S%z")
+    assert abs(datetime.now().astimezone() - said) < timedelta(hours=1)

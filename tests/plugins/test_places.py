@@ -68,8 +68,10 @@ EXPORTER = """
         return Sizes()
 """
 ENGINE = """
+    from cxr_dicom.cohort.engine import EngineDescription
+
     class Slowly:
-        description = {"name": "slowly"}
+        description = EngineDescription(name="slowly")
 
         def process(self, items, task):
             for item in items:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
 
 
 def build(options: EngineOptions) -> Here:
@@ -19,9 +19,9 @@ class Here:
     """No other process. What kills a worker ends the program."""
 
     @property
-    def description(self) -> dict[str, object]:
+    def description(self) -> EngineDescription:
         """What ran where."""
-        return {"name": "here"}
+        return EngineDescription(name="here")
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item, in order; see `Engine`."""

@@ -18,7 +18,7 @@ from typing import Any, Generic
 
 import psutil
 
-from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import telemetry
 
@@ -49,9 +49,9 @@ class Local:
         self._workers = workers or max(1, min(cores(), psutil.virtual_memory().available // _MEMORY))
 
     @property
-    def description(self) -> dict[str, object]:
+    def description(self) -> EngineDescription:
         """What ran where."""
-        return {"name": "local", "workers": self._workers, "threads_per_worker": _THREADS, "cores": cores()}
+        return EngineDescription(name="local", workers=self._workers, threads_per_worker=_THREADS, cores=cores())
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes; see `Engine`."""

@@ -23,7 +23,7 @@ from typing import Any, Generic
 from urllib.parse import urlsplit
 
 from cxr_dicom import __version__
-from cxr_dicom.cohort.engine import DEPTH, EngineOptions, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
 from cxr_dicom.cohort.engines.local import cores
 from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
 from cxr_dicom.system import telemetry
@@ -71,15 +71,15 @@ class Ray:
         self._machines: set[str] = set()
 
     @property
-    def description(self) -> dict[str, object]:
+    def description(self) -> EngineDescription:
         """What ran where; complete when the work is done."""
-        return {
-            "name": "ray",
-            "workers": self._workers,
-            "threads_per_worker": self._cpus,
-            "gpus_per_worker": self._gpus,
-            "machines": len(self._machines),
-        }
+        return EngineDescription(
+            name="ray",
+            workers=self._workers,
+            threads_per_worker=self._cpus,
+            gpus_per_worker=self._gpus,
+            machines=len(self._machines),
+        )
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes; see `Engine`.

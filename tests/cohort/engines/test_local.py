@@ -82,7 +82,7 @@ def test_a_programming_error_is_told_without_its_text(tmp_path):
 
 
 def test_the_description_is_for_people():
-    assert Local(2).description == {
+    assert Local(2).description.as_dict() == {
         "name": "local",
         "workers": 2,
         "threads_per_worker": 1,

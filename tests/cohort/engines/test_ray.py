@@ -136,7 +136,7 @@ def test_fractions_of_a_gpu_are_shared_and_one_too_many_waits(session, tmp_path)
 def test_as_many_workers_as_find_room(session, tmp_path):
     engine = Ray(gpus_per_worker=0.25)
     list(engine.process(range(4), Squares(tmp_path)))
-    assert engine.description == {
+    assert engine.description.as_dict() == {
         "name": "ray",
         "workers": 4,
         "threads_per_worker": 1,

@@ -1,0 +1,42 @@
+"""How a cohort is processed, and what each of its workers has to do it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_dicom.config import Settings
+from cxr_dicom.config.service import HttpAccess
+
+if TYPE_CHECKING:
+    from cxr_dicom.cohort.delivery import Delivery
+    from cxr_dicom.export.base import Exporter
+    from cxr_dicom.pipeline import Pipeline
+
+EXPORT_FOLDER = "also"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a cohort is processed; nothing here changes an object."""
+
+    force: bool = False  # process again what is finished
+    retry_failed: bool = False  # process again what failed
+    has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
+    also: tuple[str, ...] = ()  # formats for those who train, as `plugins.EXPORTERS` lists them
+    access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
+    destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a worker has: built once, used for every entry."""
+
+    out: Path  # the output folder
+    settings: Settings
+    options: Options
+    pipeline: Pipeline
+    exporters: Sequence[Exporter]
+    delivery: Delivery | None  # where the objects go at once; None: nowhere

@@ -1,0 +1,215 @@
+"""One entry to its state: fetch, process, export, deliver. It always ends in a state, whatever happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxr_dicom.cohort import reuse
+from cxr_dicom.cohort.delivery import NotDeliveredError
+from cxr_dicom.cohort.options import EXPORT_FOLDER, Tools
+from cxr_dicom.cohort.states import State
+from cxr_dicom.errors import FetchError
+from cxr_dicom.export import marked
+from cxr_dicom.infer.device import device_name
+from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
+from cxr_dicom.ingest.manifest import Entry, fetched
+from cxr_dicom.records import EncodedObject, ImageAnalysis, Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
+from cxr_dicom.results import report
+from cxr_dicom.results import rows as result_rows
+from cxr_dicom.results.schema import ExportRow, Row
+from cxr_dicom.system import atomic, telemetry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What became of the studies of an entry."""
+
+    results: Sequence[StudyResult]
+    skipped: Sequence[Skipped]
+    exports: Mapping[str, Sequence[ExportRow]]  # by SOP Instance UID
+    origins: Mapping[str, str]  # URL that an instance was fetched from, by SOP Instance UID
+
+    @property
+    def objects(self) -> list[EncodedObject]:
+        """Each once: a report on a study belongs to every image of it."""
+        made = (each for study in self.results for instance in study.instances for each in instance.objects)
+        return list({each.sop_instance_uid: each for each in made}.values())
+
+
+def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
+    """Process an entry; what destinations have of it according to its ``earlier`` state is not sent again."""
+    access, max_pixels = tools.options.access, tools.settings.select.max_pixels
+    try:
+        with fetched(entry, tools.out / STATE_FOLDER, access=access, max_pixels=max_pixels) as (studies, skipped):
+            made = _make(entry, studies, skipped, tools)
+    except FetchError as error:
+        return without_result(entry, earlier, tools, Reason.FETCH_FAILED, str(error))
+    except Exception as error:  # one bad study never stops a run
+        telemetry.failure("study", error, study_instance_uid=entry.key)
+        return without_result(entry, earlier, tools, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
+    return _delivered(_state(entry, earlier, made, tools), made.objects, tools)
+
+
+def without_result(entry: Entry, earlier: State | None, tools: Tools, reason: Reason, detail: str) -> State:
+    """Return the state of an entry that failed as a whole."""
+    rows = [result_rows.skipped_row(each, tools.settings) for each in _failed(entry, reason, detail)]
+    if entry.sources:
+        study = entry.key if is_uid(entry.key) else None
+        rows = [{**row, "path": entry.sources[0], "study_instance_uid": study} for row in rows]
+    taken = earlier.taken if earlier else {}
+    return State(key=entry.key, stamp=reuse.stamp(entry, tools), job_key="", rows=rows, taken=taken)
+
+
+def _failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
+    for each in entry.study.instances if entry.study else ():
+        yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
+    if entry.study is None:
+        path = entry.picture or Path(entry.sources[0])
+        yield Skipped(path=path, reason=reason, detail=detail, outcome=Outcome.FAILED)
+
+
+# --- studies -------------------------------------------------------------------------------------
+
+
+def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], tools: Tools) -> _Made:
+    if entry.picture:
+        studies = [_kept(each, tools.out) for each in studies]
+    there, gone = _without_gone(studies)
+    results = [tools.pipeline.process(each, _folder(each, tools.out)) for each in there]
+    exports = _exported(results, tools)
+    if entry.picture:
+        for instance in _instances(there):
+            exports.setdefault(instance.sop_instance_uid, []).append(_export_row(instance.path, "wrapped", tools))
+    return _Made(
+        results=results,
+        skipped=[*skipped, *gone],
+        exports=exports,
+        origins={each.sop_instance_uid: each.sender for each in _instances(there) if each.sender},
+    )
+
+
+def _kept(study: Study, out: Path) -> Study:
+    """Keep an instance that was made of a picture, for the objects refer to it."""
+    folder = _folder(study, out)
+    atomic.make_folder(folder)
+    kept = [replace(each, path=folder / f"radiograph-{each.sop_instance_uid}.dcm") for each in study.instances]
+    for each, moved in zip(study.instances, kept, strict=True):
+        atomic.move(each.path, moved.path)
+    return replace(study, instances=tuple(kept))
+
+
+def _without_gone(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]:
+    """Set aside instances whose file was removed since it was listed."""
+    kept, gone = [], []
+    for study in studies:
+        there = {each: each.path.is_file() for each in study.instances}
+        gone += [_gone(each) for each in there if not there[each]]
+        if any(there.values()):
+            kept.append(replace(study, instances=tuple(each for each in there if there[each])))
+    return kept, gone
+
+
+def _gone(instance: StoredInstance) -> Skipped:
+    detail = "expected the file that was listed, found none"
+    return Skipped(path=instance.path, reason=Reason.UNREADABLE, detail=detail, instance=instance)
+
+
+def _analyses(results: Iterable[StudyResult]) -> Iterator[ImageAnalysis]:
+    return (each.analysis for study in results for each in study.instances if each.analysis)
+
+
+def _folder(study: Study, out: Path) -> Path:
+    return result_rows.study_folder(out, study.study_instance_uid)
+
+
+def _instances(studies: Iterable[Study]) -> Iterator[StoredInstance]:
+    return (each for study in studies for each in study.instances)
+
+
+# --- exports -------------------------------------------------------------------------------------
+
+
+def _exported(results: Sequence[StudyResult], tools: Tools) -> dict[str, list[ExportRow]]:
+    """Write all formats; return their files by SOP Instance UID."""
+    rows: dict[str, list[ExportRow]] = {}
+    for exporter in tools.exporters:
+        folder = tools.out / EXPORT_FOLDER / exporter.name
+        for uid, result in _image_by_image(results):
+            files = sorted(exporter.export(result, folder))
+            rows.setdefault(uid, []).extend(_export_row(path, exporter.name, tools) for path in files)
+    return rows
+
+
+def _image_by_image(results: Iterable[StudyResult]) -> Iterator[tuple[str, StudyResult]]:
+    """Yield the SOP Instance UID of each image with results, and what became of that image only."""
+    for study in results:
+        for each in study.instances:
+            if each.analysis:
+                yield each.analysis.image.instance.sop_instance_uid, replace(study, instances=(each,))
+
+
+def _export_row(path: Path, kind: str, tools: Tools) -> ExportRow:
+    return {"path": result_rows.path_text(path.relative_to(tools.out)), "kind": kind}
+
+
+# --- the state -----------------------------------------------------------------------------------
+
+
+def _state(entry: Entry, earlier: State | None, made: _Made, tools: Tools) -> State:
+    rows = _rows(entry, made, tools)
+    return State(
+        key=entry.key,
+        stamp=reuse.stamp(entry, tools),
+        job_key=reuse.job_key(each.job_key for each in made.results),
+        rows=rows,
+        figures=_figures(made, tools),
+        device=device_name(tools.settings.models) if any(row["models"] for row in rows) else "",
+        also=marked(tools.options.also),
+        taken=earlier.taken if earlier else {},
+    )
+
+
+def _rows(entry: Entry, made: _Made, tools: Tools) -> list[Row]:
+    rows = [row for each in made.results for row in result_rows.study_rows(each, tools.settings, tools.out)]
+    rows += [result_rows.skipped_row(each, tools.settings) for each in made.skipped]
+    for row in rows:
+        uid = row["sop_instance_uid"] or ""
+        row["exports"] = list(made.exports.get(uid, ()))
+        if entry.picture:
+            row["path"] = result_rows.path_text(entry.picture)
+        elif entry.sources:
+            row["path"] = named_source(made.origins.get(uid) or entry.sources[0], entry.sources)
+    return rows
+
+
+def named_source(url: str, sources: Sequence[str]) -> str:
+    """Return the source of the manifest that an instance came from: that of its study, not the server's base URL."""
+    return next((source for source in sources if source.startswith(url)), url)
+
+
+def _figures(made: _Made, tools: Tools) -> dict[str, list[report.Figure]]:
+    draw = report.figures if tools.options.has_figures else report.thumbnail
+    return {each.image.instance.sop_instance_uid: draw(each) for each in _analyses(made.results)}
+
+
+# --- delivery ------------------------------------------------------------------------------------
+
+
+def _delivered(state: State, objects: Sequence[EncodedObject], tools: Tools) -> State:
+    """Send the objects, where they are to be sent."""
+    destination = tools.options.destination
+    if tools.delivery is None or destination is None:
+        return state
+    rows = state.rows
+    try:
+        taken = tools.delivery.send(objects, state.taken.get(destination, {}), tools.out / STATE_FOLDER)
+    except NotDeliveredError as error:
+        taken = error.taken
+        rows = [_undelivered(row, error) if row["objects"] else row for row in rows]
+    return replace(state, rows=rows, taken=state.taken | {destination: taken})
+
+
+def _undelivered(row: Row, error: NotDeliveredError) -> Row:
+    return {**row, "outcome": str(Outcome.FAILED), "reason": str(error.reason), "detail": str(error)}

@@ -1,0 +1,153 @@
+"""A worker's way through one entry: what is read, how often, and what it comes to."""
+
+import os
+import shutil
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from cxr_dicom import synthetic
+from cxr_dicom.cohort import states
+from cxr_dicom.cohort.options import Options
+from cxr_dicom.cohort.task import EntryTask
+from cxr_dicom.config import Settings
+from cxr_dicom.ingest import manifest
+from cxr_dicom.pipeline import Pipeline
+from cxr_dicom.system.digest import sha256
+
+SETTINGS = Settings.model_validate({"models": {"names": ["offline-anatomy"], "device": "cpu"}})
+
+_watched: list[Counter] = []
+
+
+def _note(event, arguments):
+    if event == "open" and _watched and isinstance(arguments[0], str | bytes):
+        _watched[-1][os.fsdecode(arguments[0])] += 1
+
+
+sys.addaudithook(_note)
+
+
+@contextmanager
+def opened():
+    """Count how often each file is opened in the block, by whomever: the interpreter itself tells."""
+    counted = Counter()
+    _watched.append(counted)
+    try:
+        yield counted
+    finally:
+        _watched.pop()
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    built = Pipeline(SETTINGS)
+    yield built
+    built.close()
+
+
+@pytest.fixture(autouse=True)
+def built_once(pipeline, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.pipeline.Pipeline", lambda settings: pipeline)
+
+
+@pytest.fixture
+def source(tmp_path):
+    (path,) = synthetic.write_study(tmp_path / "in", [synthetic.radiograph(96, 80, seed=1)])
+    return path
+
+
+@pytest.fixture
+def entry(source):
+    (entry,) = manifest.read(str(source.parent)).entries
+    return entry
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def task(out, **options):
+    return EntryTask(settings=SETTINGS, out=out, options=Options(**options))
+
+
+def state_file(out, entry):
+    return out / ".cxr-dicom" / f"{entry.key}.json"
+
+
+def test_a_new_entry_is_opened_for_its_header_its_pixels_and_its_digest_and_its_state_is_looked_for_once(
+    source, entry, out
+):
+    with opened() as files:
+        task(out)(entry)
+    assert files[str(source)] == 3
+    assert files[str(state_file(out, entry))] == 1
+
+
+def test_what_was_digested_as_it_came_is_not_digested_again(source, entry, out):
+    instances = tuple(replace(each, sha256=sha256(each.path)) for each in entry.study.instances)
+    with opened() as files:
+        task(out)(replace(entry, study=replace(entry.study, instances=instances)))
+    assert files[str(source)] == 2
+    state = states.load(out, entry.key)
+    task(out / "anew")(entry)
+    assert state.job_key == states.load(out / "anew", entry.key).job_key
+
+
+def test_an_entry_that_holds_costs_one_look_at_its_state_and_none_at_its_source(source, entry, out):
+    task(out)(entry)
+    with opened() as files:
+        assert task(out)(entry).is_reused
+    assert (files[str(source)], files[str(state_file(out, entry))]) == (0, 1)
+
+
+def test_an_entry_that_was_touched_is_digested_once_and_holds_from_then_on_without(source, entry, out):
+    task(out)(entry)
+    os.utime(source, (1, 1))
+    for times in (1, 0):
+        with opened() as files:
+            assert task(out)(entry).is_reused
+        assert (files[str(source)], files[str(state_file(out, entry))]) == (times, 1)
+
+
+def test_a_file_whose_content_changed_is_digested_once_to_know_it_and_for_its_result(source, entry, out):
+    task(out)(entry)
+    before = states.load(out, entry.key).job_key
+    other = synthetic.radiograph(96, 80, seed=1)
+    other.SeriesDescription = "changed"
+    other.save_as(source, enforce_file_format=True)
+    with opened() as files:
+        assert not task(out)(entry).is_reused
+    assert (files[str(source)], files[str(state_file(out, entry))]) == (3, 1)
+    assert states.load(out, entry.key).job_key != before
+
+
+def test_files_of_an_earlier_result_go_when_it_is_replaced(entry, out):
+    task(out)(entry)
+    old = states.load(out, entry.key)
+    path = out / "1.2" / "old.dcm"
+    path.parent.mkdir()
+    path.touch()
+    row = {**old.rows[0], "objects": [*old.rows[0]["objects"], {**old.rows[0]["objects"][0], "path": "1.2/old.dcm"}]}
+    states.save(out, replace(old, rows=[row]))
+    task(out, force=True)(entry)
+    assert not path.exists()
+    assert states.load(out, entry.key).is_complete(out)
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_a_reason_and_ends_nothing(source, entry, out):
+    task(out)(entry)
+    source.unlink()
+    done = task(out)(entry)
+    assert dict(done.outcomes) == {("skipped", "UNREADABLE"): 1}
+
+
+def test_an_output_folder_that_is_gone_ends_the_run_for_no_entry_can_be_done(entry, out):
+    shutil.rmtree(out, ignore_errors=True)
+    out.write_text("a file where a folder should be")
+    with pytest.raises(Exception, match=rf"^{out}: "):
+        task(out)(entry)
