@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
+from cxr_dicom.cli._truth import reading, table_options
 
 if TYPE_CHECKING:
     from cxr_dicom.results.evaluate import Evaluation, Reading
@@ -29,23 +30,8 @@ METRICS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "n
     help="CSV or Parquet, or DICOM: a file or a folder of SEG, RTSTRUCT, SR. May be given again.",
 )
 @click.option("-o", "--output", metavar="EVAL", type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
-@click.option("--map", "columns", metavar="COLUMN=NAME", multiple=True, help="What a column of the table holds.")
-@click.option("--patient", metavar="COLUMN", help="Column that says whose an image is; default: by study.")
+@table_options
 @click.option("--by", metavar="COLUMN", multiple=True, help="Column to group images by, such as the manufacturer.")
-@click.option(
-    "--uncertain",
-    type=click.Choice(["leave-out", "positive", "negative"]),
-    default="leave-out",
-    show_default=True,
-    help="What a label of -1 counts as.",
-)
-@click.option(
-    "--blank",
-    type=click.Choice(["leave-out", "negative"]),
-    default="leave-out",
-    show_default=True,
-    help="What a cell without a label counts as.",
-)
 @click.option(
     "--fail-under",
     "limits",
@@ -73,7 +59,7 @@ def evaluate(
     from cxr_dicom.results.evaluate import failures
 
     wanted = [_limit(text) for text in limits]
-    evaluation = _evaluate(out, truths, reading(columns, patient, by, uncertain, blank), output)
+    evaluation = _evaluate(out, truths, reading(columns, patient, uncertain, blank, by), output)
     if as_json:
         click.echo(json.dumps(evaluation.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
     else:
@@ -88,24 +74,6 @@ def evaluate(
         click.echo(line, err=True)
     if failed:
         raise click.exceptions.Exit(EXIT_FAILED)
-
-
-def reading(
-    columns: tuple[str, ...], patient: str | None, by: tuple[str, ...] = (), uncertain: str = "", blank: str = ""
-) -> Reading:
-    """Return how a table is to be read, from options."""
-    from cxr_dicom.results.evaluate import Reading
-
-    pairs = [text.rpartition("=") for text in columns]
-    if wrong := [text for text, (name, _, target) in zip(columns, pairs, strict=True) if not (name and target)]:
-        raise click.UsageError(f"--map: expected COLUMN=NAME, found {wrong[0]!r}")
-    return Reading(
-        columns={name: target for name, _, target in pairs},
-        patient=patient,
-        by=by,
-        uncertain="positive" if uncertain == "positive" else "negative" if uncertain == "negative" else "leave-out",
-        blank="negative" if blank == "negative" else "leave-out",
-    )
 
 
 def _limit(text: str) -> tuple[str | None, str, float]:

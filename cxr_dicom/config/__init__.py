@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
+from cxr_dicom.config import operating_points as site_points
 from cxr_dicom.config.service import (
     AssemblySettings,
     Destination,
@@ -84,9 +85,28 @@ class ModelSettings(_Table):
     """Digests that weights must have, by model name; those not named are trusted on first use."""
     accept_licence: tuple[str, ...] = ()
     """Models whose restrictive licence you accept, by name."""
+    operating_points: Path | None = None
+    """File of `cxr-dicom calibrate`: operating points of this site; default: the models' own."""
+    operating_points_sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    """Digest that it must have; default: taken when the settings are read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _identified(cls, values: Any) -> Any:
+        """Take the digest of the file now: what is loaded later is this file, or nothing."""
+        if isinstance(values, dict) and values.get("operating_points") and not values.get("operating_points_sha256"):
+            return {**values, "operating_points_sha256": site_points.digest(Path(values["operating_points"]))}
+        return values
 
 
-_WITHOUT_EFFECT = {"device", "folder", "mirror", "sha256", "accept_licence"}  # on a result, given the weights
+_WITHOUT_EFFECT = {  # on a result, given the weights and the digest of the operating points
+    "device",
+    "folder",
+    "mirror",
+    "sha256",
+    "accept_licence",
+    "operating_points",
+}
 
 
 class EncodeSettings(_Table):
@@ -139,7 +159,10 @@ class Settings(_Table):
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
         decided = self.decided(service=False)
-        content = decided.model_dump(mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT})
+        absent = set() if self.models.operating_points_sha256 else {"operating_points_sha256"}
+        content = decided.model_dump(
+            mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT | absent}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

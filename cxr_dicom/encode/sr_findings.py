@@ -33,6 +33,7 @@ from cxr_dicom.records import (
     ModelInfo,
     ObjectKind,
     Reason,
+    SiteOperatingPoint,
     Skipped,
     StoredInstance,
     StudyAnalysis,
@@ -131,7 +132,8 @@ def _group(analysis: ImageAnalysis, study: StudyAnalysis, columns: Sequence[_Col
 def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
     """What was called, and what could not be measured."""
     for finding, model in ranked(analysis):
-        yield tree.statement(finding.code, CALLS[finding.call], tree.said_by(model))
+        at_site = [tree.reason(_site_point(finding.site_point))] if finding.site_point else []
+        yield tree.statement(finding.code, CALLS[finding.call], [*tree.said_by(model), *at_site])
     for prediction in analysis.predictions:
         for statement in prediction.statements:
             rule = tree.reason(f"Rule on {statement.measurement}: {statement.rule}")
@@ -139,6 +141,13 @@ def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
         for measurement in prediction.measurements:
             if measurement.value is None:
                 yield tree.failure(measurement.code, f"Not measurable: {measurement.reason}")
+
+
+def _site_point(site: SiteOperatingPoint) -> str:
+    """Say that an operating point is not the model's own."""
+    upstream = "none" if site.upstream is None else f"{site.upstream:.6g}"
+    calibrated = "" if site.probability is None else f"; calibrated on images of this site: {site.probability:.4f}"
+    return f"Site operating point, file SHA-256 {site.sha256}; the model's own: {upstream}{calibrated}"
 
 
 def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:

@@ -30,18 +30,19 @@ def build_models(settings: Settings) -> list[Model]:
     Raises
     ------
     SettingsError
-        For a name that does not exist; the text lists the choices.
+        For a name that does not exist; the text lists the choices. For operating points of other weights.
     WeightsError
         For weights that are missing or damaged.
     """
     from cxr_dicom.infer.foreign import ForeignModel
+    from cxr_dicom.infer.site import at_site
 
     built: list[Model] = []
     for name in resolve(settings):
         choice = MODELS.choose("models.names", name)
         model = choice.build("models.names", name, settings)
         built.append(model if choice.is_ours else ForeignModel(model, choice))
-    return built
+    return at_site(built, settings)
 
 
 def resolve(settings: Settings) -> tuple[str, ...]:

@@ -17,7 +17,16 @@ from cxr_dicom.infer.device import running
 from cxr_dicom.infer.findings import FINDINGS, FindingType
 from cxr_dicom.infer.placement import Placement
 from cxr_dicom.infer.weights import Lock
-from cxr_dicom.records import Code, Finding, Heatmap, ModelInfo, Prediction, Presence, Radiograph
+from cxr_dicom.records import (
+    Code,
+    Finding,
+    Heatmap,
+    ModelInfo,
+    Prediction,
+    Presence,
+    Radiograph,
+    SiteOperatingPoint,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -35,11 +44,25 @@ DEFINITION = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class SitePoint:
+    """What a file of this site's operating points says of one output."""
+
+    sha256: str  # of the file
+    upstream: float | None  # the model's own operating point
+    probability: Callable[[float], float | None]  # from the network's output, on this site's images
+
+    def at(self, raw: float) -> SiteOperatingPoint:
+        """Say it of one score."""
+        return SiteOperatingPoint(sha256=self.sha256, upstream=self.upstream, probability=self.probability(raw))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """One output of a network."""
 
     finding: FindingType | None  # None: an output that was not trained
     threshold: float | None  # operating point on the probability; None: not known
+    site: SitePoint | None = None  # None: the operating point is the model's own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,7 +80,7 @@ class Classifier:
             raw, maps = self.score(pixels)
             probabilities = raw.tolist()
         scored = [
-            (_finding(target.finding, target.threshold, probability), activation)
+            (_finding(target.finding, target, probability), activation)
             for target, probability, activation in zip(self.targets, probabilities, maps, strict=True)
             if target.finding is not None
         ]
@@ -118,7 +141,8 @@ def pooled_linear(
     return logits, torch.einsum("nc,crl->nrl", weight, features[0])
 
 
-def _finding(kind: FindingType, threshold: float | None, raw: float) -> Finding:
+def _finding(kind: FindingType, target: Target, raw: float) -> Finding:
+    threshold = target.threshold
     call = Presence.PRESENT if threshold is not None and raw >= threshold else Presence.ABSENT
     return Finding(
         name=kind.name,
@@ -128,6 +152,7 @@ def _finding(kind: FindingType, threshold: float | None, raw: float) -> Finding:
         probability=calibrate(raw, threshold),
         operating_point=threshold,
         call=Presence.INDETERMINATE if threshold is None else call,
+        site_point=target.site.at(raw) if target.site else None,
     )
 
 

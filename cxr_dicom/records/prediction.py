@@ -56,6 +56,15 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SiteOperatingPoint:
+    """Where the operating point of a finding comes from, when it is not the model's own."""
+
+    sha256: str  # of the file that `[models] operating_points` names
+    upstream: float | None  # the model's own operating point
+    probability: float | None  # of the finding among this site's images with such a score; None: not calibrated
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """A coded statement about an image with a score."""
 
@@ -66,6 +75,7 @@ class Finding:
     probability: float  # calibrated so that the operating point is at 0.5, 0 to 1
     operating_point: float | None  # threshold on `raw`; None when the model gives none
     call: Presence
+    site_point: SiteOperatingPoint | None = None  # None: the operating point is the model's own
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

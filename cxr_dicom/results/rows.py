@@ -20,6 +20,7 @@ from cxr_dicom.dicom.patient_age import completed_years
 from cxr_dicom.records import (
     ChestImage,
     EncodedObject,
+    Finding,
     ImageAnalysis,
     InstanceResult,
     Measurement,
@@ -168,16 +169,24 @@ def _model(prediction: Prediction) -> ModelRow:
 
 
 def _scores(prediction: Prediction) -> dict[str, ScoreRow]:
-    return {
-        finding.name: {
-            "probability": finding.probability,
-            "raw": finding.raw,
-            "operating_point": finding.operating_point,
-            "call": str(finding.call),
-            "model": prediction.model.name,
-        }
-        for finding in prediction.findings
+    return {finding.name: _score(finding, prediction.model.name) for finding in prediction.findings}
+
+
+def _score(finding: Finding, model: str) -> ScoreRow:
+    row: ScoreRow = {
+        "probability": finding.probability,
+        "raw": finding.raw,
+        "operating_point": finding.operating_point,
+        "call": str(finding.call),
+        "model": model,
     }
+    if site := finding.site_point:
+        row["site_operating_point"] = {
+            "file_sha256": site.sha256,
+            "upstream_operating_point": site.upstream,
+            "probability": site.probability,
+        }
+    return row
 
 
 def _measurements(prediction: Prediction) -> dict[str, MeasurementRow]:

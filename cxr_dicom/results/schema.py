@@ -18,6 +18,14 @@ class ModelRow(TypedDict):
     weights_sha256: str | None  # None for a model without weights
 
 
+class SiteRow(TypedDict):
+    """Where an operating point comes from that is not the model's own."""
+
+    file_sha256: str
+    upstream_operating_point: float | None
+    probability: float | None  # of the finding among this site's images with such a score
+
+
 class ScoreRow(TypedDict):
     """What a model says of one finding."""
 
@@ -26,6 +34,7 @@ class ScoreRow(TypedDict):
     operating_point: float | None  # on `raw`
     call: str  # one of `Presence`
     model: str
+    site_operating_point: NotRequired[SiteRow]  # only where it is not the model's own
 
 
 class MeasurementRow(TypedDict):

@@ -30,7 +30,7 @@ from cxr_dicom.results.cohort_report._scores import Scores
 from cxr_dicom.results.schema import Row, RowsOf
 from cxr_dicom.system import atomic
 
-_PRIVATE_SETTINGS = ("folder", "mirror")  # of models: where they lie says more than a reader needs
+_PRIVATE_SETTINGS = ("folder", "mirror", "operating_points")  # of models: where they lie says more than a reader needs
 
 
 def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callable[[Row], str | None]) -> None:

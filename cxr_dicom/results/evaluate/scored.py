@@ -87,6 +87,7 @@ class Results:
     )
     meanings: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # of measurements: what, site, laterality
     models: set[tuple[str, str, str | None]] = field(default_factory=set)  # name, version, SHA-256 of the weights
+    statements: set[str] = field(default_factory=set)  # those of `scores` that are statements on a measurement
     structures: set[str] = field(default_factory=set)  # that some image has an outline of
     refused: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> reason, where nothing was processed
     refused_paths: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
@@ -178,6 +179,7 @@ def _add(results: Results, known: dict[str, int], row: dict[str, Any], line: int
             results.meanings[name] = (what, site, side)
     for name, each in (row.get("statements") or {}).items():  # scored by what they rest on
         value = measurements.get(each.get("measurement"), {}).get("value")
+        results.statements.add(name)
         results.scores[name].put(place, value, None, each.get("call"), each.get("model"))
 
 
