@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from math import isfinite
 from typing import Any
 
@@ -36,6 +35,7 @@ _PARTS: dict[str, type] = {
     "statements": Statement,
     "warnings": str,
 }
+_OF_WEIGHTS = ("weights_file", "weights_url", "weights_sha256")  # text, or None without weights
 _PREDICTED = {"findings", "masks", "heatmaps"}  # what `ModelInfo.predicts` lists
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")  # a column of tables
 _CODE_LENGTHS = {"value": 16, "scheme": 16, "meaning": 64}  # SH, SH, LO (PS3.3 8.8, PS3.5 6.2)
@@ -45,16 +45,18 @@ def problem_of_info(info: object) -> str:
     """Say what is wrong with the description of a model; empty when nothing is."""
     if not isinstance(info, ModelInfo):
         return f"expected a ModelInfo, got {type(info).__name__}"
-    for each in fields(info):
-        value = getattr(info, each.name)
-        if each.name == "predicts":
-            if not isinstance(value, tuple) or not all(isinstance(n, str) and _KEY.fullmatch(n) for n in value):
-                return f"predicts: expected a tuple of names like 'right_lung', got {value!r:.100}"
-        elif each.name == "input_size":
-            if value is not None and not (isinstance(value, int) and value > 0):
-                return f"input_size: expected pixels or None, got {value!r:.100}"
-        elif not isinstance(value, str) and not (value is None and each.name.startswith("weights_")):
-            return f"{each.name}: expected text, got {value!r:.100}"
+    if not isinstance(info.predicts, tuple) or not all(isinstance(n, str) and _KEY.fullmatch(n) for n in info.predicts):
+        return f"predicts: expected a tuple of names like 'right_lung', got {info.predicts!r:.100}"
+    if info.input_size is not None and not (isinstance(info.input_size, int) and info.input_size > 0):
+        return f"input_size: expected pixels or None, got {info.input_size!r:.100}"
+    for name in ("name", "version", "title", "manufacturer", "licence", "citation", *_OF_WEIGHTS):
+        value = getattr(info, name)
+        if not isinstance(value, str) and (value is not None or name not in _OF_WEIGHTS):
+            return f"{name}: expected text, got {value!r:.100}"
+    try:
+        hash(info)  # parts of objects are remembered by it
+    except TypeError as error:
+        return f"expected a ModelInfo of tuples, texts and numbers: {error}"
     if not info.version:
         return "version: expected the version of the model, got an empty text"
     if info.weights_file and re.search(r"[/\\]", info.weights_file):
