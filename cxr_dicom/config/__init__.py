@@ -118,6 +118,10 @@ class EncodeSettings(_Table):
     """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
     segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
     """`auto`: BINARY where Columns is a multiple of 8, which all viewers unpack rightly, else LABELMAP."""
+    map: Literal["float32", "coarse"] = "float32"
+    """Grid of a map: `float32` that of the image, which OHIF needs; `coarse` that of the model, far smaller."""
+    maps: Literal["top", "all"] = "top"
+    """Maps of findings: `top` that of the highest score of an image; `all` one for each finding."""
     content_time: Literal["auto", "source", "now"] = "auto"
     """Content dates taken from the source image, or from the clock; `auto`: `now` in the service, else `source`."""
 

@@ -45,10 +45,10 @@ def plane_groups(spacing: Spacing) -> Dataset:
 
 
 @shared()
-def plane_position() -> Dataset:
-    """Return where the centre of the first pixel lies."""
+def plane_position(x_mm: float = 0, y_mm: float = 0) -> Dataset:
+    """Return where the centre of the first pixel lies; that of the source lies at the origin."""
     position = Dataset()
-    position.ImagePositionPatient = [0, 0, 0]
+    position.ImagePositionPatient = [_decimal(x_mm), _decimal(y_mm), 0] if x_mm or y_mm else [0, 0, 0]
     return position
 
 

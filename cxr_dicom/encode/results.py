@@ -71,6 +71,21 @@ def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Hea
     return Reference(ParametricMapStorage, identity)
 
 
+def mapped(analysis: ImageAnalysis, settings: Settings) -> list[tuple[Prediction, Heatmap]]:
+    """Return the maps that are written: those of no finding, and of findings that of the highest score or all."""
+    maps = [(prediction, heatmap) for prediction in analysis.predictions for heatmap in prediction.heatmaps]
+    scores = {
+        (prediction.model.name, finding.name): finding.probability
+        for prediction in analysis.predictions
+        for finding in prediction.findings
+    }
+    scored = [scores[key] for p, heatmap in maps if (key := (p.model.name, heatmap.name)) in scores]
+    if settings.encode.maps == "all" or not scored:
+        return maps
+    top = next(each for each in maps if scores.get((each[0].model.name, each[1].name)) == max(scored))
+    return [each for each in maps if each is top or (each[0].model.name, each[1].name) not in scores]
+
+
 def presentation_state(analysis: ImageAnalysis, settings: Settings) -> Reference:
     """Return the presentation state of one image."""
     shown_as = Dataset()
@@ -173,8 +188,8 @@ def _states(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Setti
 
 
 def _maps(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
-    for prediction in analysis.predictions:
-        yield from (parametric_map(analysis, prediction, heatmap, settings) for heatmap in prediction.heatmaps)
+    for prediction, heatmap in mapped(analysis, settings):
+        yield parametric_map(analysis, prediction, heatmap, settings)
 
 
 def _pictures(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:

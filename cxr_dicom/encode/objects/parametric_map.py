@@ -2,13 +2,15 @@
 
 The map lies on the matrix of its source, interpolated from the model's own grid: OHIF shows no
 other (tried with 3.12 and 3.13), and nobody has to believe a synthetic plane to place it. So it
-costs four bytes per pixel of the source. The plane is written under both geometries, because this
+costs four bytes per pixel of the source. ``encode.map = "coarse"`` keeps the model's grid: Slicer
+and DCMTK read it, at a hundredth of the size. The plane is written under both geometries, because this
 IOD requires one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydicom import Dataset
 
@@ -16,9 +18,11 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.codes import CHEST, DERIVATION_CALCULATION, NO_UNITS, QUANTITY, ascii_text, code_item
 from cxr_dicom.encode.common import Head, new_object
+from cxr_dicom.encode.geometry import plane_groups, plane_position
 from cxr_dicom.encode.multiframe import bulk, set_frames
-from cxr_dicom.encode.results import parametric_map
-from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
+from cxr_dicom.encode.results import mapped, parametric_map
+from cxr_dicom.records import ChestImage, Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
+from cxr_dicom.records.plane import Grid
 
 SERIES_NUMBER = 9002
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
@@ -38,9 +42,8 @@ class ParametricMapEncoder:
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:
         """Yield the parametric maps of a study."""
         for analysis in study.images:
-            for prediction in analysis.predictions:
-                for heatmap in prediction.heatmaps:
-                    yield self._encode(analysis, prediction, heatmap)
+            for prediction, heatmap in mapped(analysis, self._settings):
+                yield self._encode(analysis, prediction, heatmap)
 
     def _encode(self, analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap) -> Encoded:
         image, model, settings = analysis.image, prediction.model, self._settings
@@ -73,9 +76,26 @@ class ParametricMapEncoder:
             derivation=DERIVATION_CALCULATION,
             shared=_shared_groups(heatmap),
         )
-        values = heatmap.grid.resample(heatmap.values, image.shape, image.shape)
+        if settings.encode.map == "coarse":
+            values = heatmap.values
+            _place(dataset, image, heatmap.grid)
+        else:
+            values = heatmap.grid.resample(heatmap.values, image.shape, image.shape)
         dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
+
+
+def _place(dataset: Dataset, image: ChestImage, grid: Grid) -> None:
+    """Put a map that keeps the grid of its model where that grid lies on the image."""
+    rows, columns = image.spacing.rows_mm, image.spacing.columns_mm
+    spacing = replace(image.spacing, rows_mm=rows * grid.step[0], columns_mm=columns * grid.step[1])
+    first = [
+        (origin + step / 2 - 0.5) * mm for origin, step, mm in zip(grid.origin, grid.step, (rows, columns), strict=True)
+    ]
+    dataset.Rows, dataset.Columns = grid.shape
+    (shared,), (frame,) = dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence
+    shared.PixelMeasuresSequence = plane_groups(spacing).PixelMeasuresSequence
+    frame.PlanePositionSequence = [plane_position(first[1], first[0])]
 
 
 def _shared_groups(heatmap: Heatmap) -> Dataset:
