@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from cxr_dicom.records import Heatmap, Mask
-from cxr_dicom.records.plane import Point, Region, Shape
+from cxr_dicom.records.plane import Orientation, Point, Region, Shape
 
 Grey = NDArray[np.uint8]  # (rows, columns)
 Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB
@@ -40,6 +40,7 @@ INFERNO: tuple[RGB, ...] = (
 _WINDOW_PERCENTILES = (0.5, 50, 99.5)  # black, middle grey, white
 _MIDDLE_GREY = 0.45  # where the median of the window is shown
 _GAMMAS = (0.5, 2.0)
+_BAR_MM = 50
 _FINE = 2  # outlines are drawn on a matrix this many times finer, for smooth edges
 _OUTLINE_WIDTH = 3  # pixels of the preview
 _FILL_OPACITY = 0.18
@@ -54,7 +55,11 @@ class Line(NamedTuple):
     colour: RGB
 
 
-def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
+def preview(
+    pixels: NDArray[np.floating],
+    long_side: int = 1024,
+    window: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> Grey:
     """Make the small 8-bit picture that all others are drawn on.
 
     Parameters
@@ -63,11 +68,14 @@ def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
         (rows, columns), bright = dense, any range; not finite values count as the darkest.
     long_side
         Length of the longer side in pixels. A smaller matrix keeps its size.
+    window
+        Values, rising, and how bright each is shown, 0 to 1: the window of the image.
 
     Returns
     -------
     ndarray
-        (rows, columns); 0 and 255 are the 0.5th and 99.5th percentile, the median is a middle grey.
+        (rows, columns), as the window shows it. Without one 0 and 255 are the 0.5th and 99.5th
+        percentile, and the median is a middle grey.
     """
     rows, columns = pixels.shape
     scale = min(1.0, long_side / max(rows, columns))
@@ -76,6 +84,9 @@ def preview(pixels: NDArray[np.floating], long_side: int = 1024) -> Grey:
     if not np.isfinite((pixels.min(), pixels.max())).all():
         pixels = np.nan_to_num(pixels)
     small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    if window is not None:
+        windowed: Grey = np.rint(np.interp(small, *window) * 255).astype(np.uint8)
+        return windowed
     low, middle, high = np.percentile(small, _WINDOW_PERCENTILES)
     span = max(float(high - low), float(np.finfo(np.float32).tiny))
     window = np.clip((small - low) / span, 0, 1)
@@ -124,6 +135,43 @@ def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
             for stroke in strokes:
                 draw.line(stroke, fill=colour, width=width)
     return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
+
+
+def hung(picture: Grey | Colour, orientation: Orientation) -> Colour:
+    """Turn a picture of a stored matrix to the standard view, as radiographs hang: right on the left, head up."""
+    turned = np.swapaxes(picture, 0, 1) if orientation.transpose else picture
+    turned = turned[:: -1 if orientation.flip_rows else 1, :: -1 if orientation.flip_columns else 1]
+    return np.ascontiguousarray(turned if turned.ndim == 3 else np.repeat(turned[..., None], 3, axis=-1))
+
+
+def annotated(picture: Colour, *, marks_right: bool, pixel_mm: float | None = None, where: str = "") -> Colour:
+    """Mark the patient's right on a picture in the standard view, and draw a bar of 5 cm.
+
+    Parameters
+    ----------
+    marks_right
+        Whether the image says which side is which: an R is never guessed.
+    pixel_mm
+        Millimetres between the columns of the picture; None: no bar.
+    where
+        Where the millimetres are measured, if not in the patient.
+    """
+    image = Image.fromarray(picture)
+    draw, size = ImageDraw.Draw(image), max(12, round(max(image.size) / 25))
+    font, rim = ImageFont.load_default(size), max(1, size // 12)
+    white, black, margin = (255, 255, 255), (0, 0, 0), size // 2
+    if marks_right:
+        draw.text((margin, margin), "R", fill=white, font=font, stroke_width=rim, stroke_fill=black)
+    length = _BAR_MM / pixel_mm if pixel_mm else 0.0
+    if 0 < length < image.width / 2:
+        left, bottom = margin, image.height - margin
+        for colour, width in ((black, 3 * rim), (white, rim)):
+            draw.line((left, bottom, left + length, bottom), fill=colour, width=width)
+        place = left, bottom - round(1.6 * size)
+        draw.text(
+            place, f"{_BAR_MM // 10} cm {where}".strip(), fill=white, font=font, stroke_width=rim, stroke_fill=black
+        )
+    return np.asarray(image)
 
 
 def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -136,7 +136,9 @@ class Pipeline:
             image=image,
             pixel_sha256=radiograph.sha256,
             predictions=tuple(predictions),
-            preview=cache(partial(preview, image.orientation.to_source(radiograph.pixels))),  # few look at it
+            preview=cache(  # few look at it
+                partial(preview, image.orientation.to_source(radiograph.pixels), window=radiograph.window)
+            ),
             warnings=image.warnings + radiograph.warnings,
             seconds=clock.seconds,
         )

@@ -76,6 +76,7 @@ def read(image: ChestImage, settings: PixelSettings) -> Radiograph:
         pixels=_looked_up(scaled, image.orientation.to_standard(decoded.words)),
         sha256=hashlib.sha256(dataset.PixelData).hexdigest(),
         warnings=(*_warnings(dataset, decoded), *done),
+        window=_window(decoded, dataset, scaled),
     )
 
 
@@ -280,6 +281,17 @@ def _displayed_if_possible(decoded: _Decoded, dataset: Dataset) -> NDArray[np.fl
         return _displayed(decoded, dataset)
     except PARSING_ERRORS:
         return None  # a window that cannot be applied is no reason where nobody asked for it
+
+
+def _window(
+    decoded: _Decoded, dataset: Dataset, scaled: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """What the VOI LUT or window shows of each scaled value; None without one, and for one that shows nothing."""
+    shown = _displayed_if_possible(decoded, dataset)
+    if shown is None or _quantile_span(decoded.words, shown) < _LEAST_SPAN:
+        return None
+    values, first = np.unique(scaled, return_index=True)
+    return values, shown[first]
 
 
 def _quantile_span(words: Array, fractions: NDArray[np.float32]) -> float:

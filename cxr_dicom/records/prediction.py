@@ -21,6 +21,8 @@ class Radiograph:
     pixels: NDArray[np.float32]  # (rows, columns), standard view, -1024 to 1024, bright = dense
     sha256: str  # of the stored pixel data, encoded as received
     warnings: tuple[str, ...] = ()
+    window: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Pixel values, rising, and what the image's VOI LUT or window makes of each: 0 (black) to 1 (white)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cxr_dicom import __version__, pictures
+from cxr_dicom.dicom.codes import WRAPPER
+from cxr_dicom.dicom.files import values
 from cxr_dicom.infer import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
-from cxr_dicom.records import ImageAnalysis, Outcome, Prediction, Presence
+from cxr_dicom.records import ImageAnalysis, Outcome, Prediction, Presence, SpacingSource
 from cxr_dicom.results import pages
 from cxr_dicom.results.schema import MeasurementRow, Row
 from cxr_dicom.system import atomic
@@ -37,7 +39,7 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     """
     if analysis.preview is None:
         return []
-    return list(_draw(analysis, analysis.preview()))
+    return list(_draw(_Hanging(analysis), analysis, analysis.preview()))
 
 
 def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
@@ -46,7 +48,7 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
         return []
     small = pictures.smaller(analysis.preview(), _THUMBNAIL)
     masks = next((each.masks for each in analysis.predictions if each.masks), ())
-    return [_figure("Anatomy", pictures.overlay(small, masks))]
+    return [_figure("Anatomy", pictures.hung(pictures.overlay(small, masks), analysis.image.orientation))]
 
 
 def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
@@ -71,18 +73,41 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         file.writelines(page)
 
 
-def _draw(analysis: ImageAnalysis, preview: Grey) -> Iterator[Figure]:
-    yield _figure("Radiograph", preview)
+class _Hanging:
+    """How the pictures of one image hang: in the standard view, the right marked, with a bar of 5 cm."""
+
+    def __init__(self, analysis: ImageAnalysis) -> None:
+        image = analysis.image
+        stated = {str(each).strip().upper()[:1] for each in values(image.header, "PatientOrientation")}
+        is_made_up = values(image.header, "Manufacturer") == [WRAPPER]
+        self._marks_right = bool(stated & {"L", "R"} and stated & {"H", "F"}) and not is_made_up
+        self._orientation, self._shape = image.orientation, image.shape
+        self._spacing = image.spacing
+
+    def __call__(self, picture: Grey | Colour) -> Colour:
+        """Turn and mark a picture of the stored matrix."""
+        hung = pictures.hung(picture, self._orientation)
+        columns = self._shape[0] if self._orientation.transpose else self._shape[1]
+        spacing = self._spacing.rows_mm if self._orientation.transpose else self._spacing.columns_mm
+        pixel_mm = spacing * columns / hung.shape[1] if self._spacing.is_physical else None
+        where = "at the detector" if self._spacing.source is SpacingSource.IMAGER_PIXEL_SPACING else ""
+        return pictures.annotated(hung, marks_right=self._marks_right, pixel_mm=pixel_mm, where=where)
+
+
+def _draw(hang: _Hanging, analysis: ImageAnalysis, preview: Grey) -> Iterator[Figure]:
+    yield _figure("Radiograph", hang(preview))
     for prediction in analysis.predictions:
         if prediction.masks:
-            yield _anatomy(prediction, preview)
+            yield _anatomy(hang, prediction, preview)
     for prediction in analysis.predictions:
         for heatmap in prediction.heatmaps:
             picture = pictures.heat(preview, heatmap, analysis.image.shape)
-            yield _figure(heatmap.title, picture, model=prediction.model.name, note=heatmap.definition, is_heat=True)
+            yield _figure(
+                heatmap.title, hang(picture), model=prediction.model.name, note=heatmap.definition, is_heat=True
+            )
 
 
-def _anatomy(prediction: Prediction, preview: Grey) -> Figure:
+def _anatomy(hang: _Hanging, prediction: Prediction, preview: Grey) -> Figure:
     masks = sorted(prediction.masks, key=lambda mask: -mask.region.area)  # small ones on top
     measured = [m for m in prediction.measurements if len(m.points) == 2]
     drawn = [Line(m.points, colour) for m, colour in zip(measured, _LINE_COLOURS, strict=False)]
@@ -91,7 +116,7 @@ def _anatomy(prediction: Prediction, preview: Grey) -> Figure:
         picture = pictures.lines(picture, drawn, masks[0].region.shape)
     return _figure(
         "Anatomy",
-        picture,
+        hang(picture),
         model=prediction.model.name,
         legend=[
             *({"name": mask.structure.title, "colour": _css(mask.structure.colour)} for mask in prediction.masks),
