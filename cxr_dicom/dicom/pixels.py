@@ -157,8 +157,11 @@ def _decode_stream(decoder: Decoder, dataset: Dataset, shape: Shape) -> _Decoded
     _expect_shape(shape, words.shape)
     if not codestream.is_exact(frame, stream, decode, words):
         raise ImageError(Reason.CORRUPT_PIXEL_DATA, "expected data for every pixel and no more, found others: cut off")
-    is_signed = bool(dataset.PixelRepresentation) if stream.is_signed is None else stream.is_signed
-    found = _Decoded(words, stream.precision, stream.precision - 1, is_signed, stream.precision)
+    stated = bool(dataset.PixelRepresentation)
+    found = _Decoded(words, stream.precision, stream.precision - 1, stated, stream.precision)
+    if stream.is_signed not in (None, stated):
+        by_stream = found._replace(is_signed=bool(stream.is_signed))
+        found = found if 2 * _roughness(found) < _roughness(by_stream) else by_stream
     return found._replace(range_bits=_range_bits(found, int(dataset.BitsStored)))
 
 
@@ -177,6 +180,14 @@ def _image_pixel_module(dataset: Dataset, stream: codestream.Codestream) -> Data
     module.BitsAllocated, module.BitsStored = stream.bits_allocated, stream.precision
     module.HighBit, module.PixelRepresentation = stream.precision - 1, int(bool(stream.is_signed))
     return module
+
+
+def _roughness(decoded: _Decoded) -> int:
+    """How much neighbours differ: a picture that is read with the wrong sign is torn where its values wrap around.
+
+    A few encoders were told the wrong sign, so that the header is right (pydicom's J2K_pixelrep_mismatch).
+    """
+    return int(np.abs(np.diff(decoded.values.astype(np.int32)[decoded.words], axis=0)).sum(dtype=np.int64))
 
 
 def _range_bits(decoded: _Decoded, stated: int) -> int:

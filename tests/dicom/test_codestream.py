@@ -11,7 +11,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 
 from cxr_dicom import synthetic
 from cxr_dicom.config import PixelSettings
-from cxr_dicom.dicom import codestream
+from cxr_dicom.dicom import codestream, pixels
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
@@ -187,3 +187,11 @@ def test_a_scan_that_says_it_ends_at_coefficient_0_is_decoded_as_in_dcmtk(select
     dataset = with_frame(dataset, bytes(frame))
     np.testing.assert_array_equal(read(selected(dataset), XRV).pixels, expected)
     assert correlation(expected, rendered(dataset, "dcmj2pnm")) >= 0.999
+
+
+def test_a_header_that_is_right_about_the_sign_counts(real):
+    """The one public file whose code stream says unsigned and means signed: a CT, air around the patient."""
+    path = real("J2K_pixelrep_mismatch.dcm")
+    dataset = dcmread(path)
+    decoded = pixels._decode(dataset, (dataset.Rows, dataset.Columns))
+    np.testing.assert_array_equal(decoded.values[decoded.words], dataset.pixel_array)
