@@ -230,3 +230,25 @@ def test_an_object_that_cannot_be_written_fails_the_study_and_leaves_no_part_of_
     assert (instance.outcome, instance.reason) == (Outcome.FAILED, Reason.ENCODING_FAILED)
     assert "CompressedSamples" not in instance.detail
     assert not list(tmp_path.rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("other", [{"PatientID": "OTHER"}, {"PatientName": "Somebody^Else"}], ids=str)
+def test_a_study_of_two_patients_gives_nothing(pipeline, tmp_path, other):
+    synthetic.write_study(tmp_path / "in", [synthetic.radiograph(seed=1), synthetic.radiograph(seed=2, **other)])
+    result = process(pipeline, tmp_path / "in", tmp_path / "out")
+    assert [each.reason for each in result.instances] == [Reason.CONTRADICTORY_IDENTITY] * 2
+    assert not list(tmp_path.glob("out/**/*.dcm"))
+
+
+def test_a_report_on_a_study_leaves_out_what_its_images_contradict(pipeline, tmp_path):
+    images = [synthetic.radiograph(seed=n, AccessionNumber=f"N{n}") for n in (1, 2)]
+    synthetic.write_study(tmp_path / "in", images)
+    result = process(pipeline, tmp_path / "in", tmp_path / "out")
+    written = {each.path: each for instance in result.instances for each in instance.objects}
+    stated = {path: str(pydicom.dcmread(path, stop_before_pixels=True).AccessionNumber) for path in written}
+    for path, each in written.items():
+        about = {str(image.SOPInstanceUID): image.AccessionNumber for image in images}
+        cited = [about[uid] for uid in each.source_sop_instance_uids]
+        assert stated[path] == (cited[0] if len(cited) == 1 else "")
+    assert set(stated.values()) == {"N1", "N2", ""}
+    assert all("AccessionNumber" in " ".join(each.analysis.warnings) for each in result.instances)

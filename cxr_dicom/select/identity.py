@@ -6,6 +6,7 @@ then put the findings of one under the name of the other, so nothing is made of 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _OF_THE_STUDY = (
     "ReferringPhysicianName",
     "PatientAge",
 )
-_NAME_COMPONENTS = 3  # family, given, middle; prefix and suffix are titles (PS3.5 6.2)
+_WORD = re.compile(r"[^\s^,.]+")
 _NO_DATES = ("00000000", "99999999")
 
 
@@ -37,7 +38,7 @@ class Patient:
 
     patient_id: str
     issuer: str
-    name: tuple[tuple[str, ...], ...]  # component groups (PS3.5 6.2.1) of components
+    name: tuple[frozenset[str], ...]  # component groups (PS3.5 6.2.1) of words
     birth_date: str
     sex: str
 
@@ -49,7 +50,7 @@ class Patient:
         return cls(
             patient_id=found["PatientID"],
             issuer=found["IssuerOfPatientID"],
-            name=tuple(tuple(group.split("^")[:_NAME_COMPONENTS]) for group in found["PatientName"].split("=")),
+            name=tuple(frozenset(_WORD.findall(group)) for group in found["PatientName"].split("=")),
             birth_date=birth_date if len(birth_date) == 8 and birth_date not in _NO_DATES else "",
             sex=found["PatientSex"],
         )
@@ -65,7 +66,7 @@ class Patient:
             if _differ(one, two):
                 yield name
         groups = zip(self.name, other.name, strict=False)
-        if any(_differ(one, two) for group in groups for one, two in zip(*group, strict=False)):
+        if any(not (one <= two or two <= one) for one, two in groups):  # a second given name, or a title, is no other
             yield "Patient's Name"
 
 

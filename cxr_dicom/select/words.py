@@ -10,7 +10,8 @@ Sources, besides textbooks of radiographic positioning:
 - code strings: PS3.3 C.8.1.2.1.1 and C.8.7.5.1.1 (View Position), PS3.16 Annex L (Body Part Examined);
 - View Position as published: MIMIC-CXR 2.0.0 (metadata.csv: AP, PA, LATERAL, LL, LAO, RAO, LPO, AP AXIAL,
   XTABLE LATERAL, SWIMMERS, PA LLD, PA RLD, AP LLD, AP RLD), PadChest (ViewPosition_DICOM: POSTEROANTERIOR,
-  ANTEROPOSTERIOR, LATERAL, LLATERAL and the codes), VinDr-CXR (PA only), NIH ChestX-ray14 and RSNA (PA, AP).
+  ANTEROPOSTERIOR, LATERAL, LLATERAL and the codes), VinDr-CXR (PA only), NIH ChestX-ray14 and RSNA (PA, AP);
+- Fujifilm's devices write the view into Acquisition Device Processing Description instead.
 """
 
 from __future__ import annotations

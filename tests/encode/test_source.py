@@ -156,3 +156,11 @@ def test_content_time_now_is_told_in_the_time_zone_of_the_source(selected, writt
     assert dataset.TimezoneOffsetFromUTC == "+1200"
     said = datetime.strptime(dataset.ContentDate + dataset.ContentTime + "+1200", "%Y%m%d%H%M%S%z")
     assert abs(datetime.now().astimezone() - said) < timedelta(hours=1)
+
+
+@pytest.mark.parametrize("date", ["99999999", "20240230"])
+def test_a_content_date_is_a_day_of_the_calendar(selected, encoded, stored, date):
+    path = stored(synthetic.radiograph(96, 80, ContentDate="19991231"))
+    path.write_bytes(path.read_bytes().replace(b"19991231", date.encode()))
+    (label_map, *_) = encoded("seg", painted.study(painted.analysis(selected(path))), painted.settings())
+    assert label_map.dataset.ContentDate == "20240102", "that of the acquisition"

@@ -50,6 +50,7 @@ def test_images_of_two_patients_are_refused_without_a_word_of_either(tmp_path, o
         {"PatientID": " A1 "},
         {"PatientID": None, "IssuerOfPatientID": None},
         {"PatientName": "DOE^JANE^^DR"},
+        {"PatientName": "Doe, Jane Mary"},
         {"PatientName": "Doe^Jane=王^小東", "SpecificCharacterSet": "ISO_IR 192"},
         {"PatientBirthDate": "00000000"},
         {"PatientSex": ""},
