@@ -1,14 +1,17 @@
 """What becomes of a receipt: every row of the table of answers in ``docs/operations.md``."""
 
+import re
 import time
 
 import pytest
+from pydicom import Dataset
 
 from cxr_dicom.records import DeliveryStatus, Receipt
-from cxr_dicom.service.receipts import record
+from cxr_dicom.service.receipts import on_commitment, record
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.system import retry
+from tests import ROOT
 from tests.store.ledger.helpers import STUDY, sent, state
 
 NOW = 1_000_000.0
@@ -104,3 +107,36 @@ def test_what_is_never_there_is_given_up_a_day_after_it_was_first_missed(hear, c
     clock[0] += 1
     hear(DeliveryStatus.REFUSED, is_verifying=True)
     assert state(hear.ledger) == "DEAD"
+
+
+@pytest.mark.parametrize(("transaction", "is_ours"), [("1.2.840.1", True), ("1.2.840.2", False), ("", False)])
+def test_a_report_counts_only_for_a_transaction_that_we_opened(hear, tmp_path, transaction, is_ours):
+    hear(DeliveryStatus.ACCEPTED)
+    hear.ledger.deliveries.open_commitment("1.2.840.1", "pacs")
+    information, item = Dataset(), Dataset()
+    item.ReferencedSOPInstanceUID = "9.1"
+    information.ReferencedSOPSequence = [item]
+    assert on_commitment(hear.ledger, AuditTrail(tmp_path), transaction, information) is is_ours
+    assert state(hear.ledger) == ("COMMITTED" if is_ours else "SENT")
+
+
+ANSWERS = {
+    "not now": DeliveryStatus.FAILED,
+    "not this SOP class": DeliveryStatus.UNSUPPORTED,
+    "no": DeliveryStatus.REFUSED,
+    "yes, but": DeliveryStatus.WARNING,
+}
+
+
+def test_the_docs_say_what_becomes_of_a_dimse_status():
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.split("| answer | examples |", 1)[1].split("\n\n", 1)[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines()[2:]]
+    assert [answer for answer, _ in rows] == list(ANSWERS)
+    for answer, examples in rows:
+        shown = re.findall(r"\b0x[0-9A-F]{1,4}x*\b", examples)
+        assert shown
+        for status in shown:
+            for digit in "0F" if "xx" in status[2:] else "0":
+                code = int(status[:2] + status[2:].replace("x", digit), 16)
+                assert retry.answer_of_dimse(code) is ANSWERS[answer], f"{answer}: {status}"

@@ -1,0 +1,27 @@
+"""What a stranger can make the service do: each bound in ``docs/security.md`` has a test that fails without it."""
+
+import re
+
+from tests import ROOT
+
+TESTS = {  # by the first column of the table
+    "many connections": "test_scp.py::test_no_more_connections_are_held_than_twice_the_associations_and_eight",
+    "silence": "test_scp.py::test_a_tls_handshake_that_falls_silent_is_closed",
+    "a PDU or an instance of any length": "test_scp.py::test_an_instance_beyond_the_limit_ends_the_association",
+    "a full disk": "test_scp.py::test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again",
+    "UIDs that are paths": "ingest/test_intake.py::test_what_is_not_taken_has_its_reason_and_leaves_nothing",
+    "a data set that unpacks to gigabytes": "test_scp.py::test_other_sop_classes_and_deflated_get_no_context",
+    "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
+    "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
+    "reports of storage commitment": "service/test_receipts.py::test_a_report_counts_only_for_a_transaction_that_we",
+}
+
+
+def test_every_bound_has_a_test():
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = text.split("| attempt | bound |", 1)[1].split("\n\n", 1)[0]
+    attempts = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    assert attempts == list(TESTS)
+    for place in TESTS.values():
+        path, _, name = place.partition("::")
+        assert re.search(rf"^def {name}", (ROOT / "tests" / path).read_text(encoding="utf-8"), re.MULTILINE)
