@@ -21,7 +21,8 @@ from cxr_dicom.ingest.polling import Polling, Round
 from cxr_dicom.records import StudyState
 from cxr_dicom.scp import Listener
 from cxr_dicom.service.courier import Courier
-from cxr_dicom.service.metrics import MetricsServer, Problems
+from cxr_dicom.service.drift import DriftWatch
+from cxr_dicom.service.metrics import Figure, MetricsServer, Problems
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.worker import Build, build_pipeline
@@ -84,6 +85,7 @@ class Service:
             if self._listener:
                 parts.callback(self._listener.stop, 5.0)
             self.polling = Polling(settings, self.ledger, self.intake)
+            self._drift = DriftWatch(self.ledger)
             self._metrics = self._measure()
             if self._metrics:
                 parts.callback(self._metrics.stop)
@@ -161,7 +163,10 @@ class Service:
 
     def _measure(self) -> MetricsServer | None:
         port = self.settings.service.metrics_port
-        return MetricsServer(port, self.ledger.stories.figures, self.problems) if port else None
+        return MetricsServer(port, self._figures, self.problems) if port else None
+
+    def _figures(self) -> list[Figure]:
+        return [*self.ledger.stories.figures(), *self._drift.figures()]
 
     def _start_threads(self) -> None:
         for each in self.settings.destinations:
@@ -174,6 +179,7 @@ class Service:
             self._threads.append(
                 threading.Thread(target=self.polling.run, args=(self._stop,), name="poller", daemon=True)
             )
+        self._threads.append(threading.Thread(target=self._drift.run, args=(self._stop,), name="drift", daemon=True))
         for thread in self._threads:
             thread.start()
 

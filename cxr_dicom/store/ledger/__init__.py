@@ -17,6 +17,7 @@ from pathlib import Path
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.store.ledger.deliveries import Deliveries, DueDelivery
 from cxr_dicom.store.ledger.group_commit import GroupCommit
+from cxr_dicom.store.ledger.observations import Observation, Observations
 from cxr_dicom.store.ledger.polls import Polls
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
@@ -30,6 +31,7 @@ __all__ = [
     "ImagesDeletedError",
     "Ledger",
     "LedgerError",
+    "Observation",
     "OlderLedgerError",
     "Route",
 ]
@@ -63,7 +65,7 @@ class Ledger:
     ----------
     together
         Makes changes of several threads in one transaction.
-    studies, deliveries, polls, stories
+    studies, deliveries, polls, observations, stories
         What can be done with each, one class per noun.
     """
 
@@ -79,6 +81,7 @@ class Ledger:
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
         self.polls = Polls(self)
+        self.observations = Observations(self)
         self.stories = Stories(self)
         self._migrate(may_change=create)
 

@@ -112,4 +112,21 @@ MIGRATIONS = (
     CREATE INDEX deliveries_to_verify ON deliveries (destination, next_attempt_at, changed_at)
         WHERE state = 'delivered' AND verify;
     """,
+    """
+    -- what `monitor` compares; a row goes with its image
+    CREATE TABLE observations (
+        sop_instance_uid TEXT PRIMARY KEY REFERENCES instances ON DELETE CASCADE,
+        study_instance_uid TEXT NOT NULL,
+        observed_at REAL NOT NULL,
+        station TEXT NOT NULL,
+        device TEXT NOT NULL,
+        view TEXT NOT NULL,
+        scores TEXT NOT NULL,                      -- JSON: {finding: [network's output, call]}
+        measurements TEXT NOT NULL,                -- JSON: {measurement: value}
+        warnings INTEGER NOT NULL,
+        plausible INTEGER,                         -- NULL: no anatomy was looked for
+        models TEXT NOT NULL                       -- JSON: [[name, version, SHA-256 of the weights]]
+    ) STRICT;
+    CREATE INDEX observations_by_time ON observations (observed_at);
+    """,
 )

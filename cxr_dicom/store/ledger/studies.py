@@ -214,6 +214,7 @@ class Studies:
         with self._ledger.transaction() as connection:
             self._let_go(connection, claim, state, reason)
             self._record_outcomes(connection, result)
+            self._ledger.observations.record(connection, result, models)
             for each in result.instances:
                 self._ledger.count("images", outcome=each.outcome, reason=each.reason or "")
             job_id = self._record_job(connection, result, outcome, models)

@@ -1,0 +1,66 @@
+"""Once a day `monitor` looks at the ledger of the running service: a line in the log for each alarm, and gauges."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.service.metrics import Figure
+from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.system import telemetry
+
+if TYPE_CHECKING:
+    from cxr_dicom.results.monitor import Report
+
+_PAUSE_SECONDS = 600.0
+
+
+class DriftWatch:
+    """Compares each finished day and week with the first 56 days of the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._report: Report | None = None
+        self._looked: date | None = None
+
+    def run(self, until: threading.Event) -> None:
+        """Look once a day until the event is set; a locked ledger does not end it."""
+        while not until.wait(_PAUSE_SECONDS):
+            try:
+                self.look()
+            except (CxrDicomError, OSError) as error:
+                telemetry.failure("drift", error)
+
+    def look(self, today: date | None = None) -> Report | None:
+        """Compare the last day and week, if that was not yet done today; None where there is too little to compare."""
+        day = today or datetime.now(UTC).date()
+        if day == self._looked:
+            return self._report
+        from cxr_dicom.results.monitor import NotEnoughError, monitor, wanted  # statistics load slowly
+
+        try:
+            self._report = monitor(wanted(self._ledger, until=day), until=day)
+        except NotEnoughError:
+            self._report = None
+        self._looked = day
+        for alarm in self._report.alarms if self._report else ():
+            telemetry.event("drift_alarm", level=logging.WARNING, reason=f"{alarm.what}, since {alarm.since}")
+        return self._report
+
+    def figures(self) -> Iterator[Figure]:
+        """Yield what the last look found; nothing before there is enough to compare."""
+        report = self._report
+        if report is None:
+            return
+        yield "drift_tests", {}, float(report.tests)
+        yield "drift_alarms", {}, float(len(report.alarms))
+        for alarm in report.alarms:
+            yield "drift_alarm", {"what": alarm.what, "since": alarm.since}, 1.0
+        for each in report.figures:
+            if each["psi"] is not None:
+                labels = {"what": each["what"], "window_days": str(each["window_days"])}
+                yield "drift_stability_index", labels, each["psi"]

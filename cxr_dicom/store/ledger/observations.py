@@ -1,0 +1,141 @@
+"""What the ledger keeps of each image so that a change can be seen: scores, calls, measurements, origin; UIDs only.
+
+A row goes when its study is forgotten (``retention.rows_days``).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydicom import Dataset
+
+from cxr_dicom.records import ChestImage, InstanceResult, ModelInfo, Reason, StudyResult
+
+if TYPE_CHECKING:
+    from cxr_dicom.store.ledger import Ledger
+
+_LONGEST = 64  # characters of a name from a header (LO of PS3.5 6.2)
+
+Model = tuple[str, str, str]  # name, version, SHA-256 of the weights or ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """One image, once: the latest result counts."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    received_at: float  # seconds since 1970, UTC
+    observed_at: float
+    delivered_at: float | None  # when a destination last took an object of the study; None: not all are there
+    sender: str
+    station: str  # Station Name
+    device: str  # Manufacturer and model
+    view: str
+    outcome: str
+    reason: str
+    scores: Mapping[str, tuple[float, str]]  # finding -> network's output, call
+    measurements: Mapping[str, float | None]
+    warnings: int
+    plausible: bool | None  # None: no anatomy was looked for
+    models: tuple[Model, ...]
+
+
+class Observations:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def record(self, connection: sqlite3.Connection, result: StudyResult, models: Sequence[ModelInfo]) -> None:
+        """Keep what was found of each image of a study."""
+        ran = json.dumps([(m.name, m.version, m.weights_sha256 or "") for m in models])
+        now = time.time()
+        for each in result.instances:
+            if each.instance:
+                connection.execute(
+                    "INSERT OR REPLACE INTO observations (sop_instance_uid, study_instance_uid, observed_at, station,"
+                    " device, view, scores, measurements, warnings, plausible, models)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (each.instance.sop_instance_uid, result.study_instance_uid, now, *_found(each), ran),
+                )
+
+    def between(self, since: float, until: float) -> Iterator[Observation]:
+        """Yield images observed in a time, the oldest first."""
+        rows = self._ledger.rows(
+            "SELECT o.*, i.received_at, i.sender, i.outcome, i.reason, d.delivered_at FROM observations o"
+            " JOIN instances i USING (sop_instance_uid)"
+            " LEFT JOIN (SELECT b.study_instance_uid, max(v.changed_at) delivered_at FROM objects b"
+            "  JOIN deliveries v ON v.sop_instance_uid = b.sop_instance_uid GROUP BY b.study_instance_uid"
+            "  HAVING sum(v.state IN ('waiting', 'refused')) = 0) d ON d.study_instance_uid = o.study_instance_uid"
+            " WHERE o.observed_at >= ? AND o.observed_at < ? ORDER BY o.observed_at",
+            since,
+            until,
+        )
+        for row in rows:
+            yield Observation(
+                sop_instance_uid=row["sop_instance_uid"],
+                study_instance_uid=row["study_instance_uid"],
+                received_at=row["received_at"],
+                observed_at=row["observed_at"],
+                delivered_at=row["delivered_at"],
+                sender=row["sender"] or "",
+                station=row["station"],
+                device=row["device"],
+                view=row["view"],
+                outcome=row["outcome"] or "",
+                reason=row["reason"] or "",
+                scores={name: (raw, call) for name, (raw, call) in json.loads(row["scores"]).items()},
+                measurements=json.loads(row["measurements"]),
+                warnings=row["warnings"],
+                plausible=None if row["plausible"] is None else bool(row["plausible"]),
+                models=tuple((name, version, digest) for name, version, digest in json.loads(row["models"])),
+            )
+
+    def first(self) -> float | None:
+        """When the oldest was observed."""
+        (row,) = self._ledger.rows("SELECT min(observed_at) t FROM observations")
+        first: float | None = row["t"]
+        return first
+
+
+def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | None]:
+    image, analysis = result.image, result.analysis
+    header = image.header if image else Dataset()
+    predictions = analysis.predictions if analysis else ()
+    scores: dict[str, tuple[float, str]] = {}
+    measurements: dict[str, float | None] = {}
+    for prediction in predictions:
+        for finding in prediction.findings:
+            scores.setdefault(finding.name, (round(finding.raw, 6), str(finding.call)))
+        for measurement in prediction.measurements:
+            measurements.setdefault(measurement.name, measurement.value)
+    looked = [each for each in predictions if each.masks]
+    plausible = None
+    if result.reason is Reason.NOT_A_CHEST_CONTENT:
+        plausible = 0
+    elif looked:
+        plausible = int(all(mask.region.area for mask in looked[0].masks))
+    device = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
+    warnings = len(analysis.warnings) if analysis else 0
+    view = image.view if isinstance(image, ChestImage) else ""
+    return (
+        _text(header, "StationName"),
+        device,
+        view,
+        json.dumps(scores),
+        json.dumps(measurements),
+        warnings,
+        plausible,
+    )
+
+
+def _text(header: Dataset, keyword: str) -> str:
+    """A name of a machine from the header, without control characters."""
+    value = str(header.get(keyword) or "").strip()[:_LONGEST]
+    return "".join(character for character in value if character.isprintable())

@@ -1,0 +1,106 @@
+"""The running service looks once a day: a line in the log, gauges for Prometheus."""
+
+import json
+import logging
+from datetime import timedelta
+
+import pytest
+
+from benchmarks import drift_replay
+from cxr_dicom.results.monitor import REFERENCE_DAYS
+from cxr_dicom.service.drift import DriftWatch
+from cxr_dicom.service.metrics import exposition
+from cxr_dicom.store.ledger import Ledger
+
+BEGIN = drift_replay.BEGIN.date()
+CHANGE_AT = REFERENCE_DAYS + 10
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger as if it had served for ten weeks, with other weights at the end."""
+    ledger = Ledger(tmp_path)
+    with ledger.transaction() as connection:
+        for each in drift_replay.stream(CHANGE_AT + 3, 1, CHANGE_AT, drift_replay.model):
+            connection.execute(
+                "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, 'SENT', ?, ?)",
+                (each.study_instance_uid, each.received_at, each.observed_at),
+            )
+            connection.execute(
+                "INSERT INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid,"
+                " sha256, sender, received_at, outcome, reason) VALUES (?, ?, '1', '1', '', ?, ?, ?, ?)",
+                (
+                    each.sop_instance_uid,
+                    each.study_instance_uid,
+                    each.sender,
+                    each.received_at,
+                    each.outcome,
+                    each.reason or None,
+                ),
+            )
+            connection.execute(
+                "INSERT INTO observations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    each.sop_instance_uid,
+                    each.study_instance_uid,
+                    each.observed_at,
+                    each.station,
+                    each.device,
+                    each.view,
+                    json.dumps(each.scores),
+                    json.dumps(each.measurements),
+                    each.warnings,
+                    None if each.plausible is None else int(each.plausible),
+                    json.dumps(each.models),
+                ),
+            )
+    yield ledger
+    ledger.close()
+
+
+def test_an_alarm_is_a_line_in_the_log_once_a_day_and_a_gauge(ledger, caplog):
+    caplog.set_level(logging.WARNING, logger="cxr_dicom")
+    watch = DriftWatch(ledger)
+    assert list(watch.figures()) == []
+    quiet = watch.look(BEGIN + timedelta(days=CHANGE_AT))
+    assert quiet.alarms == []
+    assert caplog.records == []
+    day = BEGIN + timedelta(days=CHANGE_AT + 2)
+    watch.look(day)
+    watch.look(day)
+    (record,) = caplog.records
+    assert record.action == "drift_alarm"
+    since = BEGIN + timedelta(days=CHANGE_AT)
+    assert record.fields["reason"] == f"model xrv-densenet121-all, since {since}"
+    shown = exposition(watch.figures())
+    assert f'cxr_dicom_drift_alarm{{since="{since}",what="model xrv-densenet121-all"}} 1' in shown
+    assert 'cxr_dicom_drift_stability_index{what="score of atelectasis",window_days="7"} ' in shown
+
+
+def test_a_young_ledger_says_nothing(tmp_path):
+    watch = DriftWatch(Ledger(tmp_path))
+    assert watch.look() is None
+    assert exposition(watch.figures()) == "\n"
+
+
+def test_the_command_says_since_when_and_ends_with_code_3(ledger, tmp_path):
+    from click.testing import CliRunner
+
+    from cxr_dicom.cli import cli
+
+    config = tmp_path / "cxr-dicom.toml"
+    config.write_text(f"[spool]\nfolder = '{tmp_path}'\n")
+
+    def monitor(days, *options):
+        until = str(BEGIN + timedelta(days=days))
+        return CliRunner().invoke(cli, ["monitor", "--config", str(config), "--until", until, *options])
+
+    found = monitor(CHANGE_AT + 2)
+    assert found.exit_code == 3, found.output
+    since = BEGIN + timedelta(days=CHANGE_AT)
+    assert f"ALARM since {since}: model xrv-densenet121-all 1, weights cdcdcd" in found.output
+    assert json.loads(monitor(CHANGE_AT + 2, "--json").stdout)["alarms"][0]["what"] == "model xrv-densenet121-all"
+    assert monitor(CHANGE_AT).exit_code == 0
+    early = monitor(10)
+    assert early.exit_code == 2
+    assert "a day after it is needed" in early.output
