@@ -66,7 +66,7 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     measurements = (
         _line(image, "cardiac_width", _HEART_WIDTH, codes.HEART, heart, "no heart outlined"),
         _line(image, "thoracic_width", _THORAX_WIDTH, codes.THORAX, thorax, "not both lungs outlined"),
-        _ratio(image, heart, thorax),
+        _ratio(heart, thorax),
         *_spine_distance(image, upright, thorax),
         *(_area(image, masks[name]) for name in _MEASURED_AREAS if name in masks),
     )
@@ -126,7 +126,7 @@ def _line(image: ChestImage, name: str, code: Code, site: Code, width: _Width | 
     )
 
 
-def _ratio(image: ChestImage, heart: _Width | None, thorax: _Width | None) -> Measurement:
+def _ratio(heart: _Width | None, thorax: _Width | None) -> Measurement:
     missing = " and ".join(text for text, width in (("no heart", heart), ("not both lungs", thorax)) if width is None)
     value = None
     if heart and thorax and (thorax_length := thorax.right - thorax.left) > 0:

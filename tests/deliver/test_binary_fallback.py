@@ -38,7 +38,8 @@ class Study:
 
     def finish(self, policy="labelmap", key="k"):
         """Process the study: two lungs and a heart that overlaps one of them are two label maps."""
-        self.ledger.studies.move(self.uid, ("RECEIVING", "ENCODED", "SENT", "DEAD"), "COMPLETE")
+        with self.ledger.transaction() as connection:
+            connection.execute("UPDATE studies SET state = 'COMPLETE'")  # again too, without a new image
         claim = self.ledger.studies.claim("w", max_interruptions=9)
         (image,) = select(claim.study, SelectSettings()).images
         study = painted.study(painted.analysis(image, (painted.anatomy(image),)))

@@ -1,14 +1,18 @@
 """The poller's promises: misses nothing, repeats nothing, whatever breaks off or steps."""
 
+import threading
 from datetime import date
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
+from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation
 
+from cxr_dicom.config.service import DicomwebArchive
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy
+from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Wanted
 from cxr_dicom.ingest.intake import Intake
-from cxr_dicom.ingest.polling import Polling
+from cxr_dicom.ingest.polling import Polling, Round
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.synthetic import radiograph
 from cxr_dicom.system.network import ConnectionFailedError
@@ -23,27 +27,39 @@ class Shelf:
     def __init__(self):
         self.images = []
         self.fetched = []
-        self.since = []
+        self.wanted = []
+        self.modalities = set()
+        self.listed = []
+        self.trouble = None
+        self.says_how_many = True
+        self.sop_class_uid = ""
         self.breaks_after = None
         self.withheld = set()
         self.forgotten = set()
 
     def studies(self, wanted, modalities):
-        self.since.append(wanted.since)
+        self.wanted.append(wanted)
+        self.modalities.add(modalities)
+        if self.trouble:
+            raise self.trouble
         found = {}
         for image in self.images:
             if not wanted.since or image.StudyDate >= wanted.since:
                 found.setdefault(image.StudyInstanceUID, []).append(image)
         for uid, images in sorted(found.items()):
-            yield RemoteStudy(study_instance_uid=uid, study_date=images[0].StudyDate, instances=len(images))
+            many = len(images) if self.says_how_many else None
+            yield RemoteStudy(study_instance_uid=uid, study_date=images[0].StudyDate, instances=many)
 
     def instances(self, study, modalities):
+        self.listed.append(study.study_instance_uid)
+        self.modalities.add(modalities)
         for image in self.images:
             if image.StudyInstanceUID == study.study_instance_uid:
                 yield RemoteInstance(
                     study_instance_uid=image.StudyInstanceUID,
                     series_instance_uid=image.SeriesInstanceUID,
                     sop_instance_uid=image.SOPInstanceUID,
+                    sop_class_uid=self.sop_class_uid,
                 )
 
     def fetch(self, each, store):
@@ -69,20 +85,52 @@ def shelf():
 
 
 @pytest.fixture
-def poll(tmp_path, shelf):
-    """Make a round on a given day; each is a new process as far as the poller can tell."""
-    with listening(tmp_path, poller={"lookback_days": 2}) as here:
+def make(tmp_path, shelf, monkeypatch):
+    """Make a poller with a given day as today, of the shelf or other archives."""
+    poller = {"lookback_days": 2, "start_days": 30, "interval_seconds": 60}
+    with listening(tmp_path, poller=poller) as here:
 
-        def once(today):
+        def made(today, *archives):
             intake = Intake(
                 here.spool, here.ledger, here.assembly, AuditTrail(tmp_path), here.settings.listener.sop_classes
             )
-            polling = Polling(here.settings, here.ledger, intake, today=lambda: today)
-            polling._archives = [shelf]
-            return polling.once()[0]
+            places = {f"place-{number}": archive for number, archive in enumerate(archives or [shelf])}
+            described = tuple(DicomwebArchive(name=name, kind="dicomweb", url="http://127.0.0.1:1") for name in places)
+            monkeypatch.setattr(
+                "cxr_dicom.ingest.polling.build_archive",
+                lambda each, listener: places[each.name] if listener is here.settings.listener else None,
+            )
+            poller = here.settings.poller.model_copy(update={"archives": described})
+            tables = here.settings.model_copy(update={"poller": poller})
+            return Polling(tables, here.ledger, intake, today=lambda: today)
 
-        once.ledger = here.ledger
-        yield once
+        made.here = here
+        yield made
+
+
+@pytest.fixture
+def poll(make):
+    """Make a round on a given day; each is a new process as far as the poller can tell."""
+
+    def once(today, *wanted):
+        return make(today).once(wanted)[0]
+
+    once.ledger = make.here.ledger
+    return once
+
+
+class Stop(threading.Event):
+    """Writes down how long it is waited for, and comes after so many times."""
+
+    def __init__(self, times=1):
+        super().__init__()
+        self.waited, self._times = [], times
+
+    def wait(self, timeout=None):
+        self.waited.append(timeout)
+        if len(self.waited) >= self._times:
+            self.set()
+        return self.is_set()
 
 
 def image(day, seed=0, study="1"):
@@ -175,3 +223,155 @@ def test_an_instance_that_never_came_is_asked_for_again(poll, shelf):
     assert (first.instances, first.failed, first.error) == (0, 1, "")
     shelf.forgotten = set()
     assert poll(date(2026, 1, 6)).instances == 1
+
+
+def test_the_first_round_begins_some_days_ago_and_the_next_ones_before_the_newest_study(poll, shelf):
+    shelf.images = [image("20260105"), image("20260103", 1, "a")]
+    poll(date(2026, 1, 20))
+    assert poll.ledger.polls.watermark("shelf") == "20260105"
+    poll(date(2026, 1, 21))
+    assert shelf.wanted == [Wanted(since="20251221"), Wanted(since="20260103")]
+    assert shelf.modalities == {("CR", "DX")}
+
+
+@pytest.mark.parametrize(
+    ("day", "watermark"), [("20260105", "20260105"), ("20260106", "20260106"), ("20270105", "20260106")]
+)
+def test_how_far_it_was_read_is_never_in_the_future(poll, shelf, day, watermark):
+    shelf.images = [image(day)]
+    poll(date(2026, 1, 6))
+    assert poll.ledger.polls.watermark("shelf") == watermark
+
+
+def test_an_archive_without_studies_was_read_nowhere(poll):
+    assert poll(date(2026, 1, 6)) == Round(archive="shelf")
+    assert poll.ledger.polls.watermark("shelf") is None
+
+
+def test_studies_that_are_wanted_are_fetched_and_do_not_move_the_beginning_of_the_next_round(poll, shelf):
+    shelf.images = [image("20260105"), image("20200105", 1, "old")]
+    wanted = [Wanted(study_instance_uid=each.StudyInstanceUID) for each in shelf.images]
+    assert poll(date(2026, 1, 6), *wanted) == Round(archive="shelf", studies=2, instances=2)
+    assert shelf.wanted == wanted
+    assert poll.ledger.polls.watermark("shelf") is None
+
+
+def test_a_round_counts_what_it_did(poll, shelf):
+    shelf.images = [
+        *(image("20260105", seed) for seed in range(2)),
+        image("20260106", 3, "a"),
+        image("20260106", 4, "b"),
+    ]
+    shelf.images[2].Manufacturer = "cxr-dicom"
+    shelf.withheld = {shelf.images[3].SOPInstanceUID}
+    first = poll(date(2026, 1, 6))
+    assert (first.studies, first.refused, first.failed, first.error) == (3, 1, 1, "")
+    received = poll.ledger.stories.show(shelf.images[0].StudyInstanceUID)["instances"]
+    assert [each["sender"] for each in received] == ["shelf", "shelf"]
+    shelf.listed.clear()
+    again = poll(date(2026, 1, 6))
+    assert (again.studies, again.instances, again.failed) == (1, 0, 1)
+    assert shelf.listed == [shelf.images[3].StudyInstanceUID]  # it is not whole; the others are not listed again
+
+
+def test_a_study_of_unknown_size_is_listed_in_each_round(poll, shelf):
+    shelf.images, shelf.says_how_many = [image("20260105")], False
+    assert [poll(date(2026, 1, 5)).instances for _ in range(2)] == [1, 0]
+    assert len(shelf.listed) == 2
+
+
+@pytest.mark.parametrize(("sop_class", "instances"), [(DigitalXRayImageStorageForPresentation, 1), (CTImageStorage, 0)])
+def test_only_classes_that_the_listener_takes_are_fetched(poll, shelf, sop_class, instances):
+    shelf.images, shelf.sop_class_uid = [image("20260105")], sop_class
+    assert poll(date(2026, 1, 5)).instances == len(shelf.fetched) == instances
+
+
+def test_a_stop_ends_the_round_before_the_next_study(make, shelf):
+    shelf.images = [image("20260105")]
+    stop = threading.Event()
+    stop.set()
+    (made,) = make(date(2026, 1, 5)).once(stop=stop)
+    assert (made, shelf.listed) == (Round(archive="shelf"), [])
+    assert make.here.ledger.polls.watermark("shelf") is None
+
+
+def test_rounds_are_made_until_the_stop_and_the_poller_rests_between_them(make, shelf):
+    stop = Stop(times=3)
+    make(date(2026, 1, 5)).run(stop)
+    assert stop.waited == [60] * 3
+    assert len(shelf.wanted) == 3
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(None, []), (120.0, [120.0]), (1e9, [3600])])
+def test_an_archive_that_asks_for_a_pause_gets_it_within_reason(make, shelf, asked, waited):
+    shelf.trouble = ConnectionFailedError("503", "busy", retry_after=asked)
+    stop = Stop()
+    (made,) = make(date(2026, 1, 5)).once(stop=stop)
+    assert stop.waited == waited
+    assert "busy" in made.error
+
+
+@pytest.mark.parametrize("trouble", [ConnectionFailedError("UNREACHABLE", "no"), KeyError("Doe^Jane")])
+def test_trouble_with_one_archive_does_not_stop_the_others(make, shelf, trouble):
+    other = Shelf()
+    other.trouble, shelf.images = trouble, [image("20260105")]
+    first, second = make(date(2026, 1, 5), other, shelf).once()
+    assert type(trouble).__name__ in first.error or "UNREACHABLE" in first.error
+    assert "Doe" not in first.error
+    assert (second.instances, second.error) == (1, "")
+
+
+def test_a_full_disk_ends_the_round_and_nothing_counts_as_refused(make, shelf, monkeypatch):
+    shelf.images = [image("20260105"), image("20260106", 1, "a")]
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=-1))
+    (made,) = make(date(2026, 1, 6)).once()
+    assert (made.studies, made.refused, made.instances, len(shelf.fetched)) == (0, 0, 0, 1)
+    assert made.error
+    assert make.here.ledger.polls.watermark("shelf") is None
+
+
+def test_several_that_fail_or_are_refused_are_all_counted(poll, shelf):
+    shelf.images = [image("20260105", seed) for seed in range(4)]
+    for each in shelf.images[:2]:
+        each.Manufacturer = "cxr-dicom"
+    shelf.withheld = {each.SOPInstanceUID for each in shelf.images[2:]}
+    made = poll(date(2026, 1, 5))
+    assert (made.refused, made.failed) == (2, 2)
+
+
+def test_the_log_says_which_instance_an_archive_did_not_give(poll, shelf, caplog):
+    shelf.images = [image("20260105")]
+    uid = shelf.images[0].SOPInstanceUID
+    shelf.forgotten = {uid}
+    poll(date(2026, 1, 6))
+    (record,) = (each for each in caplog.records if each.getMessage() == "fetch_failed")
+    assert record.fields == {
+        "archive": "shelf",
+        "sop_instance_uid": uid,
+        "error": f"expected {uid}, the archive said success and sent nothing",
+    }
+
+
+@pytest.mark.parametrize("trouble", [ConnectionFailedError("503", "busy"), KeyError("Doe^Jane")])
+def test_the_log_says_what_a_round_did_and_which_archive_was_in_trouble(poll, shelf, caplog, trouble):
+    caplog.set_level("INFO", "cxr_dicom")
+    shelf.images = [image("20260105", seed) for seed in range(2)]
+    poll(date(2026, 1, 6))
+    shelf.trouble = trouble
+    poll(date(2026, 1, 6))
+    said = [(each.getMessage(), each.fields) for each in caplog.records if each.getMessage().startswith("poll")]
+    (failure,) = (fields for name, fields in said if name == "poll_failed")
+    assert failure["archive"] == "shelf"
+    assert failure["error"].startswith("503: busy" if isinstance(trouble, ConnectionFailedError) else "KeyError at")
+    assert [fields for name, fields in said if name == "poll_done"] == [
+        {"archive": "shelf", "studies": 1, "files": 2},
+        {"archive": "shelf", "studies": 0, "files": 0},
+    ]
+
+
+def test_a_stop_that_comes_during_a_round_ends_it(make, shelf):
+    shelf.images = [image("20260105"), image("20260105", 1, "a")]
+    stop = threading.Event()
+    fetch, shelf.fetch = shelf.fetch, lambda each, store: (stop.set(), fetch(each, store))
+    make(date(2026, 1, 5)).run(stop)
+    assert (len(shelf.wanted), len(shelf.fetched)) == (1, 1)

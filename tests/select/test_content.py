@@ -91,6 +91,7 @@ def test_a_model_that_does_not_look_for_both_lungs_says_nothing_against_the_imag
     [
         ("", 0.9, "expected a frontal view, model painted sees a lateral one"),
         ("", 0.2, ""),
+        ("", 0.5, ""),
         ("", None, ""),
         ("PA", 0.9, ""),
     ],

@@ -28,7 +28,11 @@ def test_dimse_status(status, answer):
 
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(200, "accepted"), (202, "accepted"), (429, "failed"), (503, "failed"), (408, "failed"), (400, "refused")],
+    [
+        *((200, "accepted"), (202, "accepted"), (299, "accepted"), (300, "refused")),
+        *((408, "failed"), (425, "failed"), (429, "failed"), (500, "failed"), (503, "failed")),
+        *((199, "refused"), (400, "refused"), (415, "unsupported"), (499, "refused")),
+    ],
 )
 def test_http_status(status, answer):
     assert retry.answer_of_http(status) == answer
@@ -41,12 +45,18 @@ def test_pauses_grow_from_one_second_to_a_quarter_of_an_hour():
     assert len({retry.pause_after(20, random.Random(seed)) for seed in range(5)}) == 5
 
 
+def test_chance_is_that_of_the_source_that_was_given():
+    pauses = {retry.pause_after(20, random.Random(5)) for _ in range(5)}
+    decisions = {retry.decide(attempts=20, first_attempt_at=0, now=50, jitter=random.Random(5)) for _ in range(5)}
+    assert decisions == {retry.RetryAt(time=50 + pause) for pause in pauses}
+    assert len(decisions) == 1
+
+
 def test_a_day_of_failures_is_given_up():
-    early = retry.decide(attempts=90, first_attempt_at=0, now=86399)
-    late = retry.decide(attempts=91, first_attempt_at=0, now=86400)
+    early = retry.decide(attempts=90, first_attempt_at=1000, now=87399)
+    late = retry.decide(attempts=91, first_attempt_at=1000, now=87400)
     assert isinstance(early, retry.RetryAt)
-    assert isinstance(late, retry.GiveUp)
-    assert "91 attempts" in late.reason
+    assert late == retry.GiveUp(reason="91 attempts failed in 24 hours")
 
 
 def test_retry_after_is_honoured_within_reason():
@@ -60,4 +70,6 @@ def test_a_clock_stepped_back_does_not_stop_the_retries():
     assert retry.is_due(None, 0)
     assert retry.is_due(10, 10)
     assert not retry.is_due(11, 10)
+    assert not retry.is_due(10 + retry.LONGEST_ASKED_PAUSE, 10)
+    assert retry.is_due(11 + retry.LONGEST_ASKED_PAUSE, 10)
     assert retry.is_due(1e9, 10)

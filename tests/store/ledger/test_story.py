@@ -86,3 +86,89 @@ def test_what_has_no_files_left_is_not_looked_at_again(ledger, table):
     assert ledger.stories.drop_files(STUDY, table)
     assert ledger.stories.expired(-1, table) == []
     assert ledger.stories.expired(-1, other) == ledger.stories.expired(-1) == [STUDY]
+
+
+def test_studies_are_listed_by_state_the_newest_change_first_with_their_numbers(ledger, monkeypatch):
+    for now, study in ((1000.0, "1.2.3"), (2000.0, "1.2.4"), (3000.0, "1.2.5")):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        ledger.studies.add(instance(ledger, f"{study}.1.1", study), study)
+    monkeypatch.setattr("time.time", lambda: 4000.0)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "more")
+    ledger.studies.complete("1.2.3")
+    row = {"reason": "", "objects": 0}
+    newest = {"study_instance_uid": "1.2.3", "state": "COMPLETE", "received_at": 1000.0, "changed_at": 4000.0}
+    others = [
+        {"study_instance_uid": study, "state": "RECEIVING", "received_at": at, "changed_at": at, "instances": 1, **row}
+        for study, at in (("1.2.5", 3000.0), ("1.2.4", 2000.0))
+    ]
+    assert ledger.stories.summaries() == [{**newest, "instances": 2, **row}, *others]
+    assert ledger.stories.summaries("RECEIVING") == others
+    assert ledger.stories.summaries("DEAD") == []
+    assert ledger.stories.summaries(limit=2) == [{**newest, "instances": 2, **row}, others[0]]
+
+
+def test_forgetting_gives_the_files_of_a_study_and_leaves_the_others(ledger):
+    sent(ledger, "pacs")
+    ledger.studies.add(instance(ledger, "1.2.4.1.1", "1.2.4"), "other")
+    assert set(ledger.stories.forget(STUDY)) == {ledger.folder / "1.2.3.1.1.dcm", ledger.folder / "9.1.dcm"}
+    assert ledger.stories.show(STUDY) is None
+    assert ledger.stories.paths() == {ledger.folder / "1.2.4.1.1.dcm"}
+    assert ledger.stories.forget(STUDY) == []
+
+
+def test_files_that_are_dropped_are_those_of_the_table_and_the_study(ledger):
+    sent(ledger, "pacs")
+    ledger.studies.add(instance(ledger, "1.2.4.1.1", "1.2.4"), "other")
+    assert ledger.stories.drop_files(STUDY, "instances") == [ledger.folder / "1.2.3.1.1.dcm"]
+    assert ledger.stories.drop_files(STUDY, "objects") == [ledger.folder / "9.1.dcm"]
+    assert ledger.stories.paths() == {ledger.folder / "1.2.4.1.1.dcm"}
+    with pytest.raises(ValueError, match="table: expected instances or objects, got 'studies'"):
+        ledger.stories.drop_files(STUDY, "studies")
+
+
+def test_studies_expire_after_exactly_so_many_days_and_one_may_be_asked_for(ledger, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    sent(ledger)
+    monkeypatch.setattr("time.time", lambda: 1000.0 + 2 * 86400)
+    assert ledger.stories.expired(days=2) == []
+    monkeypatch.setattr("time.time", lambda: 1001.0 + 2 * 86400)
+    assert ledger.stories.expired(days=2) == [STUDY]
+    assert ledger.stories.expired(2, "objects", STUDY) == ledger.stories.expired(2, None, STUDY) == [STUDY]
+    assert ledger.stories.expired(2, None, "1.2.4") == []
+
+
+def test_what_is_watched_is_counted(ledger, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    sent(ledger, "pacs", "other", objects=("9.1", "9.2"))
+    say(ledger, DeliveryStatus.ACCEPTED)
+    for study in ("1.2.4", "1.2.5"):
+        monkeypatch.setattr("time.time", lambda study=study: {"1.2.4": 1100.0, "1.2.5": 1200.0}[study])
+        ledger.studies.add(instance(ledger, f"{study}.1.1", study), study)
+        ledger.studies.complete(study)
+    monkeypatch.setattr("time.time", lambda: 1234.56)
+    figures = {(name, *labels.items()): value for name, labels, value in ledger.stories.figures()}
+    assert figures["received_total",] == 3
+    assert figures["images_total", ("outcome", "processed"), ("reason", "")] == 1
+    assert figures["deliveries_total", ("answer", "accepted"), ("destination", "pacs")] == 1
+    assert figures["deliveries_waiting", ("destination", "pacs")] == 1
+    assert figures["deliveries_waiting", ("destination", "other")] == 2
+    studies = {labels[0][1]: value for (name, *labels), value in figures.items() if name == "studies"}
+    assert {state: value for state, value in studies.items() if value} == {"ENCODED": 1, "COMPLETE": 2}
+    assert (len(studies), min(studies.values())) == (9, 0)
+    assert figures["oldest_waiting_seconds",] == 134.6
+
+
+def test_nothing_waits_in_an_empty_ledger(ledger):
+    assert ("oldest_waiting_seconds", {}, 0.0) in ledger.stories.figures()
+    assert ledger.stories.show(STUDY) is None
+
+
+def test_a_story_has_all_that_is_known_of_a_study(ledger):
+    sent(ledger, "pacs", "other")
+    story = ledger.stories.show(STUDY)
+    assert [each["sop_instance_uid"] for each in story["instances"]] == ["1.2.3.1.1"]
+    (job,) = story["jobs"]
+    assert (job["job_key"], job["outcome"], job["models"], job["seconds"]) == ("key", "processed", [], {})
+    (made,) = story["objects"]
+    assert made["sources"] == ["1.2.3.1.1"]
+    assert sorted(each["destination"] for each in made["deliveries"]) == ["other", "pacs"]

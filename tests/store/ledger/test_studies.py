@@ -3,10 +3,11 @@
 import contextlib
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.records import ObjectKind, Outcome, Reason, WrittenObject
 from cxr_dicom.store.ledger import Arrival, ClaimLostError, ImagesDeletedError
 from cxr_dicom.store.ledger.group_commit import GroupCommit
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, sent, state
@@ -186,3 +187,56 @@ def test_a_key_is_remembered_until_a_run_is_forced(ledger):
     assert claim.job_key == "key"
     ledger.studies.keep_unchanged(claim)
     assert state(ledger) == "ENCODED"
+
+
+def test_an_instance_is_known_when_it_was_received(ledger):
+    assert not ledger.studies.knows("1.2.3.1.1")
+    ledger.studies.add(instance(ledger), "aa")
+    assert ledger.studies.knows("1.2.3.1.1")
+    assert not ledger.studies.knows("1.2.3.1.2")
+
+
+def test_a_study_that_is_postponed_waits_for_its_time_and_counts_its_attempts(ledger, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    ledger.studies.add(instance(ledger), "aa")
+    for attempts in range(3):
+        claim = claimed(ledger)
+        assert claim.attempts == attempts
+        failed = result(ledger, claim, outcome=Outcome.FAILED, reason=Reason.INTERNAL_ERROR)
+        ledger.studies.postpone(claim, failed, 1010.0)
+        assert claimed(ledger) is None
+        story = ledger.stories.show(STUDY)
+        assert (story["state"], story["attempts"], story["next_attempt_at"]) == ("COMPLETE", attempts + 1, 1010.0)
+        assert story["instances"][0]["reason"] == "INTERNAL_ERROR"
+        monkeypatch.setattr("time.time", lambda: 1010.0)
+        assert claimed(ledger, "another").attempts == attempts + 1
+        ledger.studies.take_back("another", is_interruption=False)
+        monkeypatch.setattr("time.time", lambda: 1000.0)
+        with ledger.transaction() as connection:
+            connection.execute("UPDATE studies SET next_attempt_at = NULL")
+
+
+def test_a_claim_has_the_whole_study_and_what_was_made_of_it_before(ledger):
+    sent(ledger, objects=("9.1", "9.2"))
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    claim = claimed(ledger, "w")
+    assert (claim.owner, claim.job_key, claim.attempts, claim.study.study_instance_uid) == ("w", "key", 0, STUDY)
+    first, second = claim.study.instances
+    assert first == replace(instance(ledger), sha256="aa")
+    assert second == replace(instance(ledger, "1.2.3.1.2"), sha256="bb")
+    made = {
+        "kind": ObjectKind.SEGMENTATION,
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4",
+        "series_instance_uid": "9",
+    }
+    assert claim.study.earlier == tuple(
+        WrittenObject(sop_instance_uid=uid, source_sop_instance_uids=("1.2.3.1.1",), **made) for uid in ("9.1", "9.2")
+    )
+
+
+def test_the_oldest_study_is_claimed_first(ledger, monkeypatch):
+    for now, study in ((2000.0, "1.2.4"), (1000.0, "1.2.5"), (3000.0, "1.2.6")):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        ledger.studies.add(instance(ledger, f"{study}.1.1", study), study)
+    assert ledger.studies.uids("RECEIVING") == ["1.2.5", "1.2.4", "1.2.6"]
+    assert [claimed(ledger).study.study_instance_uid for _ in range(3)] == ["1.2.5", "1.2.4", "1.2.6"]
