@@ -20,6 +20,7 @@ from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.intake import Intake, RefusedError
 from cxr_dicom.records import Reason, StoredInstance, Study
 from cxr_dicom.select import select
+from cxr_dicom.service.recovery import delete_discarded
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.synthetic import radiograph, stored_as
 from tests.service_helpers import listening
@@ -116,7 +117,7 @@ def test_damaged_files_are_refused_or_skipped_with_a_reason(tmp_path, real):
                 except ImageError:
                     ends["unreadable pixels"] += 1
         assert here.files("part") == []
-        here.spool.sweep(here.ledger.stories.paths())  # the same UID with other content leaves the earlier file
+        delete_discarded(here.spool, here.ledger)  # the same UID with other content leaves the earlier file
         assert set(here.files()) == here.ledger.stories.paths()
     assert all(ends.values()), ends
 

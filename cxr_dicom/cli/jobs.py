@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli._service import config_option, open_ledger
+from cxr_dicom.cli._service import config_option, load_settings, open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,6 +113,32 @@ def forget(config: Path | None, study: str, yes: bool) -> None:
         for path in ledger.stories.forget(study):
             path.unlink(missing_ok=True)
     click.echo(f"{study}: forgotten")
+
+
+@jobs.command()
+@config_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rebuild(config: Path | None, yes: bool) -> None:
+    """Make a new ledger of the files in the spool, when the old one is damaged; stop the service first.
+
+    The old ledger stays beside the new one. Every image is processed again, and what is made of it is sent again.
+    """
+    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.service import recovery
+    from cxr_dicom.store.spool import Spool
+
+    settings = load_settings(config)
+    yes or click.confirm(f"Process and deliver all images in {settings.spool.folder} again?", abort=True)
+    try:
+        spool = Spool(settings)
+        spool.lock()
+        try:
+            found = recovery.rebuild(spool)
+        finally:
+            spool.unlock()
+    except CxrDicomError as error:
+        raise Refused(str(error)) from error
+    click.echo(f"{found.taken_in} images taken in, {found.set_aside} files set aside in {spool.folder / 'unknown'}")
 
 
 def _story(ledger: Ledger, study: str) -> Row:

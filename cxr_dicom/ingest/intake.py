@@ -94,7 +94,9 @@ class Intake:
                 if arrival is Arrival.NEW:
                     instance = self.spool.keep(part, instance)
                     arrival = self.ledger.studies.add(instance, part.sha256)
-                if arrival is Arrival.OF_ANOTHER_STUDY:  # if only since `keep`, the next sweep deletes the file
+                if arrival is Arrival.OF_ANOTHER_STUDY:
+                    if instance.path != part.path:  # only since `keep`
+                        self.spool.delete([instance.path])
                     raise RefusedError(
                         Refusal.OTHER_STUDY, "expected a new SOP Instance UID, found one of an image of another study"
                     )

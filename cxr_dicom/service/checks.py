@@ -106,10 +106,14 @@ def _spool(settings: Settings) -> Iterator[Check]:
 
 def _ledger(folder: Path) -> str:
     try:
-        Ledger(folder, create=False, lock_seconds=2).close()
+        ledger = Ledger(folder, create=False, lock_seconds=2)
     except OlderLedgerError as error:  # what an update finds at its first check
         return str(error)
-    return "can be opened"
+    try:
+        ledger.verify()
+    finally:
+        ledger.close()
+    return "is whole"
 
 
 def _listener(settings: Settings) -> Iterator[Check]:

@@ -20,6 +20,7 @@ from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.polling import Polling, Round
 from cxr_dicom.records import StudyState
 from cxr_dicom.scp import Listener
+from cxr_dicom.service import recovery
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.metrics import Figure, MetricsServer, Problems
@@ -33,7 +34,7 @@ from cxr_dicom.system import telemetry
 
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 3600.0
-_ORPHAN_SECONDS = 3600.0  # a file that no row knows may be on its way for so long
+_DISCARDED_SECONDS = 3600.0  # a worker may still read a file that another one took the place of
 _WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
 
 
@@ -133,6 +134,8 @@ class Service:
             self._spool.require_space()
         except SpoolFullError as error:
             found["spool"] = str(error)
+        if unknown := self._spool.set_aside_now():
+            found["unknown"] = f"files that the ledger does not know, in {self._spool.folder / 'unknown'}: {unknown}"
         return found
 
     def stop(self) -> None:
@@ -148,9 +151,9 @@ class Service:
     def _recover(self) -> None:
         """Put right what a crash left behind."""
         back = self.ledger.studies.take_back()
-        lost = self._spool.sweep(self.ledger.stories.paths())
+        found = recovery.recover(self._spool, self.ledger, self._audit)
         gone = self.ledger.deliveries.forget_destinations([each.name for each in self.settings.destinations])
-        telemetry.event("recovered", studies=len(back), files=lost, objects=gone)
+        telemetry.event("recovered", studies=len(back), files=found.taken_in, objects=gone)
 
     def _listen(self) -> Listener | None:
         if not self.settings.listener.enabled:
@@ -215,13 +218,13 @@ class Service:
 
 
 def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
-    """Delete what was kept long enough, and files that nobody knows."""
+    """Delete what was kept long enough, and what another file took the place of."""
     kept, stories = settings.retention, ledger.stories
     for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
         _expire(ledger, spool, partial(stories.expired, days, table=table), partial(stories.drop_files, table=table))
     for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
         telemetry.event("study_forgotten", study_instance_uid=uid)
-    spool.sweep(stories.paths(), older_than_seconds=_ORPHAN_SECONDS)
+    recovery.delete_discarded(spool, ledger, older_than_seconds=_DISCARDED_SECONDS)
 
 
 def _expire(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,6 +39,20 @@ class AuditTrail:
         telemetry.event(action, level=logging.INFO, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         atomic.append_line(self._path, line, mode=0o600)
+
+    def senders(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
+        """Say who sent instances, as far as the trail tells; lines that cannot be read tell nothing."""
+        found: dict[str, str] = {}
+        if not sop_instance_uids or not self._path.exists():
+            return found
+        with self._path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if '"instance_received"' in line:
+                    with contextlib.suppress(ValueError, TypeError, KeyError):
+                        row = json.loads(line)
+                        if row["sop_instance_uid"] in sop_instance_uids:
+                            found[row["sop_instance_uid"]] = str(row["sender"])
+        return found
 
     def object_made(self, study_instance_uid: str, made: EncodedObject) -> None:
         """Append that an object was made for a study."""

@@ -8,6 +8,7 @@
     part/                files that are being written; emptied at each start
     sources/<study>/     received images, exactly as they came
     objects/<study>/     what was made of them
+    unknown/             files that nobody knows; only a person deletes them
 
 A file is in ``sources`` or ``objects`` only when it is whole and on the disk. Files are for their
 owner only: mode 0600 in folders of 0700.
@@ -17,10 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -243,22 +244,34 @@ class Spool:
             with contextlib.suppress(OSError):  # not empty
                 path.parent.rmdir()
 
-    def sweep(self, known: set[Path], *, older_than_seconds: float = 0) -> int:
-        """Delete files that nobody knows: a crash left them before they were acknowledged.
+    def clear_parts(self) -> None:
+        """Delete what was being written when a crash came; nothing of it was acknowledged."""
+        for entry in (self.folder / "part").iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-        Returns
-        -------
-        int
-            How many there were.
-        """
-        before = time.time() - older_than_seconds
-        if not older_than_seconds:
-            for entry in (self.folder / "part").iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        found = [path for name in ("sources", "objects") for path in (self.folder / name).glob("*/*")]
-        lost = [path for path in found if path not in known and path.stat().st_mtime <= before]
-        self.delete(lost)
-        return len(lost)
+    def files(self) -> set[Path]:
+        """Return every file among sources and objects."""
+        return {path for name in ("sources", "objects") for path in (self.folder / name).glob("*/*")}
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a file that nobody knows to ``unknown/``, below the same names; return where it lies now."""
+        inside = path.relative_to(self.folder)
+        target = self.folder / "unknown" / inside
+        for number in itertools.count(1):
+            if not os.path.lexists(target):
+                break
+            target = self.folder / "unknown" / inside.with_name(f"{inside.name}.{number}")
+        atomic.make_folder(self.folder / "unknown", mode=0o700)
+        atomic.make_folder(target.parent.parent, mode=0o700)
+        atomic.make_folder(target.parent, mode=0o700)
+        atomic.place(path, target)
+        with contextlib.suppress(OSError):  # not empty
+            path.parent.rmdir()
+        return target
+
+    def set_aside_now(self) -> int:
+        """Count what lies in ``unknown/``."""
+        return sum(1 for _ in (self.folder / "unknown").glob("*/*/*"))
 
     def _study_folder(self, kind: str, study_instance_uid: str) -> Path:
         folder = self.folder / kind / study_instance_uid

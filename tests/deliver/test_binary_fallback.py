@@ -16,6 +16,7 @@ from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
 from cxr_dicom.records import InstanceResult, Outcome, StudyResult
 from cxr_dicom.select import select
 from cxr_dicom.service.courier import Courier
+from cxr_dicom.service.recovery import recover
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger, Route
 from cxr_dicom.synthetic import radiograph
@@ -180,7 +181,7 @@ def test_a_crash_at_any_moment_makes_no_second_twin(study, monkeypatch):
                 made.carry()
         left = {path.name: path.read_bytes() for path in (study.spool.folder / "objects").glob("*/*")}
         assert len(left) == 3  # two label maps, and a twin that nobody knows
-        study.spool.sweep(study.ledger.stories.paths())
+        recover(study.spool, study.ledger, AuditTrail(study.spool.folder))
         carry(made)
     study.assert_told("pacs", "CONTEXT_REJECTED")
     files = {path.name: path.read_bytes() for path in (study.spool.folder / "objects").glob("*/*")}

@@ -73,13 +73,14 @@ def test_a_folder_that_cannot_be_made_names_the_setting(tmp_path):
         Spool(settings(tmp_path / "file" / "spool"))
 
 
-def test_sweeping_spares_what_is_known_and_what_is_new(tmp_path):
+def test_what_is_set_aside_is_private_counted_and_overwrites_nothing(tmp_path):
     spool = Spool(settings(tmp_path))
-    known, lost = tmp_path / "sources" / "1" / "a", tmp_path / "sources" / "1" / "b"
-    known.parent.mkdir()
-    known.touch()
-    lost.touch()
-    assert spool.sweep({known}, older_than_seconds=60) == 0
-    assert spool.sweep({known}) == 1
-    assert known.exists()
-    assert not lost.exists()
+    for content in (b"a", b"b"):
+        path = tmp_path / "sources" / "1" / "x"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        aside = spool.set_aside(path)
+        assert aside.read_bytes() == content
+        assert not path.parent.exists()
+    assert spool.set_aside_now() == 2
+    assert {each.stat().st_mode & 0o777 for each in (tmp_path / "unknown").rglob("*") if each.is_dir()} == {0o700}

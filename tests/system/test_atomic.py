@@ -174,7 +174,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(write, tmp_p
     atomic.sweep(home, "**/", older_than_seconds=0)
     atomic.sweep(home, older_than_seconds=0)
     if (home / "part").exists():
-        Spool(settings(home)).sweep(files(home))
+        Spool(settings(home)).clear_parts()
     assert {path.relative_to(home) for path in files(home)} <= expected.keys()
     assert not list(home.rglob(atomic.UNFINISHED))
 

@@ -27,6 +27,7 @@ __all__ = [
     "Arrival",
     "Claim",
     "ClaimLostError",
+    "DamagedLedgerError",
     "DueDelivery",
     "ImagesDeletedError",
     "Ledger",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 FILE_NAME = "ledger.sqlite"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCK_SECONDS = 20  # how long a writer waits for another one
 
 
@@ -46,6 +48,10 @@ class LedgerError(CxrDicomError):
 
 class OlderLedgerError(LedgerError):
     """The ledger is of an older version, and only the service that owns it may change that."""
+
+
+class DamagedLedgerError(LedgerError):
+    """The file is no ledger, or not a whole one."""
 
 
 class Ledger:
@@ -94,7 +100,7 @@ class Ledger:
         Raises
         ------
         LedgerError
-            If another process holds the lock too long, or the disk is full.
+            If another process holds the lock too long, the disk is full, or the file is damaged.
         """
         connection = self._connection()
         if connection.in_transaction:
@@ -109,8 +115,8 @@ class Ledger:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.OperationalError as error:
-            raise LedgerError(f"ledger: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Return the rows of a query.
@@ -122,8 +128,20 @@ class Ledger:
         """
         try:
             return self._connection().execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            raise LedgerError(f"ledger: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
+
+    def verify(self) -> None:
+        """Read all of the file.
+
+        Raises
+        ------
+        DamagedLedgerError
+            If a part of it is not what SQLite wrote.
+        """
+        (row,) = self.rows("PRAGMA quick_check(1)")
+        if row[0] != "ok":
+            raise self._damaged(row[0].splitlines()[-1])
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter; counters outlive restarts."""
@@ -164,9 +182,22 @@ class Ledger:
             connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
                 connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.DatabaseError as error:
+            raise self._named(error) from error
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"{self.path}: {error}") from error
         return connection
+
+    def _named(self, error: sqlite3.DatabaseError) -> Exception:
+        """Say what is wrong outside; an error of our own SQL stays what it is."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            return self._damaged(str(error))
+        return LedgerError(f"ledger: {error}") if isinstance(error, sqlite3.OperationalError) else error
+
+    def _damaged(self, found: str) -> DamagedLedgerError:
+        return DamagedLedgerError(
+            f"{self.path}: damaged ({found}); stop the service, then put back a copy or run `cxr-dicom jobs rebuild`"
+        )
 
     def _migrate(self, *, may_change: bool) -> None:
         with self.transaction() as connection:

@@ -129,4 +129,8 @@ MIGRATIONS = (
     ) STRICT;
     CREATE INDEX observations_by_time ON observations (observed_at);
     """,
+    """
+    -- files that are nobody's by a decision of ours, until they are deleted; no other file is ever deleted
+    CREATE TABLE discarded (path TEXT PRIMARY KEY) STRICT;
+    """,
 )

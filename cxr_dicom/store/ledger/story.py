@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +79,16 @@ class Stories:
         )
         return {self._ledger.folder / row["path"] for row in rows}
 
+    def state(self, study_instance_uid: str) -> StudyState | None:
+        """Return the state of a study; None when nothing is known of it."""
+        rows = self._ledger.rows("SELECT state FROM studies WHERE study_instance_uid = ?", study_instance_uid)
+        return StudyState(rows[0]["state"]) if rows else None
+
+    def received_at(self, sop_instance_uid: str) -> float | None:
+        """Return when an instance came last, with new content; None for one that never came."""
+        rows = self._ledger.rows("SELECT received_at FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
+        return rows[0]["received_at"] if rows else None
+
     # --- forgetting ------------------------------------------------------------------------------
 
     def forget(self, study_instance_uid: str) -> list[Path]:
@@ -88,6 +100,7 @@ class Stories:
                 study_instance_uid,
                 study_instance_uid,
             )
+            _discard(connection, rows)
             connection.execute("DELETE FROM objects WHERE study_instance_uid = ?", (study_instance_uid,))
             connection.execute("DELETE FROM studies WHERE study_instance_uid = ?", (study_instance_uid,))
             connection.execute("DELETE FROM polled WHERE study_instance_uid = ?", (study_instance_uid,))
@@ -116,11 +129,33 @@ class Stories:
         """Forget the paths in ``instances`` or ``objects`` of a study; return the files."""
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(f"{_files_in(table)} AND study_instance_uid = ?", study_instance_uid)
+            _discard(connection, rows)
             connection.execute(
                 f"UPDATE {table} SET path = NULL WHERE study_instance_uid = ?",  # noqa: S608 - checked
                 (study_instance_uid,),
             )
         return [self._ledger.folder / row["path"] for row in rows]
+
+    def supersede(self, sop_instance_uid: str) -> None:
+        """Discard the file of an instance, because one with other content takes its place."""
+        with self._ledger.transaction() as connection:
+            _discard(
+                connection, self._ledger.rows(f"{_files_in('instances')} AND sop_instance_uid = ?", sop_instance_uid)
+            )
+
+    def discarded(self) -> list[Path]:
+        """Return the files that may be deleted: each was superseded, forgotten, or kept for long enough."""
+        with self._ledger.transaction() as connection:
+            connection.execute(  # what came again is wanted again
+                "DELETE FROM discarded WHERE path IN (SELECT path FROM instances UNION SELECT path FROM objects)"
+            )
+            return [self._ledger.folder / row["path"] for row in self._ledger.rows("SELECT path FROM discarded")]
+
+    def deleted(self, paths: Iterable[Path]) -> None:
+        """Forget discarded files that are no more."""
+        with self._ledger.transaction() as connection:
+            stored = [(self._ledger.stored(path),) for path in paths]
+            connection.executemany("DELETE FROM discarded WHERE path = ?", stored)
 
     def _of_study(self, table: str, uid: str) -> list[Row]:
         rows = self._ledger.rows(f"SELECT * FROM {table} WHERE study_instance_uid = ? ORDER BY rowid", uid)  # noqa: S608
@@ -128,6 +163,10 @@ class Stories:
 
     def _rows(self, table: str) -> list[Row]:
         return [dict(row) for row in self._ledger.rows(f"SELECT * FROM {table}")]  # noqa: S608
+
+
+def _discard(connection: sqlite3.Connection, rows: Iterable[sqlite3.Row]) -> None:
+    connection.executemany("INSERT OR IGNORE INTO discarded VALUES (?)", [(row["path"],) for row in rows])
 
 
 def _files_in(table: str) -> str:

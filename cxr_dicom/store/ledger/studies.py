@@ -92,9 +92,9 @@ class Studies:
         return bool(self._ledger.rows("SELECT 1 FROM instances WHERE sop_instance_uid = ?", sop_instance_uid))
 
     def path_of(self, sop_instance_uid: str) -> Path | None:
-        """Where the file of an instance lies; None for one that was never received."""
+        """Where the file of an instance lies; None for one that never came or was deleted."""
         rows = self._ledger.rows("SELECT path FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)
-        return self._ledger.folder / rows[0]["path"] if rows else None
+        return self._ledger.folder / rows[0]["path"] if rows and rows[0]["path"] else None
 
     def uids(self, state: StudyState) -> list[str]:
         """Return the studies in a state, the oldest first."""
@@ -116,6 +116,7 @@ class Studies:
                 " ON CONFLICT DO NOTHING",
                 (instance.study_instance_uid, StudyState.RECEIVING, now, now),
             )
+            self._ledger.stories.supersede(instance.sop_instance_uid)
             connection.execute(
                 "INSERT OR REPLACE INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid,"
                 " sop_class_uid, path, sha256, sender, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
