@@ -117,6 +117,21 @@ def forget(config: Path | None, study: str, yes: bool) -> None:
 
 @jobs.command()
 @config_option
+@click.option("--destination", required=True, help="Its name, in the settings or formerly there.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def withdraw(config: Path | None, destination: str, yes: bool) -> None:
+    """Give up all that waits for a destination, to be sent or verified. Nothing brings it back."""
+    with open_ledger(config) as ledger:
+        waiting = ledger.deliveries.open().get(destination, 0)
+        if not waiting:
+            raise Refused(f"{destination}: nothing waits for it")
+        yes or click.confirm(f"Give up {waiting} objects that wait for {destination}?", abort=True)
+        withdrawn = ledger.deliveries.withdraw(destination)
+    click.echo(f"{destination}: {withdrawn} objects withdrawn")
+
+
+@jobs.command()
+@config_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rebuild(config: Path | None, yes: bool) -> None:
     """Make a new ledger of the files in the spool, when the old one is damaged; stop the service first.

@@ -134,6 +134,8 @@ class Service:
             self._spool.require_space()
         except SpoolFullError as error:
             found["spool"] = str(error)
+        for name, objects in self._held().items():
+            found[f"destination {name}"] = f"not in the settings; objects that wait for it: {objects}"
         if unknown := self._spool.set_aside_now():
             found["unknown"] = f"files that the ledger does not know, in {self._spool.folder / 'unknown'}: {unknown}"
         return found
@@ -152,8 +154,14 @@ class Service:
         """Put right what a crash left behind."""
         back = self.ledger.studies.take_back()
         found = recovery.recover(self._spool, self.ledger, self._audit)
-        gone = self.ledger.deliveries.forget_destinations([each.name for each in self.settings.destinations])
-        telemetry.event("recovered", studies=len(back), files=found.taken_in, objects=gone)
+        telemetry.event("recovered", studies=len(back), files=found.taken_in)
+        for name, objects in self._held().items():
+            telemetry.event("destination_missing", level=logging.WARNING, destination=name, objects=objects)
+
+    def _held(self) -> dict[str, int]:
+        """Count what waits for destinations that the settings do not name."""
+        named = {each.name for each in self.settings.destinations}
+        return {name: count for name, count in self.ledger.deliveries.open().items() if name not in named}
 
     def _listen(self) -> Listener | None:
         if not self.settings.listener.enabled:

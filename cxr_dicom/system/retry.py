@@ -87,6 +87,15 @@ def decide(
     return RetryAt(time=now + pause)
 
 
+def without_absence(first_attempt_at: float, *, due_at: float, now: float) -> float:
+    """Move the first attempt by the time in which nobody asked: the service was off, or a clock was stepped forward.
+
+    An attempt that comes later than `LONGEST_PAUSE` after it was due (a place that does not answer is left alone for
+    so long) was not made in time by us; what is more than that is no trouble of the destination.
+    """
+    return first_attempt_at + max(0.0, now - due_at - LONGEST_PAUSE)
+
+
 def pause_after(attempts: int, jitter: random.Random | None = None) -> float:
     """Return the pause in seconds after so many failed attempts."""
     nominal = min(FIRST_PAUSE * 2 ** min(attempts - 1, 30), LONGEST_PAUSE)

@@ -19,6 +19,7 @@ from cxr_dicom.store.ledger import FILE_NAME, DamagedLedgerError, Ledger
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import (
+    FastPipeline,
     archive,
     derived_uid,
     free_port,
@@ -164,6 +165,26 @@ def test_a_superseded_file_is_deleted_and_one_that_came_after_the_ledger_takes_i
     copy.rename(first[0])
     with started(tmp_path) as (ledger, _):
         assert ledger.stories.paths() == {second}
+
+
+def test_what_waits_for_a_destination_that_left_the_settings_is_held_and_told(tmp_path):
+    sent, port, config = images(2), free_port(), tmp_path / "c.toml"
+    config.write_text(f'[spool]\nfolder = "{tmp_path / "spool"}"\n')
+    with serving(tmp_path / "spool", destinations=to(port)) as service:
+        send(service.settings.listener.port, *sent)
+        for each in sent:
+            wait_for_state(service, each.StudyInstanceUID, "ENCODED", seconds=60)
+    made = settings(tmp_path / "spool")  # by a typing error without [[destinations]]
+    service = Service(made, Spool(made), build=FastPipeline)
+    assert service.problems() == {"destination pacs": "not in the settings; objects that wait for it: 2"}
+    service.stop()
+    with archive(port=port) as (_, received), serving(tmp_path / "spool", destinations=to(port)) as service:
+        wait_for(lambda: len(received) == 2, 60)
+        for each in sent:
+            wait_for_state(service, each.StudyInstanceUID, "SENT", seconds=60)
+        assert service.problems() == {}
+    refused = CliRunner().invoke(cli, ["jobs", "withdraw", "--destination", "pacs", "--yes", "--config", str(config)])
+    assert (refused.exit_code, "nothing waits for it" in refused.output) == (2, True)
 
 
 def test_what_a_person_forgot_does_not_come_back_after_a_crash(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ class DueDelivery:
     object: EncodedObject
     study_instance_uid: str
     attempts: int  # that failed
-    first_attempt_at: float | None
+    first_attempt_at: float | None  # later by the time in which nobody asked
 
 
 class Deliveries:
@@ -172,17 +172,25 @@ class Deliveries:
                 self.settle(study_instance_uid, reopen=True)
         return len(rows)
 
-    def forget_destinations(self, known: Sequence[str]) -> int:
-        """Withdraw what waits for a destination that the settings no longer name."""
+    def open(self) -> dict[str, int]:
+        """Count what waits for each destination, to be sent or verified, whether the settings name it or not."""
+        rows = self._ledger.rows(
+            f"SELECT destination, count(*) n FROM deliveries WHERE {_TO_SEND} OR ({_TO_VERIFY})"  # noqa: S608 - constants
+            " GROUP BY destination ORDER BY destination"
+        )
+        return {row["destination"]: row["n"] for row in rows}
+
+    def withdraw(self, destination: str) -> int:
+        """Let nothing wait for a destination any more; return how many objects waited."""
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(
-                f"SELECT * FROM deliveries WHERE {_TO_SEND} OR ({_TO_VERIFY})"  # noqa: S608 - constants only
+                f"SELECT * FROM deliveries WHERE destination = ? AND ({_TO_SEND} OR ({_TO_VERIFY}))",  # noqa: S608
+                destination,
             )
-            gone = [row for row in rows if row["destination"] not in known]
-            for row in gone:
-                self._set(connection, row, _State.WITHDRAWN, detail="the destination is no longer in the settings")
+            for row in rows:
+                self._set(connection, row, _State.WITHDRAWN, detail="withdrawn by `jobs withdraw`")
                 self.settle(self._study_of(row["sop_instance_uid"]))
-        return len(gone)
+        return len(rows)
 
     # --- storage commitment ----------------------------------------------------------------------
 
@@ -242,7 +250,7 @@ class Deliveries:
             object=self._object(row),
             study_instance_uid=row["study_instance_uid"],
             attempts=row["attempts"],
-            first_attempt_at=row["first_attempt_at"],
+            first_attempt_at=_troubled_since(row),
         )
 
     def _object(self, row: sqlite3.Row) -> EncodedObject:
@@ -300,9 +308,16 @@ class Deliveries:
     ) -> None:
         connection.execute(
             "UPDATE deliveries SET status = ?, detail = ?, attempts = attempts + 1,"
-            " first_attempt_at = coalesce(first_attempt_at, ?), next_attempt_at = ?"
+            " first_attempt_at = ?, next_attempt_at = ?"
             " WHERE sop_instance_uid = ? AND destination = ?",
-            (receipt.status, receipt.detail, time.time(), retry_at, row["sop_instance_uid"], row["destination"]),
+            (
+                receipt.status,
+                receipt.detail,
+                time.time() if (since := _troubled_since(row)) is None else since,
+                retry_at,
+                row["sop_instance_uid"],
+                row["destination"],
+            ),
         )
 
     @staticmethod
@@ -337,3 +352,11 @@ class Deliveries:
             target = StudyState.SENT
         states = {*_DELIVERING, StudyState.DEAD} if reopen else _DELIVERING
         self._ledger.studies.move(uid, [each for each in origins(target) if each in states], target, reason)
+
+
+def _troubled_since(row: sqlite3.Row) -> float | None:
+    """Return when the trouble of a delivery began, less the time in which its destination was not asked."""
+    if row["first_attempt_at"] is None:
+        return None
+    due_at = row["changed_at"] if row["next_attempt_at"] is None else row["next_attempt_at"]
+    return retry.without_absence(row["first_attempt_at"], due_at=due_at, now=time.time())

@@ -32,7 +32,7 @@ TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and 
     },
     StudyState.SENT: {
         StudyState.COMMITTED: "destinations said that they keep the objects",
-        StudyState.ENCODED: "a destination does not have what it took, or left the settings",
+        StudyState.ENCODED: "a destination does not have what it took, or `jobs withdraw`",
         StudyState.DEAD: "an object was not kept for a day",
         StudyState.RECEIVING: _NEW_IMAGE,
     },

@@ -54,10 +54,13 @@ def test_what_goes_nowhere_expires_too_and_says_so(ledger, routes):
     assert ledger.stories.expired(days=1) == []
 
 
-def test_a_destination_that_left_the_settings_holds_up_no_deletion(ledger):
+def test_what_is_withdrawn_holds_up_no_deletion(ledger):
     sent(ledger, "pacs")
     assert (state(ledger), ledger.stories.expired(days=-1)) == ("ENCODED", [])
-    ledger.deliveries.forget_destinations([])
+    assert ledger.deliveries.open() == {"pacs": 1}
+    assert ledger.deliveries.withdraw("other") == 0
+    assert ledger.deliveries.withdraw("pacs") == 1
+    assert ledger.deliveries.open() == {}
     assert (state(ledger), ledger.stories.expired(days=-1)) == ("ENCODED", [STUDY])
 
 

@@ -157,7 +157,7 @@ WAYS = [  # from, to, how the study comes there, and what then happens; the latt
         S.SENT,
         S.ENCODED,
         lambda ledger: delivered(ledger, verify=True),
-        lambda ledger, _: ledger.deliveries.forget_destinations([]),
+        lambda ledger, _: ledger.deliveries.withdraw("pacs"),
     ),
     (
         S.SENT,
