@@ -134,6 +134,8 @@ class Service:
             self._spool.require_space()
         except SpoolFullError as error:
             found["spool"] = str(error)
+        if problem := self._audit.problem():
+            found["audit"] = problem
         for name, objects in self._held().items():
             found[f"destination {name}"] = f"not in the settings; objects that wait for it: {objects}"
         if unknown := self._spool.set_aside_now():

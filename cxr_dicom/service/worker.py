@@ -7,7 +7,7 @@ neither listener nor delivery with it. A worker ends with its parent, however th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +18,11 @@ from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Skippe
 from cxr_dicom.service.routes import routes
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger
-from cxr_dicom.store.spool import Spool
+from cxr_dicom.store.spool import Spool, SpoolFullError
 from cxr_dicom.system import retry, telemetry
 
-_MAY_PASS = (Reason.ENCODING_FAILED, Reason.INTERNAL_ERROR)  # a full disk, a lack of memory
+_MAY_PASS = (Reason.ENCODING_FAILED, Reason.INTERNAL_ERROR)
+_WANTS = ("MemoryError", "OutOfMemoryError", "PermissionError")  # of this machine, no fault of a study
 
 
 class Processor(Protocol):
@@ -54,9 +55,12 @@ class Worker:
         self._spool = Spool(settings)
         self._ledger = Ledger(self._spool.folder)
         self._audit = AuditTrail(self._spool.folder)
+        self._wants: dict[str, int] = {}  # how often a study wanted what this machine does not have now
 
     def step(self) -> bool:
-        """Process one study; tell whether there was one."""
+        """Process one study; tell whether there was one. Without room on the disk none is taken."""
+        if self._lacks_room():
+            return False
         claim = self._ledger.studies.claim(self._name, max_interruptions=self._settings.service.max_interruptions)
         if claim is None:
             return False
@@ -81,12 +85,15 @@ class Worker:
             return
         with self._spool.workshop() as folder:
             result = self._processor.process(claim.study, folder)
-            if claim.attempts + 1 < retry.PROCESSING_ATTEMPTS and any(i.reason in _MAY_PASS for i in result.instances):
-                self._postpone(claim, result)
+            failed = [each for each in result.instances if each.reason in _MAY_PASS]
+            is_want = bool(failed) and self._is_want(each.detail for each in failed)
+            if is_want or (failed and claim.attempts + 1 < retry.PROCESSING_ATTEMPTS):
+                self._postpone(claim, result, is_want=is_want)
                 return
             result = replace(result, instances=tuple(self._adopt(uid, each) for each in result.instances))
         goes_to = list(routes(result, self._settings))
         state = self._ledger.studies.finish(claim, result, self._infos(), goes_to)
+        self._wants.pop(uid, None)
         self._tell(result, str(state))
 
     def _infos(self) -> list[ModelInfo]:
@@ -106,16 +113,33 @@ class Worker:
             job_key="",
             instances=tuple(map(InstanceResult.without, failed)),
         )
-        if claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
-            self._postpone(claim, result)
+        is_want = self._is_want([detail])
+        if is_want or claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
+            self._postpone(claim, result, is_want=is_want)
         else:
             self._ledger.studies.finish(claim, result, self._infos())
             self._tell(result, "DEAD")
 
-    def _postpone(self, claim: Claim, result: StudyResult) -> None:
-        until = time.time() + retry.pause_after(claim.attempts + 3)  # 2 to 8 s
-        self._ledger.studies.postpone(claim, result, until)
+    def _postpone(self, claim: Claim, result: StudyResult, *, is_want: bool) -> None:
+        """Try again later; what this machine lacks is no attempt, and is asked for without end."""
+        uid = claim.study.study_instance_uid
+        failures = claim.attempts
+        if is_want:
+            failures = self._wants[uid] = self._wants.get(uid, -1) + 1
+        until = time.time() + retry.pause_after(failures + 3)  # from 2 s on
+        self._ledger.studies.postpone(claim, result, until, counts=not is_want)
         self._tell(result, "COMPLETE")
+
+    def _lacks_room(self) -> bool:
+        try:
+            self._spool.require_space()
+        except SpoolFullError:
+            return True
+        return False
+
+    def _is_want(self, details: Iterable[str]) -> bool:
+        """Whether a failure came from a want of room, memory or permission."""
+        return self._lacks_room() or any(detail.startswith(_WANTS) for detail in details)
 
     def _tell(self, result: StudyResult, state: str) -> None:
         made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}

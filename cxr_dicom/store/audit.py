@@ -26,7 +26,7 @@ class AuditTrail:
         self._path = folder / FILE_NAME
 
     def write(self, action: str, **fields: telemetry.Value | None) -> None:
-        """Append a line, and log the same.
+        """Append a line, and log the same; a trail that cannot be written stops nothing and is told by `problem`.
 
         Parameters
         ----------
@@ -38,7 +38,19 @@ class AuditTrail:
         known = {name: value for name, value in fields.items() if value is not None}
         telemetry.event(action, level=logging.INFO, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
-        atomic.append_line(self._path, line, mode=0o600)
+        try:
+            atomic.append_line(self._path, line, mode=0o600)
+        except OSError as error:  # what was done is done, and its sender is told so; the log has the line instead
+            telemetry.failure("audit", error)
+            telemetry.event(action, level=logging.ERROR, **known)
+
+    def problem(self) -> str | None:
+        """Say why nothing can be written to the trail; None when it can."""
+        try:
+            with self._path.open("ab"):
+                return None
+        except OSError as error:
+            return f"{self._path} cannot be written: {error.strerror}; the log has the lines instead"
 
     def senders(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
         """Say who sent instances, as far as the trail tells; lines that cannot be read tell nothing."""

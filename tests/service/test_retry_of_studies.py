@@ -6,12 +6,15 @@ import pytest
 
 from cxr_dicom.records import InstanceResult, Outcome, Reason, StudyResult
 from cxr_dicom.service.worker import Worker
+from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import FastPipeline, listening, send
 
 
 class Trouble(FastPipeline):
     """Fails ``failures`` times, by an exception or by a result whose images have ``reason``."""
+
+    error = RuntimeError
 
     def __init__(self, settings, failures, reason):
         super().__init__(settings)
@@ -22,7 +25,7 @@ class Trouble(FastPipeline):
         if self.processed > self._failures:
             return super().process(study, folder)
         if self._reason is None:
-            raise RuntimeError("Doe^Jane")
+            raise self.error("Doe^Jane")
         failed = tuple(
             InstanceResult(path=i.path, outcome=Outcome.FAILED, instance=i, reason=self._reason, detail="")
             for i in study.instances
@@ -107,3 +110,52 @@ def test_what_cannot_pass_is_dead_at_once(case):
     made = case(9, Reason.MODEL_FAILED)
     assert made.worker.step()
     assert (made.story()["state"], made.pipeline.processed) == ("DEAD", 1)
+
+
+@pytest.mark.parametrize("error", [MemoryError, PermissionError])
+def test_a_want_of_this_machine_is_no_attempt_and_has_no_end(case, error):
+    made = case(failures=12, reason=None)
+    made.pipeline.error = error
+    pauses = []
+    while made.worker.step() and made.story()["state"] == "COMPLETE":
+        assert made.story()["attempts"] == 0
+        pauses.append(round(made.seconds_to_wait()))
+        made.wait(pauses[-1] + 1)
+    assert len(pauses) == 12
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 900
+    assert made.story()["state"] == "ENCODED"
+
+
+def test_without_room_on_the_disk_no_study_is_taken_and_none_dies(tmp_path, monkeypatch):
+    with listening(tmp_path) as here:
+        case = Case(here, monkeypatch, 1, Reason.ENCODING_FAILED)
+        spool = case.worker._spool
+        spool._min_free = 1 << 60
+        assert not case.worker.step()
+        assert (case.story()["state"], case.pipeline.processed) == ("COMPLETE", 0)
+        process = case.pipeline.process
+
+        def fill(study, folder):
+            spool._min_free = 1 << 60  # it becomes full at work
+            return process(study, folder)
+
+        spool._min_free = 0
+        monkeypatch.setattr(case.pipeline, "process", fill)
+        assert case.worker.step()
+        assert (case.story()["state"], case.story()["attempts"]) == ("COMPLETE", 0)
+        spool._min_free = 0
+        case.wait(60)
+        assert case.worker.step()
+        assert case.story()["state"] == "ENCODED"
+
+
+def test_a_trail_that_cannot_be_written_stops_neither_reception_nor_work(tmp_path, monkeypatch):
+    (tmp_path / "audit.jsonl").mkdir()
+    with listening(tmp_path) as here:
+        case = Case(here, monkeypatch, 0, None)  # its image is acknowledged
+        assert case.worker.step()
+        assert case.story()["state"] == "ENCODED"
+        assert "cannot be written: Is a directory" in AuditTrail(tmp_path).problem()
+        (tmp_path / "audit.jsonl").rmdir()
+        assert AuditTrail(tmp_path).problem() is None

@@ -183,15 +183,15 @@ class Studies:
             self._let_go(connection, claim, StudyState.ENCODED, "")
             self._ledger.deliveries.settle(claim.study.study_instance_uid)
 
-    def postpone(self, claim: Claim, result: StudyResult, until: float) -> None:
-        """Processing failed in a way that may pass: try again at ``until``."""
+    def postpone(self, claim: Claim, result: StudyResult, until: float, *, counts: bool = True) -> None:
+        """Processing failed in a way that may pass: try again at ``until``; it is an attempt if it ``counts``."""
         with self._ledger.transaction() as connection:
             uid = claim.study.study_instance_uid
             self._let_go(connection, claim, StudyState.COMPLETE, "")
             self._record_outcomes(connection, result)
             connection.execute(
                 "UPDATE studies SET attempts = ?, next_attempt_at = ? WHERE study_instance_uid = ?",
-                (claim.attempts + 1, until, uid),
+                (claim.attempts + counts, until, uid),
             )
 
     def finish(
