@@ -62,7 +62,7 @@ class Analysis:
         small = image.preview() if image.preview else None  # not to keep the whole matrix for a small picture
         kept = replace(image, preview=None if small is None else partial(_same, small))
         self._image = kept
-        self._study = replace(study, images=tuple(kept if each is image else each for each in study.images))
+        self._study = replace(study, images=tuple(kept if other is image else other for other in study.images))
         self._settings = settings
         self._is_file = is_file
 
@@ -99,22 +99,22 @@ class Analysis:
     @property
     def heatmaps(self) -> Mapping[str, NDArray[np.float32]]:
         """Maps: (rows, columns), 0 to 1, on the matrix as stored; 0 where a model did not look."""
-        return Named(self._named(lambda p: ((each.name, each) for each in p.heatmaps)), self._resampled)
+        return Named(self._named(lambda p: ((heatmap.name, heatmap) for heatmap in p.heatmaps)), self._resampled)
 
     @property
     def scores(self) -> Mapping[str, Finding]:
         """Findings: ``probability``, ``raw``, ``operating_point``, ``call``."""
-        return self._named(lambda p: ((each.name, each) for each in p.findings))
+        return self._named(lambda p: ((finding.name, finding) for finding in p.findings))
 
     @property
     def measurements(self) -> Mapping[str, Measurement]:
         """Numbers: ``value``, None where it could not be measured and ``reason`` says why, and ``unit``."""
-        return self._named(lambda p: ((each.name, each) for each in p.measurements))
+        return self._named(lambda p: ((measurement.name, measurement) for measurement in p.measurements))
 
     @property
     def statements(self) -> Mapping[str, Statement]:
         """Calls that a rule made of a measurement: ``call``, ``rule``."""
-        return self._named(lambda p: ((each.name, each) for each in p.statements))
+        return self._named(lambda p: ((statement.name, statement) for statement in p.statements))
 
     def to_series(self) -> pd.Series[Any]:
         """Return the line of this image in the table: the columns of ``results.parquet``.
@@ -125,7 +125,7 @@ class Analysis:
             If pandas is not installed.
         """
         uid = self.sop_instance_uid
-        (row,) = (each for each in unwritten_rows(self._study, self._settings) if each["sop_instance_uid"] == uid)
+        (row,) = (row for row in unwritten_rows(self._study, self._settings) if row["sop_instance_uid"] == uid)
         series = frames.series(row, uid)
         if not self._is_file:
             series["path"] = None
@@ -142,7 +142,7 @@ class Analysis:
         EncodingError
             If an object cannot be made.
         """
-        return [_read_back(each) for each in self._encoded()]
+        return [_read_back(encoded) for encoded in self._encoded()]
 
     def save(self, out: str | PathLike[str]) -> list[Path]:
         """Write the objects of `to_dicom` to ``out``, where ``cxr-dicom run`` puts them, and return their files.
@@ -155,18 +155,18 @@ class Analysis:
             If it cannot be written.
         """
         folder = rows.study_folder(Path(out), self.study_instance_uid)
-        return [write(each, folder).path for each in self._encoded()]
+        return [write(encoded, folder).path for encoded in self._encoded()]
 
     def _repr_html_(self) -> str:
         """Show the picture with its outlines; nothing of the header but the SOP Instance UID."""
         if self._image.preview is None:
             return html.escape(repr(self))
-        masks = next((each.masks for each in self.predictions if each.masks), ())
+        masks = next((prediction.masks for prediction in self.predictions if prediction.masks), ())
         picture = pictures.overlay(pictures.smaller(self._image.preview(), _PICTURE), masks)
         return _HTML.format(
             source=pictures.data_uri(picture),
             uid=html.escape(self.sop_instance_uid),
-            legend=" ".join(_LABEL.format(*each.structure.colour, html.escape(each.structure.title)) for each in masks),
+            legend=" ".join(_LABEL.format(*mask.structure.colour, html.escape(mask.structure.title)) for mask in masks),
         )
 
     def _named(self, said: Callable[[Prediction], Iterable[tuple[str, Value]]]) -> dict[str, Value]:
@@ -180,14 +180,14 @@ class Analysis:
         objects = encode(self._study, build_encoders(self._settings))
         while True:
             try:
-                each = next(objects, None)
+                encoded = next(objects, None)
             except Exception as error:
                 telemetry.failure("encode", error, sop_instance_uid=self.sop_instance_uid)
                 raise EncodingError(telemetry.safe_description(error)) from error
-            if each is None:
+            if encoded is None:
                 return
-            if self.sop_instance_uid in each.source_sop_instance_uids:
-                yield each
+            if self.sop_instance_uid in encoded.source_sop_instance_uids:
+                yield encoded
 
 
 def unwritten_rows(study: StudyAnalysis, settings: Settings) -> list[Row]:
@@ -203,7 +203,7 @@ def unwritten_rows(study: StudyAnalysis, settings: Settings) -> list[Row]:
 
 def _regions(prediction: Prediction) -> Iterator[tuple[str, Region]]:
     """Yield the masks that are not empty: just those are in the DICOM segmentations."""
-    return ((each.structure.name, each.region) for each in prediction.masks if each.region.area)
+    return ((mask.structure.name, mask.region) for mask in prediction.masks if mask.region.area)
 
 
 def _same(picture: pictures.Grey) -> pictures.Grey:

@@ -156,7 +156,7 @@ class Pipeline:
             Files, and folders that are searched to any depth. They are listed at once.
         """
         given = [paths] if isinstance(paths, str | os.PathLike) else paths
-        studies, skipped = scan([Path(each) for each in given])
+        studies, skipped = scan([Path(path) for path in given])
         return Analyses(self._process, studies, skipped, self.settings)
 
     def _process(self, study: Study) -> StudyAnalysis:
@@ -196,7 +196,7 @@ class Analyses(Iterator[Analysis]):
         self._studies = deque(studies)
         self._ready: deque[Analysis] = deque()
         self._settings = settings
-        self._rows = [rows.skipped_row(each, settings) for each in self.skipped]
+        self._rows = [rows.skipped_row(skip, settings) for skip in self.skipped]
 
     def __next__(self) -> Analysis:
         while not self._ready:
@@ -295,7 +295,9 @@ def _error(skipped: Skipped) -> CxrDicomError:
 
 def _failed(study: Study, detail: str) -> StudyAnalysis:
     skipped = tuple(
-        Skipped(path=each.path, reason=Reason.INTERNAL_ERROR, detail=detail, outcome=Outcome.FAILED, instance=each)
-        for each in study.instances
+        Skipped(
+            path=instance.path, reason=Reason.INTERNAL_ERROR, detail=detail, outcome=Outcome.FAILED, instance=instance
+        )
+        for instance in study.instances
     )
     return StudyAnalysis(study_instance_uid=study.study_instance_uid, images=(), skipped=skipped)

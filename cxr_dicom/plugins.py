@@ -254,7 +254,13 @@ def strangers(chosen: Iterable[tuple[Seam, str]]) -> tuple[tuple[str, str, str, 
     """
     found = ((seam, seam.choose(seam.name, name)) for seam, name in chosen)
     return tuple(
-        sorted({(seam.name, each.name, each.distribution, each.version) for seam, each in found if not each.is_ours})
+        sorted(
+            {
+                (seam.name, choice.name, choice.distribution, choice.version)
+                for seam, choice in found
+                if not choice.is_ours
+            }
+        )
     )
 
 

@@ -91,25 +91,25 @@ def _calls(comparison: Comparison) -> Cells:
 
 
 def _measurements(comparison: Comparison) -> Cells:
-    for each in comparison.measurements:
-        if each.is_same:
+    for measurement in comparison.measurements:
+        if measurement.is_same:
             continue
-        change = each.differences
-        head = (each.name, each.unit, change.n if change else 0)
+        change = measurement.differences
+        head = (measurement.name, measurement.unit, change.n if change else 0)
         numbers = ("", "", "", "")
         if change:
             limits = " to ".join(map(_number, change.limits_of_agreement or ()))
             numbers = (_number(change.mean), limits, _number(change.max_abs), _number(change.correlation))
-        yield (*head, *numbers, each.only_a, each.only_b)
-    if same := sum(each.is_same for each in comparison.measurements):
+        yield (*head, *numbers, measurement.only_a, measurement.only_b)
+    if same := sum(measurement.is_same for measurement in comparison.measurements):
         yield (f"{same} measurements: the same on all images", *([""] * 8))
 
 
 def _structures(comparison: Comparison) -> Cells:
-    for each in comparison.masks.structures if comparison.masks else ():
-        worst = each.worst[0].sop_instance_uid if each.worst else ""
-        dice = (_number(value) for value in (each.median, each.p10, each.minimum))
-        yield (each.name, each.n, *dice, each.only_a, each.only_b, worst)
+    for structure in comparison.masks.structures if comparison.masks else ():
+        worst = structure.worst[0].sop_instance_uid if structure.worst else ""
+        dice = (_number(value) for value in (structure.median, structure.p10, structure.minimum))
+        yield (structure.name, structure.n, *dice, structure.only_a, structure.only_b, worst)
 
 
 def _moves(comparison: Comparison) -> Cells:

@@ -116,15 +116,19 @@ def _tell(service: Service, archive: Archive, samples: Mapping[Path, str]) -> in
     for story in filter(None, stories):
         for image in story["instances"]:
             path = names[image["sop_instance_uid"]]
-            about = [each for each in story["objects"] if image["sop_instance_uid"] in each["sources"]]
-            made = "\n".join(f"{_words(each['kind'])}: {each['deliveries'][0]['state']}" for each in about)
+            about = [
+                object_row for object_row in story["objects"] if image["sop_instance_uid"] in object_row["sources"]
+            ]
+            made = "\n".join(
+                f"{_words(object_row['kind'])}: {object_row['deliveries'][0]['state']}" for object_row in about
+            )
             why = f"{image['reason']}: {image['detail']}" if image["reason"] else made
             table.add_row(path.name, samples[path], image["outcome"], why)
     console = Console()
     console.print(table)
-    objects = [each for story in stories if story for each in story["objects"]]
-    committed = all(delivery["state"] == "committed" for each in objects for delivery in each["deliveries"])
-    arrived = {each["sop_instance_uid"] for each in objects} == set(archive.received)
+    objects = [object_row for story in stories if story for object_row in story["objects"]]
+    committed = all(delivery["state"] == "committed" for object_row in objects for delivery in object_row["deliveries"])
+    arrived = {object_row["sop_instance_uid"] for object_row in objects} == set(archive.received)
     console.print(f"{len(archive.received)} objects are in the archive. Not for clinical use.", highlight=False)
     return 0 if objects and committed and arrived else 3
 

@@ -37,25 +37,25 @@ def show(evaluation: Evaluation, output: Path | None) -> None:
         ("finding", "n", "positive", "AUROC", "average precision", "sensitivity", "specificity", "calibration error"),
         (
             (
-                each.name,
-                each.n,
-                each.positives,
-                estimate(each.auroc, 3),
-                estimate(each.average_precision, 3),
-                estimate(each.calls.sensitivity if each.calls else None),
-                estimate(each.calls.specificity if each.calls else None),
-                "" if each.reliability.error is None else f"{each.reliability.error:.3f}",
+                finding.name,
+                finding.n,
+                finding.positives,
+                estimate(finding.auroc, 3),
+                estimate(finding.average_precision, 3),
+                estimate(finding.calls.sensitivity if finding.calls else None),
+                estimate(finding.calls.specificity if finding.calls else None),
+                "" if finding.reliability.error is None else f"{finding.reliability.error:.3f}",
             )
-            for each in evaluation.findings
+            for finding in evaluation.findings
         ),
     )
     _table(
         console,
         ("differs", "group", "AUROC", "less the rest"),
         (
-            (each.name, f"{group.by} {group.value}", estimate(group.auroc), estimate(group.difference))
-            for each in evaluation.findings
-            for group in each.groups
+            (finding.name, f"{group.by} {group.value}", estimate(group.auroc), estimate(group.difference))
+            for finding in evaluation.findings
+            for group in finding.groups
             if group.differs
         ),
     )

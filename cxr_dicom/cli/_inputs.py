@@ -57,7 +57,7 @@ def access(origin: str | None, settings: Settings) -> HttpAccess | None:
 
     from cxr_dicom.config.service import DicomwebArchive, HttpAccess
 
-    named = {each.name: each for each in settings.poller.archives if isinstance(each, DicomwebArchive)}
+    named = {archive.name: archive for archive in settings.poller.archives if isinstance(archive, DicomwebArchive)}
     if origin is None or origin in named:
         return named[origin] if origin else None
     if not origin.startswith(("http://", "https://")):
@@ -71,9 +71,9 @@ def access(origin: str | None, settings: Settings) -> HttpAccess | None:
 
 def keys_and_values(given: Sequence[str]) -> dict[str, str]:
     """Take a query apart."""
-    if wrong := [each for each in given if "=" not in each]:
+    if wrong := [text for text in given if "=" not in text]:
         raise click.BadParameter(f"--query {wrong[0]}: expected KEY=VALUE")
-    return dict(each.split("=", 1) for each in given)
+    return dict(text.split("=", 1) for text in given)
 
 
 def estimate(

@@ -29,9 +29,9 @@ def check(config: Path | None, models: bool, as_json: bool) -> None:
     telemetry.configure(-1)
     answers = list(checks.check(settings, models=models))
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in answers], indent=1))
+        click.echo(json.dumps([asdict(answer) for answer in answers], indent=1))
     else:
-        for each in answers:
-            click.echo(f"{each.level:8} {each.key}: {each.text}")
-    if any(each.level is checks.Level.WRONG for each in answers):
+        for answer in answers:
+            click.echo(f"{answer.level:8} {answer.key}: {answer.text}")
+    if any(answer.level is checks.Level.WRONG for answer in answers):
         raise click.exceptions.Exit(EXIT_FAILED)

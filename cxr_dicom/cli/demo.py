@@ -84,4 +84,4 @@ def _show(tally: Tally, out: Path) -> None:
 def _what(row: Row) -> str:
     if row["outcome"] != "processed":
         return f"{row['reason']}: {row['detail']}"
-    return "\n".join(dict.fromkeys(each["kind"].replace("_", " ") for each in row["objects"]))
+    return "\n".join(dict.fromkeys(object_row["kind"].replace("_", " ") for object_row in row["objects"]))

@@ -177,10 +177,10 @@ def _object(row: Row) -> Iterable[tuple[object, ...]]:
     head = (row["sop_instance_uid"], row["kind"])
     if not row["deliveries"]:
         yield (*head, "none", "", "", "", "")
-    for each in row["deliveries"]:
-        said = f"{each['status']} {each['detail']}".strip()
-        due = _when(each["next_attempt_at"]) if each["next_attempt_at"] else ""
-        yield (*head, each["destination"], each["state"], said, each["attempts"], due)
+    for delivery in row["deliveries"]:
+        said = f"{delivery['status']} {delivery['detail']}".strip()
+        due = _when(delivery["next_attempt_at"]) if delivery["next_attempt_at"] else ""
+        yield (*head, delivery["destination"], delivery["state"], said, delivery["attempts"], due)
 
 
 def _when(seconds: float) -> str:

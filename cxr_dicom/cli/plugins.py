@@ -20,9 +20,11 @@ def plugins(is_all: bool, as_json: bool) -> None:
 
     rows = []
     for seam in SEAMS:
-        shown = {name: each for name, each in seam.choices.items() if is_all or as_json or not each.is_ours}
-        rows += [_row(seam.name, name, each.distribution, each.version) for name, each in shown.items()]
-        rows += [_row(seam.name, each.name, each.distribution, each.version, each.problem) for each in seam.broken]
+        shown = {name: choice for name, choice in seam.choices.items() if is_all or as_json or not choice.is_ours}
+        rows += [_row(seam.name, name, choice.distribution, choice.version) for name, choice in shown.items()]
+        rows += [
+            _row(seam.name, choice.name, choice.distribution, choice.version, choice.problem) for choice in seam.broken
+        ]
     for row in rows:
         package, problem = f"{row['package']} {row['version']}", row["problem"]
         line = f"{row['seam']:14}{row['name']:26}{package}" + (f"  cannot be used: {problem}" if problem else "")

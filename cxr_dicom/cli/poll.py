@@ -53,7 +53,7 @@ def poll(
     except CxrDicomError as error:
         raise Refused(str(error)) from error
     _tell(rounds)
-    raise click.exceptions.Exit(EXIT_FAILED if any(each.error or each.failed for each in rounds) else 0)
+    raise click.exceptions.Exit(EXIT_FAILED if any(made.error or made.failed for made in rounds) else 0)
 
 
 def _listed(path: Path | None, is_one: Callable[[str], bool], what: str) -> list[str]:
@@ -75,6 +75,6 @@ def _is_accession_number(text: str) -> bool:
 
 
 def _tell(rounds: Sequence[Round]) -> None:
-    for each in rounds:
-        counts = f"{each.studies} studies, {each.instances} images, {each.refused} refused, {each.failed} not given"
-        click.echo(f"{each.archive}: {counts}{'; ' if each.error else ''}{each.error}")
+    for made in rounds:
+        counts = f"{made.studies} studies, {made.instances} images, {made.refused} refused, {made.failed} not given"
+        click.echo(f"{made.archive}: {counts}{'; ' if made.error else ''}{made.error}")

@@ -89,7 +89,7 @@ class Delivery:
     """
 
     def __init__(self, settings: Settings, name: str, pause: Callable[[float], None] = time.sleep) -> None:
-        described = {each.name: each for each in settings.destinations}
+        described = {destination.name: destination for destination in settings.destinations}
         if name not in described:
             raise SettingsError(
                 f"destination {name!r} is not one of [[destinations]]: {', '.join(described) or 'none'}"
@@ -139,8 +139,8 @@ class _Shipment:
     """The objects of a study on their way."""
 
     def __init__(self, objects: Sequence[EncodedObject], taken: Taken) -> None:
-        self.objects = {each.sop_instance_uid: each for each in objects}
-        self.waiting = {uid: each for uid, each in self.objects.items() if uid not in taken}
+        self.objects = {encoded.sop_instance_uid: encoded for encoded in objects}
+        self.waiting = {uid: encoded for uid, encoded in self.objects.items() if uid not in taken}
         self.problem = ""
         self.is_cut_off = False  # the destination was not there, or no longer, at the latest attempt
         self._earlier = taken
@@ -177,8 +177,8 @@ class _Shipment:
         return receipt.delivery_status
 
     def _sibling(self, label_map: EncodedObject) -> EncodedObject | None:
-        def about(each: EncodedObject) -> tuple[object, ...]:
-            return each.kind, each.model, each.source_sop_instance_uids
+        def about(encoded: EncodedObject) -> tuple[object, ...]:
+            return encoded.kind, encoded.model, encoded.source_sop_instance_uids
 
-        alike = (each for each in self.objects.values() if about(each) == about(label_map))
-        return next((each for each in alike if each.sop_class_uid == SegmentationStorage), None)
+        alike = (encoded for encoded in self.objects.values() if about(encoded) == about(label_map))
+        return next((encoded for encoded in alike if encoded.sop_class_uid == SegmentationStorage), None)

@@ -68,7 +68,7 @@ def _look(studies: Sequence[Study], settings: Settings) -> tuple[int, Counter[st
     for study in studies:
         selection = select(study, settings.select)
         eligible += len(selection.images)
-        reasons.update(str(each.reason) for each in selection.skipped)
+        reasons.update(str(skip.reason) for skip in selection.skipped)
         example = example or (study if selection.images else None)
     return eligible, reasons, example
 
@@ -84,7 +84,7 @@ def _trial(example: Study | None, settings: Settings) -> tuple[float, int]:
             start = perf_counter()
             result = pipeline.process(study, folder)
             seconds = perf_counter() - start
-            made = {each.path for instance in result.instances for each in instance.objects}
+            made = {encoded.path for instance in result.instances for encoded in instance.objects}
             size = sum(path.stat().st_size for path in made)
             images = sum(instance.analysis is not None for instance in result.instances) or 1
             return seconds / images, size // images

@@ -34,8 +34,8 @@ class _Made:
     @property
     def objects(self) -> list[EncodedObject]:
         """Each once: a report on a study belongs to every image of it."""
-        made = (each for study in self.results for instance in study.instances for each in instance.objects)
-        return list({each.sop_instance_uid: each for each in made}.values())
+        made = (encoded for study in self.results for instance in study.instances for encoded in instance.objects)
+        return list({encoded.sop_instance_uid: encoded for encoded in made}.values())
 
 
 def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
@@ -54,7 +54,7 @@ def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
 
 def without_result(entry: Entry, earlier: State | None, tools: Tools, reason: Reason, detail: str) -> State:
     """Return the state of an entry that failed as a whole."""
-    rows = [result_rows.skipped_row(each, tools.settings) for each in _failed(entry, reason, detail)]
+    rows = [result_rows.skipped_row(failed, tools.settings) for failed in _failed(entry, reason, detail)]
     if entry.sources:
         study = entry.key if is_uid(entry.key) else None
         rows = [{**row, "path": entry.sources[0], "study_instance_uid": study} for row in rows]
@@ -63,8 +63,8 @@ def without_result(entry: Entry, earlier: State | None, tools: Tools, reason: Re
 
 
 def _failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
-    for each in entry.study.instances if entry.study else ():
-        yield Skipped(path=each.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=each)
+    for instance in entry.study.instances if entry.study else ():
+        yield Skipped(path=instance.path, reason=reason, detail=detail, outcome=Outcome.FAILED, instance=instance)
     if entry.study is None:
         path = entry.picture or Path(entry.sources[0])
         yield Skipped(path=path, reason=reason, detail=detail, outcome=Outcome.FAILED)
@@ -75,9 +75,9 @@ def _failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
 
 def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], tools: Tools) -> _Made:
     if entry.picture:
-        studies = [_kept(each, tools.out) for each in studies]
+        studies = [_kept(study, tools.out) for study in studies]
     there, gone = _without_gone(studies)
-    results = [tools.pipeline.process(each, _folder(each, tools.out)) for each in there]
+    results = [tools.pipeline.process(study, _folder(study, tools.out)) for study in there]
     exports = _exported(results, tools)
     if entry.picture:
         for instance in _instances(there):
@@ -86,7 +86,7 @@ def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], to
         results=results,
         skipped=[*skipped, *gone],
         exports=exports,
-        origins={each.sop_instance_uid: each.sender for each in _instances(there) if each.sender},
+        origins={instance.sop_instance_uid: instance.sender for instance in _instances(there) if instance.sender},
     )
 
 
@@ -94,9 +94,11 @@ def _kept(study: Study, out: Path) -> Study:
     """Keep an instance that was made of a picture, for the objects refer to it."""
     folder = _folder(study, out)
     atomic.make_folder(folder)
-    kept = [replace(each, path=folder / f"radiograph-{each.sop_instance_uid}.dcm") for each in study.instances]
-    for each, moved in zip(study.instances, kept, strict=True):
-        atomic.move(each.path, moved.path)
+    kept = [
+        replace(instance, path=folder / f"radiograph-{instance.sop_instance_uid}.dcm") for instance in study.instances
+    ]
+    for instance, moved in zip(study.instances, kept, strict=True):
+        atomic.move(instance.path, moved.path)
     return replace(study, instances=tuple(kept))
 
 
@@ -104,10 +106,10 @@ def _without_gone(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]
     """Set aside instances whose file was removed since it was listed."""
     kept, gone = [], []
     for study in studies:
-        there = {each: each.path.is_file() for each in study.instances}
-        gone += [_gone(each) for each in there if not there[each]]
+        there = {instance: instance.path.is_file() for instance in study.instances}
+        gone += [_gone(instance) for instance in there if not there[instance]]
         if any(there.values()):
-            kept.append(replace(study, instances=tuple(each for each in there if there[each])))
+            kept.append(replace(study, instances=tuple(instance for instance in there if there[instance])))
     return kept, gone
 
 
@@ -117,7 +119,7 @@ def _gone(instance: StoredInstance) -> Skipped:
 
 
 def _analyses(results: Iterable[StudyResult]) -> Iterator[ImageAnalysis]:
-    return (each.analysis for study in results for each in study.instances if each.analysis)
+    return (instance.analysis for study in results for instance in study.instances if instance.analysis)
 
 
 def _folder(study: Study, out: Path) -> Path:
@@ -125,7 +127,7 @@ def _folder(study: Study, out: Path) -> Path:
 
 
 def _instances(studies: Iterable[Study]) -> Iterator[StoredInstance]:
-    return (each for study in studies for each in study.instances)
+    return (instance for study in studies for instance in study.instances)
 
 
 # --- exports -------------------------------------------------------------------------------------
@@ -145,9 +147,9 @@ def _exported(results: Sequence[StudyResult], tools: Tools) -> dict[str, list[Ex
 def _image_by_image(results: Iterable[StudyResult]) -> Iterator[tuple[str, StudyResult]]:
     """Yield the SOP Instance UID of each image with results, and what became of that image only."""
     for study in results:
-        for each in study.instances:
-            if each.analysis:
-                yield each.analysis.image.instance.sop_instance_uid, replace(study, instances=(each,))
+        for instance in study.instances:
+            if instance.analysis:
+                yield instance.analysis.image.instance.sop_instance_uid, replace(study, instances=(instance,))
 
 
 def _export_row(path: Path, kind: str, tools: Tools) -> ExportRow:
@@ -162,7 +164,7 @@ def _state(entry: Entry, earlier: State | None, made: _Made, tools: Tools) -> St
     return State(
         key=entry.key,
         stamp=reuse.stamp(entry, tools),
-        job_key=reuse.job_key(each.job_key for each in made.results),
+        job_key=reuse.job_key(result.job_key for result in made.results),
         rows=rows,
         figures=_figures(made, tools),
         device=device_name(tools.settings.models) if any(row["models"] for row in rows) else "",
@@ -172,8 +174,8 @@ def _state(entry: Entry, earlier: State | None, made: _Made, tools: Tools) -> St
 
 
 def _rows(entry: Entry, made: _Made, tools: Tools) -> list[Row]:
-    rows = [row for each in made.results for row in result_rows.study_rows(each, tools.settings, tools.out)]
-    rows += [result_rows.skipped_row(each, tools.settings) for each in made.skipped]
+    rows = [row for result in made.results for row in result_rows.study_rows(result, tools.settings, tools.out)]
+    rows += [result_rows.skipped_row(skipped, tools.settings) for skipped in made.skipped]
     for row in rows:
         uid = row["sop_instance_uid"] or ""
         row["exports"] = list(made.exports.get(uid, ()))
@@ -191,7 +193,7 @@ def named_source(url: str, sources: Sequence[str]) -> str:
 
 def _figures(made: _Made, tools: Tools) -> dict[str, list[report.Figure]]:
     draw = report.figures if tools.options.has_figures else report.thumbnail
-    return {each.image.instance.sop_instance_uid: draw(each) for each in _analyses(made.results)}
+    return {analysis.image.instance.sop_instance_uid: draw(analysis) for analysis in _analyses(made.results)}
 
 
 # --- delivery ------------------------------------------------------------------------------------

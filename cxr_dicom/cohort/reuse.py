@@ -84,13 +84,13 @@ def _at_picture(state: State, picture: Path) -> State:
 
 
 def _digested(study: Study) -> Study:
-    instances = (replace(each, sha256=each.sha256 or sha256(each.path)) for each in study.instances)
+    instances = (replace(instance, sha256=instance.sha256 or sha256(instance.path)) for instance in study.instances)
     return replace(study, instances=tuple(instances))
 
 
 def _on_disk(study: Study) -> Iterator[tuple[str, str, int, int]]:
-    for each in study.instances:
-        yield each.sop_instance_uid, str(each.path), *_size_and_time(each.path)
+    for instance in study.instances:
+        yield instance.sop_instance_uid, str(instance.path), *_size_and_time(instance.path)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

@@ -133,9 +133,9 @@ class _Content:
         self._settings = settings
         self._options = options
         self._index: list[tuple[str, str, str, int]] = []  # path, SOP Instance UID, key of the state, number in it
-        for number, each in enumerate(manifest.skipped):
-            self.tally.skip(each)
-            self._index.append((result_rows.path_text(each.path), _uid(each), "", number))
+        for number, skipped in enumerate(manifest.skipped):
+            self.tally.skip(skipped)
+            self._index.append((result_rows.path_text(skipped.path), _uid(skipped), "", number))
 
     def add(self, done: Done) -> None:
         self.tally.add(done)
@@ -178,7 +178,7 @@ class _Content:
         return self._state(key).figures.get(row["sop_instance_uid"] or "", [])
 
     def _thumbnail(self, row: Row) -> str | None:
-        return next((str(each["source"]) for each in self._figures(row) if each["title"] == "Anatomy"), None)
+        return next((str(figure["source"]) for figure in self._figures(row) if figure["title"] == "Anatomy"), None)
 
 
 def _sweep(out: Path) -> None:
@@ -204,14 +204,14 @@ def without_own_output(manifest: Manifest, out: Path) -> Manifest:
         if entry.picture and (state := states.load(out, entry.key)):
             written |= {home / path for path in state.file_paths()}
     for entry in manifest.entries:
-        if entry.study and any(_real(each.path).is_relative_to(home) for each in entry.study.instances):
+        if entry.study and any(_real(instance.path).is_relative_to(home) for instance in entry.study.instances):
             state = states.load(out, entry.key)
             written |= {home / path for path in state.file_paths()} if state else set()
-            kept = tuple(each for each in entry.study.instances if not is_own(each.path))
+            kept = tuple(instance for instance in entry.study.instances if not is_own(instance.path))
             entry = replace(entry, study=replace(entry.study, instances=kept), instances=len(kept))
         if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
             entries.append(entry)
-    skipped = tuple(each for each in manifest.skipped if not is_own(each.path))
+    skipped = tuple(skip for skip in manifest.skipped if not is_own(skip.path))
     return replace(manifest, entries=entries, skipped=skipped)
 
 

@@ -84,8 +84,8 @@ class RunRecord:
     def _content(self, engine: EngineDescription, sessions: list[dict[str, Any]]) -> dict[str, Any]:
         tally, settings, manifest = self._tally, self._settings, self._manifest
         stages: dict[str, float] = {}
-        for each in sessions:
-            add_seconds(stages, each.get("seconds_per_stage", {}))
+        for session in sessions:
+            add_seconds(stages, session.get("seconds_per_stage", {}))
         return {
             "package_version": __version__,
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},

@@ -56,11 +56,11 @@ class State:
 
     def object_uids(self) -> set[str]:
         """SOP Instance UIDs of the objects."""
-        return {each["sop_instance_uid"] for row in self.rows for each in row["objects"]}
+        return {object_row["sop_instance_uid"] for row in self.rows for object_row in row["objects"]}
 
     def is_about(self, instances: Sequence[StoredInstance]) -> bool:
         """Whether the rows are those of just these instances."""
-        return {row["sop_instance_uid"] for row in self.rows} == {each.sop_instance_uid for each in instances}
+        return {row["sop_instance_uid"] for row in self.rows} == {instance.sop_instance_uid for instance in instances}
 
     def is_complete(self, out: Path) -> bool:
         """Whether all files are still in ``out``."""
@@ -68,16 +68,16 @@ class State:
 
     def file_paths(self) -> set[str]:
         """Paths of the objects and exports, relative to the output folder."""
-        return {each["path"] for row in self.rows for each in (*row["objects"], *row["exports"])}
+        return {file["path"] for row in self.rows for file in (*row["objects"], *row["exports"])}
 
     def row(self, number: int, destination: str | None) -> Row:
         """Return a row; objects that ``destination`` has under another UID say so."""
         row, taken = self.rows[number], self.taken.get(destination or "", {})
-        return {**row, "objects": [_sent(each, taken) for each in row["objects"]]}
+        return {**row, "objects": [_sent(object_row, taken) for object_row in row["objects"]]}
 
     def at(self, instances: Sequence[StoredInstance]) -> State:
         """Return the same state with the paths that the inputs have now."""
-        paths: dict[str | None, str] = {each.sop_instance_uid: path_text(each.path) for each in instances}
+        paths: dict[str | None, str] = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
 
 

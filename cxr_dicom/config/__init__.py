@@ -144,7 +144,7 @@ class Settings(_Table):
     @field_validator("destinations")
     @classmethod
     def _distinct(cls, destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        if len({each.name for each in destinations}) < len(destinations):
+        if len({destination.name for destination in destinations}) < len(destinations):
             raise ValueError("two destinations have the same name")
         return destinations
 

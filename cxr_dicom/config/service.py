@@ -76,7 +76,9 @@ def _table_of(seam: Seam, base: type[Table]) -> Callable[[Any, ValidatorFunction
 
 def _kind(text: str) -> str:
     """Refuse a kind of objects that no encoder writes: it would never be delivered."""
-    theirs = () if text in set(ObjectKind) else [kind_of(n) for n, each in ENCODERS.choices.items() if not each.is_ours]
+    theirs = (
+        () if text in set(ObjectKind) else [kind_of(n) for n, choice in ENCODERS.choices.items() if not choice.is_ours]
+    )
     if text not in (*ObjectKind, *theirs):
         raise ValueError(f"expected one of {', '.join((*ObjectKind, *theirs))}")
     return object_kind(text)

@@ -35,7 +35,7 @@ class ForeignDestination:
         return str(self._tried(self._destination.check))
 
     def _receipts(self, objects: Sequence[EncodedObject], act: Callable[..., Any]) -> Iterator[Receipt]:
-        waiting = {each.sop_instance_uid: each for each in objects}
+        waiting = {encoded.sop_instance_uid: encoded for encoded in objects}
         answers = self._tried(lambda: iter(act(tuple(objects))))
         while (answer := self._tried(lambda: next(answers, None))) is not None:
             if not isinstance(answer, Receipt) or not isinstance(answer.delivery_status, DeliveryStatus):
@@ -48,8 +48,10 @@ class ForeignDestination:
                     "PLUGIN", f"{self._package}: expected one receipt for each object, got another of {uid}"
                 )
             yield replace(answer, destination=self.name)
-        for each in waiting.values():
-            yield receipt(self.name, each, DeliveryStatus.FAILED, "NO_RECEIPT", f"{self._package} said nothing of it")
+        for encoded in waiting.values():
+            yield receipt(
+                self.name, encoded, DeliveryStatus.FAILED, "NO_RECEIPT", f"{self._package} said nothing of it"
+            )
 
     def _tried(self, act: Callable[[], Any]) -> Any:
         try:

@@ -81,7 +81,9 @@ def set_dimensions(dataset: Dataset, dimensions: Sequence[Dimension]) -> None:
     organization = Dataset()
     organization.DimensionOrganizationUID = derived_uid("dimensions", dataset.SOPInstanceUID)
     dataset.DimensionOrganizationSequence = [organization]
-    dataset.DimensionIndexSequence = [_index(each, organization.DimensionOrganizationUID) for each in dimensions]
+    dataset.DimensionIndexSequence = [
+        _index(dimension, organization.DimensionOrganizationUID) for dimension in dimensions
+    ]
 
 
 def bulk(keyword: str, vr: str, values: NDArray[Any]) -> DataElement:

@@ -62,7 +62,7 @@ def _report(
 ) -> Succession:
     report = Reference(EnhancedSRStorage, image_identity(kind, analysis, predictions, settings))
     before = chain(earlier, kind, analysis.image.instance.sop_instance_uid)
-    return succeed(report, [each for each in before if each.identity[0] == report.identity.series_instance_uid])
+    return succeed(report, [other for other in before if other.identity[0] == report.identity.series_instance_uid])
 
 
 def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap, settings: Settings) -> Reference:
@@ -138,7 +138,7 @@ def structure_numbers(analysis: ImageAnalysis, prediction: Prediction) -> dict[M
     found = {mask: found[mask] for mask in prediction.masks if mask in found}
     ordered = dict(sorted(found.items(), key=lambda item: -len(item[1])))
     columns = list(dict.fromkeys(number.code for numbers in ordered.values() for number in numbers))
-    return {mask: sorted(numbers, key=lambda each: columns.index(each.code)) for mask, numbers in ordered.items()}
+    return {mask: sorted(numbers, key=lambda number: columns.index(number.code)) for mask, numbers in ordered.items()}
 
 
 def is_of_structure(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:

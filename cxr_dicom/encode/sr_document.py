@@ -52,7 +52,8 @@ def evidence(instances: Iterable[StoredInstance], results: Iterable[Reference] =
     """Return what the tree refers to, by series: one study's item of an evidence sequence (PS3.3 C.17.2.3)."""
     instances = list(instances)
     sources = [
-        Reference(each.sop_class_uid, Identity(each.series_instance_uid, each.sop_instance_uid)) for each in instances
+        Reference(instance.sop_class_uid, Identity(instance.series_instance_uid, instance.sop_instance_uid))
+        for instance in instances
     ]
     return _cited(instances[0].study_instance_uid, [*sources, *results])
 

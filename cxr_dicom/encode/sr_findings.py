@@ -61,7 +61,7 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     skipped = {skip.instance: skip for skip in study.skipped if skip.instance and skip.reason not in _NOT_REPORTED}
     images = [analysis.image for analysis in study.images]
     models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
-    cited = [each for analysis in study.images for each in results.results(analysis, study.earlier, settings)]
+    cited = [result for analysis in study.images for result in results.results(analysis, study.earlier, settings)]
     said = summary(study, skipped.values())
     notes = [tree.summary(NOT_FOR_CLINICAL_USE), *map(_section, said)]
     sections = [
@@ -72,7 +72,7 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     content = repr((said, [reference.identity.sop_instance_uid for reference in cited]))
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
     instances = [*(image.instance for image in images), *skipped]
-    before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(each.sop_instance_uid for each in instances))
+    before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(instance.sop_instance_uid for instance in instances))
     place = succeed(Reference(EnhancedSRStorage, identity), before)
     head = Head(
         reference=place.reference,
@@ -155,16 +155,16 @@ def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
     for finding, model in ranked(analysis):
         yield _Column((model.name, finding.code), _score(finding, model))
     for prediction in analysis.predictions:
-        for each in prediction.measurements:
-            of_structure = results.is_of_structure(each, prediction, analysis)
-            if each.value is not None and not results.is_line(each) and not of_structure:
+        for measurement in prediction.measurements:
+            of_structure = results.is_of_structure(measurement, prediction, analysis)
+            if measurement.value is not None and not results.is_line(measurement) and not of_structure:
                 item = tree.number(
-                    each.code,
-                    each.value,
-                    each.unit,
-                    [*tree.modifying_sites(each.site), *tree.said_by(prediction.model)],
+                    measurement.code,
+                    measurement.value,
+                    measurement.unit,
+                    [*tree.modifying_sites(measurement.site), *tree.said_by(prediction.model)],
                 )
-                yield _Column((prediction.model.name, each.code), item)
+                yield _Column((prediction.model.name, measurement.code), item)
 
 
 def _score(finding: Finding, model: ModelInfo) -> hd.ContentItem:

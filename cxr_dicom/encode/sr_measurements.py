@@ -38,7 +38,9 @@ def measurement_report(
 ) -> Encoded | None:
     """Return the report of the lines that a model's masks gave; None when there is none."""
     image = analysis.image
-    groups = [_line(image, each, prediction) for each in prediction.measurements if results.is_line(each)]
+    groups = [
+        _line(image, measurement, prediction) for measurement in prediction.measurements if results.is_line(measurement)
+    ]
     if not groups:
         return None
     place = results.measurement_report(analysis, prediction, earlier, settings)
@@ -66,7 +68,7 @@ def structure_report(
     head = Head(
         reference=place.reference,
         image=analysis.image,
-        models=[each.model for each in results.structure_predictions(analysis, prediction)],
+        models=[outlined.model for outlined in results.structure_predictions(analysis, prediction)],
         settings=settings,
         modality="SR",
         series_number=STRUCTURES_SERIES_NUMBER,
@@ -137,7 +139,7 @@ def _structure(
             *([*segments, tree.segmented(image.instance)] if segments else []),
             *tree.algorithm(prediction.model),
             _number(image, first.code, first, outline),
-            *(_number(image, each.code, each) for each in numbers[1:]),
+            *(_number(image, number.code, number) for number in numbers[1:]),
             tree.comment(title),
         ],
         template="1411" if segments else "1501",

@@ -60,7 +60,7 @@ def summary(study: StudyAnalysis, skipped: Iterable[Skipped]) -> list[Section]:
             )
             for number, analysis in enumerate(study.images, start=1)
         ]
-    missing = tuple(f"{each.reason}: {each.detail}" for each in skipped)
+    missing = tuple(f"{skip.reason}: {skip.detail}" for skip in skipped)
     return [*sections, Section(_NOT_ANALYSED, missing)] if missing else sections
 
 
@@ -68,7 +68,7 @@ def ranked(analysis: ImageAnalysis) -> list[tuple[Finding, ModelInfo]]:
     """Return the findings of all models, those called present first, then by score."""
     found = [(finding, prediction.model) for prediction in analysis.predictions for finding in prediction.findings]
     calls = list(_CALLED)
-    return sorted(found, key=lambda each: (calls.index(each[0].call), -each[0].probability))
+    return sorted(found, key=lambda pair: (calls.index(pair[0].call), -pair[0].probability))
 
 
 def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
@@ -79,19 +79,21 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
         yield from _ruled(prediction)
     for prediction in analysis.predictions:
         for mask, numbers in results.structure_numbers(analysis, prediction).items():
-            said = "; ".join(f"{each.code.meaning.lower()} {results.shown(each)}" for each in numbers)
+            said = "; ".join(f"{number.code.meaning.lower()} {results.shown(number)}" for number in numbers)
             yield _STRUCTURE, [f"{mask.structure.title}: {said}."]
     yield (
         _OTHERS,
         [
-            f"{each.code.meaning}: {results.shown(each)}."
+            f"{measurement.code.meaning}: {results.shown(measurement)}."
             for prediction in analysis.predictions
-            for each in prediction.measurements
-            if _is_said_alone(each, prediction, analysis)
+            for measurement in prediction.measurements
+            if _is_said_alone(measurement, prediction, analysis)
         ],
     )
     warnings = dict.fromkeys((*analysis.warnings, *(text for p in analysis.predictions for text in p.warnings)))
-    has_lengths = any(each.points for prediction in analysis.predictions for each in prediction.measurements)
+    has_lengths = any(
+        measurement.points for prediction in analysis.predictions for measurement in prediction.measurements
+    )
     yield _REMARKS, [*warnings, *([f"Lengths: {spacing_text(analysis.image)}."] if has_lengths else [])]
 
 

@@ -23,9 +23,9 @@ class Succession(NamedTuple):
 def chain(earlier: Iterable[WrittenObject], kind: str, *source_sop_instance_uids: str) -> list[Reference]:
     """Return the earlier reports of ``kind`` that tell of no other images than these, the oldest first."""
     return [
-        Reference(each.sop_class_uid, Identity(each.series_instance_uid, each.sop_instance_uid))
-        for each in earlier
-        if each.kind == kind and set(each.source_sop_instance_uids) <= set(source_sop_instance_uids)
+        Reference(encoded.sop_class_uid, Identity(encoded.series_instance_uid, encoded.sop_instance_uid))
+        for encoded in earlier
+        if encoded.kind == kind and set(encoded.source_sop_instance_uids) <= set(source_sop_instance_uids)
     ]
 
 

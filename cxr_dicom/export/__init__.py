@@ -34,7 +34,7 @@ def build_exporters(names: Sequence[str], settings: Settings) -> list[Exporter]:
 def marked(names: Sequence[str]) -> list[str]:
     """Return the names as a state keeps them: that of another package's format with its package and version."""
     choices = [EXPORTERS.choose("also", name) for name in names]
-    return [each.name if each.is_ours else f"{each.name} of {each.package}" for each in choices]
+    return [choice.name if choice.is_ours else f"{choice.name} of {choice.package}" for choice in choices]
 
 
 def exporter_names() -> list[str]:

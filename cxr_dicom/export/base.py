@@ -46,7 +46,7 @@ class Exporter(Protocol):
 
 def analyses(result: StudyResult) -> Iterator[ImageAnalysis]:
     """Yield the images of a study that have results."""
-    return (each.analysis for each in result.instances if each.analysis)
+    return (instance.analysis for instance in result.instances if instance.analysis)
 
 
 def found(prediction: Prediction) -> list[Mask]:

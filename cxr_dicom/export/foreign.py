@@ -26,12 +26,12 @@ class ForeignExporter:
         """Write what there is of one study below ``folder``; return the files."""
         files = self._tried(lambda: list(self._exporter.export(guarded_result(result), folder)))
         inside = folder.resolve()
-        for each in files:
-            if not isinstance(each, Path) or not each.is_file() or not each.resolve().is_relative_to(inside):
+        for file in files:
+            if not isinstance(file, Path) or not file.is_file() or not file.resolve().is_relative_to(inside):
                 raise CxrDicomError(
-                    f"{self._package}: expected paths of files in its folder, got {type(each).__name__}"
+                    f"{self._package}: expected paths of files in its folder, got {type(file).__name__}"
                 )
-        return [folder / each.resolve().relative_to(inside) for each in files]
+        return [folder / file.resolve().relative_to(inside) for file in files]
 
     def collect(self, folder: Path) -> None:
         """Finish ``folder`` once all studies are in it."""

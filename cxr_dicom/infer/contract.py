@@ -90,21 +90,21 @@ def _problems(prediction: object, info: ModelInfo, image: ChestImage) -> Iterato
         yield "model: expected the model's own info"
     for part, kind in _PARTS.items():
         items = getattr(prediction, part)
-        if not isinstance(items, tuple) or not all(isinstance(each, kind) for each in items):
+        if not isinstance(items, tuple) or not all(isinstance(item, kind) for item in items):
             yield f"{part}: expected a tuple of {kind.__name__}, got {items!r:.60}"
             return
     for part, check in _CHECKS.items():
         items = getattr(prediction, part)
-        names = [each.structure.name if isinstance(each, Mask) else each.name for each in items]
+        names = [item.structure.name if isinstance(item, Mask) else item.name for item in items]
         yield from _wrong_names(part, names, info)
-        for name, each in zip(names, items, strict=True):
-            yield from _within(f"{part.removesuffix('s')} {name}", check(each, image.shape))
+        for name, item in zip(names, items, strict=True):
+            yield from _within(f"{part.removesuffix('s')} {name}", check(item, image.shape))
 
 
 def _within(what: str, problems: Iterator[str]) -> Iterator[str]:
     try:
-        for each in problems:
-            yield f"{what}: {each}"
+        for text in problems:
+            yield f"{what}: {text}"
     except (TypeError, ValueError, AttributeError, IndexError) as error:  # fields of other types than they should be
         yield f"{what}: {type(error).__name__}"
 

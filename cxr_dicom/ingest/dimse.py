@@ -107,7 +107,7 @@ class FileProvider(DIMSEServiceProvider):
 
     def file_meta(self, message: Any) -> Any:
         """Make the file meta information of a C-STORE request."""
-        syntaxes = {each.context_id: each.transfer_syntax[0] for each in self.assoc.accepted_contexts}
+        syntaxes = {context.context_id: context.transfer_syntax[0] for context in self.assoc.accepted_contexts}
         command = message.command_set
         return create_file_meta(
             sop_class_uid=UID(command.get("AffectedSOPClassUID", "")),

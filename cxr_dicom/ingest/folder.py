@@ -80,7 +80,7 @@ class _Scan:
         found: dict[str, list[StoredInstance]] = {}
         for instance in self._kept.values():
             found.setdefault(instance.study_instance_uid, []).append(instance)
-        return [Study(study_instance_uid=uid, instances=tuple(each)) for uid, each in found.items()]
+        return [Study(study_instance_uid=uid, instances=tuple(instances)) for uid, instances in found.items()]
 
 
 def _is_better(twin: StoredInstance, kept: StoredInstance) -> bool:

@@ -47,7 +47,7 @@ class Polling:
         self, settings: Settings, ledger: Ledger, intake: Intake, today: Callable[[], date] = date.today
     ) -> None:
         self._settings = settings.poller
-        self._archives = [build_archive(each, settings.listener) for each in settings.poller.archives]
+        self._archives = [build_archive(archive, settings.listener) for archive in settings.poller.archives]
         self._sop_classes = frozenset(settings.listener.sop_classes)
         self._ledger = ledger
         self._intake = intake
@@ -104,36 +104,36 @@ class Polling:
         """Fetch what is missing of a study, and close it: the archive has no more."""
         missing = list(self._missing(archive.instances(study, self._settings.modalities)))
         failed_before = made.failed
-        for each in missing:
-            self._fetch(archive, each, made)
+        for instance in missing:
+            self._fetch(archive, instance, made)
         if missing:
             made.studies += 1
             self._ledger.studies.complete(study.study_instance_uid)
         if study.instances is not None and made.failed == failed_before:
             self._ledger.polls.set_instances(archive.name, study.study_instance_uid, study.instances)
 
-    def _fetch(self, archive: Archive, each: RemoteInstance, made: Round) -> None:
+    def _fetch(self, archive: Archive, instance: RemoteInstance, made: Round) -> None:
         """Fetch one instance; what the archive does not give is asked for again while the study is in the window."""
         refused_before = made.refused
         try:
-            archive.fetch(each, lambda chunks, about: self._store(archive, chunks, about, made))
-            if made.refused == refused_before and not self._ledger.studies.knows(each.sop_instance_uid):
-                raise FetchError(f"expected {each.sop_instance_uid}, the archive said success and sent nothing")
+            archive.fetch(instance, lambda chunks, about: self._store(archive, chunks, about, made))
+            if made.refused == refused_before and not self._ledger.studies.knows(instance.sop_instance_uid):
+                raise FetchError(f"expected {instance.sop_instance_uid}, the archive said success and sent nothing")
             made.instances += 1
         except FetchError as error:
             made.failed += 1
-            telemetry.failure("fetch", error, archive=archive.name, sop_instance_uid=each.sop_instance_uid)
+            telemetry.failure("fetch", error, archive=archive.name, sop_instance_uid=instance.sop_instance_uid)
 
     def _missing(self, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
-        for each in found:
-            is_taken = not each.sop_class_uid or each.sop_class_uid in self._sop_classes
-            if is_taken and not self._ledger.studies.knows(each.sop_instance_uid):
-                yield each
+        for instance in found:
+            is_taken = not instance.sop_class_uid or instance.sop_class_uid in self._sop_classes
+            if is_taken and not self._ledger.studies.knows(instance.sop_instance_uid):
+                yield instance
 
-    def _store(self, archive: Archive, chunks: Iterable[bytes], each: RemoteInstance, made: Round) -> None:
+    def _store(self, archive: Archive, chunks: Iterable[bytes], instance: RemoteInstance, made: Round) -> None:
         try:
             receive = partial(self._intake.spool.write_part, chunks)
-            self._intake.store(receive, sender=archive.name, sop_instance_uid=each.sop_instance_uid)
+            self._intake.store(receive, sender=archive.name, sop_instance_uid=instance.sop_instance_uid)
         except RefusedError as error:
             if error.refusal is Refusal.NO_SPACE:
                 raise

@@ -129,4 +129,4 @@ def _masks(out: Path, row: Row) -> Mapping[str, NDArray[np.bool_]]:
 
 
 def _objects(out: Path, row: Row) -> list[Dataset]:
-    return [dcmread(masks.inside(out, each["path"])) for each in row["objects"]]
+    return [dcmread(masks.inside(out, object_row["path"])) for object_row in row["objects"]]

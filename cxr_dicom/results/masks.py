@@ -43,9 +43,9 @@ def read(folder: Path, row: Row) -> Masks:
     OSError
         If a segmentation cannot be opened.
     """
-    objects = [each for each in row.get("objects") or () if each["kind"] == ObjectKind.SEGMENTATION]
-    binary = [each for each in objects if each["sop_class_uid"] == SegmentationStorage]
-    found = [mask for each in binary or objects for mask in _read(inside(folder, each["path"]))]
+    objects = [object_row for object_row in row.get("objects") or () if object_row["kind"] == ObjectKind.SEGMENTATION]
+    binary = [object_row for object_row in objects if object_row["sop_class_uid"] == SegmentationStorage]
+    found = [mask for object_row in binary or objects for mask in _read(inside(folder, object_row["path"]))]
     ran = [model["name"] for model in row.get("models") or ()]
     return named(sorted(found, key=lambda mask: ran.index(mask[0])))
 
@@ -67,7 +67,7 @@ def inside(folder: Path, path: str) -> Path:
 def _read(path: Path) -> list[tuple[str, str, Region]]:
     """Model, structure and pixels of each segment of a file."""
     dataset = dcmread(path, specific_tags=list(_KEYWORDS))
-    segments = {int(each.SegmentNumber): each for each in dataset.SegmentSequence}
+    segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
     regions = _label_map(dataset) if dataset.SegmentationType == "LABELMAP" else _binary(dataset)
     return [
         (str(segments[number].SegmentAlgorithmName), str(segments[number].TrackingID), region)

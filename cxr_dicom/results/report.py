@@ -47,7 +47,7 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
     if analysis.preview is None:
         return []
     small = pictures.smaller(analysis.preview(), _THUMBNAIL)
-    masks = next((each.masks for each in analysis.predictions if each.masks), ())
+    masks = next((prediction.masks for prediction in analysis.predictions if prediction.masks), ())
     return [_figure("Anatomy", pictures.hung(pictures.overlay(small, masks), analysis.image.orientation))]
 
 
@@ -60,7 +60,7 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         settings_digests=sorted({row["settings_digest"] for row in rows}),
         geometries=sorted({row["geometry"] for row in rows}),
         counts={str(outcome): sum(row["outcome"] == outcome for row in rows) for outcome in Outcome},
-        object_count=len({each["path"] for row in rows for each in row["objects"]}),
+        object_count=len({object_row["path"] for row in rows for object_row in row["objects"]}),
         models=_models(processed),
         has_scores=any(row["scores"] for row in processed),
         classifier=CLASSIFIER,

@@ -58,12 +58,12 @@ def study_rows(study: StudyResult, settings: Settings, out: Path) -> list[Row]:
     """Make the rows of one study."""
     return [
         _row(
-            each,
+            instance,
             settings,
-            objects=[_object(made, out) for made in sorted(each.objects, key=lambda made: made.path)],
-            seconds={**each.analysis.seconds, **study.seconds} if each.analysis else {},
+            objects=[_object(made, out) for made in sorted(instance.objects, key=lambda made: made.path)],
+            seconds={**instance.analysis.seconds, **study.seconds} if instance.analysis else {},
         )
-        for each in study.instances
+        for instance in study.instances
     ]
 
 
@@ -112,7 +112,7 @@ def _row(
         "reason": str(result.reason) if result.reason else None,
         "detail": result.detail,
         **_header_columns(result.image),
-        "models": [_model(each) for each in predictions],
+        "models": [_model(prediction) for prediction in predictions],
         "scores": _named(predictions, _scores),
         "measurements": _named(predictions, _measurements),
         "statements": _named(predictions, _statements),
@@ -190,7 +190,9 @@ def _score(finding: Finding, model: str) -> ScoreRow:
 
 
 def _measurements(prediction: Prediction) -> dict[str, MeasurementRow]:
-    return {each.name: _measurement(each, prediction.model.name) for each in prediction.measurements}
+    return {
+        measurement.name: _measurement(measurement, prediction.model.name) for measurement in prediction.measurements
+    }
 
 
 def _measurement(measurement: Measurement, model: str) -> MeasurementRow:
@@ -233,11 +235,11 @@ def _warnings(analysis: ImageAnalysis) -> list[str]:
     return list(dict.fromkeys([*analysis.warnings, *of_models]))
 
 
-def _object(each: EncodedObject, out: Path) -> ObjectRow:
+def _object(encoded: EncodedObject, out: Path) -> ObjectRow:
     return {
-        "path": path_text(each.path.relative_to(out)),
-        "kind": str(each.kind),
-        "sop_class_uid": each.sop_class_uid,
-        "sop_instance_uid": each.sop_instance_uid,
-        "series_instance_uid": each.series_instance_uid,
+        "path": path_text(encoded.path.relative_to(out)),
+        "kind": str(encoded.kind),
+        "sop_class_uid": encoded.sop_class_uid,
+        "sop_instance_uid": encoded.sop_instance_uid,
+        "series_instance_uid": encoded.series_instance_uid,
     }

@@ -121,7 +121,7 @@ def round_ticks(high: float, number: int = 4) -> list[float]:
     step = 10.0 ** len(str(int(high))) / 1000 if high >= 1 else 0.001
     while high / step > number:
         step *= 2 if str(step * 2).strip("0.")[:1] != "4" else 2.5
-    return [step * each for each in range(int(high / step) + 1)]
+    return [step * tick for tick in range(int(high / step) + 1)]
 
 
 def _short(value: object) -> str:

@@ -116,11 +116,11 @@ def _typed(rows: RowsOf) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     }
     table = columns(rows)
     schema = pa.schema(
-        [pa.field(each.name, types[each.kind], metadata={"description": each.meaning}) for each in table]
+        [pa.field(column.name, types[column.kind], metadata={"description": column.meaning}) for column in table]
     )
 
     def batch(values: list[list[Any]]) -> pa.RecordBatch:
-        arrays = [pa.array(each, column.type) for each, column in zip(values, schema, strict=True)]
+        arrays = [pa.array(cells, column.type) for cells, column in zip(values, schema, strict=True)]
         return pa.record_batch(arrays, schema=schema)
 
     return schema, map(batch, _groups(rows(), table))
@@ -170,7 +170,7 @@ def _keep(names: dict[str, str], name: str, text: str) -> None:
 
 def _described(measurement: MeasurementRow) -> str:
     where = (measurement["site"], measurement["laterality"])
-    return f"{', '.join([measurement['meaning'], *(each for each in where if each)])}; model {measurement['model']}"
+    return f"{', '.join([measurement['meaning'], *(part for part in where if part)])}; model {measurement['model']}"
 
 
 def _groups(rows: Iterator[Row], table: Sequence[Column]) -> Iterator[list[list[Any]]]:
@@ -189,7 +189,7 @@ def _groups(rows: Iterator[Row], table: Sequence[Column]) -> Iterator[list[list[
 
 
 def _cell(value: Any) -> Any:
-    return "; ".join(each for each in value if each is not None) if isinstance(value, list) else value
+    return "; ".join(text for text in value if text is not None) if isinstance(value, list) else value
 
 
 # --- columns -------------------------------------------------------------------------------------
@@ -225,12 +225,12 @@ _FIXED = (
     Column("spacing_columns_mm", "number", "Distance between columns in mm", _spacing(1)),
     _plain("patient_age_years", "integer", "Completed years; 90 for all ages above 89"),
     _plain("patient_sex", "word", "M, F or O"),
-    Column("models", "texts", "Models that ran, with versions", lambda row: [_model(each) for each in row["models"]]),
+    Column("models", "texts", "Models that ran, with versions", lambda row: [_model(model) for model in row["models"]]),
     Column(
         "weights_sha256",
         "texts",
         "SHA-256 of the weights of each of them; empty for a model without weights",
-        lambda row: [each["weights_sha256"] or "" for each in row["models"]],
+        lambda row: [model["weights_sha256"] or "" for model in row["models"]],
     ),
     _plain("warnings", "texts", "What a reader should know"),
     Column("objects", "integer", "DICOM objects that speak of the image", lambda row: len(row["objects"])),
@@ -256,8 +256,8 @@ def _measurement(name: str, meaning: str) -> Iterator[Column]:
     def of(cell: Callable[[MeasurementRow], Any]) -> Callable[[Row], Any]:
         return lambda row: cell(row["measurements"][name]) if name in row["measurements"] else None
 
-    yield Column(name, "number", meaning, of(lambda each: each["value"]))
-    yield Column(f"{name}_unit", "word", f"UCUM unit of {name}", of(lambda each: each["unit"]))
+    yield Column(name, "number", meaning, of(lambda measurement: measurement["value"]))
+    yield Column(f"{name}_unit", "word", f"UCUM unit of {name}", of(lambda measurement: measurement["unit"]))
 
 
 def _statement(name: str, meaning: str) -> Column:
@@ -276,10 +276,10 @@ def _score(name: str, model: str) -> Iterator[Column]:
 
     stretched = "Score, stretched so that the operating point lies at 0.5"
     threshold = "Threshold on the network's own output"
-    yield column("probability", "number", stretched, lambda each: each["probability"])
-    yield column("raw", "number", "The network's own output", lambda each: each["raw"])
-    yield column("operating_point", "number", threshold, lambda each: each["operating_point"])
-    yield column("call", "word", "present, absent or indeterminate", lambda each: each["call"])
+    yield column("probability", "number", stretched, lambda finding: finding["probability"])
+    yield column("raw", "number", "The network's own output", lambda finding: finding["raw"])
+    yield column("operating_point", "number", threshold, lambda finding: finding["operating_point"])
+    yield column("call", "word", "present, absent or indeterminate", lambda finding: finding["call"])
 
 
 def _box(name: str, model: str) -> Iterator[Column]:

@@ -62,7 +62,7 @@ class Archive:
         self._asked = 0
         entity = AE(self.ae_title)
         entity.add_supported_context(Verification)
-        for sop_class in sop_classes or [str(each.abstract_syntax) for each in AllStoragePresentationContexts]:
+        for sop_class in sop_classes or [str(context.abstract_syntax) for context in AllStoragePresentationContexts]:
             entity.add_supported_context(sop_class)
         if report_to:
             entity.add_supported_context(StorageCommitmentPushModel)

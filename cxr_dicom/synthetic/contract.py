@@ -53,13 +53,13 @@ def check_model(model: Model, earlier: Sequence[Model] = ()) -> None:
     with TemporaryDirectory() as folder:
         radiographs = list(_radiographs(Path(folder)))
     before = [_predicted(earlier, radiograph) for radiograph in radiographs]
-    first = [_checked(model, *each) for each in zip(radiographs, before, strict=True)]
+    first = [_checked(model, *pair) for pair in zip(radiographs, before, strict=True)]
     _expect_same_turned(radiographs, first)
-    again = [_checked(model, *each) for each in reversed(list(zip(radiographs, before, strict=True)))]
+    again = [_checked(model, *pair) for pair in reversed(list(zip(radiographs, before, strict=True)))]
     for radiograph, one, other in zip(radiographs, first, reversed(again), strict=True):
         _expect_same(one, other, f"{_about(radiograph)}, predicted again after other images")
     with ThreadPoolExecutor(2) as pool:
-        beside = list(pool.map(lambda each: _checked(model, *each), zip(radiographs[-4:], before[-4:], strict=True)))
+        beside = list(pool.map(lambda pair: _checked(model, *pair), zip(radiographs[-4:], before[-4:], strict=True)))
     for radiograph, one, other in zip(radiographs[-4:], first[-4:], beside, strict=True):
         _expect_same(one, other, f"{_about(radiograph)}, while another thread predicts")
     model.close()
@@ -152,18 +152,20 @@ def _expect_same_turned(radiographs: Sequence[Radiograph], predictions: Sequence
     upright, expected = radiographs[0].image, predictions[0]
     for radiograph, prediction in list(zip(radiographs, predictions, strict=True))[1 : len(ORIENTATIONS)]:
         turn, when = radiograph.image.orientation, _about(radiograph)
-        scores = [[(f.name, f.raw, f.probability, f.call) for f in each.findings] for each in (expected, prediction)]
+        scores = [
+            [(f.name, f.raw, f.probability, f.call) for f in answer.findings] for answer in (expected, prediction)
+        ]
         expect(
             scores[0] == scores[1], f"{when}: expected the scores of the upright image, {scores[0]}, got {scores[1]}"
         )
-        names = [[m.structure.name for m in each.masks] for each in (expected, prediction)]
+        names = [[m.structure.name for m in answer.masks] for answer in (expected, prediction)]
         expect(names[0] == names[1], f"{when}: expected the masks {names[0]}, got {names[1]}")
         for mask, other in zip(expected.masks, prediction.masks, strict=True):
             one, two = mask.region.matrix(), turn.to_standard(other.region.matrix())
             share = float((one != two).mean())
             text = f"{when}: mask {mask.structure.name}: expected it where it lies on the upright image, turned;"
             expect(not share, f"{text} {share:.1%} of the pixels differ")
-        names = [[h.name for h in each.heatmaps] for each in (expected, prediction)]
+        names = [[h.name for h in answer.heatmaps] for answer in (expected, prediction)]
         expect(names[0] == names[1], f"{when}: expected the heatmaps {names[0]}, got {names[1]}")
         for heatmap, turned in zip(expected.heatmaps, prediction.heatmaps, strict=True):
             _expect_turned(heatmap, turned, turn, upright.shape, when)

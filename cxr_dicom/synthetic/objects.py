@@ -86,10 +86,10 @@ def check_destination(destination: Destination) -> None:
     expect(isinstance(said, str) and bool(said), f"check: expected a few words, got {said!r:.80}")
     with TemporaryDirectory() as folder:
         objects = list(_objects(Path(folder)))
-        before = [each.path.read_bytes() for each in objects]
+        before = [encoded.path.read_bytes() for encoded in objects]
         for when in ("sent", "sent again"):
             _expect_receipts(list(destination.send(objects)), objects, when)
-            now = [each.path.read_bytes() if each.path.is_file() else b"" for each in objects]
+            now = [encoded.path.read_bytes() if encoded.path.is_file() else b"" for encoded in objects]
             expect(now == before, f"{when}: expected the files as they were, they were changed")
 
 
@@ -159,9 +159,9 @@ def _objects(folder: Path) -> Iterator[EncodedObject]:
 
 
 def _expect_receipts(receipts: Sequence[object], objects: Sequence[EncodedObject], when: str) -> None:
-    uids = sorted(str(getattr(each, "sop_instance_uid", each)) for each in receipts)
-    expected = sorted(each.sop_instance_uid for each in objects)
+    uids = sorted(str(getattr(receipt, "sop_instance_uid", receipt)) for receipt in receipts)
+    expected = sorted(encoded.sop_instance_uid for encoded in objects)
     expect(uids == expected, f"{when}: expected one receipt for each of {expected}, got {uids}")
     taken = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
-    said = [getattr(each, "delivery_status", None) for each in receipts]
-    expect(all(each in taken for each in said), f"{when}: expected them to be accepted, got {said}")
+    said = [getattr(receipt, "delivery_status", None) for receipt in receipts]
+    expect(all(status in taken for status in said), f"{when}: expected them to be accepted, got {said}")

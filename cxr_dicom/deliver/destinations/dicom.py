@@ -55,13 +55,13 @@ class Dicom:
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send on one association that proposes what is sent, as it lies on the disk, and nothing else."""
-        kinds = {each.sop_instance_uid: _kind(each) for each in objects}
+        kinds = {encoded.sop_instance_uid: _kind(encoded) for encoded in objects}
         contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MOST_CONTEXTS]
         try:
             yield from self._send(objects, kinds, contexts)
         except ContextsRejectedError as error:
-            for each in objects:
-                yield receipt(self.name, each, DeliveryStatus.UNSUPPORTED, error.status, error.detail)
+            for encoded in objects:
+                yield receipt(self.name, encoded, DeliveryStatus.UNSUPPORTED, error.status, error.detail)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask in the way that the settings name."""
@@ -83,22 +83,26 @@ class Dicom:
     ) -> Iterator[Receipt]:
         with association(self._settings, contexts) as opened:
             accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
-            for each in objects:
-                if kinds[each.sop_instance_uid] not in accepted:
+            for encoded in objects:
+                if kinds[encoded.sop_instance_uid] not in accepted:
                     yield receipt(
-                        self.name, each, DeliveryStatus.UNSUPPORTED, "CONTEXT_REJECTED", "SOP class or syntax not taken"
+                        self.name,
+                        encoded,
+                        DeliveryStatus.UNSUPPORTED,
+                        "CONTEXT_REJECTED",
+                        "SOP class or syntax not taken",
                     )
                     continue
                 if not opened.is_established:
                     raise ConnectionFailedError("ABORTED", "the peer ended the association")
-                yield self._store(opened, each)
+                yield self._store(opened, encoded)
 
-    def _store(self, opened: Association, each: EncodedObject) -> Receipt:
+    def _store(self, opened: Association, encoded: EncodedObject) -> Receipt:
         send_files_byte_for_byte()
-        answer = opened.send_c_store(each.path)
+        answer = opened.send_c_store(encoded.path)
         if "Status" not in answer:
             raise ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {self._settings.timeout_seconds:g} s")
-        return receipt(self.name, each, retry.answer_of_dimse(answer.Status), f"0x{answer.Status:04X}")
+        return receipt(self.name, encoded, retry.answer_of_dimse(answer.Status), f"0x{answer.Status:04X}")
 
     # --- Storage Commitment ----------------------------------------------------------------------
 
@@ -127,10 +131,10 @@ class Dicom:
             until = time.monotonic() + _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS
             while not reports and opened.is_established and time.monotonic() < until:
                 time.sleep(0.05)
-        reported = {each.sop_instance_uid: each for each in read_report(self.name, reports[0])} if reports else {}
-        for each in objects:
-            yield reported.get(each.sop_instance_uid) or receipt(
-                self.name, each, DeliveryStatus.FAILED, "REQUESTED", retry_after=_ASK_AGAIN_SECONDS
+        reported = {reply.sop_instance_uid: reply for reply in read_report(self.name, reports[0])} if reports else {}
+        for encoded in objects:
+            yield reported.get(encoded.sop_instance_uid) or receipt(
+                self.name, encoded, DeliveryStatus.FAILED, "REQUESTED", retry_after=_ASK_AGAIN_SECONDS
             )
 
     # --- C-FIND ----------------------------------------------------------------------------------
@@ -139,14 +143,15 @@ class Dicom:
         """Ask for each series which instances it has."""
         with association(self._settings, [build_context(StudyRootQueryRetrieveInformationModelFind)]) as opened:
             for series, members in groupby(
-                sorted(objects, key=lambda each: each.series_instance_uid), key=lambda each: each.series_instance_uid
+                sorted(objects, key=lambda encoded: encoded.series_instance_uid),
+                key=lambda encoded: encoded.series_instance_uid,
             ):
                 about = list(members)
                 there = self._instances(opened, _query(about[0], series))
-                for each in about:
-                    answer = DeliveryStatus.COMMITTED if each.sop_instance_uid in there else DeliveryStatus.FAILED
+                for encoded in about:
+                    answer = DeliveryStatus.COMMITTED if encoded.sop_instance_uid in there else DeliveryStatus.FAILED
                     yield receipt(
-                        self.name, each, answer, "FOUND" if answer is DeliveryStatus.COMMITTED else "NOT_FOUND"
+                        self.name, encoded, answer, "FOUND" if answer is DeliveryStatus.COMMITTED else "NOT_FOUND"
                     )
 
     def _instances(self, opened: Association, query: Dataset) -> set[str]:
@@ -179,10 +184,10 @@ def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:
     request = Dataset()
     request.TransactionUID = transaction_uid
     request.ReferencedSOPSequence = []
-    for each in objects:
+    for encoded in objects:
         item = Dataset()
-        item.ReferencedSOPClassUID = each.sop_class_uid
-        item.ReferencedSOPInstanceUID = each.sop_instance_uid
+        item.ReferencedSOPClassUID = encoded.sop_class_uid
+        item.ReferencedSOPInstanceUID = encoded.sop_instance_uid
         request.ReferencedSOPSequence.append(item)
     return request
 
@@ -201,6 +206,6 @@ def _query(about: EncodedObject, series: str) -> Dataset:
     return query
 
 
-def _kind(each: EncodedObject) -> _Kind:
-    meta = read_header(each.path, ("SOPClassUID",)).dataset.file_meta
-    return each.sop_class_uid, str(meta.TransferSyntaxUID)
+def _kind(encoded: EncodedObject) -> _Kind:
+    meta = read_header(encoded.path, ("SOPClassUID",)).dataset.file_meta
+    return encoded.sop_class_uid, str(meta.TransferSyntaxUID)

@@ -39,20 +39,20 @@ class Dicomweb:
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send each object in a request of its own, so that each has an answer of its own."""
         with session(self._settings) as opened:
-            for each in objects:
-                yield self._store(opened, each)
+            for encoded in objects:
+                yield self._store(opened, encoded)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask by QIDO-RS for each object."""
         with searching(self._settings) as client:
-            for each in objects:
-                study = read_header(each.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID
-                filters = {"SOPInstanceUID": each.sop_instance_uid}
-                found = client.search_for_instances(study, each.series_instance_uid, search_filters=filters)
-                is_there = any(each.sop_instance_uid in item.get(_SOP_UID, {}).get("Value", ()) for item in found)
+            for encoded in objects:
+                study = read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID
+                filters = {"SOPInstanceUID": encoded.sop_instance_uid}
+                found = client.search_for_instances(study, encoded.series_instance_uid, search_filters=filters)
+                is_there = any(encoded.sop_instance_uid in item.get(_SOP_UID, {}).get("Value", ()) for item in found)
                 yield receipt(
                     self.name,
-                    each,
+                    encoded,
                     DeliveryStatus.COMMITTED if is_there else DeliveryStatus.FAILED,
                     "FOUND" if is_there else "NOT_FOUND",
                 )
@@ -63,22 +63,22 @@ class Dicomweb:
             client.search_for_studies(limit=1)
         return "answers QIDO-RS"
 
-    def _store(self, opened: requests.Session, each: EncodedObject) -> Receipt:
+    def _store(self, opened: requests.Session, encoded: EncodedObject) -> Receipt:
         boundary = uuid.uuid4().hex
         headers = {
             **_JSON,
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         }
-        answer = request(opened, self._settings, "POST", "studies", data=_body(each.path, boundary), headers=headers)
+        answer = request(opened, self._settings, "POST", "studies", data=_body(encoded.path, boundary), headers=headers)
         _expect_service(answer)
         status = f"HTTP {answer.status_code}"
-        said = _said_of(each.sop_instance_uid, answer)
+        said = _said_of(encoded.sop_instance_uid, answer)
         if said is not None:
-            return receipt(self.name, each, said[0], f"{status} 0x{said[1]:04X}")
+            return receipt(self.name, encoded, said[0], f"{status} 0x{said[1]:04X}")
         verdict = retry.answer_of_http(answer.status_code)
         if answer.status_code == HTTPStatus.CONFLICT:  # PS3.18 table 10.5.3-1: nothing was stored
             verdict = DeliveryStatus.REFUSED
-        return receipt(self.name, each, verdict, status, retry_after=retry_after(answer))
+        return receipt(self.name, encoded, verdict, status, retry_after=retry_after(answer))
 
 
 def build(settings: DicomwebDestination, open_commitment: Callable[[str], None]) -> Dicomweb:

@@ -24,19 +24,21 @@ class Folder:
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Copy each object durably."""
-        for each in objects:
+        for encoded in objects:
             try:
-                _copy(each.path, self._target(each))
+                _copy(encoded.path, self._target(encoded))
             except OSError as error:
-                yield receipt(self.name, each, DeliveryStatus.FAILED, type(error).__name__, error.strerror or "")
+                yield receipt(self.name, encoded, DeliveryStatus.FAILED, type(error).__name__, error.strerror or "")
             else:
-                yield receipt(self.name, each, DeliveryStatus.ACCEPTED, "COPIED")
+                yield receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "COPIED")
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """See whether the copies are still there."""
-        for each in objects:
-            is_there = self._target(each).is_file()
-            yield receipt(self.name, each, DeliveryStatus.COMMITTED if is_there else DeliveryStatus.REFUSED, "FOLDER")
+        for encoded in objects:
+            is_there = self._target(encoded).is_file()
+            yield receipt(
+                self.name, encoded, DeliveryStatus.COMMITTED if is_there else DeliveryStatus.REFUSED, "FOLDER"
+            )
 
     def check(self) -> str:
         """See whether the folder can be written."""
@@ -45,9 +47,9 @@ class Folder:
             raise SettingsError(f"destinations.path = {self._path}: cannot be written")
         return "can be written"
 
-    def _target(self, each: EncodedObject) -> Path:
-        study = str(read_header(each.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
-        return self._path / study / f"{each.sop_instance_uid}.dcm"
+    def _target(self, encoded: EncodedObject) -> Path:
+        study = str(read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
+        return self._path / study / f"{encoded.sop_instance_uid}.dcm"
 
 
 def build(settings: FolderDestination, open_commitment: Callable[[str], None]) -> Folder:

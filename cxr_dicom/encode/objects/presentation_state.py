@@ -102,7 +102,7 @@ def _displayed_area(image: ChestImage) -> Dataset:
     if image.spacing.is_physical:
         del item.PresentationPixelAspectRatio
         item.PresentationPixelSpacing = [
-            float(f"{each:.10g}") for each in (image.spacing.rows_mm, image.spacing.columns_mm)
+            float(f"{spacing:.10g}") for spacing in (image.spacing.rows_mm, image.spacing.columns_mm)
         ]
     return item
 
@@ -146,9 +146,11 @@ def _outlines(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
 
 
 def _lines(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
-    for each in prediction.measurements:
-        if results.is_line(each):
-            yield _polyline(each.points, each.name, tracking_uid(image, prediction.model, each.name))
+    for measurement in prediction.measurements:
+        if results.is_line(measurement):
+            yield _polyline(
+                measurement.points, measurement.name, tracking_uid(image, prediction.model, measurement.name)
+            )
 
 
 def _polyline(points: Sequence[Point], name: str, uid: str) -> Dataset:
@@ -164,7 +166,11 @@ def _polyline(points: Sequence[Point], name: str, uid: str) -> Dataset:
 
 
 def _said(prediction: Prediction) -> str:
-    lines = [_number(each) for each in prediction.measurements if each.derived_from and each.value is not None]
+    lines = [
+        _number(measurement)
+        for measurement in prediction.measurements
+        if measurement.derived_from and measurement.value is not None
+    ]
     present = sorted((f for f in prediction.findings if f.call is Presence.PRESENT), key=lambda f: -f.probability)
     lines += [f"{finding.code.meaning} {finding.probability:.2f}" for finding in present[:_MOST_FINDINGS]]
     if prediction.findings and not present:

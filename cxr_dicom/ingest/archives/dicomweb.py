@@ -54,7 +54,7 @@ class Dicomweb:
         modalities
             Asked for one after the other, where the query does not ask for modalities itself.
         """
-        asked = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": each} for each in modalities]
+        asked = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": modality} for modality in modalities]
         seen: set[str] = set()
         with searching(self._settings) as client:
             for more in asked:

@@ -142,12 +142,12 @@ def _query(level: str, **keys: str) -> Dataset:
     return query
 
 
-def _identifier(each: RemoteInstance) -> Dataset:
+def _identifier(instance: RemoteInstance) -> Dataset:
     return _query(
         "IMAGE",
-        StudyInstanceUID=each.study_instance_uid,
-        SeriesInstanceUID=each.series_instance_uid,
-        SOPInstanceUID=each.sop_instance_uid,
+        StudyInstanceUID=instance.study_instance_uid,
+        SeriesInstanceUID=instance.series_instance_uid,
+        SOPInstanceUID=instance.sop_instance_uid,
     )
 
 

@@ -150,7 +150,7 @@ def survey(manifest: Manifest) -> Survey:
         unknown_instances=sum(entry.instances is None for entry in entries),
         unknown_bytes=sum(entry.size is None for entry in entries),
         modalities=dict(Counter(modality for entry in entries for modality in entry.modalities)),
-        skipped=dict(Counter(each.reason for each in manifest.skipped)),
+        skipped=dict(Counter(skip.reason for skip in manifest.skipped)),
     )
 
 
@@ -171,8 +171,8 @@ class _Reader:
         return self._manifest("dicomweb", archive.entries(self._access, self._query), [])
 
     def inputs(self, given: Sequence[str]) -> Manifest:
-        found = [(Path(each), self._recognised(each)) for each in dict.fromkeys(given)]
-        skipped = [each for _, what in found for each in what.skipped]
+        found = [(Path(path), self._recognised(path)) for path in dict.fromkeys(given)]
+        skipped = [skip for _, what in found for skip in what.skipped]
         items: list[tuple[Path, Item]] = []
         for path, what in found:
             located, lost = looked_up(what, path, self._access)
@@ -228,7 +228,7 @@ class _Reader:
         named = dict.fromkeys(path for what in found if what.kind != _IMAGES for path in what.paths)
         rank = {path: number for number, path in enumerate(named)}
         studies, others = scan(list(paths))
-        studies.sort(key=lambda study: min(rank.get(each.path, len(rank)) for each in study.instances))
+        studies.sort(key=lambda study: min(rank.get(instance.path, len(rank)) for instance in study.instances))
         others.sort(key=lambda other: rank.get(other.path, len(rank)))
         entries, lost = [local(study) for study in studies], []
         pictures: list[Path] = []
@@ -317,12 +317,14 @@ def _fetch(entry: Entry, home: Path, access: HttpAccess | None) -> tuple[list[St
     studies, skipped = scan([home])
     return (
         [_sent(study, files) for study in studies],
-        [replace(each, detail=f"{files[each.path]}: {each.detail}") for each in skipped],
+        [replace(skip, detail=f"{files[skip.path]}: {skip.detail}") for skip in skipped],
     )
 
 
 def _sent(study: Study, files: Mapping[Path, str]) -> Study:
-    return replace(study, instances=tuple(replace(each, sender=files[each.path]) for each in study.instances))
+    return replace(
+        study, instances=tuple(replace(instance, sender=files[instance.path]) for instance in study.instances)
+    )
 
 
 def _wrapped(entry: Entry, picture: Path, home: Path, max_pixels: int) -> tuple[list[Study], list[Skipped]]:

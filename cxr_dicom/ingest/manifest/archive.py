@@ -71,7 +71,7 @@ def _archive(access: HttpAccess) -> Dicomweb:
 def _images(archive: Dicomweb, uids: list[str]) -> list[RemoteInstance]:
     study, *below = uids
     images = archive.instances(RemoteStudy(study_instance_uid=study), MODALITIES)
-    return [each for each in images if [each.series_instance_uid, each.sop_instance_uid][: len(below)] == below]
+    return [image for image in images if [image.series_instance_uid, image.sop_instance_uid][: len(below)] == below]
 
 
 def _write(path: Path, chunks: Iterable[bytes], image: RemoteInstance) -> None:

@@ -114,7 +114,7 @@ def local(study: Study) -> Entry:
         study=study,
         size=sum(instance.path.stat().st_size for instance in study.instances),
         instances=len(study.instances),
-        modalities=tuple(sorted({_MODALITY_OF[each] for each in sop_classes if each in _MODALITY_OF})),
+        modalities=tuple(sorted({_MODALITY_OF[sop_class] for sop_class in sop_classes if sop_class in _MODALITY_OF})),
     )
 
 

@@ -73,7 +73,7 @@ class Agreement:
     def findings(self) -> list[dict[str, Any]]:
         """Return the agreement on each finding, the least first."""
         compared = [_compared(key, pair) for key, pair in self._findings.items()]
-        return sorted(compared, key=lambda each: (each["kappa"] is None, each["kappa"], each["name"]))
+        return sorted(compared, key=lambda finding: (finding["kappa"] is None, finding["kappa"], finding["name"]))
 
     def measurements(self) -> list[dict[str, Any]]:
         """Return mean difference and limits of agreement of each measurement."""

@@ -30,7 +30,7 @@ class _Top:
             heapq.heappop(self.held)
 
     def ranked(self) -> Iterator[tuple[int, Row, str]]:
-        for _, line, row, shown in sorted(self.held, key=lambda each: each[:2], reverse=True):
+        for _, line, row, shown in sorted(self.held, key=lambda extreme: extreme[:2], reverse=True):
             yield -line, row, shown
 
 

@@ -130,7 +130,7 @@ class Flow:
             (reason, sum(self.reasons[reason, outcome] for outcome in Outcome), words)
             for reason, (words, _) in reasons.items()
         ]
-        return sorted((each for each in counted if each[1]), key=lambda each: -each[1])
+        return sorted((loss for loss in counted if loss[1]), key=lambda loss: -loss[1])
 
     def _thick(self, count: int) -> float:
         return max(_LEAST, _RIVER * count / self.total) if count else 0.0

@@ -128,4 +128,4 @@ def _note(seen: dict[str, _Seen], key: str, text: str, row: Row, line: int) -> N
 
 
 def _ranked(seen: dict[str, _Seen]) -> list[_Seen]:
-    return sorted(seen.values(), key=lambda each: (-each.count, each.text))
+    return sorted(seen.values(), key=lambda value: (-value.count, value.text))

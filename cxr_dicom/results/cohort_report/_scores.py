@@ -54,7 +54,7 @@ class Scores:
 
     def _panels(self, model: str) -> list[dict[str, Any]]:
         own = [(name, spread) for (of, name), spread in self._spreads.items() if of == model]
-        own.sort(key=lambda each: (-each[1].present / max(int(each[1].counts.sum()), 1), each[0]))
+        own.sort(key=lambda panel: (-panel[1].present / max(int(panel[1].counts.sum()), 1), panel[0]))
         return [_panel(name.partition("__")[0], spread) for name, spread in own]
 
 

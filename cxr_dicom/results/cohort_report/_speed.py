@@ -33,7 +33,7 @@ def picture(run: Mapping[str, Any]) -> Drawn | None:
     end = max(piece[1] for piece in pieces)
     most = max(piece[2] for piece in pieces) or 1
     plot = Plot(width=520, height=210, x=(0, end), y=(0, most * 1.1), left=48, top=24)
-    scale, unit = next((each for each in ((3600, "hours"), (60, "minutes")) if end > 2 * each[0]), (1, "seconds"))
+    scale, unit = next((scaled for scaled in ((3600, "hours"), (60, "minutes")) if end > 2 * scaled[0]), (1, "seconds"))
     parts = plot.axes(
         [(tick * scale, f"{tick:g}") for tick in round_ticks(end / scale, 8)],
         [(tick, f"{tick:g}") for tick in round_ticks(most)],

@@ -101,7 +101,7 @@ class Comparison:
     @property
     def moved_calls(self) -> int:
         """Number of calls that are others in B."""
-        return sum(sum(each.moved.values()) for each in self.calls)
+        return sum(sum(call.moved.values()) for call in self.calls)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON knows it."""
@@ -136,13 +136,13 @@ def compare(runs: Matched, *, masks: bool = True, jobs: int = 1, tell: Tell = la
         only_b=[uid for uid in b.rows if uid not in a.rows],
         changes=list(_changes(runs)),
         calls=[
-            *(compare_calls("finding", name, each, runs) for name, each in _shared(a.scores, b.scores)),
-            *(compare_calls("statement", name, each, runs) for name, each in _shared(a.statements, b.statements)),
+            *(compare_calls("finding", name, scores, runs) for name, scores in _shared(a.scores, b.scores)),
+            *(compare_calls("statement", name, values, runs) for name, values in _shared(a.statements, b.statements)),
         ],
         measurements=[
             unit
-            for name, each in _shared(a.measurements, b.measurements)
-            for unit in compare_measurements(name, each, runs)
+            for name, values in _shared(a.measurements, b.measurements)
+            for unit in compare_measurements(name, values, runs)
         ],
         names=Unmatched(_only(a, b), _only(b, a)),
         masks=compare_masks(runs, jobs=jobs, tell=tell) if masks else None,

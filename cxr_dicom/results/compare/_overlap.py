@@ -76,13 +76,13 @@ def compare_masks(runs: Matched, *, jobs: int, tell: Tell) -> MaskAgreement:
     unread: Counter[str] = Counter()
     offsets = ([run.offset(uid) for uid in uids] for run in (a, b))
     with _mapping(jobs) as map_:
-        for number, each in enumerate(map_(partial(overlap, a.folder, b.folder), *offsets)):
-            unread.update([each.problem] if each.problem else [])
-            for name, dice in each.dice.items():
+        for number, image in enumerate(map_(partial(overlap, a.folder, b.folder), *offsets)):
+            unread.update([image.problem] if image.problem else [])
+            for name, dice in image.dice.items():
                 found[name].add(number, dice)
-            for name in each.only_a:
+            for name in image.only_a:
                 found[name].only_a += 1
-            for name in each.only_b:
+            for name in image.only_b:
                 found[name].only_b += 1
             tell(number + 1, len(uids))
     structures = [collected.summary(name, uids) for name, collected in sorted(found.items())]

@@ -190,8 +190,10 @@ def _add(run: Run, number: int, row: Row) -> None:
     for name, score in (row.get("scores") or {}).items():
         run.scores[name].put(number, score.get("probability"), score.get("call", ""), score.get("model", ""))
     measurements = row.get("measurements") or {}
-    for name, each in measurements.items():
-        run.measurements[name].put(number, each.get("value"), each.get("unit", ""), each.get("model", ""))
+    for name, measurement in measurements.items():
+        run.measurements[name].put(
+            number, measurement.get("value"), measurement.get("unit", ""), measurement.get("model", "")
+        )
     for name, statement in (row.get("statements") or {}).items():
         value = _measured(measurements, statement)
         run.statements[name].put(number, value, statement.get("call", ""), statement.get("model", ""))
@@ -199,9 +201,10 @@ def _add(run: Run, number: int, row: Row) -> None:
 
 def _measured(measurements: Mapping[str, MeasurementRow], statement: StatementRow) -> float | None:
     """Value of the measurement that a statement rests on: that of the same model."""
-    for name, each in measurements.items():
-        if name.partition("__")[0] == statement.get("measurement") and each.get("model") == statement.get("model"):
-            return each.get("value")
+    for name, measurement in measurements.items():
+        is_named = name.partition("__")[0] == statement.get("measurement")
+        if is_named and measurement.get("model") == statement.get("model"):
+            return measurement.get("value")
     return None
 
 

@@ -73,7 +73,7 @@ def write(path: Path, comparison: Comparison, runs: Matched) -> None:
         it=comparison,
         plots=[plot for name in _ratios(runs) for plot in _plots(name, runs)],
         structures=structures,
-        worst=[_worst(each, runs) for each in [s for s in structures if s.worst][:MOST_PICTURES]],
+        worst=[_worst(structure, runs) for structure in [s for s in structures if s.worst][:MOST_PICTURES]],
         key=_KEY,
         bars=_bars,
         most=MOST_SHOWN,

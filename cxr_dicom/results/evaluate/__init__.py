@@ -134,7 +134,7 @@ def evaluate(
         confidence=CONFIDENCE,
         findings=findings,
         anatomy=anatomy,
-        missing=sorted(results.scores.keys() - {each.name for each in findings}),
+        missing=sorted(results.scores.keys() - {finding.name for finding in findings}),
     )
 
 
@@ -147,7 +147,7 @@ def read_matched(out: Path, truth: Path, reading: Reading) -> Matched:
 def metrics(evaluation: Evaluation) -> Iterator[tuple[str, str, float | None]]:
     """Yield what a limit can be set for: name of a finding or structure, metric, value."""
     for finding in evaluation.findings:
-        yield from ((finding.name, name, each.value) for name, each in metrics_of(finding).items())
+        yield from ((finding.name, name, figure.value) for name, figure in metrics_of(finding).items())
     for structure in evaluation.anatomy.structures:
         yield structure.name, "dice", structure.dice.value
 
@@ -162,7 +162,7 @@ def failures(evaluation: Evaluation, limits: Sequence[tuple[str | None, str, flo
     """
     found = list(metrics(evaluation))
     for wanted, metric, limit in limits:
-        values = [(name, value) for name, each, value in found if each == metric and wanted in (None, name)]
+        values = [(name, value) for name, key, value in found if key == metric and wanted in (None, name)]
         if not values:
             yield f"{wanted or 'all'}: no {metric} to compare with {limit}"
         for name, value in values:

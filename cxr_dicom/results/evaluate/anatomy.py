@@ -153,7 +153,7 @@ def evaluate_structures(results: Results, experts: Experts) -> AnatomyEvaluation
         found = _ours(results, number, unused)
         if found is not None:
             _compare(results, number, drawn, found, collected, unused)
-    structures = [_structure(name, each, results) for name, each in sorted(collected.items())]
+    structures = [_structure(name, figures, results) for name, figures in sorted(collected.items())]
     return AnatomyEvaluation(structures=structures, outlined_images=images, unused=dict(sorted(unused.items())))
 
 
@@ -178,14 +178,14 @@ def _compare(
     known = set(results.structures)
     spacing = results.spacing[number]
     for name, outlines in drawn.items():
-        names = [each for each in known if each.partition("__")[0] == name]
+        names = [structure for structure in known if structure.partition("__")[0] == name]
         if not names:
             unused["of a structure that the run does not outline"] += len(outlines)
         wanted = [outline.on(shape, spacing) for outline in outlines]
-        unused.update(each for each in wanted if isinstance(each, str))
-        regions = [each for each in wanted if isinstance(each, Region) and each.area]
-        for each in names if regions else ():
-            _add(collected[each], number, ours.get(each), regions, spacing)
+        unused.update(region for region in wanted if isinstance(region, str))
+        regions = [region for region in wanted if isinstance(region, Region) and region.area]
+        for structure in names if regions else ():
+            _add(collected[structure], number, ours.get(structure), regions, spacing)
 
 
 def _add(
@@ -200,13 +200,13 @@ def _add(
         return
     into.dice.append(float(np.mean([dice(ours, region) for region in regions])))
     far = [surface_distances(ours, region, spacing) for region in regions] if spacing else []
-    there = [each for each in far if each]
-    into.mean.append(float(np.mean([each.mean for each in there])) if there else np.nan)
-    into.p95.append(float(np.mean([each.p95 for each in there])) if there else np.nan)
+    there = [distance for distance in far if distance]
+    into.mean.append(float(np.mean([distance.mean for distance in there])) if there else np.nan)
+    into.p95.append(float(np.mean([distance.p95 for distance in there])) if there else np.nan)
 
 
 def _structure(name: str, collected: _Collected, results: Results) -> StructureEvaluation:
-    overlap, far, p95 = (np.array(each) for each in (collected.dice, collected.mean, collected.p95))
+    overlap, far, p95 = (np.array(values) for values in (collected.dice, collected.mean, collected.p95))
     studies = np.unique([results.studies[number] for number in collected.images], return_inverse=True)[1]
     measured = np.isfinite(far)
     order = np.argsort(overlap, kind="stable")[:MOST_CASES]

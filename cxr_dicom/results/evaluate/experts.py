@@ -115,7 +115,7 @@ def dicom_files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     else:
-        yield from sorted(each for each in path.rglob("*") if each.is_file())
+        yield from sorted(file for file in path.rglob("*") if file.is_file())
 
 
 # --- segmentations -------------------------------------------------------------------------------
@@ -126,8 +126,8 @@ def _segmentation(dataset: Dataset, experts: Experts) -> None:
     count = int(dataset.get("NumberOfFrames", 1) or 1)
     if shape[0] * shape[1] * count > MOST_BYTES:
         raise ValueError("too many pixels")
-    segments = {int(each.SegmentNumber): each for each in dataset.SegmentSequence}
-    names = {number: _segment_name(each) for number, each in segments.items()}
+    segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
+    names = {number: _segment_name(segment) for number, segment in segments.items()}
     frames = dataset.pixel_array.reshape(count, *shape)
     kind = str(dataset.get("SegmentationType", "BINARY"))
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()] * count
@@ -160,10 +160,10 @@ def _source(groups: Dataset) -> str:
 def _only_source(dataset: Dataset) -> str:
     """The one image that a whole object refers to; "" where there are several or none."""
     instances = {
-        str(each.ReferencedSOPInstanceUID)
+        str(reference.ReferencedSOPInstanceUID)
         for series in dataset.get("ReferencedSeriesSequence") or ()
-        for each in series.get("ReferencedInstanceSequence") or ()
-    } | {str(each.ReferencedSOPInstanceUID) for each in dataset.get("SourceImageSequence") or ()}
+        for reference in series.get("ReferencedInstanceSequence") or ()
+    } | {str(reference.ReferencedSOPInstanceUID) for reference in dataset.get("SourceImageSequence") or ()}
     return instances.pop() if len(instances) == 1 else ""
 
 
@@ -177,8 +177,12 @@ def _segment_name(segment: Dataset) -> str:
 def _coded() -> dict[tuple[str, str, str], str]:
     """Name of each structure that models know, by code, scheme and code of the side."""
     return {
-        (each.type.value, each.type.scheme, each.laterality.value if each.laterality else ""): each.name
-        for each in (*CXAS, *chestx_det.STRUCTURES)
+        (
+            structure.type.value,
+            structure.type.scheme,
+            structure.laterality.value if structure.laterality else "",
+        ): structure.name
+        for structure in (*CXAS, *chestx_det.STRUCTURES)
     }
 
 
@@ -196,7 +200,7 @@ def _structure(kind: Sequence[Dataset] | None, side: Sequence[Dataset] | None, l
 
 
 def _structure_set(dataset: Dataset, experts: Experts) -> None:
-    names = {int(each.ROINumber): stable(str(each.get("ROIName", ""))) for each in dataset.StructureSetROISequence}
+    names = {int(roi.ROINumber): stable(str(roi.get("ROIName", ""))) for roi in dataset.StructureSetROISequence}
     for roi in dataset.ROIContourSequence:
         polygons: dict[str, list[Polygon]] = defaultdict(list)
         for contour in roi.get("ContourSequence") or ():
@@ -296,7 +300,7 @@ def _below(item: Dataset, depth: int) -> Iterator[Dataset]:
 
 def _image(item: Dataset) -> Iterator[str]:
     if item.get("ValueType") == "IMAGE":
-        yield from (str(each.ReferencedSOPInstanceUID) for each in item.get("ReferencedSOPSequence") or ())
+        yield from (str(reference.ReferencedSOPInstanceUID) for reference in item.get("ReferencedSOPSequence") or ())
 
 
 def _concept(item: Dataset) -> str:

@@ -246,12 +246,12 @@ def _groups(parts: Sequence[_Part], images: Matched) -> list[list[GroupEvaluatio
                 if group.auroc.value is not None:
                     compared += _comparison(number, len(found[number]) - 1, part, chosen, known, images)
     level = statistics.adjusted(len(compared))
-    for each in compared:
-        apart = statistics.difference(each.group, each.rest, each.patients, level)
+    for comparison in compared:
+        apart = statistics.difference(comparison.group, comparison.rest, comparison.patients, level)
         assert apart.low is not None  # noqa: S101 - both areas are there
         assert apart.high is not None  # noqa: S101
-        found[each.finding][each.place] = replace(
-            found[each.finding][each.place], difference=apart, differs=not apart.low <= 0 <= apart.high
+        found[comparison.finding][comparison.place] = replace(
+            found[comparison.finding][comparison.place], difference=apart, differs=not apart.low <= 0 <= apart.high
         )
     return found
 
@@ -283,7 +283,7 @@ def _comparison(
     whose = images.patients[rest.at]
     if min(len(np.unique(whose[rest.truth])), len(np.unique(whose[~rest.truth]))) < FEWEST_PATIENTS:
         return
-    areas = [statistics.area(each.truth, each.scores, images.patients[each.at]) for each in (group, rest)]
+    areas = [statistics.area(side.truth, side.scores, images.patients[side.at]) for side in (group, rest)]
     flags = (chosen[part.at], (known & ~chosen)[part.at])
     if isinstance(areas[0], Auroc) and isinstance(areas[1], Auroc):
         yield _Compared(

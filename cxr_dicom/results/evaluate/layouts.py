@@ -207,7 +207,7 @@ def _nih(table: _Table, findings: Collection[str], measurements: Collection[str]
         place = table.put(collected, line, key, line.cells[patient].strip() if patient is not None else "")
         if place is None:
             continue
-        said = {stable(each) for each in line.cells[named].split("|") if each.strip()}
+        said = {stable(word) for word in line.cells[named].split("|") if word.strip()}
         if not said or said - {*NIH_FINDINGS, NO_FINDING} or (NO_FINDING in said and len(said) > 1):
             raise TruthError(f"{table.where(line, named)}: expected the labels of NIH joined by '|', or No Finding")
         for finding in NIH_FINDINGS:

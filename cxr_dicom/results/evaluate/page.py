@@ -79,13 +79,13 @@ def _reliability(finding: FindingEvaluation) -> Drawn | None:
     parts = plot.axes(_UNIT, _UNIT, "score", "share with the finding")
     parts.append(line(plot.at_x(0), plot.at_y(0), plot.at_x(1), plot.at_y(1), "limit"))
     places = []
-    for each in finding.reliability.bins:
-        seen = each.observed
-        x, y = plot.at_x(each.score), plot.at_y(seen.value or 0.0)
+    for interval in finding.reliability.bins:
+        seen = interval.observed
+        x, y = plot.at_x(interval.score), plot.at_y(seen.value or 0.0)
         places.append((x, y))
         if seen.low is not None and seen.high is not None:
             parts.append(line(x, plot.at_y(seen.low), x, plot.at_y(seen.high), "whisker"))
-        hint = title(f"{each.n} images, mean score {each.score:.2f}: {estimate(seen)}")
+        hint = title(f"{interval.n} images, mean score {interval.score:.2f}: {estimate(seen)}")
         parts.append(mark("circle", hint, cx=x, cy=y, r=3.5, class_="dot"))
     parts.append(path(points(places), "curve v1"))
     return drawing(parts, plot.width, plot.height, f"Reliability diagram of {pages.words(finding.name)}")
@@ -143,7 +143,7 @@ def _difference(measurement: MeasurementEvaluation) -> Drawn | None:
 def _wrong(evaluation: Evaluation, picture_of: Callable[[str, str], str | None]) -> list[dict[str, Any]]:
     """The most wrong calls of all findings that have a picture; each image once."""
     cases = [(case, finding.name) for finding in evaluation.findings for case in finding.cases]
-    cases.sort(key=lambda each: -each[0].wrong_by)
+    cases.sort(key=lambda pair: -pair[0].wrong_by)
     shown: dict[str, dict[str, Any]] = {}
     for case, name in cases[: 4 * MOST_PICTURES]:
         if len(shown) == MOST_PICTURES or case.sop_instance_uid in shown:

@@ -164,23 +164,25 @@ def _add(results: Results, known: dict[str, int], row: dict[str, Any], line: int
         ("sender", row.get("sender")),
     ):
         results.groups[name].append(str(value or ""))
-    for each in row.get("models") or ():
-        results.models.add((each["name"], each["version"], each.get("weights_sha256")))
+    for model in row.get("models") or ():
+        results.models.add((model["name"], model["version"], model.get("weights_sha256")))
     results.structures.update(row.get("boxes") or ())
     for name, score in (row.get("scores") or {}).items():
         results.scores[name].put(
             place, score.get("raw"), score.get("operating_point"), score.get("call"), score.get("model")
         )
     measurements = row.get("measurements") or {}
-    for name, each in measurements.items():
-        results.measurements[name][str(each.get("unit"))].put(place, each.get("value"), None, None, each.get("model"))
+    for name, measurement in measurements.items():
+        results.measurements[name][str(measurement.get("unit"))].put(
+            place, measurement.get("value"), None, None, measurement.get("model")
+        )
         if name not in results.meanings:
-            what, site, side = (str(each.get(key) or "").lower() for key in ("meaning", "site", "laterality"))
+            what, site, side = (str(measurement.get(key) or "").lower() for key in ("meaning", "site", "laterality"))
             results.meanings[name] = (what, site, side)
-    for name, each in (row.get("statements") or {}).items():  # scored by what they rest on
-        value = measurements.get(each.get("measurement"), {}).get("value")
+    for name, statement in (row.get("statements") or {}).items():  # scored by what they rest on
+        value = measurements.get(statement.get("measurement"), {}).get("value")
         results.statements.add(name)
-        results.scores[name].put(place, value, None, each.get("call"), each.get("model"))
+        results.scores[name].put(place, value, None, statement.get("call"), statement.get("model"))
 
 
 def _finite(value: Any) -> float:
@@ -198,7 +200,7 @@ def _parts(path: str) -> tuple[str, ...]:
     parts = [part for part in path.strip().replace("\\", "/").split("/") if part not in ("", ".")]
     if parts:
         name = parts[-1].lower()
-        while suffix := next((each for each in _SUFFIXES if name.endswith(each) and name != each), ""):
+        while suffix := next((ending for ending in _SUFFIXES if name.endswith(ending) and name != ending), ""):
             parts[-1] = parts[-1][: -len(suffix)]
             name = parts[-1].lower()
     return tuple(reversed(parts))
@@ -316,9 +318,11 @@ def _index(results: Results, key: Key) -> Any:
 
 def _accession(results: Results, row: int) -> str:
     """Accession number of a study, which its objects bear as its images do; rows do not hold it."""
-    for each in results.row(row).get("objects") or ():
+    for object_row in results.row(row).get("objects") or ():
         try:
-            header = dcmread(results.folder / each["path"], specific_tags=["AccessionNumber"], stop_before_pixels=True)
+            header = dcmread(
+                results.folder / object_row["path"], specific_tags=["AccessionNumber"], stop_before_pixels=True
+            )
         except (OSError, InvalidDicomError, EOFError, ValueError):
             continue
         return str(header.get("AccessionNumber") or "").strip()

@@ -176,15 +176,15 @@ class Scored:
 
 def average_precisions(findings: Sequence[Scored], patients: int, rounds: int = ROUNDS) -> list[Estimate]:
     """Average precision of each finding, with the percentile interval of a bootstrap over ``patients``."""
-    ready = [_Precision(each) if each.truth.any() and not each.truth.all() else None for each in findings]
+    ready = [_Precision(finding) if finding.truth.any() and not finding.truth.all() else None for finding in findings]
     draws = np.full((rounds, len(findings)), np.nan)
     dice = np.random.default_rng(0)
     for number in range(rounds if any(ready) else 0):
         weights = np.bincount(dice.integers(0, patients, patients), minlength=patients).astype(np.int32)
-        draws[number] = [np.nan if each is None else each.at(weights) for each in ready]
+        draws[number] = [np.nan if precision is None else precision.at(weights) for precision in ready]
     return [
-        _percentile(each, average_precision(each.truth, each.scores), draws[:, number])
-        for number, each in enumerate(findings)
+        _percentile(finding, average_precision(finding.truth, finding.scores), draws[:, number])
+        for number, finding in enumerate(findings)
     ]
 
 

@@ -32,7 +32,7 @@ def surface_distances(a: Region, b: Region, spacing: tuple[float, float]) -> Dis
     """
     if not (a.area and b.area):
         return None
-    borders = [_border(each) for each in _cropped(a, b)]
+    borders = [_border(mask) for mask in _cropped(a, b)]
     far = [distance_transform_edt(~border, sampling=spacing) for border in borders]
     there, back = far[1][borders[0]], far[0][borders[1]]
     return Distances(

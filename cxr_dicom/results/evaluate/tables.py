@@ -56,14 +56,14 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         writer.writerows([safe(cell) for cell in row] for row in rows)
 
 
-def _estimate(each: Estimate) -> tuple[float | None, float | None, float | None]:
-    return each.value, each.low, each.high
+def _estimate(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
+    return estimate.value, estimate.low, estimate.high
 
 
 def _findings(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
     for finding in evaluation.findings:
-        for name, each in {"prevalence": finding.prevalence, **metrics_of(finding)}.items():
-            yield finding.name, name, *_estimate(each), each.n, each.why
+        for name, estimate in {"prevalence": finding.prevalence, **metrics_of(finding)}.items():
+            yield finding.name, name, *_estimate(estimate), estimate.n, estimate.why
         for name, value in (
             ("expected_calibration_error", finding.reliability.error),
             ("brier_score", finding.reliability.brier),
@@ -74,16 +74,16 @@ def _findings(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
 def _groups(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
     for finding in evaluation.findings:
         for group in finding.groups:
-            for name, each in (
+            for name, estimate in (
                 ("auroc", group.auroc),
                 ("sensitivity", group.sensitivity),
                 ("specificity", group.specificity),
                 ("auroc less that of the rest", group.difference),
             ):
-                if each is not None:
-                    differs = group.differs if each is group.difference else None
+                if estimate is not None:
+                    differs = group.differs if estimate is group.difference else None
                     head = (finding.name, group.by, group.value, group.n, group.positives)
-                    yield *head, name, *_estimate(each), differs, each.why
+                    yield *head, name, *_estimate(estimate), differs, estimate.why
 
 
 def _cases(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
@@ -102,14 +102,20 @@ def _cases(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
 
 def _structures(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
     for structure in evaluation.anatomy.structures:
-        for name, each in (
+        for name, estimate in (
             ("dice", structure.dice),
             ("mean_distance_mm", structure.mean_distance_mm),
             ("p95_distance_mm", structure.p95_distance_mm),
         ):
-            yield structure.name, name, *_estimate(each), each.n, structure.missed
+            yield structure.name, name, *_estimate(estimate), estimate.n, structure.missed
 
 
 def _measurements(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
-    for each in evaluation.anatomy.measurements:
-        yield each.name, each.unit, each.n, *_estimate(each.bias), *(each.limits or (None, None))
+    for measurement in evaluation.anatomy.measurements:
+        yield (
+            measurement.name,
+            measurement.unit,
+            measurement.n,
+            *_estimate(measurement.bias),
+            *(measurement.limits or (None, None)),
+        )
