@@ -169,8 +169,8 @@ class Analysis:
             legend=" ".join(_LABEL.format(*mask.structure.colour, html.escape(mask.structure.title)) for mask in masks),
         )
 
-    def _named(self, said: Callable[[Prediction], Iterable[tuple[str, Value]]]) -> dict[str, Value]:
-        return named((p.model.name, name, value) for p in self.predictions for name, value in said(p))
+    def _named(self, items: Callable[[Prediction], Iterable[tuple[str, Value]]]) -> dict[str, Value]:
+        return named((p.model.name, name, value) for p in self.predictions for name, value in items(p))
 
     def _resampled(self, heatmap: Heatmap) -> NDArray[np.float32]:
         shape = self._image.image.shape

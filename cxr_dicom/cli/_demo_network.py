@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cxr_dicom.synthetic.archive import Archive
 
 _FINAL = frozenset({"COMMITTED", "IGNORED", "HELD", "DEAD"})
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 def show(out: Path, samples: Mapping[Path, str]) -> int:
@@ -47,7 +47,7 @@ def show(out: Path, samples: Mapping[Path, str]) -> int:
             for path, status in sent.items():
                 click.echo(f"sent {path.name} by C-STORE: 0x{status:04X}")
             _watch(service)
-            return _tell(service, archive, samples)
+            return _print_stories(service, archive, samples)
         finally:
             service.stop()
             spool.unlock()
@@ -94,7 +94,7 @@ def _send(path: Path, port: int) -> int:
 def _watch(service: Service) -> None:
     """Print each change of a study's state until all are at their end."""
     states: dict[str, str] = {}
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + _TIMEOUT_SECONDS
     while not (states and _FINAL.issuperset(states.values())) and time.monotonic() < until:
         service.tick()
         for row in service.ledger.stories.summaries():
@@ -105,7 +105,7 @@ def _watch(service: Service) -> None:
         time.sleep(0.1)
 
 
-def _tell(service: Service, archive: Archive, samples: Mapping[Path, str]) -> int:
+def _print_stories(service: Service, archive: Archive, samples: Mapping[Path, str]) -> int:
     from pydicom import dcmread
     from rich.console import Console
     from rich.table import Table

@@ -33,7 +33,7 @@ def live_view() -> Iterator[Callable[[Progress], None]]:
     view = _View()
     with Live(get_renderable=view.render, console=Console(stderr=True), transient=True, refresh_per_second=4):
         try:
-            yield view.tell
+            yield view.report
         finally:
             view.close()
 
@@ -47,7 +47,7 @@ class _View:
         if shutil.which("nvidia-smi"):
             threading.Thread(target=self._watch_gpu, daemon=True).start()
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         self._progress = progress
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cxr_dicom.cohort.run import Progress
     from cxr_dicom.cohort.tally import Tally
 
-    Tell = Callable[[Progress], None]
+    ReportProgress = Callable[[Progress], None]
 
 
 _PLAIN_WIDTH = 240  # characters of a line where there is no terminal: no UID is cut off
@@ -38,17 +38,17 @@ def console() -> Console:
 
 
 @contextmanager
-def progress(*, is_quiet: bool) -> Iterator[Tell]:
+def progress(*, is_quiet: bool) -> Iterator[ReportProgress]:
     """Give the function that shows how far a run is: a live view on a terminal, else lines."""
     if is_quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
         from cxr_dicom.cli._live import live_view
 
-        with live_view() as tell:
-            yield tell
+        with live_view() as report:
+            yield report
     else:
-        yield _Lines().tell
+        yield _Lines().report
 
 
 def summary(tally: Tally, out: Path) -> str:
@@ -77,16 +77,16 @@ class _Lines:
     """A line per entry of a small run; of a large one a line every few seconds, and the last."""
 
     def __init__(self) -> None:
-        self._told = 0.0
+        self._printed_at = 0.0
 
-    def tell(self, progress: Progress) -> None:
+    def report(self, progress: Progress) -> None:
         tally = progress.tally
         if not progress.latest:
             return
         if tally.total <= EACH_UP_TO:
             click.echo(f"[{tally.done}/{tally.total}] {_outcome(progress.latest)}", err=True)
-        elif tally.seconds - self._told >= _LINE_SECONDS or tally.done == tally.total:
-            self._told = tally.seconds
+        elif tally.seconds - self._printed_at >= _LINE_SECONDS or tally.done == tally.total:
+            self._printed_at = tally.seconds
             click.echo(f"[{tally.done}/{tally.total}] {', '.join(counts(tally))}", err=True)
 
 

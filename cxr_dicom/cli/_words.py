@@ -20,12 +20,12 @@ def size(count: int) -> str:
 
 def counts(tally: Tally) -> list[str]:
     """Say how many images came to what, how fast, and how long it takes."""
-    said = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
+    parts = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
     if tally.rate:
-        said.append(f"{tally.rate:.3g} images/s")
+        parts.append(f"{tally.rate:.3g} images/s")
     if tally.seconds_left is not None:
-        said.append(f"{duration(tally.seconds_left)} left")
-    return said
+        parts.append(f"{duration(tally.seconds_left)} left")
+    return parts
 
 
 def duration(seconds: float) -> str:

@@ -72,8 +72,8 @@ def _compare(a: Path, b: Path, *, masks: bool, workers: int, html: Path | None) 
 
     try:
         runs = match(a, b)
-        with _progress() as tell:
-            comparison = compare(runs, masks=masks, jobs=workers, tell=tell)
+        with _progress() as report_progress:
+            comparison = compare(runs, masks=masks, jobs=workers, report_progress=report_progress)
         if html:
             page.write(html, comparison, runs)
     except CxrDicomError as error:

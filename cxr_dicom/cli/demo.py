@@ -40,9 +40,9 @@ def demo(out: Path, network: bool) -> None:
         from cxr_dicom.cli._demo_network import show
 
         raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
-    with refusals(), progress(is_quiet=False) as tell:
+    with refusals(), progress(is_quiet=False) as report_progress:
         chosen = settings(None, "auto", None, None)
-        tally = cohort_run.run(manifest.read(_samples()), out, chosen, Here(), tell=tell)
+        tally = cohort_run.run(manifest.read(_samples()), out, chosen, Here(), report_progress=report_progress)
     _show(tally, out)
     raise click.exceptions.Exit(exit_code(tally))
 

@@ -178,9 +178,9 @@ def _object(row: Row) -> Iterable[tuple[object, ...]]:
     if not row["deliveries"]:
         yield (*head, "none", "", "", "", "")
     for delivery in row["deliveries"]:
-        said = f"{delivery['status']} {delivery['detail']}".strip()
+        answer = f"{delivery['status']} {delivery['detail']}".strip()
         due = _when(delivery["next_attempt_at"]) if delivery["next_attempt_at"] else ""
-        yield (*head, delivery["destination"], delivery["state"], said, delivery["attempts"], due)
+        yield (*head, delivery["destination"], delivery["state"], answer, delivery["attempts"], due)
 
 
 def _when(seconds: float) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cxr_dicom.config import Settings
     from cxr_dicom.records import ModelInfo
 
-    Tell = Callable[[int, int], None]
+    ReportProgress = Callable[[int, int], None]
 
 _MEGABYTE = 1_000_000
 
@@ -84,8 +84,8 @@ def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path |
             if weights.is_present(info, settings):
                 click.echo(f"{info.name}: already here")
                 continue
-            with _bar(info.name) as tell:
-                place = weights_pull.pull(info, settings, tell)
+            with _bar(info.name) as report_progress:
+                place = weights_pull.pull(info, settings, report_progress)
             click.echo(f"{info.name}: {place}\n  licence: {info.licence}\n  SHA-256: {sha256(place)}")
 
 
@@ -237,7 +237,7 @@ def _state(row: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Tell]:
+def _bar(name: str) -> Iterator[ReportProgress]:
     """Show how far a file is, on a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

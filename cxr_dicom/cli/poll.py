@@ -40,19 +40,19 @@ def poll(
 
     telemetry.configure(int(verbose), as_json=as_json)
     path = config_path(config)
-    wanted = (
+    listed = (
         _listed(uids, is_uid, "a Study Instance UID"),
         _listed(accessions, _is_accession_number, "an accession number without wildcards"),
     )
     try:
         if once or uids or accessions:
-            rounds = service.poll_once(load(path), *wanted)
+            rounds = service.poll_once(load(path), *listed)
         else:
             service.serve(lambda: service.polling_only(load(path)))
             return
     except CxrDicomError as error:
         raise Refused(str(error)) from error
-    _tell(rounds)
+    _print_rounds(rounds)
     raise click.exceptions.Exit(EXIT_FAILED if any(made.error or made.failed for made in rounds) else 0)
 
 
@@ -74,7 +74,7 @@ def _is_accession_number(text: str) -> bool:
     return not set(text) & set("*?\\")
 
 
-def _tell(rounds: Sequence[Round]) -> None:
+def _print_rounds(rounds: Sequence[Round]) -> None:
     for made in rounds:
         counts = f"{made.studies} studies, {made.instances} images, {made.refused} refused, {made.failed} not given"
         click.echo(f"{made.archive}: {counts}{'; ' if made.error else ''}{made.error}")

@@ -63,16 +63,18 @@ def run(
     if wrap and destination:
         raise click.UsageError("--wrap makes instances that the destination does not have: send OUT yourself")
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
-    with _options.refusals(), progress(is_quiet=quiet or as_json or dry_run) as tell:
+    with _options.refusals(), progress(is_quiet=quiet or as_json or dry_run) as report_progress:
         settings = _options.settings(**given)
         access = _inputs.access(origin, settings)
         found = manifest.read(inputs, origin=access, query=_inputs.keys_and_values(query), wrap=wrap)
-        asked = engines.EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker)
-        chosen = engines.build_engine(engine or engines.default_engine(len(found.entries), asked), asked)
+        worker_options = engines.EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker)
+        chosen = engines.build_engine(
+            engine or engines.default_engine(len(found.entries), worker_options), worker_options
+        )
         formats = tuple(_options.split(also) or ())
         options = Options(force=force, retry_failed=retry_failed, also=formats, destination=destination, access=access)
         if dry_run:
             return _inputs.estimate(found, out, settings, options, chosen, as_json=as_json)
-        tally = cohort_run.run(found, out, settings, chosen, options=options, tell=tell)
+        tally = cohort_run.run(found, out, settings, chosen, options=options, report_progress=report_progress)
     _options.show(tally, out, as_json=as_json, quiet=quiet)
     raise click.exceptions.Exit(_options.exit_code(tally))

@@ -1,1 +1,1 @@
-"""Many studies through one task: entries to states, states to result files."""
+"""Many studies through one task: entries become states, states become result files."""

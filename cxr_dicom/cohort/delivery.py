@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from pydicom.uid import SegmentationStorage
 
-from cxr_dicom.cohort.states import Taken
+from cxr_dicom.cohort.states import Delivered
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import binary_fallback, build_destination
 from cxr_dicom.encode.binary_fallback import make_binary_fallback
@@ -21,7 +21,7 @@ from cxr_dicom.system.network import ConnectionFailedError
 
 ATTEMPTS = 6  # with the pauses of `retry`, about half a minute
 STUDIES_IN_A_ROW = 3  # for which the destination was not reached; then the run stops
-WORKSHOP = "twins-"  # begin of the names of folders that twins lie in until they are sent
+WORKSPACE = "twins-"  # prefix of the temporary folders that hold twins until they are sent
 
 
 class NotDeliveredError(CxrDicomError):
@@ -35,25 +35,25 @@ class NotDeliveredError(CxrDicomError):
         What it took.
     """
 
-    def __init__(self, reason: Reason, detail: str, taken: Taken) -> None:
+    def __init__(self, reason: Reason, detail: str, taken: Delivered) -> None:
         super().__init__(detail)
         self.reason = reason
         self.taken = taken
 
 
 class DestinationDownError(CxrDicomError):
-    """The destination of a cohort is not there; the run stopped, and goes on when it is started again."""
+    """The destination of a cohort cannot be reached. The run has stopped; started again, it continues."""
 
 
 class OutageGuard:
-    """Stops a run whose destination is down, lest a hundred thousand studies fail one after the other."""
+    """Stops a run whose destination is down, before a hundred thousand studies fail one after the other."""
 
     def __init__(self, destination: str | None) -> None:
         self._destination = destination
         self._in_a_row = 0
 
-    def hear(self, problem: str, *, has_answered: bool) -> None:
-        """Hear of a finished study.
+    def note(self, problem: str, *, has_answered: bool) -> None:
+        """Take note of a finished study.
 
         Parameters
         ----------
@@ -97,11 +97,11 @@ class Delivery:
         self._destination = build_destination(described[name], open_commitment=lambda transaction: None)
         self._pause = pause
 
-    def send(self, objects: Sequence[EncodedObject], taken: Taken, folder: Path) -> Taken:
+    def send(self, objects: Sequence[EncodedObject], taken: Delivered, folder: Path) -> Delivered:
         """Send what is not yet ``taken``, and return what the destination has then.
 
-        A label map whose SOP class it does not take is replaced by its BINARY twin, which lies below
-        ``folder`` until it is sent: equal label maps give equal twins, so none need be kept.
+        A label map whose SOP class it does not accept is replaced by its BINARY twin, which stays below
+        ``folder`` until it is sent. Equal label maps give equal twins, so none is kept.
 
         Raises
         ------
@@ -109,36 +109,36 @@ class Delivery:
             With the answer, if there is an object that it does not take, after several attempts.
         """
         shipment = _Shipment(objects, taken)
-        with TemporaryDirectory(prefix=WORKSHOP, dir=folder) as workshop:
+        with TemporaryDirectory(prefix=WORKSPACE, dir=folder) as workspace:
             for attempt in range(1, ATTEMPTS + 1):
-                asked = self._attempt(shipment, Path(workshop))
+                pause = self._attempt(shipment, Path(workspace))
                 if not shipment.waiting:
                     break
-                if asked is not None and attempt < ATTEMPTS:
-                    self._pause(max(retry.pause_after(attempt), asked))
+                if pause is not None and attempt < ATTEMPTS:
+                    self._pause(max(retry.pause_after(attempt), pause))
         if left := shipment.left:
             detail = f"{len(left)} of {len(shipment.objects)} objects were not taken: {shipment.problem}"
             reason = Reason.DESTINATION_UNREACHABLE if shipment.is_cut_off else Reason.DELIVERY_FAILED
             raise NotDeliveredError(reason, detail, shipment.taken)
         return shipment.taken
 
-    def _attempt(self, shipment: _Shipment, workshop: Path) -> float | None:
-        """Send once; return the seconds that the destination asks for before the next time, None if that is now."""
-        asked, shipment.is_cut_off = None, False
+    def _attempt(self, shipment: _Shipment, workspace: Path) -> float | None:
+        """Send once; return how many seconds to wait before the next attempt, None where there is no need to wait."""
+        pause, shipment.is_cut_off = None, False
         try:
             for receipt in self._destination.send(list(shipment.waiting.values())):
-                if shipment.note(receipt, workshop) is DeliveryStatus.FAILED:
-                    asked = max(asked or 0.0, receipt.retry_after or 0.0)
+                if shipment.note(receipt, workspace) is DeliveryStatus.FAILED:
+                    pause = max(pause or 0.0, receipt.retry_after or 0.0)
         except ConnectionFailedError as error:
             shipment.problem, shipment.is_cut_off = str(error), True
-            asked = error.retry_after or 0.0
-        return asked if asked is None else min(asked, retry.LONGEST_PAUSE)
+            pause = error.retry_after or 0.0
+        return pause if pause is None else min(pause, retry.LONGEST_PAUSE)
 
 
 class _Shipment:
     """The objects of a study on their way."""
 
-    def __init__(self, objects: Sequence[EncodedObject], taken: Taken) -> None:
+    def __init__(self, objects: Sequence[EncodedObject], taken: Delivered) -> None:
         self.objects = {encoded.sop_instance_uid: encoded for encoded in objects}
         self.waiting = {uid: encoded for uid, encoded in self.objects.items() if uid not in taken}
         self.problem = ""
@@ -148,21 +148,21 @@ class _Shipment:
         self._there = set(taken.values())
 
     @property
-    def taken(self) -> Taken:
+    def taken(self) -> Delivered:
         """What the destination has of these and of earlier objects."""
         sent = {uid: self._instead.get(uid, uid) for uid in self.objects}
         return {**self._earlier, **{uid: name for uid, name in sent.items() if name in self._there}}
 
     @property
     def left(self) -> set[str]:
-        """What the destination has not."""
+        """What the destination still lacks."""
         return self.objects.keys() - self.taken.keys()
 
-    def note(self, receipt: Receipt, workshop: Path) -> DeliveryStatus:
-        """Note what is said of one object, put its twin in its place where one is wanted, and return the answer."""
+    def note(self, receipt: Receipt, workspace: Path) -> DeliveryStatus:
+        """Record the receipt of one object, replace the object by its twin where needed, and return the status."""
         uid = receipt.sop_instance_uid
         about = self.waiting[uid]
-        sibling, make = partial(self._sibling, about), partial(make_binary_fallback, about, workshop)
+        sibling, make = partial(self._sibling, about), partial(make_binary_fallback, about, workspace)
         receipt, twin = binary_fallback.replaced(receipt, about, sibling=sibling, make=make)
         if twin:
             self._instead[uid] = twin.sop_instance_uid

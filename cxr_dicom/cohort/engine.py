@@ -1,4 +1,4 @@
-"""What an engine owes to a cohort, and what it asks of the work."""
+"""The contract between a cohort and its engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.plugins import ENGINES
 
-DEPTH = 2  # items at work in one worker at once
+DEPTH = 2  # items that one worker has at once
 SMALL = 100  # entries; up to so many are processed in this process unless something else is asked for
 
 Item = TypeVar("Item")
@@ -20,13 +20,13 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineOptions:
-    """What the command line says of workers. An engine refuses what it cannot heed, and passes over nothing."""
+    """What the command line says of workers. An engine refuses what it does not support, and ignores nothing."""
 
     workers: int | None = None  # how many; None: as the engine finds right
     address: str | None = None  # of a cluster that is there already
     gpus_per_worker: float | None = None  # GPUs of a worker, or a part of one
 
-    def expect_only(self, engine: str, *heeded: str) -> None:
+    def expect_only(self, engine: str, *supported: str) -> None:
         """Refuse an option that was given and is not ``heeded``.
 
         Raises
@@ -36,7 +36,7 @@ class EngineOptions:
         """
         given = (name for name in ("workers", "address", "gpus_per_worker") if getattr(self, name) is not None)
         for name in given:
-            if name not in heeded:
+            if name not in supported:
                 raise SettingsError(f"--{name.replace('_', '-')} is not for --engine {engine}")
 
 
@@ -79,10 +79,10 @@ class Task(Protocol[Item_contra, Result_co]):
 
 
 class Engine(Protocol):
-    """Workers. How many there are, where they are and what dies on the way changes no result.
+    """Workers. Their number, their location and their crashes change no result.
 
-    It is built by ``build(options)``, refuses options that it cannot heed (`EngineOptions.expect_only`), and starts
-    nothing before `process` is iterated.
+    It is built by ``build(options)``, refuses options that it does not support (`EngineOptions.expect_only`), and
+    starts nothing before `process` is iterated.
     """
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
@@ -116,7 +116,7 @@ def build_engine(name: str, options: EngineOptions) -> Engine:
     Raises
     ------
     SettingsError
-        For a name that does not exist, with the choices, or an option that the engine cannot heed.
+        For a name that does not exist, with the choices, or an option that the engine does not support.
     """
     engine: Engine = ENGINES.choose("engine", name).module.build(options)
     return engine

@@ -1,4 +1,4 @@
-"""What a cohort will take, before it is begun: counts from headers, time and size from one trial."""
+"""What a cohort will take, estimated before it starts: counts from headers, time and size from one trial."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxr_dicom.records import Study
 from cxr_dicom.select import select
 
 LOOKED_AT = 2000  # studies whose headers are read; of more, these are spread evenly
-_TYPICAL = (2500, 2048)  # rows and columns of the synthetic radiograph, where no eligible one lies here
+_TYPICAL = (2500, 2048)  # rows and columns of the synthetic radiograph, where no eligible image is on this machine
 
 
 @dataclass(frozen=True, kw_only=True)

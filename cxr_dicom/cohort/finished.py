@@ -1,4 +1,4 @@
-"""What the parent of a cohort is told of a finished entry; the rest is in its state."""
+"""The summary of a finished entry that a worker returns; the rest is in the entry's state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxr_dicom.results.schema import ModelRow, Row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """What the parent hears of a finished entry; the rest is in its state."""
+    """The summary of one finished entry."""
 
     key: str
     studies: int
@@ -29,7 +29,7 @@ class Done:
 
 
 def summarise(state: State, *, is_reused: bool = False) -> Done:
-    """Count what a state says."""
+    """Summarise a state."""
     rows = state.rows
     return Done(
         key=state.key,

@@ -1,4 +1,4 @@
-"""How a cohort is processed, and what each of its workers has to do it with."""
+"""How a cohort is processed, and the tools of each worker."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Options:
     force: bool = False  # process again what is finished
     retry_failed: bool = False  # process again what failed
     has_figures: bool = True  # keep all pictures of an image, for a report of each; else one small picture
-    also: tuple[str, ...] = ()  # formats for those who train, as `plugins.EXPORTERS` lists them
-    access: HttpAccess | None = None  # what the DICOMweb server of the manifest needs to let us in
+    also: tuple[str, ...] = ()  # formats for training, as `plugins.EXPORTERS` lists them
+    access: HttpAccess | None = None  # credentials for the DICOMweb server of the manifest
     destination: str | None = None  # name of one of the settings' destinations, which gets the objects at once
 
 

@@ -1,4 +1,4 @@
-"""One entry to its state: fetch, process, export, deliver. It always ends in a state, whatever happens to it."""
+"""One entry to its state: fetch, process, export, deliver. It always ends in a state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Made:
 
 
 def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
-    """Process an entry; what destinations have of it according to its ``earlier`` state is not sent again."""
+    """Process an entry; objects that its ``earlier`` state records as delivered are not sent again."""
     access, max_pixels = tools.options.access, tools.settings.select.max_pixels
     try:
         with fetched(entry, tools.out / STATE_FOLDER, access=access, max_pixels=max_pixels) as (studies, skipped):
@@ -75,8 +75,8 @@ def _failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
 
 def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], tools: Tools) -> _Made:
     if entry.picture:
-        studies = [_kept(study, tools.out) for study in studies]
-    there, gone = _without_gone(studies)
+        studies = [_keep_wrapped(study, tools.out) for study in studies]
+    there, missing = _without_missing(studies)
     results = [tools.pipeline.process(study, _folder(study, tools.out)) for study in there]
     exports = _exported(results, tools)
     if entry.picture:
@@ -84,14 +84,14 @@ def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], to
             exports.setdefault(instance.sop_instance_uid, []).append(_export_row(instance.path, "wrapped", tools))
     return _Made(
         results=results,
-        skipped=[*skipped, *gone],
+        skipped=[*skipped, *missing],
         exports=exports,
         origins={instance.sop_instance_uid: instance.sender for instance in _instances(there) if instance.sender},
     )
 
 
-def _kept(study: Study, out: Path) -> Study:
-    """Keep an instance that was made of a picture, for the objects refer to it."""
+def _keep_wrapped(study: Study, out: Path) -> Study:
+    """Keep an instance that was made from a picture, because the objects refer to it."""
     folder = _folder(study, out)
     atomic.make_folder(folder)
     kept = [
@@ -102,18 +102,18 @@ def _kept(study: Study, out: Path) -> Study:
     return replace(study, instances=tuple(kept))
 
 
-def _without_gone(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]:
-    """Set aside instances whose file was removed since it was listed."""
-    kept, gone = [], []
+def _without_missing(studies: Sequence[Study]) -> tuple[list[Study], list[Skipped]]:
+    """Skip instances whose file was removed since it was listed."""
+    kept, missing = [], []
     for study in studies:
         there = {instance: instance.path.is_file() for instance in study.instances}
-        gone += [_gone(instance) for instance in there if not there[instance]]
+        missing += [_missing(instance) for instance in there if not there[instance]]
         if any(there.values()):
             kept.append(replace(study, instances=tuple(instance for instance in there if there[instance])))
-    return kept, gone
+    return kept, missing
 
 
-def _gone(instance: StoredInstance) -> Skipped:
+def _missing(instance: StoredInstance) -> Skipped:
     detail = "expected the file that was listed, found none"
     return Skipped(path=instance.path, reason=Reason.UNREADABLE, detail=detail, instance=instance)
 
@@ -200,7 +200,7 @@ def _figures(made: _Made, tools: Tools) -> dict[str, list[report.Figure]]:
 
 
 def _delivered(state: State, objects: Sequence[EncodedObject], tools: Tools) -> State:
-    """Send the objects, where they are to be sent."""
+    """Send the objects, where a destination was named."""
     destination = tools.options.destination
     if tools.delivery is None or destination is None:
         return state

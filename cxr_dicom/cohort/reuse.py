@@ -1,6 +1,6 @@
-"""Whether the state of an earlier run still is the answer to an entry.
+"""Whether the state of an earlier run is still valid for an entry.
 
-The stamp, of sizes and times, tells at once that nothing changed. Where it changed, the contents decide:
+The stamp, made of sizes and times, shows at once that nothing changed. Where it changed, the content decides:
 only then are the sources read.
 """
 
@@ -39,7 +39,7 @@ def reconsidered(entry: Entry, earlier: State | None, tools: Tools) -> tuple[Ent
         return entry, None
     try:
         study = _digested(entry.study)
-    except OSError:  # gone since it was listed: its processing will say so
+    except OSError:  # removed since it was listed: processing will report it
         return entry, None
     entry = replace(entry, study=study)
     if earlier.job_key != job_key([tools.pipeline.job_key(study)]):
@@ -48,7 +48,7 @@ def reconsidered(entry: Entry, earlier: State | None, tools: Tools) -> tuple[Ent
 
 
 def stamp(entry: Entry, tools: Tools) -> str:
-    """Digest where the sources of an entry lie, their sizes and times, and all else that a result depends on."""
+    """Digest the locations, sizes and times of an entry's sources, and all else that a result depends on."""
     identity = tools.pipeline.identity
     if entry.study:
         return _digest(sorted(_on_disk(entry.study)), identity)
@@ -96,7 +96,7 @@ def _on_disk(study: Study) -> Iterator[tuple[str, str, int, int]]:
 def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
-    except OSError:  # gone: its processing will say so
+    except OSError:  # removed: processing will report it
         return -1, -1
     return found.st_size, found.st_mtime_ns
 

@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from cxr_dicom.cohort import states
-from cxr_dicom.cohort.delivery import WORKSHOP, OutageGuard
+from cxr_dicom.cohort.delivery import WORKSPACE, OutageGuard
 from cxr_dicom.cohort.engine import SMALL, Engine, EngineDescription
 from cxr_dicom.cohort.finished import Done
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
@@ -54,7 +54,7 @@ def run(
     engine: Engine,
     *,
     options: Options | None = None,
-    tell: Callable[[Progress], None] = lambda progress: None,
+    report_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Tally:
     """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
 
@@ -76,11 +76,11 @@ def run(
     Raises
     ------
     SettingsError, WeightsError
-        If the pipeline cannot be built, or the options ask for what there is not.
+        If the pipeline cannot be built, or the options name something that does not exist.
     DestinationDownError
         If the destination could not be reached for several studies in a row.
     CxrDicomError
-        If ``out`` cannot be written, or another run is at work there.
+        If ``out`` cannot be written, or is in use by another run.
     """
     options = options or Options()
     check(settings, options)
@@ -88,7 +88,7 @@ def run(
         out.mkdir(parents=True, exist_ok=True)
         with states.only_run(out):
             _sweep(out)
-            return _run(without_own_output(manifest, out), out, settings, engine, options, tell)
+            return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress)
     except OSError as error:
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
 
@@ -99,12 +99,12 @@ def _run(
     settings: Settings,
     engine: Engine,
     options: Options,
-    tell: Callable[[Progress], None],
+    report_progress: Callable[[Progress], None],
 ) -> Tally:
     options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
     content = _Content(manifest, out, settings, options)
     telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
-    tell(Progress(tally=content.tally))
+    report_progress(Progress(tally=content.tally))
     task = EntryTask(settings=settings, out=out, options=options)
     outage_guard = OutageGuard(options.destination)
     record = RunRecord(out / "run.json", content.tally, manifest, settings)
@@ -114,8 +114,8 @@ def _run(
                 content.add(done)
                 record.progress()
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
-                tell(Progress(tally=content.tally, latest=done))
-                outage_guard.hear(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+                report_progress(Progress(tally=content.tally, latest=done))
+                outage_guard.note(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
         for exporter in build_exporters(options.also, settings):
             exporter.collect(out / EXPORT_FOLDER / exporter.name)
         content.write(record, engine.description)
@@ -124,7 +124,7 @@ def _run(
 
 
 class _Content:
-    """What the result files say, in the order of the inputs' paths."""
+    """The content of the result files, in the order of the inputs' paths."""
 
     def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options) -> None:
         self.tally = Tally(len(manifest.entries))
@@ -182,11 +182,11 @@ class _Content:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what processes that were killed began to write, lest it is uploaded with the rest."""
+    """Remove unfinished files of killed processes, so that nobody uploads them with the rest."""
     for folder, below in ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/")):
         atomic.sweep(folder, below, older_than_seconds=0)
-    for workshop in [*(out / STATE_FOLDER).glob(f"{WORKSHOP}*")]:
-        shutil.rmtree(workshop, ignore_errors=True)
+    for workspace in [*(out / STATE_FOLDER).glob(f"{WORKSPACE}*")]:
+        shutil.rmtree(workspace, ignore_errors=True)
 
 
 def without_own_output(manifest: Manifest, out: Path) -> Manifest:

@@ -1,6 +1,6 @@
-"""``run.json``: what ran, when, on what, and what it came to.
+"""``run.json``: what ran, when, on what, and with which totals.
 
-A session is in it from its start on, so that one that was killed is known later by its missing end.
+A session is recorded when it starts. One that was killed has no end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RunRecord:
         self._manifest = manifest
         self._settings = settings
         self._earlier = _read(path)
-        self._kept = 0.0  # when it was written last, on the clock that only goes forward
+        self._written_at = 0.0  # when it was written last, on the clock that only goes forward
 
     @contextmanager
     def session(self, engine: EngineDescription) -> Iterator[None]:
@@ -58,20 +58,20 @@ class RunRecord:
 
     def progress(self) -> None:
         """Record how far the session is, now and then."""
-        if time.monotonic() - self._kept > _KEEP_SECONDS:
+        if time.monotonic() - self._written_at > _KEEP_SECONDS:
             self._keep()
 
     def finish(self, engine: EngineDescription) -> dict[str, Any]:
-        """Write what all came to, and return it."""
+        """Write the totals, and return the record."""
         content = self._content(engine, self._sessions(ended=utc()))
         self._write(content)
         self._earlier = {**content, "sessions": content["sessions"][:-1]}
         return content
 
     def _keep(self, **end: str) -> None:
-        """Write the session, and let all else speak of the run before it until this one is finished."""
+        """Write the session; until it ends, all else is about the run before it."""
         self._write({**self._earlier, "sessions": self._sessions(**end)})
-        self._kept = time.monotonic()
+        self._written_at = time.monotonic()
 
     def _write(self, content: dict[str, Any]) -> None:
         with atomic.open_text(self._path) as file:
@@ -110,7 +110,7 @@ class RunRecord:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return an earlier record; an empty one where there is none that this version understands."""
+    """Return an earlier record; an empty one where there is none, or none that this version understands."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {**content, "sessions": list(content["sessions"])}

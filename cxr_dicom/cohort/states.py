@@ -1,7 +1,7 @@
-"""What is kept of each finished entry, so that a run can be killed and started again.
+"""The state of each finished entry, so that a run can be killed and restarted.
 
-``OUT/.cxr-dicom/<key>.json`` is written when everything of the entry lies on the disk: it is whole or
-absent. ``<key>.attempts`` counts the times that the entry was begun and not finished.
+``OUT/.cxr-dicom/<key>.json`` is written when everything of the entry is on the disk; it is complete
+or absent. ``<key>.attempts`` counts the times that the entry was begun and not finished.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from cxr_dicom.results.rows import path_text
 from cxr_dicom.results.schema import ObjectRow, Row
 from cxr_dicom.system import atomic, lock
 
-Taken = dict[str, str]  # SOP Instance UID of an object -> of what a destination has of it: the same, or its twin
+Delivered = dict[
+    str, str
+]  # SOP Instance UID of an object -> UID under which the destination has it: the same, or its twin's
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -31,13 +33,13 @@ class State:
     """One finished entry."""
 
     key: str
-    stamp: str  # of the sources as they lay there, without reading them; the quick way to know that nothing changed
+    stamp: str  # of the sources' sizes and times, without reading them: shows quickly that nothing changed
     job_key: str  # of the sources' content, the weights, the settings and the version
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
     device: str = ""  # that the networks ran on
     also: list[str] = field(default_factory=list)  # formats that were exported
-    taken: dict[str, Taken] = field(default_factory=dict)  # by destination
+    taken: dict[str, Delivered] = field(default_factory=dict)  # by destination
 
     @property
     def has_failures(self) -> bool:
@@ -81,7 +83,7 @@ class State:
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
 
 
-def _sent(about: ObjectRow, taken: Taken) -> ObjectRow:
+def _sent(about: ObjectRow, taken: Delivered) -> ObjectRow:
     uid = about["sop_instance_uid"]
     return about if taken.get(uid, uid) == uid else {**about, "sent_as": taken[uid]}
 
@@ -93,7 +95,7 @@ def only_run(out: Path) -> Iterator[None]:
     Raises
     ------
     CxrDicomError
-        If another run is at work there.
+        If another run is using it.
     """
     folder = out / STATE_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ def save(out: Path, state: State, earlier: State | None = None) -> None:
 
 @contextmanager
 def attempt(out: Path, key: str) -> Iterator[int]:
-    """Count this attempt while the block runs, and give the number of earlier ones that never came to an end."""
+    """Count this attempt while the block runs, and give the number of earlier ones that never ended."""
     path = _attempts(out, key)
     earlier = crash_count(out, key)
     with atomic.open_text(path) as file:
@@ -144,7 +146,7 @@ def attempt(out: Path, key: str) -> Iterator[int]:
 
 
 def crash_count(out: Path, key: str) -> int:
-    """How often the process died while it was at work on the entry."""
+    """How often a process died while it processed the entry."""
     try:
         return int(_attempts(out, key).read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a run has done so far."""
+"""Counts of a run, kept while it works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMELINE = 200  # points that are kept at most
 
 
 class Tally:
-    """Counts of a run, by what was done in this session and by all sessions together."""
+    """What a run has done so far, in this session and in all sessions together."""
 
     def __init__(self, total: int) -> None:
         self.total = total  # entries of the manifest

@@ -1,6 +1,6 @@
-"""What an engine gives to its workers: one entry at a time, each to a state on the disk.
+"""The work that an engine gives to its workers: one entry at a time, each to a state on the disk.
 
-A state that still holds is the answer without any work.
+A state that is still valid is returned without any work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _building = threading.Lock()  # two items of one worker must not load the models
 
 
 def check(settings: Settings, options: Options) -> None:
-    """Refuse what no entry could be done with.
+    """Refuse options with which no entry could be processed.
 
     Raises
     ------
@@ -59,11 +59,11 @@ class EntryTask:
             raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
 
     def interrupt(self, item: Entry) -> None:
-        """Count an attempt that the user ended as none."""
+        """Forget an attempt that the user interrupted."""
         states.reset_attempts(self._out, item.key)
 
     def close(self) -> None:
-        """Give the models' memory back."""
+        """Release the memory of the models."""
         if "_tools" in self.__dict__:
             self._tools.pipeline.close()
 

@@ -228,10 +228,10 @@ def _read(path: Path | None) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
-    return f"{path or 'settings'}: " + "; ".join(_told(problem) for problem in error.errors())
+    return f"{path or 'settings'}: " + "; ".join(_explain_problem(problem) for problem in error.errors())
 
 
-def _told(problem: ErrorDetails) -> str:
+def _explain_problem(problem: ErrorDetails) -> str:
     """Name key, value and what is accepted; no value where it may be a password that has no place here."""
     key, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":

@@ -48,8 +48,9 @@ def structure_report(
 
 def structure_predictions(analysis: ImageAnalysis, prediction: Prediction) -> list[Prediction]:
     """Return the predictions that a structure report is made from, that with the outlines first."""
-    said = {id(number) for numbers in structure_numbers(analysis, prediction).values() for number in numbers}
-    others = [p for p in analysis.predictions if p is not prediction and any(id(m) in said for m in p.measurements)]
+    reported = {id(number) for numbers in structure_numbers(analysis, prediction).values() for number in numbers}
+    rest = (other for other in analysis.predictions if other is not prediction)
+    others = [other for other in rest if any(id(measurement) in reported for measurement in other.measurements)]
     return [prediction, *others]
 
 

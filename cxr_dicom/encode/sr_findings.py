@@ -62,14 +62,14 @@ def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
     images = [analysis.image for analysis in study.images]
     models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
     cited = [result for analysis in study.images for result in results.results(analysis, study.earlier, settings)]
-    said = summary(study, skipped.values())
-    notes = [tree.summary(NOT_FOR_CLINICAL_USE), *map(_section, said)]
+    summed = summary(study, skipped.values())
+    notes = [tree.summary(NOT_FOR_CLINICAL_USE), *map(_section, summed)]
     sections = [
         tree.container(_EVALUATIONS, _outcomes(study, skipped)),
         tree.container(_PROVENANCE, _provenance(study, models, cited, settings)),
     ]
     root = tree.report(TITLE, images, models, _groups(study), notes, sections)
-    content = repr((said, [reference.identity.sop_instance_uid for reference in cited]))
+    content = repr((summed, [reference.identity.sop_instance_uid for reference in cited]))
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
     instances = [*(image.instance for image in images), *skipped]
     before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(instance.sop_instance_uid for instance in instances))
@@ -133,11 +133,13 @@ def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
     """What was called, and what could not be measured."""
     for finding, model in ranked(analysis):
         at_site = [tree.reason(_site_point(finding.site_point))] if finding.site_point else []
-        yield tree.statement(finding.code, CALLS[finding.call], [*tree.said_by(model), *at_site])
+        yield tree.statement(finding.code, CALLS[finding.call], [*tree.algorithm_name(model), *at_site])
     for prediction in analysis.predictions:
         for statement in prediction.statements:
             rule = tree.reason(f"Rule on {statement.measurement}: {statement.rule}")
-            yield tree.statement(statement.concept, CALLS[statement.call], [*tree.said_by(prediction.model), rule])
+            yield tree.statement(
+                statement.concept, CALLS[statement.call], [*tree.algorithm_name(prediction.model), rule]
+            )
         for measurement in prediction.measurements:
             if measurement.value is None:
                 yield tree.failure(measurement.code, f"Not measurable: {measurement.reason}")
@@ -162,7 +164,7 @@ def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
                     measurement.code,
                     measurement.value,
                     measurement.unit,
-                    [*tree.modifying_sites(measurement.site), *tree.said_by(prediction.model)],
+                    [*tree.modifying_sites(measurement.site), *tree.algorithm_name(prediction.model)],
                 )
                 yield _Column((prediction.model.name, measurement.code), item)
 
@@ -179,7 +181,7 @@ def _score(finding: Finding, model: ModelInfo) -> hd.ContentItem:
         [
             tree.about(code),
             *tree.modifying_sites(finding.site),
-            *tree.said_by(model),
+            *tree.algorithm_name(model),
             tree.numeric_property(_NETWORK_OUTPUT, finding.raw, NO_UNITS),
             *([] if point is None else [tree.numeric_property(_OPERATING_POINT, point, NO_UNITS)]),
         ],

@@ -79,15 +79,15 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
         yield from _ruled(prediction)
     for prediction in analysis.predictions:
         for mask, numbers in results.structure_numbers(analysis, prediction).items():
-            said = "; ".join(f"{number.code.meaning.lower()} {results.shown(number)}" for number in numbers)
-            yield _STRUCTURE, [f"{mask.structure.title}: {said}."]
+            text = "; ".join(f"{number.code.meaning.lower()} {results.shown(number)}" for number in numbers)
+            yield _STRUCTURE, [f"{mask.structure.title}: {text}."]
     yield (
         _OTHERS,
         [
             f"{measurement.code.meaning}: {results.shown(measurement)}."
             for prediction in analysis.predictions
             for measurement in prediction.measurements
-            if _is_said_alone(measurement, prediction, analysis)
+            if _stands_alone(measurement, prediction, analysis)
         ],
     )
     warnings = dict.fromkeys((*analysis.warnings, *(text for p in analysis.predictions for text in p.warnings)))
@@ -100,9 +100,9 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
 def _findings(found: Sequence[tuple[Finding, ModelInfo]]) -> Iterator[str]:
     several = len({model.name for _, model in found}) > 1
     for call, title in _CALLED.items():
-        said = [_scored(finding, model, several) for finding, model in found if finding.call is call]
-        if said or (found and call is Presence.PRESENT):
-            yield f"{title}: {', '.join(said) or 'none of the findings that were looked for'}."
+        texts = [_scored(finding, model, several) for finding, model in found if finding.call is call]
+        if texts or (found and call is Presence.PRESENT):
+            yield f"{title}: {', '.join(texts) or 'none of the findings that were looked for'}."
 
 
 def _scored(finding: Finding, model: ModelInfo, several: bool) -> str:
@@ -128,7 +128,7 @@ def _ruled(prediction: Prediction) -> Iterator[tuple[Code, list[str]]]:
         )
 
 
-def _is_said_alone(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
+def _stands_alone(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
     """Whether no other line says it: neither a rule's number nor one of a structure; a failure is always said."""
     ruled = any(statement.measurement == measurement.name for statement in prediction.statements)
     return not ruled and not results.is_of_structure(measurement, prediction, analysis)

@@ -127,13 +127,13 @@ def statement(concept_name: Code, value: Code, content: Iterable[hd.ContentItem]
     return _holding(hd.CodeContentItem(concept(concept_name), concept(value), _CONTAINS), content)
 
 
-def said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
+def algorithm_name(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     """Return which network made one item of a group that several speak in: the required part of TID 4019."""
-    return _said_by(model)
+    return _algorithm_name(model)
 
 
 @shared()
-def _said_by(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
+def _algorithm_name(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     return (
         hd.TextContentItem(codes.DCM.AlgorithmName, ascii_text(model.name, 64), _MODIFIER),
         hd.TextContentItem(codes.DCM.AlgorithmVersion, ascii_text(model.version, 64), _MODIFIER),

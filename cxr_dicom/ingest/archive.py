@@ -34,7 +34,7 @@ class RemoteInstance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class StudyQuery:
     """Which studies are asked for; exactly one field is given."""
 
     since: str | None = None  # Study Date YYYYMMDD, inclusive
@@ -55,7 +55,7 @@ class Archive(Protocol):
 
     name: str
 
-    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+    def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Yield the studies with one of the modalities, each once."""
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:

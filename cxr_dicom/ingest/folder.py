@@ -51,7 +51,7 @@ class _Scan:
 
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
-        self._kept: dict[str, StoredInstance] = {}  # by SOP Instance UID, in the order of their first files
+        self._instances: dict[str, StoredInstance] = {}  # by SOP Instance UID, in the order of their first files
 
     def add(self, path: Path) -> None:
         """Read one file and put it where it belongs."""
@@ -62,11 +62,11 @@ class _Scan:
             return
         if instance is None:
             return
-        kept = self._kept.setdefault(instance.sop_instance_uid, instance)
+        kept = self._instances.setdefault(instance.sop_instance_uid, instance)
         if kept is instance:
             return
         if _is_better(instance, kept):
-            self._kept[instance.sop_instance_uid] = instance
+            self._instances[instance.sop_instance_uid] = instance
             kept, instance = instance, kept
             detail = f"SOP Instance UID {instance.sop_instance_uid} was read from a later file, whose pixels are whole"
         else:
@@ -78,7 +78,7 @@ class _Scan:
     def studies(self) -> list[Study]:
         """Everything that is not skipped."""
         found: dict[str, list[StoredInstance]] = {}
-        for instance in self._kept.values():
+        for instance in self._instances.values():
             found.setdefault(instance.study_instance_uid, []).append(instance)
         return [Study(study_instance_uid=uid, instances=tuple(instances)) for uid, instances in found.items()]
 

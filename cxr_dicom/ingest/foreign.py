@@ -12,7 +12,7 @@ from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import ConnectionFailedError
 
 if TYPE_CHECKING:
-    from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, Store, Wanted
+    from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, Store, StudyQuery
 
 
 class ForeignArchive:
@@ -23,10 +23,10 @@ class ForeignArchive:
         self._archive = archive
         self._package = f"{choice.name} of {choice.package}"
 
-    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+    def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Yield the studies with one of the modalities, each once."""
         seen: set[str] = set()
-        for study in self._found(lambda: self._archive.studies(wanted, tuple(modalities)), "study_instance_uid"):
+        for study in self._found(lambda: self._archive.studies(query, tuple(modalities)), "study_instance_uid"):
             if study.study_instance_uid not in seen:
                 seen.add(study.study_instance_uid)
                 yield study

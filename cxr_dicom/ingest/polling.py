@@ -15,7 +15,7 @@ from functools import partial
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, Wanted, build_archive
+from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, StudyQuery, build_archive
 from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.system import telemetry
@@ -59,7 +59,7 @@ class Polling:
             self.once(stop=stop)
             stop.wait(self._settings.interval_seconds)
 
-    def once(self, wanted: Sequence[Wanted] = (), stop: threading.Event | None = None) -> list[Round]:
+    def once(self, queries: Sequence[StudyQuery] = (), stop: threading.Event | None = None) -> list[Round]:
         """Make one round at every archive; trouble with one is told and does not stop the others.
 
         Parameters
@@ -71,7 +71,7 @@ class Polling:
         for archive in self._archives:
             made = Round(archive=archive.name)
             try:
-                self._round(archive, made, wanted, stop or threading.Event())
+                self._round(archive, made, queries, stop or threading.Event())
             except CxrDicomError as error:
                 made.error = str(error)
                 telemetry.failure("poll", error, archive=archive.name)
@@ -84,16 +84,16 @@ class Polling:
             rounds.append(made)
         return rounds
 
-    def _round(self, archive: Archive, made: Round, wanted: Sequence[Wanted], stop: threading.Event) -> None:
+    def _round(self, archive: Archive, made: Round, queries: Sequence[StudyQuery], stop: threading.Event) -> None:
         newest = self._ledger.polls.watermark(archive.name)
-        for query in wanted or (Wanted(since=self._since(newest)),):
+        for query in queries or (StudyQuery(since=self._since(newest)),):
             for study in archive.studies(query, self._settings.modalities):
                 if stop.is_set():
                     return
                 if study.instances is None or study.instances != self._known(archive, study):
                     self._study(archive, study, made)
                 newest = max(newest or "", study.study_date)
-        if not wanted and newest:
+        if not queries and newest:
             today = f"{self._today():%Y%m%d}"  # a study that says it is of next year must not hide this year's
             self._ledger.polls.set_watermark(archive.name, min(newest, today))
 
@@ -126,8 +126,8 @@ class Polling:
 
     def _missing(self, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
         for instance in found:
-            is_taken = not instance.sop_class_uid or instance.sop_class_uid in self._sop_classes
-            if is_taken and not self._ledger.studies.knows(instance.sop_instance_uid):
+            is_accepted = not instance.sop_class_uid or instance.sop_class_uid in self._sop_classes
+            if is_accepted and not self._ledger.studies.knows(instance.sop_instance_uid):
                 yield instance
 
     def _store(self, archive: Archive, chunks: Iterable[bytes], instance: RemoteInstance, made: Round) -> None:

@@ -76,7 +76,7 @@ class Results:
 
 
 class _ByImage(Mapping[str, Value]):
-    """What is read of an image when it is asked for."""
+    """What is read of an image on access."""
 
     def __init__(self, out: Path, places: Mapping[str, int], read: Callable[[Row], Value]) -> None:
         self._path = out / "results.jsonl"

@@ -51,7 +51,7 @@ def read(folder: Path, row: Row) -> Masks:
 
 
 def inside(folder: Path, path: str) -> Path:
-    """Return where ``path`` of a row lies.
+    """Return the location of ``path`` of a row.
 
     Raises
     ------

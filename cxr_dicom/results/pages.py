@@ -1,6 +1,6 @@
 """What all HTML pages share: one way to make them from a template, and numbers as people write them.
 
-``page.css`` is the style that they begin with.
+They all start from the style in ``page.css``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run says of each input: the rows of ``results.jsonl``, made, written and read.
+"""The rows of ``results.jsonl``: what a run found for each input, made, written and read.
 
 `schema` has their keys.
 """
@@ -159,7 +159,7 @@ def _age(header: Dataset) -> int | None:
 def _named(
     predictions: Iterable[Prediction], values_of: Callable[[Prediction], Mapping[str, Value]]
 ) -> dict[str, Value]:
-    """Bring together what models say of one image."""
+    """Combine what the models found in one image."""
     return named((p.model.name, name, value) for p in predictions for name, value in values_of(p).items())
 
 

@@ -27,7 +27,7 @@ class SiteRow(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """What a model says of one finding."""
+    """The result of one model for one finding."""
 
     probability: float  # 0 to 1, the operating point at 0.5
     raw: float  # 0 to 1
@@ -52,7 +52,7 @@ class MeasurementRow(TypedDict):
 
 
 class StatementRow(TypedDict):
-    """What a rule makes of a measurement."""
+    """A conclusion that a rule drew from a measurement."""
 
     meaning: str
     call: str  # one of `Presence`
@@ -69,7 +69,7 @@ class BoxRow(TypedDict):
 
 
 class ObjectRow(TypedDict):
-    """A DICOM object that speaks of the image."""
+    """A DICOM object about the image."""
 
     path: str  # relative to the output folder
     kind: str  # one of `ObjectKind`

@@ -66,7 +66,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Names:
     """The names that occur in the rows, each with what its values are."""
 
     stages: dict[str, str] = field(default_factory=dict)
@@ -137,30 +137,30 @@ def write_failures(path: Path, rows: RowsOf) -> None:
 
 def columns(rows: RowsOf) -> list[Column]:
     """Return the columns of a run: the fixed ones, then those that its models and stages gave, by name."""
-    found = _Found()
+    names = _Names()
     for row in rows():
-        _note(found, row)
+        _note(names, row)
     return [
         *_FIXED,
-        *(_stage(name) for name in sorted(found.stages)),
-        *(column for name in sorted(found.measurements) for column in _measurement(name, found.measurements[name])),
-        *(_statement(name, found.statements[name]) for name in sorted(found.statements)),
-        *(column for name in sorted(found.scores) for column in _score(name, found.scores[name])),
-        *(column for name in sorted(found.boxes) for column in _box(name, found.boxes[name])),
+        *(_stage(name) for name in sorted(names.stages)),
+        *(column for name in sorted(names.measurements) for column in _measurement(name, names.measurements[name])),
+        *(_statement(name, names.statements[name]) for name in sorted(names.statements)),
+        *(column for name in sorted(names.scores) for column in _score(name, names.scores[name])),
+        *(column for name in sorted(names.boxes) for column in _box(name, names.boxes[name])),
     ]
 
 
-def _note(found: _Found, row: Row) -> None:
+def _note(names: _Names, row: Row) -> None:
     for name in row["seconds"]:
-        found.stages[name] = name
+        names.stages[name] = name
     for name, measurement in row["measurements"].items():
-        _keep(found.measurements, name, _described(measurement))
+        _keep(names.measurements, name, _described(measurement))
     for name, statement in row["statements"].items():
-        _keep(found.statements, name, f"{statement['meaning']}; model {statement['model']}")
+        _keep(names.statements, name, f"{statement['meaning']}; model {statement['model']}")
     for name, score in row["scores"].items():
-        _keep(found.scores, name, score["model"])
+        _keep(names.scores, name, score["model"])
     for name, box in row["boxes"].items():
-        _keep(found.boxes, name, box["model"])
+        _keep(names.boxes, name, box["model"])
 
 
 def _keep(names: dict[str, str], name: str, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
 from cxr_dicom.errors import CxrDicomError, SettingsError
-from cxr_dicom.ingest.archive import Wanted
+from cxr_dicom.ingest.archive import StudyQuery
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.polling import Polling, Round
@@ -324,14 +324,14 @@ def poll_once(
     CxrDicomError
         As `serve`.
     """
-    wanted = [Wanted(study_instance_uid=uid) for uid in study_instance_uids]
-    wanted += [Wanted(accession_number=number) for number in accession_numbers]
+    queries = [StudyQuery(study_instance_uid=uid) for uid in study_instance_uids]
+    queries += [StudyQuery(accession_number=number) for number in accession_numbers]
     spool = Spool(settings)
     spool.lock()
     try:
         service = Service(polling_only(settings), spool, build=build, polls=False)
         try:
-            rounds = service.polling.once(wanted)
+            rounds = service.polling.once(queries)
             while not service.is_idle():
                 service.tick()
                 time.sleep(_TICK_SECONDS)

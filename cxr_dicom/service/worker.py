@@ -83,7 +83,7 @@ class Worker:
         if self._processor.job_key(claim.study) == claim.job_key:
             self._ledger.studies.keep_unchanged(claim)
             return
-        with self._spool.workshop() as folder:
+        with self._spool.workspace() as folder:
             result = self._processor.process(claim.study, folder)
             failed = [each for each in result.instances if each.reason in _MAY_PASS]
             is_want = bool(failed) and self._is_want(each.detail for each in failed)

@@ -219,7 +219,7 @@ class Spool:
     # --- objects ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def workshop(self) -> Iterator[Path]:
+    def workspace(self) -> Iterator[Path]:
         """Give an empty folder for one job; what is left in it is deleted."""
         folder = Path(tempfile.mkdtemp(dir=self.folder / "part"))  # mode 0700
         try:

@@ -59,7 +59,7 @@ class Archive:
         self.ae_title = "ARCHIVE"
         self._answer = answer
         self._report_to = report_to
-        self._asked = 0
+        self._requests = 0
         entity = AE(self.ae_title)
         entity.add_supported_context(Verification)
         for sop_class in sop_classes or [str(context.abstract_syntax) for context in AllStoragePresentationContexts]:
@@ -82,8 +82,8 @@ class Archive:
         self._server.shutdown()
 
     def _store(self, event: Any) -> int:
-        status = self._answer(self._asked)
-        self._asked += 1
+        status = self._answer(self._requests)
+        self._requests += 1
         if status in _ACCEPTED:
             uid = str(event.request.AffectedSOPInstanceUID)
             self.received.setdefault(uid, []).append(event.encoded_dataset(include_meta=False))

@@ -125,10 +125,10 @@ def _checked(model: Model, radiograph: Radiograph, earlier: Sequence[Prediction]
     expect(
         given.image.header.to_json() == header, f"{_about(radiograph)}: expected the header as it was, it was changed"
     )
-    return _kept(made)
+    return _copied(made)
 
 
-def _kept(made: Prediction) -> Prediction:
+def _copied(made: Prediction) -> Prediction:
     """Copy arrays, whose memory a model might use for the next image."""
     masks = (replace(m, region=replace(m.region, pixels=m.region.pixels.copy())) for m in made.masks)
     heatmaps = (replace(h, values=h.values.copy()) for h in made.heatmaps)

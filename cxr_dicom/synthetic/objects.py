@@ -82,8 +82,8 @@ def check_destination(destination: Destination) -> None:
     AssertionError
         With expected and actual.
     """
-    said = destination.check()
-    expect(isinstance(said, str) and bool(said), f"check: expected a few words, got {said!r:.80}")
+    stated = destination.check()
+    expect(isinstance(stated, str) and bool(stated), f"check: expected a few words, got {stated!r:.80}")
     with TemporaryDirectory() as folder:
         objects = list(_objects(Path(folder)))
         before = [encoded.path.read_bytes() for encoded in objects]
@@ -163,5 +163,5 @@ def _expect_receipts(receipts: Sequence[object], objects: Sequence[EncodedObject
     expected = sorted(encoded.sop_instance_uid for encoded in objects)
     expect(uids == expected, f"{when}: expected one receipt for each of {expected}, got {uids}")
     taken = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
-    said = [getattr(receipt, "delivery_status", None) for receipt in receipts]
-    expect(all(status in taken for status in said), f"{when}: expected them to be accepted, got {said}")
+    stated = [getattr(receipt, "delivery_status", None) for receipt in receipts]
+    expect(all(status in taken for status in stated), f"{when}: expected them to be accepted, got {stated}")

@@ -62,7 +62,7 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def workshop(folder: Path) -> Iterator[Path]:
+def workspace(folder: Path) -> Iterator[Path]:
     """Give an empty folder inside ``folder`` for what is not yet to be seen; it is deleted when the block ends."""
     make_folder(folder)
     inside = _unfinished(folder / "workshop")

@@ -194,6 +194,6 @@ def test_refusals_in_a_row_do_not_stop_a_run(run, many):
 def test_only_studies_without_an_answer_between_them_count():
     outage_guard = OutageGuard("pacs")
     for problem, has_answered in [("no", False), ("no", False), ("", True), ("no", False), ("", False), ("no", False)]:
-        outage_guard.hear(problem, has_answered=has_answered)
+        outage_guard.note(problem, has_answered=has_answered)
     with pytest.raises(DestinationDownError, match="3 studies in a row: no"):
-        outage_guard.hear("no", has_answered=False)
+        outage_guard.note("no", has_answered=False)

@@ -352,7 +352,7 @@ def test_a_session_is_recorded_from_its_start_on(inputs, tmp_path, monkeypatch):
             seen.append(record(tmp_path)["sessions"])
 
     found, settings = manifest.read(str(inputs)), settings_with()
-    cohort_run.run(found, tmp_path, settings, Here(), options=Options(), tell=look)
+    cohort_run.run(found, tmp_path, settings, Here(), options=Options(), report_progress=look)
     assert [[(each["ended"], each["studies"]) for each in sessions] for sessions in seen] == [[(None, 1)], [(None, 2)]]
     (session,) = record(tmp_path)["sessions"]
     assert session["started"] <= session["ended"]
@@ -369,7 +369,12 @@ def test_a_session_says_what_stopped_it_and_all_else_speaks_of_the_run_before(in
     before = record(tmp_path)
     with pytest.raises((KeyboardInterrupt, CxrDicomError)):
         cohort_run.run(
-            manifest.read(str(inputs)), tmp_path, settings_with(), Here(), options=Options(force=True), tell=stop
+            manifest.read(str(inputs)),
+            tmp_path,
+            settings_with(),
+            Here(),
+            options=Options(force=True),
+            report_progress=stop,
         )
     after = record(tmp_path)
     first, stopped = after.pop("sessions")

@@ -44,7 +44,7 @@ class Study:
         claim = self.ledger.studies.claim("w", max_interruptions=9)
         (image,) = select(claim.study, SelectSettings()).images
         study = painted.study(painted.analysis(image, (painted.anatomy(image),)))
-        with self.spool.workshop() as folder:
+        with self.spool.workspace() as folder:
             encoder = seg.build(painted.settings(segmentation=policy))
             made = [self.spool.adopt(self.uid, write(each, folder)) for each in encoder.encode(study)]
         result = InstanceResult(

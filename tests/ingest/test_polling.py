@@ -37,14 +37,14 @@ class Shelf:
         self.withheld = set()
         self.forgotten = set()
 
-    def studies(self, wanted, modalities):
-        self.wanted.append(wanted)
+    def studies(self, query, modalities):
+        self.wanted.append(query)
         self.modalities.add(modalities)
         if self.trouble:
             raise self.trouble
         found = {}
         for image in self.images:
-            if not wanted.since or image.StudyDate >= wanted.since:
+            if not query.since or image.StudyDate >= query.since:
                 found.setdefault(image.StudyInstanceUID, []).append(image)
         for uid, images in sorted(found.items()):
             many = len(images) if self.says_how_many else None

@@ -10,7 +10,7 @@ from cxr_dicom.cli import cli
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.archive import RemoteInstance, Wanted, build_archive
+from cxr_dicom.ingest.archive import RemoteInstance, StudyQuery, build_archive
 from cxr_dicom.records import DeliveryStatus, EncodedObject
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.plugins.test_objects import SHELF
@@ -160,8 +160,8 @@ def cupboard(install, text=ARCHIVE):
 
 
 def test_an_archive_is_asked_as_ours_are(install):
-    archive, wanted, stored = cupboard(install), Wanted(since="20240101"), []
-    (study,) = archive.studies(wanted, ("CR",))
+    archive, query, stored = cupboard(install), StudyQuery(since="20240101"), []
+    (study,) = archive.studies(query, ("CR",))
     (instance,) = archive.instances(study, ("CR",))
     archive.fetch(instance, lambda chunks, about: stored.append((b"".join(chunks), about)))
     assert stored == [(b"x", instance)]
@@ -178,7 +178,7 @@ def test_a_wrong_key_of_an_archive_is_named(install):
 def test_an_archive_cannot_give_what_is_no_uid(install, uid):
     archive = cupboard(install, ARCHIVE.replace('("1.2", "1.2")', f"({uid!r},)"))
     with pytest.raises(ConnectionFailedError, match=r"expected a study_instance_uid"):
-        list(archive.studies(Wanted(since="20240101"), ("CR",)))
+        list(archive.studies(StudyQuery(since="20240101"), ("CR",)))
 
 
 def test_an_archive_that_fails_is_in_trouble_and_not_the_poller(install):

@@ -92,7 +92,7 @@ def weights_file(home, content):
 
 
 def moved(home, content):
-    with atomic.workshop(home) as folder:
+    with atomic.workspace(home) as folder:
         (folder / "file").write_text(content)
         atomic.move(folder / "file", home / "file")
     return home / "file"
@@ -133,7 +133,7 @@ def received(home, content):
 def adopted(home, content):
     spool = Spool(settings(home))
     dataset = image("new")  # what lies there is never written again
-    with spool.workshop() as folder:
+    with spool.workspace() as folder:
         dataset.save_as(folder / "file", enforce_file_format=True)
         return spool.adopt("1.2", about(folder / "file", dataset)).path
 

@@ -127,7 +127,7 @@ class _Worker(Generic[Item, Result]):
         return result  # type: ignore[no-any-return]
 
     def end(self) -> None:
-        """Let an idle process close its task; kill one that is at work."""
+        """Let an idle process close its task; kill one that is busy."""
         if self.at_work:
             self._process.kill()
         self.connection.close()
@@ -138,7 +138,7 @@ class _Worker(Generic[Item, Result]):
         self.at_work[self._given] = item
         try:
             self.connection.send((self._given, item))
-        except OSError:  # it is dead, which the next `take` will tell
+        except OSError:  # it is dead, which the next `take` reports
             return
 
 

@@ -1,7 +1,7 @@
 """Workers on Ray: on this machine, or on every machine of a cluster.
 
 A worker is an actor. Ray says where it runs and when it died; what is done about it is as in ``local``:
-its items are given again, each alone. Only items and results travel: the files lie in folders that all see.
+its items are handed out again, each alone. Only items and results travel: the files are in shared folders.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
 from cxr_dicom.system import telemetry
 
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
-_PATIENCE = 60.0  # seconds without news until the log tells that no worker has found a place
-_FAREWELL = 10.0  # seconds for a worker to end by itself
+_NEWS_TIMEOUT = 60.0  # seconds without news before the log says that no worker has found room
+_END_TIMEOUT = 10.0  # seconds for a worker to end by itself
 _OBJECT_STORE = 80 * 2**20  # bytes; about the least that Ray takes, for only small things travel
 
 
@@ -208,7 +208,7 @@ class _Crew(Generic[Item, Result]):
             yield answer
 
     def end(self) -> None:
-        """Stop the workers, at once where one is at work."""
+        """Stop the workers; a busy one is stopped at once."""
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
@@ -222,7 +222,7 @@ class _Crew(Generic[Item, Result]):
         """Wait for a worker that is ready, has an answer, or died."""
         expected = {ref: worker for worker in self._workers for ref in worker.expected}
         while True:
-            news, _ = self._ray.wait(list(expected), timeout=_PATIENCE)
+            news, _ = self._ray.wait(list(expected), timeout=_NEWS_TIMEOUT)
             if news:
                 return expected[news[0]], news[0]
             if not any(worker.is_ready for worker in self._workers):
@@ -255,7 +255,7 @@ class _Worker(Generic[Item]):
 
     @property
     def expected(self) -> list[Any]:
-        """What it has been asked and not answered yet."""
+        """Requests that it has not answered yet."""
         return list(self.at_work) if self.is_ready else [self._start]
 
     def take_on(self, waiting: deque[Item], suspects: deque[Item]) -> None:
@@ -281,10 +281,10 @@ class _Worker(Generic[Item]):
         return answer.result
 
     def end(self) -> None:
-        """Let an idle actor close its task; stop one that is at work, and wait until it is gone."""
+        """Let an idle actor close its task; stop a busy one, and wait until it has ended."""
         if self.is_ready:
             word = self._actor.leave if self.at_work else self._actor.close
-            self._ray.wait([word.remote()], timeout=_FAREWELL)
+            self._ray.wait([word.remote()], timeout=_END_TIMEOUT)
         self._ray.kill(self._actor)
 
     def _give(self, item: Item) -> None:

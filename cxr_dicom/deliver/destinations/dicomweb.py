@@ -72,9 +72,9 @@ class Dicomweb:
         answer = request(opened, self._settings, "POST", "studies", data=_body(encoded.path, boundary), headers=headers)
         _expect_service(answer)
         status = f"HTTP {answer.status_code}"
-        said = _said_of(encoded.sop_instance_uid, answer)
-        if said is not None:
-            return receipt(self.name, encoded, said[0], f"{status} 0x{said[1]:04X}")
+        stated = _status_of(encoded.sop_instance_uid, answer)
+        if stated is not None:
+            return receipt(self.name, encoded, stated[0], f"{status} 0x{stated[1]:04X}")
         verdict = retry.answer_of_http(answer.status_code)
         if answer.status_code == HTTPStatus.CONFLICT:  # PS3.18 table 10.5.3-1: nothing was stored
             verdict = DeliveryStatus.REFUSED
@@ -101,7 +101,7 @@ def _body(path: Path, boundary: str) -> Iterator[bytes]:
     yield f"\r\n--{boundary}--\r\n".encode()
 
 
-def _said_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int] | None:
+def _status_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int] | None:
     """Read what the body says of one object, which counts more than the status of the whole answer."""
     try:
         body = answer.json()

@@ -135,7 +135,7 @@ def _annotation(name: str, number: int, image: ChestImage, prediction: Predictio
     graphics = [*_outlines(image, prediction), *_lines(image, prediction)]
     if graphics:
         item.GraphicObjectSequence = graphics
-    item.TextObjectSequence = [_text(_said(prediction), number)]
+    item.TextObjectSequence = [_text(_caption(prediction), number)]
     return item
 
 
@@ -165,7 +165,7 @@ def _polyline(points: Sequence[Point], name: str, uid: str) -> Dataset:
     return item
 
 
-def _said(prediction: Prediction) -> str:
+def _caption(prediction: Prediction) -> str:
     lines = [
         _number(measurement)
         for measurement in prediction.measurements

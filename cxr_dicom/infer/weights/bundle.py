@@ -65,7 +65,7 @@ def unpack(path: Path, infos: Iterable[ModelInfo], settings: Settings) -> list[M
     folder = weights.folder(settings)
     try:
         atomic.sweep(folder)
-        with atomic.workshop(folder) as staging:
+        with atomic.workspace(folder) as staging:
             staged = _extract(path, staging, set(known))
             locks = [file for file in staged if file.name.endswith(".lock.json")]
             made = [_check(lock, known, settings) for lock in locks]

@@ -16,7 +16,7 @@ from cxr_dicom.system.digest import sha256
 if TYPE_CHECKING:
     import requests
 
-    Tell = Callable[[int, int], None]  # bytes that are here, bytes in all
+    ReportProgress = Callable[[int, int], None]  # bytes that are here, bytes in all
 
 ATTEMPTS = 5  # without a new byte
 CHUNK = 1 << 16
@@ -38,7 +38,7 @@ def address(info: ModelInfo, settings: Settings) -> str:
     return f"{settings.models.mirror.rstrip('/')}/{source.name}" if settings.models.mirror else url
 
 
-def pull(info: ModelInfo, settings: Settings, tell: Tell) -> Path:
+def pull(info: ModelInfo, settings: Settings, report_progress: ReportProgress) -> Path:
     """Fetch the file of a model; what an earlier try left is continued.
 
     The proxy is the one of the environment (``HTTPS_PROXY``, ``NO_PROXY``), and the part of a file
@@ -55,7 +55,7 @@ def pull(info: ModelInfo, settings: Settings, tell: Tell) -> Path:
     part = source.with_name(source.name + ".part")
     try:
         atomic.make_folder(source.parent)
-        _fetch(url, part, tell)
+        _fetch(url, part, report_progress)
         weights.expect(sha256(part), info, settings)
         atomic.move(part, source)
     except OSError as error:
@@ -63,14 +63,14 @@ def pull(info: ModelInfo, settings: Settings, tell: Tell) -> Path:
     return source
 
 
-def _fetch(url: str, part: Path, tell: Tell) -> None:
+def _fetch(url: str, part: Path, report_progress: ReportProgress) -> None:
     import requests
 
     failures = 0
     while failures < ATTEMPTS:
         before = _size(part)
         try:
-            return _continue(url, part, tell)
+            return _continue(url, part, report_progress)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             failures = 0 if _size(part) > before else failures + 1
             problem = error
@@ -84,7 +84,7 @@ def _fetch(url: str, part: Path, tell: Tell) -> None:
     ) from problem
 
 
-def _continue(url: str, part: Path, tell: Tell) -> None:
+def _continue(url: str, part: Path, report_progress: ReportProgress) -> None:
     import requests
 
     offset = _size(part)
@@ -98,7 +98,7 @@ def _continue(url: str, part: Path, tell: Tell) -> None:
         with part.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
-                tell(file.tell(), total)
+                report_progress(file.tell(), total)
     return None
 
 

@@ -12,7 +12,7 @@ import requests
 
 from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.system.network import ConnectionFailedError, answered, request, searching, session
 
@@ -40,9 +40,9 @@ class Dicomweb:
         self._settings = settings
         self._max_bytes = max_bytes
 
-    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+    def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
-        return self.matching(_matching(wanted), modalities)
+        return self.matching(_matching(query), modalities)
 
     def matching(self, query: Mapping[str, str], modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Yield the studies that a query matches, each once.
@@ -54,10 +54,10 @@ class Dicomweb:
         modalities
             Asked for one after the other, where the query does not ask for modalities itself.
         """
-        asked = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": modality} for modality in modalities]
+        filters = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": modality} for modality in modalities]
         seen: set[str] = set()
         with searching(self._settings) as client:
-            for more in asked:
+            for more in filters:
                 search = partial(
                     client.search_for_studies,
                     fields=[_MODALITIES, _STUDY_INSTANCES],
@@ -126,12 +126,12 @@ def _all(search: Search, key: str) -> Iterator[Json]:
         yield from fresh
 
 
-def _matching(wanted: Wanted) -> dict[str, str]:
-    if wanted.study_instance_uid:
-        return {"StudyInstanceUID": wanted.study_instance_uid}
-    if wanted.accession_number:
-        return {"AccessionNumber": wanted.accession_number}
-    return {"StudyDate": f"{wanted.since}-"}
+def _matching(query: StudyQuery) -> dict[str, str]:
+    if query.study_instance_uid:
+        return {"StudyInstanceUID": query.study_instance_uid}
+    if query.accession_number:
+        return {"AccessionNumber": query.accession_number}
+    return {"StudyDate": f"{query.since}-"}
 
 
 def _study(item: Json) -> RemoteStudy:

@@ -18,12 +18,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import ListenerSettings, QueryRetrieveArchive
 from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, Wanted
+from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.system.network import ConnectionFailedError, association
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
-_OUT_OF_RESOURCES, _NOT_ASKED_FOR = 0xA700, 0xA900  # answers to the C-STORE of a C-GET
+_OUT_OF_RESOURCES, _NOT_REQUESTED = 0xA700, 0xA900  # answers to the C-STORE of a C-GET
 _SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
 
@@ -41,15 +41,15 @@ class QueryRetrieve:
         self._settings = settings
         self._listener = listener
 
-    def studies(self, wanted: Wanted, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
+    def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
         seen: set[str] = set()
         for modality in modalities:
-            query = _query("STUDY", StudyInstanceUID=wanted.study_instance_uid or "", ModalitiesInStudy=modality)
-            query.StudyDate = f"{wanted.since}-" if wanted.since else ""
-            query.AccessionNumber = wanted.accession_number or ""
-            query.NumberOfStudyRelatedInstances = ""
-            for item in self._find(query):
+            keys = _query("STUDY", StudyInstanceUID=query.study_instance_uid or "", ModalitiesInStudy=modality)
+            keys.StudyDate = f"{query.since}-" if query.since else ""
+            keys.AccessionNumber = query.accession_number or ""
+            keys.NumberOfStudyRelatedInstances = ""
+            for item in self._find(keys):
                 uid = str(item.get("StudyInstanceUID", ""))
                 if is_uid(uid) and uid not in seen:
                     seen.add(uid)
@@ -110,7 +110,7 @@ class QueryRetrieve:
 
         def on_store(event: Any) -> int:
             if str(event.request.AffectedSOPInstanceUID) != instance.sop_instance_uid:
-                return _NOT_ASKED_FOR
+                return _NOT_REQUESTED
             try:
                 store((event.encoded_dataset(),), instance)
             except CxrDicomError:

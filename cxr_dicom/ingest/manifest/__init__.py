@@ -223,8 +223,8 @@ class _Reader:
     def _local(self, found: Sequence[lists.Found]) -> tuple[list[Entry], list[Skipped]]:
         """List what lies on this machine: first what tables and lists name, in their order."""
         paths: dict[Path, Attributes] = {}
-        for path, told in ((path, told) for what in found for path, told in what.paths.items()):
-            paths[path] = paths.get(path) or told
+        for path, attributes in ((path, attributes) for what in found for path, attributes in what.paths.items()):
+            paths[path] = paths.get(path) or attributes
         named = dict.fromkeys(path for what in found if what.kind != _IMAGES for path in what.paths)
         rank = {path: number for number, path in enumerate(named)}
         studies, others = scan(list(paths))
@@ -244,8 +244,8 @@ class _Reader:
         return entries, lost + [_copy(path) for path in pictures if path in copies]
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
-        asked = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
-        return Manifest(kind=kind, digest=digest(entries, asked), entries=tuple(entries), skipped=tuple(skipped))
+        query = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
+        return Manifest(kind=kind, digest=digest(entries, query), entries=tuple(entries), skipped=tuple(skipped))
 
 
 def _access(origin: str | HttpAccess | None) -> HttpAccess | None:

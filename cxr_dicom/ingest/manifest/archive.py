@@ -64,8 +64,8 @@ def fetch(sources: Iterable[str], folder: Path, access: HttpAccess | None) -> di
 
 
 def _archive(access: HttpAccess) -> Dicomweb:
-    told = access.model_dump(include=set(HttpAccess.model_fields), exclude_unset=True)
-    return Dicomweb(DicomwebArchive(kind="dicomweb", name="origin", **told), _MOST_BYTES)
+    access_fields = access.model_dump(include=set(HttpAccess.model_fields), exclude_unset=True)
+    return Dicomweb(DicomwebArchive(kind="dicomweb", name="origin", **access_fields), _MOST_BYTES)
 
 
 def _images(archive: Dicomweb, uids: list[str]) -> list[RemoteInstance]:

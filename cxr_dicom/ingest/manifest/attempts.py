@@ -40,8 +40,8 @@ def tried(what: str, action: Callable[[], T]) -> T:
         except Exception as error:  # every store has errors of its own
             if attempt == ATTEMPTS or not _may_pass(error):
                 raise FetchError(f"{what}: {_description(error)}") from error
-            asked = error.retry_after if isinstance(error, ConnectionFailedError) else None
-            time.sleep(min(max(retry.pause_after(attempt), asked or 0.0), _LONGEST_PAUSE))
+            retry_after = error.retry_after if isinstance(error, ConnectionFailedError) else None
+            time.sleep(min(max(retry.pause_after(attempt), retry_after or 0.0), _LONGEST_PAUSE))
     raise AssertionError
 
 

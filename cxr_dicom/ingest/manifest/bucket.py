@@ -89,9 +89,9 @@ def _options(scheme: str) -> dict[str, Any]:
     """Return what s3fs is told; the environment may tell otherwise, see docs/how-to/manifests.md."""
     from fsspec.config import conf
 
-    told = dict(conf.get(scheme, {}))
+    options = dict(conf.get(scheme, {}))
     if scheme == "gs":
-        told = {"endpoint_url": _GOOGLE, "key": None, "secret": None, **told}
+        options = {"endpoint_url": _GOOGLE, "key": None, "secret": None, **options}
     is_aws = scheme == "s3" and any(os.environ.get(name) for name in _CREDENTIALS)
-    is_anonymous = not (is_aws or told.get("key") or told.get("profile"))
-    return {"anon": is_anonymous, "config_kwargs": _NO_RETRIES, **told}
+    is_anonymous = not (is_aws or options.get("key") or options.get("profile"))
+    return {"anon": is_anonymous, "config_kwargs": _NO_RETRIES, **options}

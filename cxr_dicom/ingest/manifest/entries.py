@@ -128,9 +128,9 @@ def key_of(*sources: str) -> str:
     return f"x{hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:32]}"
 
 
-def digest(entries: Iterable[Entry], asked: Mapping[str, object]) -> str:
+def digest(entries: Iterable[Entry], query: Mapping[str, object]) -> str:
     """Digest a list; the order of its entries does not count."""
-    total = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    total = hashlib.sha256(json.dumps(query, sort_keys=True).encode())
     for line in sorted(json.dumps([entry.key, *_places(entry)]) for entry in entries):
         total.update(line.encode())
     return total.hexdigest()

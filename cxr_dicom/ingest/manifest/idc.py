@@ -52,10 +52,10 @@ def _completed(item: Item, known: dict[str, dict[str, Any]]) -> Item:
     row = known.get(found[1]) if found else None
     if row is None or not is_uid(row["StudyInstanceUID"]):
         return item
-    told = {"study_instance_uid": row["StudyInstanceUID"], "modality": row["Modality"] or ""}
+    attributes = {"study_instance_uid": row["StudyInstanceUID"], "modality": row["Modality"] or ""}
     if item.source.endswith(f"{row['crdc_series_uuid']}/*"):  # the whole series
-        told |= _amount(row)
-    return replace(item, **told)
+        attributes |= _amount(row)
+    return replace(item, **attributes)
 
 
 def series(path: Path, column: str, uids: Sequence[str]) -> dict[str, list[Item]]:

@@ -1,4 +1,4 @@
-"""Whether two models that speak of the same thing agree.
+"""Whether two models agree where they report the same thing.
 
 A row keeps the value of the first model under its name, and that of another one under the name, two
 underscores and the model.

@@ -21,7 +21,7 @@ from cxr_dicom.select.evidence import body_part, view
 Attribute = Literal["modality", "body_part_examined", "view_position"]
 
 _EXAMPLES = 3
-_MOST_KINDS = 200  # of warnings and values that are told apart
+_MOST_KINDS = 200  # of warnings and values that are counted separately
 _MOST_VALUES = 8  # of an attribute that are listed
 _ATTRIBUTES: Mapping[Attribute, str] = {
     "modality": "Modality",

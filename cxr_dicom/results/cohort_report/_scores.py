@@ -61,8 +61,8 @@ class Scores:
 def _panel(name: str, spread: _Spread) -> dict[str, Any]:
     total = int(spread.counts.sum())
     has_point = spread.operating_point is not None
-    said = f"present {share(spread.present, total)}" if has_point else "no operating point"
-    hint = f"{words(name)}: {number(total)} images, median {_BINS.quantile(spread.counts, 0.5):.2f}, {said}"
+    call = f"present {share(spread.present, total)}" if has_point else "no operating point"
+    hint = f"{words(name)}: {number(total)} images, median {_BINS.quantile(spread.counts, 0.5):.2f}, {call}"
     return {
         "name": name,
         "present": share(spread.present, total) if has_point else None,

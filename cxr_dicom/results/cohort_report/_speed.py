@@ -25,7 +25,7 @@ def per_second(run: Mapping[str, Any]) -> float | None:
 
 
 def picture(run: Mapping[str, Any]) -> Drawn | None:
-    """Draw images per second over the time at work; a vertical line where the run was started again."""
+    """Draw images per second over working time; a vertical line marks each restart."""
     sessions = run.get("sessions", ())
     pieces, starts = _pieces(sessions)
     if not pieces:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cxr_dicom.results.compare._overlap import MaskAgreement, StructureAgreement, Tell, compare_masks, dice
+from cxr_dicom.results.compare._overlap import MaskAgreement, ReportProgress, StructureAgreement, compare_masks, dice
 from cxr_dicom.results.compare._runs import Column, Columns, Matched, Model, Run, match
 from cxr_dicom.results.compare._statistics import (
     CallAgreement,
@@ -48,7 +48,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Change:
-    """An image that came to another end in B."""
+    """An image with another outcome in B."""
 
     sop_instance_uid: str
     outcome_a: str
@@ -108,7 +108,9 @@ class Comparison:
         return asdict(self)
 
 
-def compare(runs: Matched, *, masks: bool = True, jobs: int = 1, tell: Tell = lambda done, total: None) -> Comparison:
+def compare(
+    runs: Matched, *, masks: bool = True, jobs: int = 1, report_progress: ReportProgress = lambda done, total: None
+) -> Comparison:
     """Compare two runs; the order matters for the sign of differences, which are B minus A.
 
     Parameters
@@ -145,14 +147,14 @@ def compare(runs: Matched, *, masks: bool = True, jobs: int = 1, tell: Tell = la
             for unit in compare_measurements(name, values, runs)
         ],
         names=Unmatched(_only(a, b), _only(b, a)),
-        masks=compare_masks(runs, jobs=jobs, tell=tell) if masks else None,
+        masks=compare_masks(runs, jobs=jobs, report_progress=report_progress) if masks else None,
     )
 
 
 def broken_limits(comparison: Comparison, min_agreement: float | None, min_dice: float | None) -> Iterator[str]:
     """Say what is not as alike as asked for; nothing when no limit is given.
 
-    With any limit, every image must come to the same end in both runs. With `min_dice`, a structure that
+    With any limit, every image must have the same outcome in both runs. With `min_dice`, a structure that
     only one run outlines counts as 0.
     """
     if min_agreement is None and min_dice is None:

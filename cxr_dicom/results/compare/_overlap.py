@@ -25,7 +25,7 @@ from cxr_dicom.results.compare._runs import RESULTS, Matched, row_at
 from cxr_dicom.results.compare._statistics import MOST_LISTED
 
 HISTOGRAM_BINS = 50  # of Dice, 0 to 1; the last one holds 1
-Tell = Callable[[int, int], None]  # images done, images in all
+ReportProgress = Callable[[int, int], None]  # images done, images in all
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Overlap(NamedTuple):
     problem: str = ""
 
 
-def compare_masks(runs: Matched, *, jobs: int, tell: Tell) -> MaskAgreement:
+def compare_masks(runs: Matched, *, jobs: int, report_progress: ReportProgress) -> MaskAgreement:
     """Compare the masks of the images that both runs processed, in ``jobs`` processes."""
     a, b, uids = runs.a, runs.b, runs.processed
     found: defaultdict[str, _Collected] = defaultdict(_Collected)
@@ -84,7 +84,7 @@ def compare_masks(runs: Matched, *, jobs: int, tell: Tell) -> MaskAgreement:
                 found[name].only_a += 1
             for name in image.only_b:
                 found[name].only_b += 1
-            tell(number + 1, len(uids))
+            report_progress(number + 1, len(uids))
     structures = [collected.summary(name, uids) for name, collected in sorted(found.items())]
     return MaskAgreement(images=len(uids), unread=dict(sorted(unread.items())), structures=structures)
 

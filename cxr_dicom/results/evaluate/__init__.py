@@ -47,12 +47,12 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What one truth came to."""
+    """How far one source of truth could be used."""
 
     name: str  # of the file or folder
     layout: str
     key: str
-    stated: int  # images, studies or files that it speaks of
+    stated: int  # images, studies or files that it covers
     repeated: int
     unmatched: dict[str, int]  # why there is no processed image -> truths
     conflicts: dict[str, int]  # finding -> images labelled both ways
@@ -87,7 +87,7 @@ def evaluate(
     out: Path,
     truths: Sequence[Path],
     reading: Reading | None = None,
-    tell: Callable[[str], None] = lambda what: None,
+    report_progress: Callable[[str], None] = lambda what: None,
 ) -> Evaluation:
     """Evaluate the results in ``out``.
 
@@ -100,7 +100,7 @@ def evaluate(
     reading
         How the table is read.
     tell
-        Called with what begins.
+        Called with the name of each step when it begins.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def evaluate(
         If one of them cannot be read, or the truth says nothing of the results.
     """
     reading = reading or Reading()
-    results, truth, experts = _read(out, truths, reading, tell)
-    tell("matching")
+    results, truth, experts = _read(out, truths, reading, report_progress)
+    report_progress("matching")
     matched = match(results, truth, reading.patient)
-    tell("findings")
+    report_progress("findings")
     findings = evaluate_findings(matched)
-    tell("measurements and outlines")
+    report_progress("measurements and outlines")
     outlined = evaluate_structures(results, experts) if experts else AnatomyEvaluation()
     anatomy = AnatomyEvaluation(
         structures=outlined.structures,
@@ -153,7 +153,7 @@ def metrics(evaluation: Evaluation) -> Iterator[tuple[str, str, float | None]]:
 
 
 def failures(evaluation: Evaluation, limits: Sequence[tuple[str | None, str, float]]) -> Iterator[str]:
-    """Say which figures lie below a limit; one that is not defined does, too.
+    """Say which figures are below a limit; an undefined figure counts as below.
 
     Parameters
     ----------
@@ -171,15 +171,15 @@ def failures(evaluation: Evaluation, limits: Sequence[tuple[str | None, str, flo
 
 
 def _read(
-    out: Path, truths: Sequence[Path], reading: Reading, tell: Callable[[str], None]
+    out: Path, truths: Sequence[Path], reading: Reading, report_progress: Callable[[str], None]
 ) -> tuple[Results, Truth, Experts | None]:
     tables = [path for path in truths if is_table(path)]
     folders = [path for path in truths if path not in tables]
     if len(tables) > 1:
         raise TruthError(f"expected at most one table of truth, found {len(tables)}")
-    tell("results")
+    report_progress("results")
     results = read(out)
-    tell("truth")
+    report_progress("truth")
     experts = None
     if folders:
         name = ", ".join(path.name for path in folders)

@@ -47,7 +47,7 @@ def read_table(path: Path, reading: Reading, findings: Collection[str], measurem
     path
         CSV or Parquet.
     reading
-        What the user says of its columns.
+        How the user wants its columns read.
     findings, measurements
         Names that the results have; a column of another name is not used.
 
@@ -207,12 +207,12 @@ def _nih(table: _Table, findings: Collection[str], measurements: Collection[str]
         place = table.put(collected, line, key, line.cells[patient].strip() if patient is not None else "")
         if place is None:
             continue
-        said = {stable(word) for word in line.cells[named].split("|") if word.strip()}
-        if not said or said - {*NIH_FINDINGS, NO_FINDING} or (NO_FINDING in said and len(said) > 1):
+        labels = {stable(word) for word in line.cells[named].split("|") if word.strip()}
+        if not labels or labels - {*NIH_FINDINGS, NO_FINDING} or (NO_FINDING in labels and len(labels) > 1):
             raise TruthError(f"{table.where(line, named)}: expected the labels of NIH joined by '|', or No Finding")
         for finding in NIH_FINDINGS:
             if finding in findings:
-                collected.vote(place, finding, float(finding in said))
+                collected.vote(place, finding, float(finding in labels))
     return collected.done(patient is not None or table.patient is not None)
 
 
@@ -238,16 +238,16 @@ def _vindr_boxes(table: _Table, findings: Collection[str], measurements: Collect
     """A row for each box: a reader who read an image and drew no box of a finding says that it is absent."""
     key, named, reader = table.need("imageid"), table.need("classname"), table.need("radid")
     collected = table.begin("VinDr-CXR", "file_name")
-    said: dict[int, dict[str, set[str]]] = {}
+    labels: dict[int, dict[str, set[str]]] = {}
     classes: set[str] = set()
     for line in table.lines:
         place = table.put(collected, line, key)
         if place is None:
             continue
         finding = stable(line.cells[named])
-        said.setdefault(place, {}).setdefault(line.cells[reader].strip(), set()).add(finding)
+        labels.setdefault(place, {}).setdefault(line.cells[reader].strip(), set()).add(finding)
         classes.add(finding)
-    for place, readers in said.items():
+    for place, readers in labels.items():
         for drawn in readers.values():
             for finding in sorted(classes & set(findings)):
                 collected.vote(place, finding, float(finding in drawn))

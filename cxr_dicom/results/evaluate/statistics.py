@@ -220,7 +220,7 @@ def _percentile(finding: Scored, value: float | None, draws: Values) -> Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Images whose scores lie close together."""
+    """Images with similar scores."""
 
     n: int
     score: float  # mean

@@ -1,4 +1,4 @@
-"""How far the borders of two masks lie from each other."""
+"""The distance between the borders of two masks."""
 
 from __future__ import annotations
 
