@@ -145,10 +145,10 @@ class Pipeline:
         return Analysis(done.images[0], done, self.settings, is_file=isinstance(image, str | os.PathLike))
 
     def analyse_all(self, paths: PathLike | Iterable[PathLike]) -> Analyses:
-        """Analyse what lies in files and folders, one study after the other, as it is asked for.
+        """Analyse files and folders, one study after the other, on demand.
 
-        Images of one study belong together, as in ``cxr-dicom run``. What has no result does not stop
-        the others: it is in `Analyses.skipped`, and has its line in the table.
+        Images of one study belong together, as in ``cxr-dicom run``. An input without a result does not
+        stop the others: it is in `Analyses.skipped`, and has its line in the table.
 
         Parameters
         ----------
@@ -178,9 +178,9 @@ class Pipeline:
 
 
 class Analyses(Iterator[Analysis]):
-    """The analyses of many images, each made when its turn comes and then forgotten here.
+    """The analyses of many images, each made when its turn comes and not kept.
 
-    It is gone through once: ``for analysis in analyses``, or `to_frame`, which does what is left.
+    It can be iterated once: ``for analysis in analyses``, or `to_frame`, which processes what is left.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Analyses(Iterator[Analysis]):
         Raises
         ------
         CxrDicomError
-            If pandas is not installed, or the pipeline is closed and not all is done.
+            If pandas is not installed, or the pipeline is closed before all is done.
         """
         frames.expect_pandas()
         while self._studies:

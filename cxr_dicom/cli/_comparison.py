@@ -1,4 +1,4 @@
-"""What ``cxr-dicom compare`` says on a terminal: tables; plain columns where there is no terminal."""
+"""What ``cxr-dicom compare`` prints: tables on a terminal, else plain columns."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 300
 
 
 def show(out: Path, samples: Mapping[Path, str]) -> int:
-    """Send the samples through a service to an archive, tell what happens, and return the exit code.
+    """Send the samples through a service to an archive, print what happens, and return the exit code.
 
     Parameters
     ----------

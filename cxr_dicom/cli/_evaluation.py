@@ -1,4 +1,4 @@
-"""What ``cxr-dicom evaluate`` says on a terminal."""
+"""What ``cxr-dicom evaluate`` prints on a terminal."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def access(origin: str | None, settings: Settings) -> HttpAccess | None:
 
 
 def keys_and_values(given: Sequence[str]) -> dict[str, str]:
-    """Take a query apart."""
+    """Split a query into keys and values."""
     if wrong := [text for text in given if "=" not in text]:
         raise click.BadParameter(f"--query {wrong[0]}: expected KEY=VALUE")
     return dict(text.split("=", 1) for text in given)
@@ -79,7 +79,7 @@ def keys_and_values(given: Sequence[str]) -> dict[str, str]:
 def estimate(
     manifest: Manifest, out: Path, settings: Settings, options: Options, engine: Engine, *, as_json: bool
 ) -> None:
-    """Print what there is to do."""
+    """Print how much there is to process."""
     from cxr_dicom.cli._terminal import estimated
     from cxr_dicom.cohort import estimate as estimates
     from cxr_dicom.cohort.run import without_own_output

@@ -29,7 +29,7 @@ _GPU_SECONDS = 2.0  # between two looks at the GPU
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Progress], None]]:
-    """Show the view while the block runs, and give the function that tells it what happened."""
+    """Show the view while the block runs, and yield the function that updates it."""
     view = _View()
     with Live(get_renderable=view.render, console=Console(stderr=True), transient=True, refresh_per_second=4):
         try:

@@ -28,7 +28,7 @@ _PIPELINE = (
     click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
 )
 _LOG = (
-    click.option("--force", is_flag=True, help="Process again what is already finished."),
+    click.option("--force", is_flag=True, help="Process finished studies again."),
     click.option("--json", "as_json", is_flag=True, help="Print the rows of results.jsonl; log in JSON lines."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors."),
     click.option("-v", "--verbose", count=True, help="Log what happens; twice for everything."),
@@ -80,12 +80,12 @@ def refusals() -> Iterator[None]:
 
 
 def split(names: str | None) -> list[str] | None:
-    """Take a list with commas apart."""
+    """Split a list at its commas."""
     return [name.strip() for name in names.split(",") if name.strip()] if names is not None else None
 
 
 def exit_code(tally: Tally) -> int:
-    """Tell scripts how a run went."""
+    """Return the exit code of a run."""
     from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING
 
     if tally.images["failed"]:
@@ -94,7 +94,7 @@ def exit_code(tally: Tally) -> int:
 
 
 def show(tally: Tally, out: Path, *, as_json: bool, quiet: bool) -> None:
-    """Print what a run came to."""
+    """Print the outcome of a run."""
     from cxr_dicom.cli._terminal import summary
 
     if as_json:

@@ -39,7 +39,7 @@ def console() -> Console:
 
 @contextmanager
 def progress(*, is_quiet: bool) -> Iterator[ReportProgress]:
-    """Give the function that shows how far a run is: a live view on a terminal, else lines."""
+    """Yield the function that shows the progress of a run: a live view on a terminal, else lines."""
     if is_quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():

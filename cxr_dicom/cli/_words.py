@@ -19,7 +19,7 @@ def size(count: int) -> str:
 
 
 def counts(tally: Tally) -> list[str]:
-    """Say how many images came to what, how fast, and how long it takes."""
+    """Return the counts by outcome, the speed, and the time left."""
     parts = [f"{tally.images[outcome]} {outcome}" for outcome in ("processed", "skipped", "failed")]
     if tally.rate:
         parts.append(f"{tally.rate:.3g} images/s")

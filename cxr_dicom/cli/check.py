@@ -17,9 +17,9 @@ from cxr_dicom.cli._service import config_option, load_settings
 @click.option("--models/--no-models", default=True, show_default=True, help="Load the models too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(config: Path | None, models: bool, as_json: bool) -> None:
-    """Try all that the settings name: addresses, TLS, disk, permissions, models.
+    """Try everything that the settings name: addresses, TLS, disk, permissions, models.
 
-    Other machines are asked by C-ECHO and QIDO-RS. One thing changes: weights that are used for the first time are
+    Other machines are tried by C-ECHO and QIDO-RS. The only change: weights that are used for the first time are
     converted and recorded. A ledger of an older version stays as it is until `serve` or `poll` uses it.
     """
     settings = load_settings(config)

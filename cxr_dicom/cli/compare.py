@@ -42,8 +42,8 @@ def compare(
 ) -> None:
     """Compare two output folders of `run`.
 
-    Another model, version, device or setting on the same images: which calls moved, how scores,
-    measurements and masks differ. Differences are B minus A.
+    Another model, version, device or setting on the same images: which calls changed, and how
+    scores, measurements and masks differ. Differences are B minus A.
     """
     if min_dice is not None and not masks:
         raise click.UsageError("--min-dice needs the masks; leave out --no-masks")
@@ -85,7 +85,7 @@ def _compare(a: Path, b: Path, *, masks: bool, workers: int, html: Path | None) 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Give the function that shows how far the masks are compared: a bar on a terminal, else nothing."""
+    """Yield the function that shows the progress of comparing masks: a bar on a terminal, else nothing."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

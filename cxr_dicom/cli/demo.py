@@ -23,7 +23,9 @@ FILES = {
 
 @click.command()
 @click.argument("out", default="cxr-dicom-demo", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--network", is_flag=True, help="By C-STORE through the service to a small archive, on this machine.")
+@click.option(
+    "--network", is_flag=True, help="Send them by C-STORE through the service to a small archive on this machine."
+)
 def demo(out: Path, network: bool) -> None:
     """Run on the sample radiographs of the package pydicom-data.
 

@@ -54,7 +54,7 @@ def evaluate(
 ) -> None:
     """Compare the results of `run` in OUT with what experts say.
 
-    Which truth belongs to which image is said by SOP or Study Instance UID, accession number or file name.
+    Truth is matched to images by SOP or Study Instance UID, accession number or file name.
     """
     from cxr_dicom.results.evaluate import failures
 

@@ -77,7 +77,7 @@ folder = "spool"                # received images, objects, ledger; on a local d
 
 @click.command()
 @click.argument("path", default=DEFAULT_CONFIG, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 def init(path: Path, force: bool) -> None:
     """Write a commented settings file to PATH, ./cxr-dicom.toml when not given."""
     if path.exists() and not force:

@@ -70,7 +70,7 @@ def path(name: str | None, config: Path | None) -> None:
 @click.option("--all", "is_all", is_flag=True, help="Every model that is served by HTTP.")
 @click.option("--dest", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: as `models path`.")
 def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path | None) -> None:
-    """Fetch weights; what an earlier try left is continued.
+    """Fetch weights; an interrupted download is continued.
 
     They come from TorchXRayVision's own addresses and go to its own folder, so that both share them.
     """
@@ -238,7 +238,7 @@ def _state(row: dict[str, Any]) -> str:
 
 @contextmanager
 def _bar(name: str) -> Iterator[ReportProgress]:
-    """Show how far a file is, on a terminal."""
+    """Show the progress of a download, on a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -1,4 +1,4 @@
-"""``cxr-dicom plugins``: what there is to choose from, and which package it comes from."""
+"""``cxr-dicom plugins``: all choices, and the packages that they come from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 
 @click.command(epilog="Exit codes: 0 all that is installed can be used, 3 something is broken.")
-@click.option("--all", "is_all", is_flag=True, help="Also what comes with cxr-dicom.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, with those of cxr-dicom.")
+@click.option("--all", "is_all", is_flag=True, help="Include the choices of cxr-dicom itself.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, those of cxr-dicom included.")
 def plugins(is_all: bool, as_json: bool) -> None:
     """List what installed packages add: models, encoders, destinations, archives, exporters, engines.
 

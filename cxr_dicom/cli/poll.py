@@ -30,7 +30,7 @@ def poll(
 ) -> None:
     """Ask the archives of [poller] for studies, and fetch the images that are missing.
 
-    Uses the spool alone: where `serve` runs, it polls by itself. Two runs never overlap.
+    Needs the spool for itself: a running `serve` polls on its own. Two runs never overlap.
     """
     from cxr_dicom.config import load
     from cxr_dicom.errors import CxrDicomError

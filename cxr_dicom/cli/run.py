@@ -21,7 +21,7 @@ from cxr_dicom.cli import _inputs, _options
 @_inputs.engine_options
 @click.option("--also", metavar="FORMAT,...", help="Write masks and pictures too: png, npz, nifti, coco.")
 @click.option("--to", "destination", metavar="NAME", help="Send the objects to this one of [[destinations]].")
-@click.option("--dry-run", is_flag=True, help="Say what there is, and how long and large it will be; then end.")
+@click.option("--dry-run", is_flag=True, help="Only count the images, and estimate time and size.")
 @click.option("--retry-failed", is_flag=True, help="Process again what failed in an earlier run.")
 @_options.run_options
 def run(
@@ -46,12 +46,12 @@ def run(
 ) -> None:
     """Process chest radiographs: one, or a hundred thousand.
 
-    INPUT is a DICOM file; a folder, searched through whatever its files are called; a table (CSV, TSV, Parquet)
-    or a list of paths, URLs or UIDs; an idc-index or s5cmd manifest; or the URL of a study or a bucket.
-    What it is, is recognised; several are taken together. Without one, --from and --query ask a server.
+    INPUT is a DICOM file; a folder, searched to any depth; a table (CSV, TSV, Parquet) or a list of paths, URLs
+    or UIDs; an idc-index or s5cmd manifest; or the URL of a study or a bucket. The kind is recognised from the
+    content, and kinds can be mixed. Without INPUT, --from and --query ask a server.
 
-    Objects go to OUT, one folder per study, beside results.jsonl, tables and report.html. Killed and
-    started again, it goes on where it was.
+    Objects go to OUT, one folder per study, beside results.jsonl, tables and report.html. An
+    interrupted run continues where it stopped.
     """
     from cxr_dicom.cli._terminal import progress
     from cxr_dicom.cohort import engine as engines

@@ -1,4 +1,4 @@
-"""What a destination owes to the courier."""
+"""The contract between the courier and a destination."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
 
 class Destination(Protocol):
-    """A place that objects go to. It is built by ``build(table, open_commitment)``.
+    """A place to which objects are sent. It is built by ``build(table, open_commitment)``.
 
-    An implementation owes:
+    An implementation must provide:
 
-    - The bytes that lie on the disk, not transcoded; the files stay where and as they are.
-    - One receipt for each object, as soon as it knows it, so that what was taken is never sent again. An object that
-      is sent a second time, after a crash, is taken as the same object.
-    - Trouble with one object is a receipt; trouble with the place is a `ConnectionFailedError`. Neither has
-      anything of the patient in its text.
+    - The bytes that are on the disk, not transcoded; the files stay where and as they are.
+    - One receipt for each object, as soon as it is known, so that nothing is sent twice. An object that is sent
+      again, after a crash, counts as the same object.
+    - A receipt for a failure of one object, a `ConnectionFailedError` for a failure of the destination. Neither
+      holds anything of the patient.
 
     The module's ``SETTINGS`` is the table of settings, a `config.service.DestinationTable` with a ``kind`` of its name.
     """
@@ -25,17 +25,17 @@ class Destination(Protocol):
     name: str
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send objects and yield what is said of each, in any order."""
+        """Send objects and yield the receipt of each, in any order."""
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Ask whether the place keeps objects that it took.
+        """Ask whether the destination keeps objects that it accepted.
 
         Yields COMMITTED for those that it keeps, FAILED where it is too early to say, and REFUSED
         for those that it does not have.
         """
 
     def check(self) -> str:
-        """Say in a few words that the place answers.
+        """Return a few words that confirm that the destination answers.
 
         Raises
         ------

@@ -25,7 +25,7 @@ def replaced(
     Parameters
     ----------
     sibling
-        Gives the BINARY segmentation that was made of the same structures anyway, where there is one.
+        Returns the BINARY segmentation of the same structures, if one was made anyway.
     make
         Makes the twin with `make_twin`, and puts it where it belongs.
 

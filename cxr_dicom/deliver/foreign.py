@@ -23,7 +23,7 @@ class ForeignDestination:
         self._package = f"{choice.name} of {choice.package}"
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send objects and yield what is said of each; one of which nothing is said is tried again later."""
+        """Send objects and yield the receipt of each; an object without a receipt is tried again later."""
         return self._receipts(objects, self._destination.send)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:

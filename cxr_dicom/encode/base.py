@@ -1,4 +1,4 @@
-"""What an encoder owes to the pipeline."""
+"""The contract between the pipeline and an encoder."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Encoded(NamedTuple):
 class Encoder(Protocol):
     """One kind of DICOM object. It is built by ``build(settings)``.
 
-    An implementation owes:
+    An implementation must provide:
 
     - Equal bytes for equal input: UIDs are derived (`encode.identity`), and no clock is read unless ``content_time``
-      is ``now``, as it is in the service by default. `encode.common.new_object` begins an object so. What
-      makes another version of the encoder write something else belongs into ``content`` of `image_identity`.
-    - Objects of the study that they are made of, explicit VR in little endian, with the images that they speak of. They
-      are made by ``cxr-dicom`` (Manufacturer), by which selection knows them and does not process them again.
-    - All objects of a study, or an error: of a study that fails nothing is written.
+      is ``now``, as it is in the service by default. `encode.common.new_object` starts such an object. Whatever
+      changes the output between versions of the encoder belongs in ``content`` of `image_identity`.
+    - Objects in the study that they are made from, explicit VR in little endian, that refer to the images that they are
+      about. Their Manufacturer is ``cxr-dicom``, so that selection recognises them and never processes them again.
+    - All objects of a study, or an error: nothing is written of a study that fails.
     - Nothing of the patient in an error.
 
     It gets a copy of the study with read-only arrays. `encode.foreign.problem` is what is checked.

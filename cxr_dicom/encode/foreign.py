@@ -33,7 +33,7 @@ class ForeignEncoder:
         Raises
         ------
         EncodingError
-            If the encoder fails in any way, or an object is not what it owes.
+            If the encoder fails in any way, or breaks its contract.
         """
         objects = self._tried(lambda: iter(self._encoder.encode(guarded_study(study))))
         uids = {instance.sop_instance_uid for instance in _instances(study)}

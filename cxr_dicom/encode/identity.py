@@ -58,7 +58,7 @@ def image_identity(
     predictions
         All that the object is made from.
     variant
-        Tells objects of one kind, image and model apart.
+        Distinguishes objects of one kind, image and model.
     content
         Names what the object says beside the predictions.
     """

@@ -48,7 +48,7 @@ def set_frames(
     frames
         The functional groups that only this frame has, for each frame.
     dimension
-        What tells the frames apart; None for a single frame.
+        What distinguishes the frames; None for a single frame.
     derivation
         How frames came from the source (CID 7203).
     shared

@@ -97,7 +97,7 @@ def _section(section: Section) -> hd.ContentItem:
 
 
 class _Column(NamedTuple):
-    """A number of an image, and what tells it from the others."""
+    """A number of an image, and what distinguishes it from the others."""
 
     key: tuple[str, Code]  # model and quantity
     item: hd.ContentItem

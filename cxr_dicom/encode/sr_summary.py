@@ -129,6 +129,6 @@ def _ruled(prediction: Prediction) -> Iterator[tuple[Code, list[str]]]:
 
 
 def _stands_alone(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
-    """Whether no other line says it: neither a rule's number nor one of a structure; a failure is always said."""
+    """Whether no other line states it: neither a rule's number nor one of a structure. A failure is always stated."""
     ruled = any(statement.measurement == measurement.name for statement in prediction.statements)
     return not ruled and not results.is_of_structure(measurement, prediction, analysis)

@@ -128,7 +128,7 @@ def statement(concept_name: Code, value: Code, content: Iterable[hd.ContentItem]
 
 
 def algorithm_name(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
-    """Return which network made one item of a group that several speak in: the required part of TID 4019."""
+    """Return which network made one item of a group to which several contribute: the required part of TID 4019."""
     return _algorithm_name(model)
 
 
@@ -142,7 +142,7 @@ def _algorithm_name(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextConten
 
 @shared()
 def about(code: Code) -> hd.CodeContentItem:
-    """Return, as a modifier of a number, the finding that it speaks of."""
+    """Return, as a modifier of a number, the finding that it is about."""
     return hd.CodeContentItem(concept(_FINDING), concept(code), _MODIFIER)
 
 
@@ -195,7 +195,7 @@ def seen_on(instance: StoredInstance) -> hd.ImageContentItem:
 
 @shared(maxsize=16)
 def source(instance: StoredInstance) -> hd.SourceImageForMeasurementGroup:
-    """Return the image that a group speaks of."""
+    """Return the image that a group is about."""
     return hd.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)
 
 

@@ -21,7 +21,7 @@ class Succession(NamedTuple):
 
 
 def chain(earlier: Iterable[WrittenObject], kind: str, *source_sop_instance_uids: str) -> list[Reference]:
-    """Return the earlier reports of ``kind`` that tell of no other images than these, the oldest first."""
+    """Return the earlier reports of ``kind`` that cover no images but these, the oldest first."""
     return [
         Reference(encoded.sop_class_uid, Identity(encoded.series_instance_uid, encoded.sop_instance_uid))
         for encoded in earlier

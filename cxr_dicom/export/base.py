@@ -1,7 +1,7 @@
-"""What an exporter owes to a cohort, and what all of them share.
+"""The contract between a cohort and an exporter, and what exporters share.
 
-Files are named by the SOP Instance UID of the radiograph. Masks lie on the source matrix as stored,
-so that they are those of the DICOM segmentations. Equal input gives equal bytes.
+Files are named by the SOP Instance UID of the radiograph. Masks are on the source matrix as stored,
+pixel by pixel those of the DICOM segmentations. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cxr_dicom.records import Code, ImageAnalysis, Mask, Prediction, StudyResult
 class Exporter(Protocol):
     """One format. It is built by ``build(settings, names)``, of which ``names`` are all formats of the run.
 
-    An implementation owes files inside of its folder only, equal bytes for equal input, and names that begin with the
+    An implementation writes only inside its folder, equal bytes for equal input, under names that start with the
     SOP Instance UID of the radiograph. It gets a copy of the result with read-only arrays.
     """
 
@@ -29,7 +29,7 @@ class Exporter(Protocol):
         """The choice, which is also the name of its folder."""
 
     def export(self, result: StudyResult, folder: Path) -> list[Path]:
-        """Write what there is of the images of ``result`` below ``folder``, in a worker; return the files.
+        """Write the results of the images of ``result`` below ``folder``, in a worker; return the files.
 
         A run asks for one image at a time, so that it knows whose files they are. ``folder`` is ``also/<name>``
         of the output. The source images must still be there.
@@ -55,7 +55,7 @@ def found(prediction: Prediction) -> list[Mask]:
 
 
 def about(analysis: ImageAnalysis) -> dict[str, Any]:
-    """Say of an image what arrays do not: its geometry, and what was outlined and scored by which model."""
+    """Describe what arrays do not: the geometry of an image, and what each model outlined and scored."""
     image, orientation = analysis.image, analysis.image.orientation
     spacing = image.spacing
     return {
@@ -88,7 +88,7 @@ def structure(mask: Mask) -> dict[str, Any]:
 
 
 def json_text(content: Any) -> str:
-    """Return ``content`` as JSON on one line, the same for equal content."""
+    """Return ``content`` as JSON on one line; equal content gives equal text."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
 

@@ -15,7 +15,7 @@ from cxr_dicom.system import telemetry
 
 
 class ForeignExporter:
-    """It gets a copy of the result, and its files lie in the folder that has its name."""
+    """An exporter of another package. It gets a copy of the result, and writes into the folder of its name."""
 
     def __init__(self, exporter: Exporter, choice: Choice) -> None:
         self.name = choice.name
@@ -23,7 +23,7 @@ class ForeignExporter:
         self._package = f"{choice.name} of {choice.package}"
 
     def export(self, result: StudyResult, folder: Path) -> list[Path]:
-        """Write what there is of one study below ``folder``; return the files."""
+        """Write the results of one study below ``folder``; return the files."""
         files = self._tried(lambda: list(self._exporter.export(guarded_result(result), folder)))
         inside = folder.resolve()
         for file in files:

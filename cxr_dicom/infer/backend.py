@@ -119,7 +119,7 @@ def _converted(compute: Callable[[torch.Tensor], Any], shape: tuple[int, ...]) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop what is said to the root logger, which OpenVINO tells of every operation that it does not know."""
+    """Silence the root logger, to which OpenVINO reports every operation that it does not know."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
     root.addFilter(_drop)

@@ -1,4 +1,4 @@
-"""What a model owes to the pipeline."""
+"""The contract between the pipeline and a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cxr_dicom.records import ModelInfo, Prediction, Radiograph
 class Model(Protocol):
     """One network with its weights, labels and preprocessing, loaded and ready.
 
-    An implementation owes:
+    An implementation must provide:
 
     - Masks on the source matrix as stored, and heatmaps with a grid that says where their samples lie on it: it
       undoes its own crop, pad and resize, and `records.plane.Orientation.to_source` undoes the turn.
@@ -38,7 +38,7 @@ class Model(Protocol):
         radiograph
             Decoded pixels in the standard view.
         earlier
-            What the models before this one said of the same radiograph, in the order of the config.
+            What the models before this one predicted for the same radiograph, in the order of the settings.
 
         Raises
         ------
@@ -47,4 +47,4 @@ class Model(Protocol):
         """
 
     def close(self) -> None:
-        """Give memory back. Called once, at the end."""
+        """Release memory. Called once, at the end."""

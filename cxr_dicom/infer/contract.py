@@ -1,4 +1,4 @@
-"""What a prediction owes to its model and its image, checked: nothing from outside is believed.
+"""Checks a prediction against its model and its image: nothing from outside is trusted.
 
 `synthetic.contract` has the same checks for authors, on images of every orientation.
 """

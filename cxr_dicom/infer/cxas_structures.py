@@ -1,6 +1,6 @@
 """The 159 structures of ``cxas``, in the order of the network's outputs.
 
-A front or back half of a rib has the code of its rib: the name tells which half. The parts of the
+A front or back half of a rib has the code of its rib: the name says which half. The parts of the
 mediastinum that radiographs suggest, and regions that join several organs, are private concepts.
 """
 

@@ -14,7 +14,7 @@ from cxr_dicom.records import Code
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FindingType:
-    """What a score speaks of."""
+    """What a score is about."""
 
     name: str  # stable key, snake_case
     code: Code

@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, pad
 
 _TILE, _STEP = 6, 4
 _CHANNELS_AT_ONCE = 128  # so that what is multiplied stays in the cache of the processor
-_FEWEST_CHANNELS = 128  # with fewer, taking tiles apart costs more than it saves
+_FEWEST_CHANNELS = 128  # with fewer, splitting into tiles costs more than it saves
 _PLACES = range(32 * 32, 128 * 128 + 1)  # with fewer, transforming the weights does; more leave the cache
 
 

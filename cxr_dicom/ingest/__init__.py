@@ -1,1 +1,1 @@
-"""Ways in: folder, and later the network; each gives stored instances and studies."""
+"""The ways in: folders, manifests and the network. Each yields stored instances and studies."""

@@ -1,4 +1,4 @@
-"""What an archive that is polled owes to the poller."""
+"""The contract between the poller and an archive."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RemoteStudy:
 
     study_instance_uid: str
     study_date: str = ""  # YYYYMMDD, or empty
-    instances: int | None = None  # how many the archive says it has; None: it does not say
-    modalities: tuple[str, ...] = ()  # of its series, as far as the archive says
+    instances: int | None = None  # as the archive states; None: it does not state it
+    modalities: tuple[str, ...] = ()  # of its series, as far as the archive states them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +30,12 @@ class RemoteInstance:
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
-    sop_class_uid: str = ""  # empty: the archive does not say
+    sop_class_uid: str = ""  # empty: the archive does not state it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyQuery:
-    """Which studies are asked for; exactly one field is given."""
+    """Which studies to look for; exactly one field is given."""
 
     since: str | None = None  # Study Date YYYYMMDD, inclusive
     study_instance_uid: str | None = None
@@ -46,10 +46,11 @@ Store = Callable[[Iterable[bytes], RemoteInstance], None]
 
 
 class Archive(Protocol):
-    """A place that can be asked for studies. It is built by ``build(table, listener)``.
+    """An archive that can be queried for studies. It is built by ``build(table, listener)``.
 
-    An implementation owes valid UIDs, and instances as the archive has them, whole or not at all. Trouble with the
-    place is a `ConnectionFailedError`, with one instance a `FetchError`; no text has anything of the patient.
+    An implementation must return valid UIDs, and instances as the archive has them, whole or not at all. A failure of
+    the archive is a `ConnectionFailedError`, of one instance a `FetchError`; no error text holds anything of the
+    patient.
     The module's ``SETTINGS`` is the table of settings, a `config.service.ArchiveTable` with a ``kind`` of its name.
     """
 
@@ -62,16 +63,16 @@ class Archive(Protocol):
         """Yield the instances of a study's series with one of the modalities."""
 
     def fetch(self, instance: RemoteInstance, store: Store) -> None:
-        """Have an instance sent; it comes to ``store``, or to our own listener.
+        """Have an instance sent, to ``store`` or to our own listener.
 
         Raises
         ------
         FetchError
-            If the archive answers but does not give it.
+            If the archive answers but does not deliver it.
         """
 
     def check(self) -> str:
-        """Say in a few words that the place answers.
+        """Return a few words that confirm that the archive answers.
 
         Raises
         ------

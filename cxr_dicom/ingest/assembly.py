@@ -1,4 +1,4 @@
-"""When is a study complete? When it was quiet for a while and nobody is still sending it.
+"""When is a study complete? When it has been quiet for a while and nobody is still sending it.
 
 Only the time since the last image counts, on a clock that nobody can step: after a restart every
 open study is given a full quiet period anew.
@@ -39,7 +39,7 @@ class Assembly:
         self._guard = threading.Lock()
 
     def arrived(self, study_instance_uid: str, sender: Hashable | None = None) -> None:
-        """Note an image; ``sender`` is its association, until `left`."""
+        """Record an image; ``sender`` is its association, until `left`."""
         now = self._clock()
         with self._guard:
             study = self._open.setdefault(study_instance_uid, _Open(first=now, last=now))
@@ -48,7 +48,7 @@ class Assembly:
                 study.senders.add(sender)
 
     def left(self, sender: Hashable) -> None:
-        """Note the end of an association: its studies are quiet from now on."""
+        """Record the end of an association: its studies are quiet from now on."""
         now = self._clock()
         with self._guard:
             for study in self._open.values():

@@ -1,7 +1,7 @@
 """From the wire to the spool without a detour: each fragment of a C-STORE data set is written as it comes.
 
 pynetdicom gathers a message in memory, and copies it several times on the way. Here only one PDU is
-in memory, the digest is made on the way, and when the last fragment is in, only the sync is left.
+in memory, the digest is computed as it passes, and after the last fragment only the sync is left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DataSetFile(BytesIO):
         self._problem: Exception | None = None
 
     def write(self, fragment: Buffer, /) -> int:
-        """Take a fragment; `finish` tells what went wrong."""
+        """Take a fragment; `finish` reports what went wrong."""
         message = self._provider.message
         if not isinstance(message, C_STORE_RQ):
             return super().write(fragment)
@@ -50,7 +50,7 @@ class DataSetFile(BytesIO):
                 self._part.write(_PREAMBLE + encode_file_meta(self._provider.file_meta(message)))
             if self._part:
                 self._part.write(fragment)
-        except Exception as error:  # the sender must hear of it, and here it would end the thread
+        except Exception as error:  # the sender must learn of it, and here it would end the thread
             self._problem = error
             self.drop()
         return len(memoryview(fragment))
@@ -98,7 +98,7 @@ class FileProvider(DIMSEServiceProvider):
         return part
 
     def hand_over(self, data_set: DataSetFile) -> bool:
-        """Leave a file to the caller; tell whether it is still there."""
+        """Leave a file to the caller; return whether it still exists."""
         try:
             self._unfinished.remove(data_set)
         except KeyError:

@@ -88,7 +88,7 @@ def _is_better(twin: StoredInstance, kept: StoredInstance) -> bool:
     try:
         return not filecmp.cmp(twin.path, kept.path, shallow=False) and not is_whole(kept.path) and is_whole(twin.path)
     except OSError:
-        return False  # what vanished meanwhile is told when its turn comes
+        return False  # a file that vanished meanwhile is reported when its turn comes
 
 
 def is_uid(text: str) -> bool:
@@ -169,7 +169,7 @@ def _on_disk(folder: Path, components: Iterable[str]) -> Path:
 
 
 def read_instance(path: Path) -> StoredInstance | None:
-    """Read who a file is; None for a DICOMDIR.
+    """Read the identity of a file; None for a DICOMDIR.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def read_instance(path: Path) -> StoredInstance | None:
 
 
 def instance_of(header: Header, path: Path) -> StoredInstance | None:
-    """Tell who a file is from its header, which has the attributes of `IDENTITY`; see `read_instance`."""
+    """Return the identity of a file from its header, which has the attributes of `IDENTITY`; see `read_instance`."""
     if values(header.dataset.file_meta, "MediaStorageSOPClassUID") == [MediaStorageDirectoryStorage]:
         return None
     uids = {keyword: header.text(keyword) for keyword in IDENTITY}

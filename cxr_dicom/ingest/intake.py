@@ -1,6 +1,6 @@
-"""The one door of the service: an instance from the network becomes a file and a row, or is refused.
+"""The only way into the service: an instance from the network becomes a file and a row, or is refused.
 
-When :meth:`Intake.store` returns, file and row are on the disk; only then may success be told.
+When :meth:`Intake.store` returns, file and row are on the disk; only then may success be reported.
 """
 
 from __future__ import annotations

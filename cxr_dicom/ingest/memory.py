@@ -1,7 +1,7 @@
-"""An image that is no file of its own, made one for as long as it is read.
+"""An image in memory, written to a temporary file while it is read.
 
-Bytes, streams and data sets go the way of a file, so that nothing reads them more kindly. The file
-lies in a folder that only its owner can enter, and is removed at once.
+Bytes, streams and data sets take the same way as files, so that the same checks apply. The file
+is in a folder that only its owner can enter, and is removed at once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def as_file(image: InMemory) -> Iterator[Path]:
     ------
     ImageError
         ``UNREADABLE`` for more than `MOST_BYTES`, ``UNDECODABLE_TRANSFER_SYNTAX`` for compressed pixel
-        data of which nobody says how, ``INVALID_ATTRIBUTES`` for a data set that cannot be written.
+        data of an unknown transfer syntax, ``INVALID_ATTRIBUTES`` for a data set that cannot be written.
     TypeError
         For anything else, and for a stream of text.
     """

@@ -1,8 +1,8 @@
-"""Asks archives for new studies, and fetches of each only the instances that are missing.
+"""Queries archives for new studies, and fetches only the instances that are missing.
 
 A watermark per archive, the newest Study Date of the last finished round, says where the next round
-begins; some days before it, because studies come late and grow. What the ledger knows is not fetched
-again, so a round that breaks off is simply repeated. No decision rests on this machine's clock alone.
+begins: some days before it, because studies arrive late and grow. What the ledger knows is not fetched
+again, so an interrupted round is simply repeated. No decision depends on this machine's clock alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from cxr_dicom.system.network import ConnectionFailedError
 
 @dataclass
 class Round:
-    """What one round did at one archive."""
+    """The outcome of one round at one archive."""
 
     archive: str
     studies: int = 0  # that had something new
     instances: int = 0  # fetched
-    refused: int = 0  # by us: not an image that we take
-    failed: int = 0  # not given by the archive
+    refused: int = 0  # by us: not an image that we accept
+    failed: int = 0  # not delivered by the archive
     error: str = ""
 
 
@@ -60,7 +60,7 @@ class Polling:
             stop.wait(self._settings.interval_seconds)
 
     def once(self, queries: Sequence[StudyQuery] = (), stop: threading.Event | None = None) -> list[Round]:
-        """Make one round at every archive; trouble with one is told and does not stop the others.
+        """Make one round over every archive; an error at one is recorded and does not stop the others.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class Polling:
                 telemetry.failure("poll", error, archive=archive.name)
                 if isinstance(error, ConnectionFailedError) and error.retry_after and stop:
                     stop.wait(min(error.retry_after, 3600))
-            except Exception as error:  # an answer that no one foresaw: the next round may be better
+            except Exception as error:  # an answer that nobody foresaw: the next round may succeed
                 made.error = telemetry.safe_description(error)
                 telemetry.failure("poll", error, archive=archive.name)
             telemetry.event("poll_done", archive=archive.name, studies=made.studies, files=made.instances)
@@ -113,7 +113,7 @@ class Polling:
             self._ledger.polls.set_instances(archive.name, study.study_instance_uid, study.instances)
 
     def _fetch(self, archive: Archive, instance: RemoteInstance, made: Round) -> None:
-        """Fetch one instance; what the archive does not give is asked for again while the study is in the window."""
+        """Fetch one instance; what the archive does not deliver is requested again while the study is in the window."""
         refused_before = made.refused
         try:
             archive.fetch(instance, lambda chunks, about: self._store(archive, chunks, about, made))

@@ -2,7 +2,7 @@ r"""PNG and JPEG radiographs as DICOM: a picture becomes a DX image that says ho
 
 A picture has no patient, no spacing and no orientation, but a DX image must state them (PS3.3 A.26).
 What is made up here is named in Derivation Description, and selection knows it by the Manufacturer:
-such an image is measured in pixels, and its view and part of the body are not known unless told.
+such an image is measured in pixels, and its view and part of the body are unknown unless a table states them.
 Equal pictures become equal instances anywhere: every UID follows from the bytes of the file, and
 neither its name nor a date is in any attribute.
 """
@@ -35,7 +35,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_AT = 24  # in IHDR, which comes first
 _LONGEST_SIDE = 2**16 - 1  # of Rows and Columns
-_DAMAGED = (*PARSING_ERRORS, OSError, SyntaxError)  # what Pillow is seen to raise
+_DAMAGED = (*PARSING_ERRORS, OSError, SyntaxError)  # what Pillow was seen to raise
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "wrap.cxr-dicom")
 _IMPLEMENTATION_CLASS_UID = UID("2.25.301937261843220713951176380269484519033")
@@ -51,7 +51,7 @@ _SEXES = ("M", "F", "O")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file begins as PNG or JPEG does, and is no DICOM file with such a preamble."""
+    """Whether a file starts like a PNG or JPEG, and is not a DICOM file with such a preamble."""
     try:
         with path.open("rb") as file:
             start = file.read(132)
@@ -178,7 +178,7 @@ def _grey_of_colour(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _understood(attributes: Mapping[str, str | None]) -> dict[str, str]:
-    """Check what is told; an unknown key is a mistake of the caller, a bad value one of the table."""
+    """Check the attributes; an unknown key is a mistake of the caller, a bad value one of the table."""
     checks = {"patient_age": _age, "patient_sex": _sex, "view_position": _view_position}
     return {name: checks[name](value.strip().upper()) for name, value in attributes.items() if value and value.strip()}
 

@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation
 
 from cxr_dicom.config.service import DicomwebArchive
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Wanted
+from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, StudyQuery
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.polling import Polling, Round
 from cxr_dicom.store.audit import AuditTrail
@@ -230,7 +230,7 @@ def test_the_first_round_begins_some_days_ago_and_the_next_ones_before_the_newes
     poll(date(2026, 1, 20))
     assert poll.ledger.polls.watermark("shelf") == "20260105"
     poll(date(2026, 1, 21))
-    assert shelf.wanted == [Wanted(since="20251221"), Wanted(since="20260103")]
+    assert shelf.wanted == [StudyQuery(since="20251221"), StudyQuery(since="20260103")]
     assert shelf.modalities == {("CR", "DX")}
 
 
@@ -250,7 +250,7 @@ def test_an_archive_without_studies_was_read_nowhere(poll):
 
 def test_studies_that_are_wanted_are_fetched_and_do_not_move_the_beginning_of_the_next_round(poll, shelf):
     shelf.images = [image("20260105"), image("20200105", 1, "old")]
-    wanted = [Wanted(study_instance_uid=each.StudyInstanceUID) for each in shelf.images]
+    wanted = [StudyQuery(study_instance_uid=each.StudyInstanceUID) for each in shelf.images]
     assert poll(date(2026, 1, 6), *wanted) == Round(archive="shelf", studies=2, instances=2)
     assert shelf.wanted == wanted
     assert poll.ledger.polls.watermark("shelf") is None

@@ -54,7 +54,7 @@ class Dicom:
         self._open_commitment = open_commitment
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send on one association that proposes what is sent, as it lies on the disk, and nothing else."""
+        """Send on one association that proposes exactly what is sent, as it is on the disk."""
         kinds = {encoded.sop_instance_uid: _kind(encoded) for encoded in objects}
         contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MOST_CONTEXTS]
         try:

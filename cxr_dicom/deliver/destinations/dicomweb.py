@@ -37,7 +37,7 @@ class Dicomweb:
         self._settings = settings
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send each object in a request of its own, so that each has an answer of its own."""
+        """Send each object in its own request, so that each has its own answer."""
         with session(self._settings) as opened:
             for encoded in objects:
                 yield self._store(opened, encoded)
@@ -102,7 +102,7 @@ def _body(path: Path, boundary: str) -> Iterator[bytes]:
 
 
 def _status_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int] | None:
-    """Read what the body says of one object, which counts more than the status of the whole answer."""
+    """Read the status of one object in the body, which counts more than the status of the whole answer."""
     try:
         body = answer.json()
         body = body[0] if isinstance(body, list) else body

@@ -1,6 +1,6 @@
 """``view``, ``age``, ``sex`` and ``race``: what a radiograph gives away beside findings.
 
-``view`` tells frontal from lateral. The others are for audit: is a classifier fair to a group, is
+``view`` distinguishes frontal from lateral. The others are for audit: is a classifier fair to a group, is
 an image filed under the wrong patient? They run only when named, are measurements and never
 findings, and must not be used to diagnose or to decide about a person.
 """

@@ -146,7 +146,7 @@ def _grid(radiograph: Radiograph, values: NDArray[np.float32], step: int) -> Gri
 
 
 def _references(pixels: NDArray[np.float32], lungs: Mapping[str, NDArray[np.bool_]]) -> tuple[float, float] | None:
-    """Brightness of aerated lung and of mediastinum; None when they cannot be told apart."""
+    """Brightness of aerated lung and of mediastinum; None when they cannot be distinguished."""
     right, left = lungs["right_lung"], lungs["left_lung"]
     both = right | left
     between = (np.cumsum(right[:, ::-1], axis=1)[:, ::-1] == 0) & (np.cumsum(left, axis=1) == 0)

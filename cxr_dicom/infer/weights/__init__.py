@@ -1,4 +1,4 @@
-"""Weights that can be trusted: where they lie, whether they are what they were, and how they load.
+"""Weights that can be trusted: where they are, whether they are unchanged, and how they load.
 
 Beside an upstream file ``NAME.pt`` lie ``NAME.safetensors``, its tensors, converted on first use,
 and ``NAME.lock.json``, the digests of both with the targets and thresholds. From then on only the
@@ -51,7 +51,7 @@ class Upstream:
 
 
 def folder(settings: Settings) -> Path:
-    """Where weights lie: ``models.folder``, else the folder that TorchXRayVision itself uses."""
+    """The folder of the weights: ``models.folder``, else the folder that TorchXRayVision itself uses."""
     return settings.models.folder or Path.home() / ".torchxrayvision" / "models_data"
 
 

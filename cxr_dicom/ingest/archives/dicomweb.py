@@ -27,7 +27,7 @@ Search = Callable[..., Sequence[Json]]  # takes limit and offset
 
 
 class Dicomweb:
-    """An origin server that is asked by QIDO-RS.
+    """An origin server that is queried by QIDO-RS.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Dicomweb:
         query
             Keys of QIDO-RS, keywords or tags, and what they have to match.
         modalities
-            Asked for one after the other, where the query does not ask for modalities itself.
+            Queried one after the other, unless the query names modalities itself.
         """
         filters = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": modality} for modality in modalities]
         seen: set[str] = set()
@@ -115,7 +115,7 @@ def build(settings: DicomwebArchive, listener: ListenerSettings) -> Dicomweb:
 
 
 def _all(search: Search, key: str) -> Iterator[Json]:
-    """Yield all matches, page by page; servers may give shorter pages than asked for, or ignore paging."""
+    """Yield all matches, page by page; servers may return shorter pages than requested, or ignore paging."""
     seen: set[str] = set()
     while True:
         page = {_text(item, key): item for item in search(limit=_PAGE, offset=len(seen))}

@@ -28,7 +28,7 @@ _SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != Defla
 
 
 class QueryRetrieve:
-    """An application entity that is asked by C-FIND, study root.
+    """An application entity that is queried by C-FIND, study root.
 
     Parameters
     ----------

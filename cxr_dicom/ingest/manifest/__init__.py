@@ -1,7 +1,7 @@
-"""Inputs: what names studies, whatever it is, becomes one list; each study is fetched when its turn comes.
+"""Inputs of every kind become one list of studies. Each study is fetched when its turn comes.
 
-What an input is, is seen from itself: a folder, DICOM files, a table, a list of URLs, of UIDs or
-of paths; or there is a query. Every line ends in an entry or, with its reason, in what was skipped.
+The kind of an input is recognised from its content: a folder, DICOM files, a table, a list of URLs,
+of UIDs or of paths. A query is an input too. Every line becomes an entry, or is skipped with a reason.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def fetched(
     Parameters
     ----------
     folder
-        Where they lie meanwhile, below a name that is the entry's key; what a killed process left
-        there of this entry is removed first.
+        Where they are kept meanwhile, in a folder named after the entry's key. Remains of a killed process
+        are removed from it first.
     access
-        What the DICOMweb server needs to let us in, besides its URL.
+        URL and credentials of the DICOMweb server.
     max_pixels
         Rows x Columns above which a picture is not decoded.
 
@@ -127,13 +127,13 @@ def fetched(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """How much a manifest is, as far as is known without fetching anything."""
+    """The size of a manifest, as far as it is known without fetching anything."""
 
     entries: int
-    local: int  # entries whose files lie on this machine
-    instances: int  # of those entries that tell
-    bytes: int  # of those entries that tell
-    unknown_instances: int  # entries that do not tell
+    local: int  # entries whose files are on this machine
+    instances: int  # of the entries that state it
+    bytes: int  # of the entries that state it
+    unknown_instances: int  # entries that do not state it
     unknown_bytes: int
     modalities: Mapping[str, int]  # in how many entries
     skipped: Mapping[Reason, int]
@@ -221,7 +221,7 @@ class _Reader:
             raise (table.no_use(path, columns) if len(columns) > 1 else error) from None
 
     def _local(self, found: Sequence[lists.Found]) -> tuple[list[Entry], list[Skipped]]:
-        """List what lies on this machine: first what tables and lists name, in their order."""
+        """List what is on this machine: first what tables and lists name, in their order."""
         paths: dict[Path, Attributes] = {}
         for path, attributes in ((path, attributes) for what in found for path, attributes in what.paths.items()):
             paths[path] = paths.get(path) or attributes

@@ -86,7 +86,7 @@ def _file_system(scheme: str) -> Any:
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    """Return what s3fs is told; the environment may tell otherwise, see docs/how-to/manifests.md."""
+    """Return the options for s3fs; the environment may override them, see docs/how-to/manifests.md."""
     from fsspec.config import conf
 
     options = dict(conf.get(scheme, {}))

@@ -34,10 +34,10 @@ class Entry:
     """One study, or one series where the manifest knows no studies; perhaps not on this machine yet."""
 
     key: str  # safe in a file name: the Study Instance UID, or "x" and 32 hexadecimal digits made of the sources
-    study: Study | None = None  # when its files lie on this machine
+    study: Study | None = None  # when its files are on this machine
     picture: Path | None = None  # of which fetching makes an instance, which exists nowhere else
     sources: tuple[str, ...] = ()  # else URLs: s3, gs, or below a study of a DICOMweb server
-    size: int | None = None  # bytes, where the manifest or the files tell
+    size: int | None = None  # bytes, where the manifest or the files state it
     instances: int | None = None  # how many, where known
     modalities: tuple[str, ...] = ()  # where known without fetching
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
@@ -107,7 +107,7 @@ def remote(items: Iterable[tuple[Path, Item]]) -> tuple[list[Entry], list[Skippe
 
 
 def local(study: Study) -> Entry:
-    """Make the entry of a study whose files lie here."""
+    """Make the entry of a study whose files are on this machine."""
     sop_classes = {instance.sop_class_uid for instance in study.instances}
     return Entry(
         key=study.study_instance_uid,

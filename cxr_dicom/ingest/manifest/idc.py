@@ -38,7 +38,7 @@ def index() -> Path | None:
 
 
 def completed(items: list[Item]) -> list[Item]:
-    """Add to items in buckets what the index knows of them: a series and its study have one line each there."""
+    """Complete items in buckets from the index, which has one line for each series."""
     uuids = {found[1] for item in items if not item.study_instance_uid and (found := _SERIES.match(item.source))}
     path = index()
     if not uuids or path is None:

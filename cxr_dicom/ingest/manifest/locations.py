@@ -40,7 +40,7 @@ def dicomweb(base: str, *uids: str) -> str:
 
 
 def split_dicomweb(url: str) -> tuple[str, list[str]]:
-    """Take apart what `dicomweb` put together; no UIDs where it did not."""
+    """Split a URL that `dicomweb` built into its parts; no UIDs in any other URL."""
     base, _, rest = url.rstrip("/").partition("/studies/")
     parts = f"studies/{rest}".split("/")
     levels, uids = parts[::2], parts[1::2]
