@@ -37,7 +37,7 @@ from cxr_dicom.records import ModelInfo, ObjectKind
 
 OURS = "cxr-dicom"  # the distribution of this package
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # it stands in settings, file names, tables and DICOM attributes
-_LONGEST_NAME = 64  # characters of an LO value (PS3.5 6.2)
+_MAX_NAME_LENGTH = 64  # characters of an LO value (PS3.5 6.2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +101,8 @@ class _Offer:
             raise TypeError(f"expected a module with a function `build`, found {module!r:.100}")
         names = list(seam.declared(module)) if seam.declared else [self.name]
         for name in () if self.is_ours else names:
-            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-                rule = f"expected lower case letters and digits joined by -, at most {_LONGEST_NAME} characters"
+            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
+                rule = f"expected lower case letters and digits joined by -, at most {_MAX_NAME_LENGTH} characters"
                 raise ValueError(f"{rule}; got the name {name!r:.100}")
             if name in seam.reserved:
                 raise ValueError(f"expected a name that has no other meaning; got the name {name!r}")

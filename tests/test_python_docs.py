@@ -11,7 +11,7 @@ from tests import ROOT, api_inputs
 
 PAGE = ROOT / "docs" / "python.md"
 NOTEBOOK = ROOT / "docs" / "examples" / "first-look.ipynb"
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 
 
 def test_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch):
@@ -45,5 +45,5 @@ def test_the_notebook_is_small_and_was_run_in_order():
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert NOTEBOOK.stat().st_size < MOST_BYTES
+    assert NOTEBOOK.stat().st_size < MAX_BYTES
     assert str(Path.home()) not in NOTEBOOK.read_text(encoding="utf-8")

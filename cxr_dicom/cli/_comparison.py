@@ -15,7 +15,7 @@ from cxr_dicom.cli import _terminal
 if TYPE_CHECKING:
     from cxr_dicom.results.compare import Comparison, Side
 
-MOST_SHOWN = 10  # of a list; JSON and the page have more
+MAX_SHOWN = 10  # of a list; JSON and the page have more
 
 Cells = Iterable[tuple[object, ...]]
 
@@ -123,7 +123,7 @@ def _moves(comparison: Comparison) -> Cells:
 
 def _first(rows: Cells) -> Cells:
     for number, row in enumerate(rows):
-        if number == MOST_SHOWN:
+        if number == MAX_SHOWN:
             yield ("and more: --json or --html", *([""] * (len(row) - 1)))
             return
         yield row

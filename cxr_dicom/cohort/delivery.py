@@ -25,20 +25,20 @@ WORKSPACE = "twins-"  # prefix of the temporary folders that hold twins until th
 
 
 class NotDeliveredError(CxrDicomError):
-    """A destination did not take all objects of a study.
+    """A destination did not accept all objects of a study.
 
     Attributes
     ----------
     reason
         DESTINATION_UNREACHABLE where it was no longer there at the last attempt, else DELIVERY_FAILED.
-    taken
-        What it took.
+    delivered
+        What it has accepted.
     """
 
-    def __init__(self, reason: Reason, detail: str, taken: Delivered) -> None:
+    def __init__(self, reason: Reason, detail: str, delivered: Delivered) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.taken = taken
+        self.delivered = delivered
 
 
 class DestinationDownError(CxrDicomError):
@@ -97,8 +97,8 @@ class Delivery:
         self._destination = build_destination(described[name], open_commitment=lambda transaction: None)
         self._pause = pause
 
-    def send(self, objects: Sequence[EncodedObject], taken: Delivered, folder: Path) -> Delivered:
-        """Send what is not yet ``taken``, and return what the destination has then.
+    def send(self, objects: Sequence[EncodedObject], delivered: Delivered, folder: Path) -> Delivered:
+        """Send what is not yet ``delivered``, and return what the destination has then.
 
         A label map whose SOP class it does not accept is replaced by its BINARY twin, which stays below
         ``folder`` until it is sent. Equal label maps give equal twins, so none is kept.
@@ -108,7 +108,7 @@ class Delivery:
         NotDeliveredError
             With the answer, if there is an object that it does not take, after several attempts.
         """
-        shipment = _Shipment(objects, taken)
+        shipment = _Shipment(objects, delivered)
         with TemporaryDirectory(prefix=WORKSPACE, dir=folder) as workspace:
             for attempt in range(1, ATTEMPTS + 1):
                 pause = self._attempt(shipment, Path(workspace))
@@ -119,8 +119,8 @@ class Delivery:
         if left := shipment.left:
             detail = f"{len(left)} of {len(shipment.objects)} objects were not taken: {shipment.problem}"
             reason = Reason.DESTINATION_UNREACHABLE if shipment.is_cut_off else Reason.DELIVERY_FAILED
-            raise NotDeliveredError(reason, detail, shipment.taken)
-        return shipment.taken
+            raise NotDeliveredError(reason, detail, shipment.delivered)
+        return shipment.delivered
 
     def _attempt(self, shipment: _Shipment, workspace: Path) -> float | None:
         """Send once; return how many seconds to wait before the next attempt, None where there is no need to wait."""
@@ -138,17 +138,17 @@ class Delivery:
 class _Shipment:
     """The objects of a study on their way."""
 
-    def __init__(self, objects: Sequence[EncodedObject], taken: Delivered) -> None:
+    def __init__(self, objects: Sequence[EncodedObject], delivered: Delivered) -> None:
         self.objects = {encoded.sop_instance_uid: encoded for encoded in objects}
-        self.waiting = {uid: encoded for uid, encoded in self.objects.items() if uid not in taken}
+        self.waiting = {uid: encoded for uid, encoded in self.objects.items() if uid not in delivered}
         self.problem = ""
         self.is_cut_off = False  # the destination was not there, or no longer, at the latest attempt
-        self._earlier = taken
+        self._earlier = delivered
         self._instead: dict[str, str] = {}  # twin of a refused label map
-        self._there = set(taken.values())
+        self._there = set(delivered.values())
 
     @property
-    def taken(self) -> Delivered:
+    def delivered(self) -> Delivered:
         """What the destination has of these and of earlier objects."""
         sent = {uid: self._instead.get(uid, uid) for uid in self.objects}
         return {**self._earlier, **{uid: name for uid, name in sent.items() if name in self._there}}
@@ -156,7 +156,7 @@ class _Shipment:
     @property
     def left(self) -> set[str]:
         """What the destination still lacks."""
-        return self.objects.keys() - self.taken.keys()
+        return self.objects.keys() - self.delivered.keys()
 
     def note(self, receipt: Receipt, workspace: Path) -> DeliveryStatus:
         """Record the receipt of one object, replace the object by its twin where needed, and return the status."""

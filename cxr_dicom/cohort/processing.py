@@ -23,7 +23,7 @@ from cxr_dicom.system import atomic, telemetry
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Made:
+class _Processed:
     """What became of the studies of an entry."""
 
     results: Sequence[StudyResult]
@@ -73,7 +73,7 @@ def _failed(entry: Entry, reason: Reason, detail: str) -> Iterator[Skipped]:
 # --- studies -------------------------------------------------------------------------------------
 
 
-def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], tools: Tools) -> _Made:
+def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], tools: Tools) -> _Processed:
     if entry.picture:
         studies = [_keep_wrapped(study, tools.out) for study in studies]
     there, missing = _without_missing(studies)
@@ -82,7 +82,7 @@ def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], to
     if entry.picture:
         for instance in _instances(there):
             exports.setdefault(instance.sop_instance_uid, []).append(_export_row(instance.path, "wrapped", tools))
-    return _Made(
+    return _Processed(
         results=results,
         skipped=[*skipped, *missing],
         exports=exports,
@@ -159,7 +159,7 @@ def _export_row(path: Path, kind: str, tools: Tools) -> ExportRow:
 # --- the state -----------------------------------------------------------------------------------
 
 
-def _state(entry: Entry, earlier: State | None, made: _Made, tools: Tools) -> State:
+def _state(entry: Entry, earlier: State | None, made: _Processed, tools: Tools) -> State:
     rows = _rows(entry, made, tools)
     return State(
         key=entry.key,
@@ -173,7 +173,7 @@ def _state(entry: Entry, earlier: State | None, made: _Made, tools: Tools) -> St
     )
 
 
-def _rows(entry: Entry, made: _Made, tools: Tools) -> list[Row]:
+def _rows(entry: Entry, made: _Processed, tools: Tools) -> list[Row]:
     rows = [row for result in made.results for row in result_rows.study_rows(result, tools.settings, tools.out)]
     rows += [result_rows.skipped_row(skipped, tools.settings) for skipped in made.skipped]
     for row in rows:
@@ -191,7 +191,7 @@ def named_source(url: str, sources: Sequence[str]) -> str:
     return next((source for source in sources if source.startswith(url)), url)
 
 
-def _figures(made: _Made, tools: Tools) -> dict[str, list[report.Figure]]:
+def _figures(made: _Processed, tools: Tools) -> dict[str, list[report.Figure]]:
     draw = report.figures if tools.options.has_figures else report.thumbnail
     return {analysis.image.instance.sop_instance_uid: draw(analysis) for analysis in _analyses(made.results)}
 
@@ -208,7 +208,7 @@ def _delivered(state: State, objects: Sequence[EncodedObject], tools: Tools) -> 
     try:
         taken = tools.delivery.send(objects, state.taken.get(destination, {}), tools.out / STATE_FOLDER)
     except NotDeliveredError as error:
-        taken = error.taken
+        taken = error.delivered
         rows = [_undelivered(row, error) if row["objects"] else row for row in rows]
     return replace(state, rows=rows, taken=state.taken | {destination: taken})
 

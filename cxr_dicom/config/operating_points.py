@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from cxr_dicom.config.service import Table
 from cxr_dicom.errors import SettingsError
 
-_MOST_BYTES = 10_000_000
+_MAX_BYTES = 10_000_000
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[Share, Share, Share]  # value, and its 95 % interval
@@ -127,9 +127,9 @@ def read(path: Path, sha256: str | None = None) -> OperatingPoints:
 def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"{path}: expected a file of operating points, found {error.strerror}") from error
-    if len(content) > _MOST_BYTES:
-        raise SettingsError(f"{path}: expected at most {_MOST_BYTES} bytes")
+    if len(content) > _MAX_BYTES:
+        raise SettingsError(f"{path}: expected at most {_MAX_BYTES} bytes")
     return content

@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from cxr_dicom.dicom.files import values
 
-_LEAST_WIDTH = 1.0  # of a LINEAR window (PS3.3 C.11.2.1.2)
+_MIN_WIDTH = 1.0  # of a LINEAR window (PS3.3 C.11.2.1.2)
 
 
 def set_grayscale(dataset: Dataset, header: Dataset) -> None:
@@ -34,7 +34,7 @@ def set_grayscale(dataset: Dataset, header: Dataset) -> None:
 def _window(header: Dataset) -> Dataset | None:
     item = Dataset()
     centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
-    if centre is not None and width is not None and width >= _LEAST_WIDTH:
+    if centre is not None and width is not None and width >= _MIN_WIDTH:
         item.WindowCenter, item.WindowWidth = centre, width
         function = _text(header, "VOILUTFunction")
         if function in ("LINEAR_EXACT", "SIGMOID"):

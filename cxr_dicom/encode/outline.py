@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from cxr_dicom.records.plane import Point, Region
 
 TOLERANCE = 1.0  # pixel
-MOST_POINTS = 8000  # of a polygon: a value of single floats has 16 bits for its length (PS3.5 7.1.2)
+MAX_POINTS = 8000  # of a polygon: a value of single floats has 16 bits for its length (PS3.5 7.1.2)
 _CHANGE = 0.005  # of the area, at most
-_LEAST = 0.5  # pixels: leaves out only what lies on a straight line
+_MIN_TOLERANCE = 0.5  # pixels: leaves out only what lies on a straight line
 
 _Points = NDArray[np.float64]  # (n, 2): column, row
 _Edges = dict[tuple[int, int], list[tuple[int, int]]]
@@ -92,10 +92,12 @@ def _right_most(before: tuple[int, int], point: tuple[int, int], choices: list[t
 def _faithful(ring: _Points, tolerance: float) -> _Points:
     """Thin a ring as much as its area allows."""
     thin = _thinned(ring, tolerance)
-    while tolerance > _LEAST and abs(enclosed_area(thin) - enclosed_area(ring)) > _CHANGE * abs(enclosed_area(ring)):
-        tolerance = max(tolerance / 2, _LEAST)
+    while tolerance > _MIN_TOLERANCE and abs(enclosed_area(thin) - enclosed_area(ring)) > _CHANGE * abs(
+        enclosed_area(ring)
+    ):
+        tolerance = max(tolerance / 2, _MIN_TOLERANCE)
         thin = _thinned(ring, tolerance)
-    while len(thin) > MOST_POINTS:
+    while len(thin) > MAX_POINTS:
         tolerance *= 2
         thin = _thinned(ring, tolerance)
     return thin

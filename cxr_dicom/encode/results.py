@@ -83,8 +83,8 @@ def mapped(analysis: ImageAnalysis, settings: Settings) -> list[tuple[Prediction
     scored = [scores[key] for p, heatmap in maps if (key := (p.model.name, heatmap.name)) in scores]
     if settings.encode.maps == "all" or not scored:
         return maps
-    top = next(each for each in maps if scores.get((each[0].model.name, each[1].name)) == max(scored))
-    return [each for each in maps if each is top or (each[0].model.name, each[1].name) not in scores]
+    top = next(pair for pair in maps if scores.get((pair[0].model.name, pair[1].name)) == max(scored))
+    return [pair for pair in maps if pair is top or (pair[0].model.name, pair[1].name) not in scores]
 
 
 def presentation_state(analysis: ImageAnalysis, settings: Settings) -> Reference:

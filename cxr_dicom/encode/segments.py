@@ -20,7 +20,7 @@ from cxr_dicom.records import ImageAnalysis, Mask, ObjectKind, Prediction
 SegmentationType = Literal["BINARY", "LABELMAP"]
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage, newer than pydicom 3.0
-_MOST_LABELS = 255  # of an 8-bit label map; 0 is the background
+_MAX_LABELS = 255  # of an 8-bit label map; 0 is the background
 _disjoint: WeakKeyDictionary[Prediction, list[list[Mask]]] = WeakKeyDictionary()
 
 
@@ -80,7 +80,7 @@ def disjoint(masks: Sequence[Mask]) -> list[list[Mask]]:
     for mask in masks:
         box, pixels = mask.region.box.slices, mask.region.pixels
         for group, plane in zip(groups, painted, strict=True):
-            if len(group) < _MOST_LABELS and not (plane[box] & pixels).any():
+            if len(group) < _MAX_LABELS and not (plane[box] & pixels).any():
                 break
         else:
             group, plane = [], np.zeros(mask.region.shape, bool)

@@ -24,7 +24,7 @@ from cxr_dicom.dicom.text import stored_text
 
 _SHORT_HEAD, _LONG_HEAD, _ITEM_HEAD = Struct("<2H2sH"), Struct("<2H2s2xL"), Struct("<2HL")
 _ITEM_TAG = 0xFFFE, 0xE000
-_MOST_SHORT = 0xFFFF  # bytes of a value whose length has 16 bits
+_MAX_SHORT = 0xFFFF  # bytes of a value whose length has 16 bits
 _BINARY: dict[str, Struct] = {VR.US: Struct("<H"), VR.UL: Struct("<L"), VR.FL: Struct("<f"), VR.FD: Struct("<d")}
 _DECIMAL = frozenset({VR.DS, VR.IS})
 _CHARACTER_SET = Tag("SpecificCharacterSet")
@@ -57,7 +57,7 @@ class _Framing:
 
     def _element(self, element: DataElement) -> tuple[bytes | memoryview, ...]:
         content = self._content(element)
-        if content is None or (element.VR in EXPLICIT_VR_LENGTH_16 and len(content) > _MOST_SHORT):
+        if content is None or (element.VR in EXPLICIT_VR_LENGTH_16 and len(content) > _MAX_SHORT):
             return (self._by_pydicom(element),)
         return _framed(element.tag, element.VR, content)
 

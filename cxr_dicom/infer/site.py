@@ -32,11 +32,11 @@ def at_site(models: Sequence[Model], settings: Settings) -> list[Model]:
         return list(models)
     points = operating_points.read(path, sha256)
     running = {model.info.name: model for model in models}
-    if unknown := [each.name for each in points.models if each.name not in running]:
+    if unknown := [entry.name for entry in points.models if entry.name not in running]:
         raise SettingsError(
             f"{path}: made for {', '.join(unknown)}, which does not run; models are {', '.join(running)}"
         )
-    changed = {each.name: _changed(running[each.name], each, str(path), sha256) for each in points.models}
+    changed = {entry.name: _changed(running[entry.name], entry, str(path), sha256) for entry in points.models}
     return [changed.get(model.info.name, model) for model in models]
 
 

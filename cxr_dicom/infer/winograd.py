@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, pad
 
 _TILE, _STEP = 6, 4
 _CHANNELS_AT_ONCE = 128  # so that what is multiplied stays in the cache of the processor
-_FEWEST_CHANNELS = 128  # with fewer, splitting into tiles costs more than it saves
+_MIN_CHANNELS = 128  # with fewer, splitting into tiles costs more than it saves
 _PLACES = range(32 * 32, 128 * 128 + 1)  # with fewer, transforming the weights does; more leave the cache
 
 
@@ -62,7 +62,7 @@ def _pays(layer: Conv2d) -> bool:
         and layer.padding_mode == "zeros"
         and layer.padding == layer.dilation
         and layer.dilation[0] == layer.dilation[1]
-        and min(layer.in_channels, layer.out_channels) >= _FEWEST_CHANNELS
+        and min(layer.in_channels, layer.out_channels) >= _MIN_CHANNELS
     )
 
 

@@ -22,7 +22,7 @@ from cxr_dicom.dicom.files import PARSING_ERRORS
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 
-MOST_BYTES = 1 << 29  # of one image; no radiograph comes near
+MAX_BYTES = 1 << 29  # of one image; no radiograph comes near
 _CHUNK = 1 << 20
 _FIRST_ITEM = b"\xfe\xff\x00\xe0"  # of encapsulated pixel data (PS3.5 A.4)
 _SYNTAX_OF_ENCODING: dict[tuple[bool | None, bool | None], UID] = {
@@ -56,7 +56,7 @@ def as_file(image: InMemory) -> Iterator[Path]:
     Raises
     ------
     ImageError
-        ``UNREADABLE`` for more than `MOST_BYTES`, ``UNDECODABLE_TRANSFER_SYNTAX`` for compressed pixel
+        ``UNREADABLE`` for more than `MAX_BYTES`, ``UNDECODABLE_TRANSFER_SYNTAX`` for compressed pixel
         data of an unknown transfer syntax, ``INVALID_ATTRIBUTES`` for a data set that cannot be written.
     TypeError
         For anything else, and for a stream of text.
@@ -88,8 +88,8 @@ def _copy(stream: Readable, file: BinaryIO) -> None:
 
 
 def _expect_few(size: int) -> None:
-    if size > MOST_BYTES:
-        raise ImageError(Reason.UNREADABLE, f"expected at most {MOST_BYTES >> 20} MB, found more")
+    if size > MAX_BYTES:
+        raise ImageError(Reason.UNREADABLE, f"expected at most {MAX_BYTES >> 20} MB, found more")
 
 
 def _write(dataset: Dataset, file: BinaryIO) -> None:

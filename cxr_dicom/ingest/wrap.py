@@ -34,7 +34,7 @@ Grey = NDArray[np.uint8] | NDArray[np.uint16]
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_AT = 24  # in IHDR, which comes first
-_LONGEST_SIDE = 2**16 - 1  # of Rows and Columns
+_MAX_SIDE = 2**16 - 1  # of Rows and Columns
 _DAMAGED = (*PARSING_ERRORS, OSError, SyntaxError)  # what Pillow was seen to raise
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "wrap.cxr-dicom")
@@ -135,8 +135,8 @@ def _read(path: Path, max_pixels: int) -> _Picture:
 
 def _expect_bounded(size: tuple[int, int], max_pixels: int) -> None:
     columns, rows = size
-    if rows * columns > max_pixels or max(size) > _LONGEST_SIDE:
-        expected = f"{max_pixels} pixels or fewer (select.max_pixels) and sides up to {_LONGEST_SIDE}"
+    if rows * columns > max_pixels or max(size) > _MAX_SIDE:
+        expected = f"{max_pixels} pixels or fewer (select.max_pixels) and sides up to {_MAX_SIDE}"
         raise ImageError(Reason.MATRIX_TOO_LARGE, f"expected {expected}, found {rows} x {columns}")
 
 

@@ -43,8 +43,8 @@ from cxr_dicom.system import atomic
 
 Value = TypeVar("Value")
 
-_OLDEST_STATED = 89  # years; above, an age is said to identify (45 CFR 164.514(b)(2)(i)(C))
-_LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
+_MAX_STATED_AGE = 89  # years; above, an age is said to identify (45 CFR 164.514(b)(2)(i)(C))
+_MAX_CODE_LENGTH = 16  # of a CS value (PS3.5 6.2); more would be free text
 
 STUDY_STAGES = ("select", "encode")  # their seconds are those of the whole study
 
@@ -147,13 +147,13 @@ def _header_columns(image: ChestImage | None) -> HeaderColumns:
 
 def _code(header: Dataset, keyword: str) -> str | None:
     found = values(header, keyword)
-    return str(found[0]).strip()[:_LONGEST_CODE] or None if found else None
+    return str(found[0]).strip()[:_MAX_CODE_LENGTH] or None if found else None
 
 
 def _age(header: Dataset) -> int | None:
     """Completed years; 90 for all ages above 89."""
     years = completed_years(header)
-    return None if years is None else min(years, _OLDEST_STATED + 1)
+    return None if years is None else min(years, _MAX_STATED_AGE + 1)
 
 
 def _named(

@@ -43,7 +43,7 @@ Plain = Literal[  # keys whose value is a cell as it stands
 ]
 
 _CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
-_MOST_ROWS_PER_GROUP = 16_384
+_MAX_ROWS_PER_GROUP = 16_384
 _FAILURE_COLUMNS = (
     "path",
     "study_instance_uid",
@@ -175,7 +175,7 @@ def _described(measurement: MeasurementRow) -> str:
 
 def _groups(rows: Iterator[Row], table: Sequence[Column]) -> Iterator[list[list[Any]]]:
     """Yield the values of some rows at a time, column by column; at least once."""
-    size = max(1, min(_MOST_ROWS_PER_GROUP, _CELLS_PER_GROUP // len(table)))
+    size = max(1, min(_MAX_ROWS_PER_GROUP, _CELLS_PER_GROUP // len(table)))
     is_first = True
     while True:
         values: list[list[Any]] = [[] for _ in table]

@@ -97,12 +97,12 @@ class Ray:
             room = self._room(ray.cluster_resources())
             self._workers = self._workers or room
             options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "runtime_env": _environment(self._cpus)}
-            crew = _Crew(ray, options, task, min(self._workers, len(items)))
+            pool = _Pool(ray, options, task, min(self._workers, len(items)))
             try:
-                yield from crew.work(items)
+                yield from pool.work(items)
             finally:
-                crew.end()
-                self._machines = crew.machines
+                pool.end()
+                self._machines = pool.machines
 
     def _room(self, resources: dict[str, float]) -> int:
         """Return how many workers the cluster can hold when nobody else uses it."""
@@ -175,14 +175,14 @@ def _expect_reachable(address: str) -> None:
 # --- the workers, seen from here -----------------------------------------------------------------
 
 
-class _Crew(Generic[Item, Result]):
+class _Pool(Generic[Item, Result]):
     def __init__(self, ray: Any, options: dict[str, Any], task: Task[Item, Result], size: int) -> None:
         self.machines: set[str] = set()
         self._ray = ray
         self._options = options
         self._task = task
         self._pickled = ray.put(pickle.dumps(task))
-        self._workers = [self._hired() for _ in range(size)]
+        self._workers = [self._new_worker() for _ in range(size)]
         self._suspects = deque[Item]()
         self._crash_count = 0
 
@@ -215,7 +215,7 @@ class _Crew(Generic[Item, Result]):
             for item in worker.at_work.values():
                 self._task.interrupt(item)
 
-    def _hired(self) -> _Worker[Item]:
+    def _new_worker(self) -> _Worker[Item]:
         return _Worker(self._ray, self._options, self._pickled)
 
     def _next_news(self) -> tuple[_Worker[Item], Any]:
@@ -235,7 +235,7 @@ class _Crew(Generic[Item, Result]):
             raise CxrDicomError(f"Ray workers die, whatever they are given; {question}")
         self._suspects.extend(dead.at_work.values())
         dead.end()
-        self._workers[self._workers.index(dead)] = self._hired()
+        self._workers[self._workers.index(dead)] = self._new_worker()
 
 
 class _Worker(Generic[Item]):

@@ -29,9 +29,9 @@ from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedErro
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
-_ASK_AGAIN_SECONDS = 60.0  # when no report came
+_REPORT_WAIT_SECONDS = 60.0  # when no report came
 _NO_SUCH_INSTANCE = 0x0112  # Failure Reason of a commitment, PS3.3 C.14.1.1
-_MOST_CONTEXTS = 128  # of an association, PS3.8 9.3.2.2
+_MAX_CONTEXTS = 128  # of an association, PS3.8 9.3.2.2
 
 _Kind = tuple[str, str]  # SOP class and transfer syntax
 
@@ -56,7 +56,7 @@ class Dicom:
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send on one association that proposes exactly what is sent, as it is on the disk."""
         kinds = {encoded.sop_instance_uid: _kind(encoded) for encoded in objects}
-        contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MOST_CONTEXTS]
+        contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MAX_CONTEXTS]
         try:
             yield from self._send(objects, kinds, contexts)
         except ContextsRejectedError as error:
@@ -134,7 +134,7 @@ class Dicom:
         reported = {reply.sop_instance_uid: reply for reply in read_report(self.name, reports[0])} if reports else {}
         for encoded in objects:
             yield reported.get(encoded.sop_instance_uid) or receipt(
-                self.name, encoded, DeliveryStatus.FAILED, "REQUESTED", retry_after=_ASK_AGAIN_SECONDS
+                self.name, encoded, DeliveryStatus.FAILED, "REQUESTED", retry_after=_REPORT_WAIT_SECONDS
             )
 
     # --- C-FIND ----------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ _SOP_UID = "00080018"
 _FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE = "00081198", "00081199"
 _REFERENCED_SOP_INSTANCE_UID = "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
-_PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 429, 502, 503, 504})  # 401: a token may be renewed
+_UNAVAILABLE = frozenset({401, 403, 407, 429, 502, 503, 504})  # 401: a token may be renewed
 _JSON = {"Accept": "application/dicom+json"}
-_ALREADY_THERE = 0x0111  # duplicate SOP instance: an earlier attempt, whose answer was lost, succeeded
+_DUPLICATE = 0x0111  # duplicate SOP instance: an earlier attempt, whose answer was lost, succeeded
 
 Json = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def build(settings: DicomwebDestination, open_commitment: Callable[[str], None])
 
 def _expect_service(answer: requests.Response) -> None:
     """Tell trouble of the place, which may pass for all objects at once, from trouble with one object."""
-    if answer.status_code in _PLACE_IS_IN_TROUBLE:
+    if answer.status_code in _UNAVAILABLE:
         raise answered(answer)
 
 
@@ -109,7 +109,7 @@ def _status_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int
         for item in _items(body, _FAILED_SOP_SEQUENCE):
             if _uid(item) in (uid, None):
                 reason = _number(item, _FAILURE_REASON, 0x0110)
-                return (DeliveryStatus.ACCEPTED if reason == _ALREADY_THERE else retry.answer_of_dimse(reason)), reason
+                return (DeliveryStatus.ACCEPTED if reason == _DUPLICATE else retry.answer_of_dimse(reason)), reason
         for item in _items(body, _REFERENCED_SOP_SEQUENCE):
             if _uid(item) == uid:
                 reason = _number(item, _WARNING_REASON, 0)

@@ -36,7 +36,7 @@ from cxr_dicom.records.plane import Point
 SERIES_NUMBER = 9005
 _LAYER_NAME = 16  # characters of a CS
 _TEXT_BOX = (0.01, 0.01, 0.6, 0.12)  # left, top, right, bottom as parts of the displayed area; each layer lies below
-_MOST_FINDINGS = 8  # as text; the report has all
+_MAX_FINDINGS = 8  # as text; the report has all
 
 
 def build(settings: Settings) -> Encoder:
@@ -172,7 +172,7 @@ def _caption(prediction: Prediction) -> str:
         if measurement.derived_from and measurement.value is not None
     ]
     present = sorted((f for f in prediction.findings if f.call is Presence.PRESENT), key=lambda f: -f.probability)
-    lines += [f"{finding.code.meaning} {finding.probability:.2f}" for finding in present[:_MOST_FINDINGS]]
+    lines += [f"{finding.code.meaning} {finding.probability:.2f}" for finding in present[:_MAX_FINDINGS]]
     if prediction.findings and not present:
         lines.append("No finding called present")
     return "\r\n".join([f"{prediction.model.name}: {NOT_FOR_CLINICAL_USE.lower()}", *lines])

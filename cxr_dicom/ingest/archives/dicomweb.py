@@ -19,7 +19,7 @@ from cxr_dicom.system.network import ConnectionFailedError, answered, request, s
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
 _STUDY_DATE, _MODALITY, _MODALITIES, _STUDY_INSTANCES = "00080020", "00080060", "00080061", "00201208"
 _PAGE = 100
-_PLACE_IS_IN_TROUBLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+_UNAVAILABLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 Json = Mapping[str, Any]
@@ -96,7 +96,7 @@ class Dicomweb:
             session(self._settings) as opened,
             request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer,
         ):
-            if answer.status_code != HTTPStatus.OK and answer.status_code not in _PLACE_IS_IN_TROUBLE:
+            if answer.status_code != HTTPStatus.OK and answer.status_code not in _UNAVAILABLE:
                 raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}")
             _expect(answer, HTTPStatus.OK)
             body = _read(answer, self._max_bytes)

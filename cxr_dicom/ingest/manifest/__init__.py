@@ -190,10 +190,10 @@ class _Reader:
             kinds.pop() if len(kinds) == 1 else "mixed", entries, [*skipped, *lost, *twice, *not_taken]
         )
 
-    def _recognised(self, given: str) -> lists.Found:
+    def _recognised(self, given: str) -> lists.Listing:
         """See what an input is from itself: its name does not matter."""
         if source := locations.canonical(given):
-            return lists.Found(kind="s5cmd", items=[Item(line=1, source=source)])
+            return lists.Listing(kind="s5cmd", items=[Item(line=1, source=source)])
         if given.startswith(("http://", "https://")):
             raise ManifestError("expected a DICOMweb server's URL as --from, or as input that of a study there")
         path = locations.local_path(given, Path())
@@ -211,7 +211,7 @@ class _Reader:
         encoding = text.encoding_of(head)
         return _is_images(path) if encoding is None else self._read_text(path, encoding)
 
-    def _read_text(self, path: Path, encoding: str) -> lists.Found:
+    def _read_text(self, path: Path, encoding: str) -> lists.Listing:
         columns = table.columns_of(path, encoding)
         if table.is_header(columns):
             return table.read_csv(path, encoding)
@@ -220,7 +220,7 @@ class _Reader:
         except ManifestError as error:
             raise (table.no_use(path, columns) if len(columns) > 1 else error) from None
 
-    def _local(self, found: Sequence[lists.Found]) -> tuple[list[Entry], list[Skipped]]:
+    def _local(self, found: Sequence[lists.Listing]) -> tuple[list[Entry], list[Skipped]]:
         """List what is on this machine: first what tables and lists name, in their order."""
         paths: dict[Path, Attributes] = {}
         for path, attributes in ((path, attributes) for what in found for path, attributes in what.paths.items()):
@@ -281,8 +281,8 @@ def _twice(entry: Entry, items: Sequence[tuple[Path, Item]]) -> Skipped:
     return at_line(manifest, line, detail, Reason.DUPLICATE_INSTANCE)
 
 
-def _is_images(path: Path) -> lists.Found:
-    return lists.Found(kind=_IMAGES, paths={path: ()})
+def _is_images(path: Path) -> lists.Listing:
+    return lists.Listing(kind=_IMAGES, paths={path: ()})
 
 
 def _copy(path: Path) -> Skipped:

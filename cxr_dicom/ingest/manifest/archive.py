@@ -14,7 +14,7 @@ from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.ingest.manifest.attempts import tried
 from cxr_dicom.ingest.manifest.entries import MODALITIES, Entry
 
-_MOST_BYTES = 512 << 20  # of one instance
+_MAX_BYTES = 512 << 20  # of one instance
 
 
 def entries(access: HttpAccess, query: Mapping[str, str]) -> list[Entry]:
@@ -65,7 +65,7 @@ def fetch(sources: Iterable[str], folder: Path, access: HttpAccess | None) -> di
 
 def _archive(access: HttpAccess) -> Dicomweb:
     access_fields = access.model_dump(include=set(HttpAccess.model_fields), exclude_unset=True)
-    return Dicomweb(DicomwebArchive(kind="dicomweb", name="origin", **access_fields), _MOST_BYTES)
+    return Dicomweb(DicomwebArchive(kind="dicomweb", name="origin", **access_fields), _MAX_BYTES)
 
 
 def _images(archive: Dicomweb, uids: list[str]) -> list[RemoteInstance]:

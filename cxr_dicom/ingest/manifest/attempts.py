@@ -13,7 +13,7 @@ from cxr_dicom.system import retry
 from cxr_dicom.system.network import ConnectionFailedError
 
 ATTEMPTS = 4  # of one transfer: some seconds; a run that is repeated tries again what failed
-_LONGEST_PAUSE = 60.0  # seconds; a worker waits for it
+_MAX_PAUSE = 60.0  # seconds; a worker waits for it
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def tried(what: str, action: Callable[[], T]) -> T:
             if attempt == ATTEMPTS or not _may_pass(error):
                 raise FetchError(f"{what}: {_description(error)}") from error
             retry_after = error.retry_after if isinstance(error, ConnectionFailedError) else None
-            time.sleep(min(max(retry.pause_after(attempt), retry_after or 0.0), _LONGEST_PAUSE))
+            time.sleep(min(max(retry.pause_after(attempt), retry_after or 0.0), _MAX_PAUSE))
     raise AssertionError
 
 

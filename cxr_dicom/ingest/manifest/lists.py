@@ -22,8 +22,8 @@ _GOOGLE_ENDPOINT = "--endpoint-url https://storage.googleapis.com"
 
 
 @dataclass(kw_only=True)
-class Found:
-    """What lines or rows lead to, before it is looked up."""
+class Listing:
+    """What the lines or rows of an input name, before UIDs are looked up."""
 
     kind: str = "table"
     items: list[Item] = field(default_factory=list)
@@ -32,15 +32,15 @@ class Found:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def read(path: Path, encoding: str) -> Found:
+def read(path: Path, encoding: str) -> Listing:
     """Read a list.
 
     Raises
     ------
     ManifestError
-        If no line of it leads anywhere.
+        If none of its lines names a study.
     """
-    found, kinds = Found(), Counter[str]()
+    listing, kinds = Listing(), Counter[str]()
     is_google = False
     for number, raw in enumerate(lines(path, encoding), start=1):
         line = raw.strip()
@@ -49,22 +49,22 @@ def read(path: Path, encoding: str) -> Found:
             continue
         if source := locations.of_line(line):
             kinds["s5cmd"] += 1
-            found.items.append(Item(line=number, source=locations.as_google(source) if is_google else source))
+            listing.items.append(Item(line=number, source=locations.as_google(source) if is_google else source))
         elif is_uid(line) and "." in line:
             kinds["uids"] += 1
-            found.uids.setdefault((line,), number)
+            listing.uids.setdefault((line,), number)
         elif (file := locations.local_path(line, path.parent)) and file.exists():
             kinds["table"] += 1
-            found.paths.setdefault(file, ())
+            listing.paths.setdefault(file, ())
         else:
             detail = "expected a URL, a command that copies from one, a UID, or the path of a file that exists"
-            found.skipped.append(at_line(path, number, detail))
+            listing.skipped.append(at_line(path, number, detail))
     if not kinds:
         raise ManifestError(f"{path}: expected {ACCEPTED}; no line is one")
     if len(kinds) > 1:
         raise ManifestError(f"{path}: expected one of URLs, UIDs or paths, found {_counts(kinds)}")
-    (found.kind,) = kinds
-    return found
+    (listing.kind,) = kinds
+    return listing
 
 
 def _counts(kinds: Counter[str]) -> str:

@@ -14,7 +14,7 @@ BUCKETS = ("s3", "gs")
 
 _BUCKET_URL = re.compile(r"(s3|gs|gcs)://([A-Za-z0-9][A-Za-z0-9._-]{1,221})/([^\0-\x1f\x7f]+)")
 _CONTROL = re.compile(r"[\0-\x1f\x7f]")
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # no file system has longer ones, and asking for them is an error
+_MAX_NAME_LENGTH, _MAX_PATH_LENGTH = 255, 4095  # no file system has longer ones, and asking for them is an error
 _LEVELS = ("studies", "series", "instances")
 _COPY = frozenset({"cp", "sync"})
 
@@ -71,7 +71,7 @@ def local_path(text: str, folder: Path) -> Path | None:
     if not name or "://" in name or _CONTROL.search(name):
         return None
     path = folder / name
-    is_long = len(os.fsencode(path)) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in path.parts)
+    is_long = len(os.fsencode(path)) > _MAX_PATH_LENGTH or any(len(part) > _MAX_NAME_LENGTH for part in path.parts)
     return None if is_long else path
 
 

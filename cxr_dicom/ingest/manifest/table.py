@@ -11,7 +11,7 @@ from cxr_dicom.errors import ManifestError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.ingest.manifest.entries import Attributes, Item, at_line
-from cxr_dicom.ingest.manifest.lists import Found
+from cxr_dicom.ingest.manifest.lists import Listing
 from cxr_dicom.ingest.manifest.text import lines
 
 ATTRIBUTES = ("patient_age", "patient_sex", "view_position")
@@ -73,7 +73,7 @@ def no_use(path: Path, columns: Sequence[str]) -> ManifestError:
     return ManifestError(f"{path}: expected {_ACCEPTED}; found {', '.join(shown)}")
 
 
-def read_csv(path: Path, encoding: str) -> Found:
+def read_csv(path: Path, encoding: str) -> Listing:
     """Read a table of text.
 
     Raises
@@ -84,7 +84,7 @@ def read_csv(path: Path, encoding: str) -> Found:
     return _read(path, _csv_rows(path, encoding))
 
 
-def read_parquet(path: Path) -> Found:
+def read_parquet(path: Path) -> Listing:
     """Read a table in Parquet.
 
     Raises
@@ -144,24 +144,24 @@ def _text(value: object) -> str:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def _read(path: Path, rows: Iterator[tuple[int, Row]]) -> Found:
-    found = Found()
+def _read(path: Path, rows: Iterator[tuple[int, Row]]) -> Listing:
+    listing = Listing()
     for number, row in rows:
         if "path" in row or "url" in row:
-            _locate(found, path, number, row)
+            _locate(listing, path, number, row)
         else:
-            _identify(found, path, number, row)
-    if found.items and found.paths:
-        counts = f"{len(found.items)} URLs and {len(found.paths)} paths"
+            _identify(listing, path, number, row)
+    if listing.items and listing.paths:
+        counts = f"{len(listing.items)} URLs and {len(listing.paths)} paths"
         raise ManifestError(f"{path}: expected a table of paths or of URLs, found {counts}")
-    return found
+    return listing
 
 
-def _locate(found: Found, table: Path, number: int, row: Row) -> None:
+def _locate(listing: Listing, table: Path, number: int, row: Row) -> None:
     text = row.get("path") or row.get("url", "")
     if source := locations.of_line(text):
         study = row.get("study", "")
-        found.items.append(
+        listing.items.append(
             Item(
                 line=number,
                 source=source,
@@ -172,21 +172,21 @@ def _locate(found: Found, table: Path, number: int, row: Row) -> None:
             )
         )
     elif path := locations.local_path(text, table.parent):
-        found.paths.setdefault(path, _attributes(row))
+        listing.paths.setdefault(path, _attributes(row))
     else:
         detail = "expected a path or an s3:// or gs:// URL, found " + ("something else" if text else "nothing")
-        found.skipped.append(at_line(table, number, detail))
+        listing.skipped.append(at_line(table, number, detail))
 
 
-def _identify(found: Found, table: Path, number: int, row: Row) -> None:
+def _identify(listing: Listing, table: Path, number: int, row: Row) -> None:
     uids = [row.get(level, "") for level in ("study", "series", "instance")]
     while uids and not uids[-1]:
         uids.pop()
     named = [uid for uid in uids if uid]
     if not named or not all(map(is_uid, named)):
-        found.skipped.append(at_line(table, number, "expected UIDs, found " + ("others" if named else "none")))
+        listing.skipped.append(at_line(table, number, "expected UIDs, found " + ("others" if named else "none")))
         return
-    found.uids.setdefault(tuple(uids), number)
+    listing.uids.setdefault(tuple(uids), number)
 
 
 def _attributes(row: Row) -> Attributes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxr_dicom.errors import ManifestError
 
-_LONGEST_LINE = 65_536  # characters; beyond it is no list
+_MAX_LINE_LENGTH = 65_536  # characters; beyond it is no list
 _HEAD = 65_536  # bytes
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROL = frozenset(map(chr, range(32))) - set("\t\n\r\f")
@@ -52,10 +52,10 @@ def lines(path: Path, encoding: str) -> Iterator[str]:
     number = 0
     try:
         with path.open(encoding=encoding, newline="") as file:
-            while line := file.readline(_LONGEST_LINE + 1):
+            while line := file.readline(_MAX_LINE_LENGTH + 1):
                 number += 1
-                if len(line) > _LONGEST_LINE:
-                    raise ManifestError(f"{path}: line {number}: expected at most {_LONGEST_LINE} characters")
+                if len(line) > _MAX_LINE_LENGTH:
+                    raise ManifestError(f"{path}: line {number}: expected at most {_MAX_LINE_LENGTH} characters")
                 yield line
     except UnicodeError as error:
         raise ManifestError(f"{path}: after line {number}: expected text in {encoding}, found other bytes") from error

@@ -24,10 +24,10 @@ from cxr_dicom.results.evaluate import Matched, Reading, read_matched, statistic
 
 __all__ = ["Aim", "Calibration", "Method", "Refusal", "calibrate", "threshold"]
 
-FEWEST = 30  # patients with a finding, and without
-FEWEST_ISOTONIC = 100  # steps follow single patients below (Niculescu-Mizil and Caruana 2005 say 1000 images)
+MIN_PATIENTS = 30  # patients with a finding, and without
+MIN_ISOTONIC = 100  # steps follow single patients below (Niculescu-Mizil and Caruana 2005 say 1000 images)
 FOLDS = 5
-FEWEST_CALLED = 10  # images above a threshold, for its PPV to say something
+MIN_CALLED = 10  # images above a threshold, for its PPV to say something
 _WITHIN = 0.1  # half the width of the interval of a wanted share
 
 Method = Literal["platt", "isotonic", "none"]
@@ -48,9 +48,9 @@ class Aim:
     def needed(self) -> tuple[int, int]:
         """Patients with and without the finding: so many that the wanted share is known within 0.1."""
         if self.value is None:
-            return FEWEST, FEWEST
-        share = max(FEWEST, ceil(statistics.Z**2 * self.value * (1 - self.value) / _WITHIN**2))
-        return (FEWEST, share) if self.kind == "specificity" else (share, FEWEST)
+            return MIN_PATIENTS, MIN_PATIENTS
+        share = max(MIN_PATIENTS, ceil(statistics.Z**2 * self.value * (1 - self.value) / _WITHIN**2))
+        return (MIN_PATIENTS, share) if self.kind == "specificity" else (share, MIN_PATIENTS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +155,7 @@ def threshold(truth: Flags, scores: Values, aim: Aim) -> float | None:
     if aim.kind == "specificity":
         reached = np.flatnonzero(specificity >= aim.value)
     else:
-        reached = np.flatnonzero((called_hits / called >= aim.value) & (called >= FEWEST_CALLED))
+        reached = np.flatnonzero((called_hits / called >= aim.value) & (called >= MIN_CALLED))
     return float(points[reached[0]]) if reached.size else None
 
 
@@ -187,7 +187,7 @@ def _weights(images: Matched) -> dict[str, tuple[str, str]]:
 
 def _samples(images: Matched, wanted: Sequence[str], refused: list[Refusal]) -> Iterator[_Sample]:
     names = sorted(images.results.scores.keys() - images.results.statements)
-    unknown = sorted(set(wanted) - {each.partition("__")[0] for each in names})
+    unknown = sorted(set(wanted) - {name.partition("__")[0] for name in names})
     refused += [Refusal(name=name, why="the results have no scores of it") for name in unknown]
     for label in names:
         name = label.partition("__")[0]
@@ -219,7 +219,7 @@ def _point(sample: _Sample, aim: Aim, method: Method) -> FindingPoint | str:
     sick, well = sample.with_and_without
     needed = aim.needed
     if method == "isotonic":
-        needed = max(needed[0], FEWEST_ISOTONIC), max(needed[1], FEWEST_ISOTONIC)
+        needed = max(needed[0], MIN_ISOTONIC), max(needed[1], MIN_ISOTONIC)
     if sick < needed[0] or well < needed[1]:
         return (
             f"{sick} patients with the finding and {well} without, {needed[0]} and {needed[1]} are needed"

@@ -52,7 +52,7 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
     for line, row in enumerate(rows(), start=1):
         for part in (flow, extremes, scores, ratios, agreement, quality):
             part.add(row, line)
-    shown = scores.names[: _table.MOST_SCORES]
+    shown = scores.names[: _table.MAX_SCORES]
     script = pages.source("cohort_report/page.js")
     page = pages.template("cohort_report/page.html.jinja").generate(
         package_version=__version__,

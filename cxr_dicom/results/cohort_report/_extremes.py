@@ -14,7 +14,7 @@ from cxr_dicom.results.schema import Row
 
 _OF_EACH = 6
 _OF_A_FINDING = 3
-_MOST_FINDINGS = 24
+_MAX_FINDINGS = 24
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Extremes:
             for title, top in self._tops.items()
             if top.held
         ]
-        names = [name for name in sorted(self._findings) if "__" not in name][:_MOST_FINDINGS]
+        names = [name for name in sorted(self._findings) if "__" not in name][:_MAX_FINDINGS]
         return measures + [
             {"title": words(name), "pictures": _pictures(self._findings[name], source), "is_finding": True}
             for name in names

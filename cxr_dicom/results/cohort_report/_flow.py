@@ -59,7 +59,7 @@ GATES: Mapping[
 
 _WIDTH, _TOP, _RIVER, _LANE = 1160.0, 46.0, 150.0, 258.0
 _BLOCK, _END = 12.0, 950.0
-_LEAST = 1.5  # a stream that is there is seen
+_MIN_WIDTH = 1.5  # a stream that is there is seen
 
 
 class Flow:
@@ -133,7 +133,7 @@ class Flow:
         return sorted((loss for loss in counted if loss[1]), key=lambda loss: -loss[1])
 
     def _thick(self, count: int) -> float:
-        return max(_LEAST, _RIVER * count / self.total) if count else 0.0
+        return max(_MIN_WIDTH, _RIVER * count / self.total) if count else 0.0
 
     def _branch(self, x: float, before: int, leaves: int, is_failed: bool) -> Drawn:
         """Draw the images that leave: a band from the lower edge of the stream down to their lane."""

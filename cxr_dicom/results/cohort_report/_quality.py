@@ -21,8 +21,8 @@ from cxr_dicom.select.evidence import body_part, view
 Attribute = Literal["modality", "body_part_examined", "view_position"]
 
 _EXAMPLES = 3
-_MOST_KINDS = 200  # of warnings and values that are counted separately
-_MOST_VALUES = 8  # of an attribute that are listed
+_MAX_KINDS = 200  # of warnings and values that are counted separately
+_MAX_VALUES = 8  # of an attribute that are listed
 _ATTRIBUTES: Mapping[Attribute, str] = {
     "modality": "Modality",
     "body_part_examined": "Body Part Examined",
@@ -63,7 +63,7 @@ class Quality:
         if is_eligible:
             for name, counter in self._values.items():
                 value = row[name] or ""
-                counter[value if value in counter or len(counter) < _MOST_KINDS else "other values"] += 1
+                counter[value if value in counter or len(counter) < _MAX_KINDS else "other values"] += 1
 
     def problems(self) -> list[_Seen]:
         """Contradictions between header and pixels."""
@@ -75,16 +75,16 @@ class Quality:
 
     def stated(self) -> list[_Seen]:
         """What headers said of the images that were refused for it, whose pixels no model saw."""
-        return _ranked(self._stated)[: 2 * _MOST_VALUES]
+        return _ranked(self._stated)[: 2 * _MAX_VALUES]
 
     def values(self) -> list[dict[str, Any]]:
         """How often each value of an attribute occurs among eligible images."""
         tables = []
         for name, title in _ATTRIBUTES.items():
             ranked = sorted(self._values[name].items(), key=lambda item: (-item[1], item[0]))
-            shown, rest = ranked[:_MOST_VALUES], sum(count for _, count in ranked[_MOST_VALUES:])
+            shown, rest = ranked[:_MAX_VALUES], sum(count for _, count in ranked[_MAX_VALUES:])
             if rest:
-                shown.append((f"{len(ranked) - _MOST_VALUES} more", rest))
+                shown.append((f"{len(ranked) - _MAX_VALUES} more", rest))
             tables.append({"title": title, "total": self._values[name].total(), "values": shown})
         return tables
 
@@ -122,7 +122,7 @@ def _holds(keyword: str, value: str | None) -> bool | None:
 
 
 def _note(seen: dict[str, _Seen], key: str, text: str, row: Row, line: int) -> None:
-    if key not in seen and len(seen) >= _MOST_KINDS:
+    if key not in seen and len(seen) >= _MAX_KINDS:
         key = text = "something else"
     seen.setdefault(key, _Seen(text)).add(row, line)
 

@@ -16,12 +16,12 @@ from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, rect
 
 _FINE = Bins(0.2, 0.9, 350)
 _SHOWN = (0.3, 0.7)  # of the ratio, for the pictures against age
-_FEWEST_IN_CURVE = 30
+_MIN_IN_CURVE = 30
 _VIEWS = ("PA", "AP", "not stated")
 _SEXES = {"F": "Women", "M": "Men"}
 _AGES = 91  # years; 90 is all above 89
-_FEWEST_IN_CELL = 5  # a cell that shows fewer people is left out
-_FEWEST_IN_GROUP = 10
+_MIN_IN_CELL = 5  # a cell that shows fewer people is left out
+_MIN_IN_GROUP = 10
 _MANY = 2000  # images, from which steps are fine
 
 
@@ -63,7 +63,7 @@ class Ratios:
         """Draw the share of each value, view by view; None for few images."""
         fine = 5 if self._views.sum() >= _MANY else 10  # bins in one step
         merged = self._views.reshape(len(_VIEWS), -1, fine).sum(axis=2)
-        merged[merged.sum(axis=1) < _FEWEST_IN_CURVE] = 0
+        merged[merged.sum(axis=1) < _MIN_IN_CURVE] = 0
         if not merged.any():
             return None
         shares = merged / np.maximum(merged.sum(axis=1, keepdims=True), 1)
@@ -114,7 +114,7 @@ def _groups(counts: Counts, width: int) -> Iterator[tuple[float, float, float, f
     """Yield middle age, 10%, median, 90% and number of each age group that is large enough."""
     for start in range(0, _AGES, width):
         group = counts[start : start + width].sum(axis=0)
-        if (size := int(group.sum())) >= _FEWEST_IN_GROUP:
+        if (size := int(group.sum())) >= _MIN_IN_GROUP:
             low, median, high = (
                 min(max(_FINE.quantile(group, part), _SHOWN[0]), _SHOWN[1]) for part in (0.1, 0.5, 0.9)
             )
@@ -130,7 +130,7 @@ def _cells(plot: Plot, counts: Counts) -> Iterator[Drawn]:
     for place, column in enumerate(cells):
         for level, count in enumerate(column):
             low, high = _FINE.edge(level * fine), _FINE.edge((level + 1) * fine)
-            if count >= _FEWEST_IN_CELL and low >= _SHOWN[0] - 1e-9 and high <= _SHOWN[1] + 1e-9:
+            if count >= _MIN_IN_CELL and low >= _SHOWN[0] - 1e-9 and high <= _SHOWN[1] + 1e-9:
                 x, y = plot.at_x(place * years), plot.at_y(high)
                 box = plot.at_x(place * years + years) - x, plot.at_y(low) - y
                 opacity = round(0.08 + 0.72 * float(np.sqrt(count / most)), 2)

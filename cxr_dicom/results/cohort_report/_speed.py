@@ -8,7 +8,7 @@ from typing import Any
 from cxr_dicom.results.pages import number, share
 from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, round_ticks
 
-_MOST_STEPS = 60  # of a session; finer ones would show single images
+_MAX_STEPS = 60  # of a session; finer ones would show single images
 
 _Piece = tuple[float, float, float]  # from, to in seconds of work, and images per second between them
 
@@ -76,7 +76,7 @@ def _pieces(sessions: Sequence[Mapping[str, Any]]) -> tuple[list[_Piece], list[f
     starts, offset = [], 0.0
     for session in sessions:
         starts.append(offset)
-        before, done, least = 0.0, 0, max(session["images"] / _MOST_STEPS, 1)
+        before, done, least = 0.0, 0, max(session["images"] / _MAX_STEPS, 1)
         last = session["timeline"][-1:]
         for point in session["timeline"]:
             seconds, images = point

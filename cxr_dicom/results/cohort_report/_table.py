@@ -11,7 +11,7 @@ from cxr_dicom.records import Outcome, Presence, Reason
 from cxr_dicom.results.cohort_report._numbers import measured, measured_area
 from cxr_dicom.results.schema import Row, RowsOf
 
-MOST_SCORES = 32  # of an image that the page carries; the tables have all
+MAX_SCORES = 32  # of an image that the page carries; the tables have all
 _ROWS_AT_ONCE = 500
 _GZIP = 31  # zlib's number for a gzip container
 _OUTCOMES = [str(outcome) for outcome in Outcome]

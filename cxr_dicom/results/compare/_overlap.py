@@ -22,7 +22,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records.plane import Box, Region
 from cxr_dicom.results import masks
 from cxr_dicom.results.compare._runs import RESULTS, Matched, row_at
-from cxr_dicom.results.compare._statistics import MOST_LISTED
+from cxr_dicom.results.compare._statistics import MAX_LISTED
 
 HISTOGRAM_BINS = 50  # of Dice, 0 to 1; the last one holds 1
 ReportProgress = Callable[[int, int], None]  # images done, images in all
@@ -144,7 +144,7 @@ class _Collected:
     def summary(self, name: str, uids: list[str]) -> StructureAgreement:
         dice = np.array(self.dice)
         median, p10 = map(float, np.quantile(dice, (0.5, 0.1))) if dice.size else (None, None)
-        worst = [at for at in np.argsort(dice, kind="stable")[:MOST_LISTED] if dice[at] < 1]
+        worst = [at for at in np.argsort(dice, kind="stable")[:MAX_LISTED] if dice[at] < 1]
         return StructureAgreement(
             name=name,
             n=dice.size,

@@ -12,7 +12,7 @@ from cxr_dicom.records import Presence
 from cxr_dicom.results.compare._runs import Columns, Labels, Matched, Values
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-MOST_LISTED = 20  # moved calls, worst masks
+MAX_LISTED = 20  # moved calls, worst masks
 _WITHIN = 1.959964  # standard deviations that hold 95 % of a normal distribution (Bland and Altman 1986)
 
 
@@ -104,7 +104,7 @@ def compare_calls(kind: Literal["finding", "statement"], name: str, columns: Col
                 value_a=_number(values_a[at]),
                 value_b=_number(values_b[at]),
             )
-            for at in moved[order][:MOST_LISTED]
+            for at in moved[order][:MAX_LISTED]
         ],
         differences=differences(values_a, values_b),
     )

@@ -19,9 +19,9 @@ from cxr_dicom.results.compare._overlap import read as read_masks
 from cxr_dicom.results.compare._statistics import differences
 from cxr_dicom.system import atomic
 
-MOST_SHOWN = 200  # UIDs of a list; JSON has all
+MAX_SHOWN = 200  # UIDs of a list; JSON has all
 
-MOST_PICTURES = 12  # of worst masks
+MAX_PICTURES = 12  # of worst masks
 
 _PICTURE_SIDE = 320
 _COLOURS: tuple[tuple[str, pictures.RGB], ...] = (
@@ -73,10 +73,10 @@ def write(path: Path, comparison: Comparison, runs: Matched) -> None:
         it=comparison,
         plots=[plot for name in _ratios(runs) for plot in _plots(name, runs)],
         structures=structures,
-        worst=[_worst(structure, runs) for structure in [s for s in structures if s.worst][:MOST_PICTURES]],
+        worst=[_worst(structure, runs) for structure in [s for s in structures if s.worst][:MAX_PICTURES]],
         key=_KEY,
         bars=_bars,
-        most=MOST_SHOWN,
+        most=MAX_SHOWN,
         frame={"width": WIDTH, "height": HEIGHT, "left": _LEFT, "top": _TOP, "right": _RIGHT, "bottom": _BOTTOM},
     )
     with atomic.open_text(path) as file:

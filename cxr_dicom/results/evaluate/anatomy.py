@@ -21,7 +21,7 @@ from cxr_dicom.results.evaluate.surface import surface_distances
 
 Values = NDArray[np.float64]
 
-MOST_CASES = 20
+MAX_CASES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +209,7 @@ def _structure(name: str, collected: _Collected, results: Results) -> StructureE
     overlap, far, p95 = (np.array(values) for values in (collected.dice, collected.mean, collected.p95))
     studies = np.unique([results.studies[number] for number in collected.images], return_inverse=True)[1]
     measured = np.isfinite(far)
-    order = np.argsort(overlap, kind="stable")[:MOST_CASES]
+    order = np.argsort(overlap, kind="stable")[:MAX_CASES]
     return StructureEvaluation(
         name=name,
         n=overlap.size,

@@ -25,9 +25,9 @@ from cxr_dicom.infer.models import chestx_det
 from cxr_dicom.records.plane import Region, Shape
 from cxr_dicom.results.evaluate.truth import TruthError, stable
 
-MOST_BYTES = 512_000_000  # of one file, and of its pixels unpacked
-MOST_DEPTH = 20  # of a report's tree
-MOST_POINTS = 1_000_000  # of one contour
+MAX_BYTES = 512_000_000  # of one file, and of its pixels unpacked
+MAX_DEPTH = 20  # of a report's tree
+MAX_POINTS = 1_000_000  # of one contour
 
 Meaning = tuple[str, str, str]  # what is measured, site, laterality: Code Meanings in small letters
 
@@ -89,7 +89,7 @@ def read_experts(paths: Iterable[Path], source: str) -> Experts:
     experts = Experts(source=source)
     for path in paths:
         try:
-            if path.stat().st_size > MOST_BYTES:
+            if path.stat().st_size > MAX_BYTES:
                 raise ValueError("larger than 512 MB")
             dataset = dcmread(path)
             reader = _READERS.get(str(dataset.get("Modality", "")))
@@ -124,7 +124,7 @@ def dicom_files(path: Path) -> Iterator[Path]:
 def _segmentation(dataset: Dataset, experts: Experts) -> None:
     shape = (int(dataset.Rows), int(dataset.Columns))
     count = int(dataset.get("NumberOfFrames", 1) or 1)
-    if shape[0] * shape[1] * count > MOST_BYTES:
+    if shape[0] * shape[1] * count > MAX_BYTES:
         raise ValueError("too many pixels")
     segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
     names = {number: _segment_name(segment) for number, segment in segments.items()}
@@ -216,7 +216,7 @@ def _structure_set(dataset: Dataset, experts: Experts) -> None:
 
 def _points(data: Sequence[Any], size: int) -> NDArray[np.float64]:
     points = np.asarray(data, float).reshape(-1, size)
-    if not 3 <= len(points) <= MOST_POINTS or not np.isfinite(points).all():
+    if not 3 <= len(points) <= MAX_POINTS or not np.isfinite(points).all():
         raise ValueError("a contour of too few, too many or infinite points")
     return points
 
@@ -258,7 +258,7 @@ def _report(dataset: Dataset, experts: Experts) -> None:
 
 
 def _groups(item: Dataset, depth: int) -> Iterator[Dataset]:
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         raise ValueError("a tree that is too deep")
     for child in item.get("ContentSequence") or ():
         if child.get("ValueType") == "CONTAINER" and _concept(child) == _GROUP:
@@ -291,7 +291,7 @@ def _measurements(group: Dataset, experts: Experts) -> None:
 
 
 def _below(item: Dataset, depth: int) -> Iterator[Dataset]:
-    if depth > MOST_DEPTH:
+    if depth > MAX_DEPTH:
         raise ValueError("a tree that is too deep")
     for child in item.get("ContentSequence") or ():
         yield child

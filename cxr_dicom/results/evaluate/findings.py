@@ -13,8 +13,8 @@ from cxr_dicom.results.evaluate import statistics
 from cxr_dicom.results.evaluate.scored import Column, Matched
 from cxr_dicom.results.evaluate.statistics import Auroc, Estimate, Reliability
 
-FEWEST_PATIENTS = 10  # with a finding, and without: below, a group's figures say nothing
-MOST_CASES = 50  # of a finding that are listed
+MIN_PATIENTS = 10  # with a finding, and without: below, a group's figures say nothing
+MAX_CASES = 50  # of a finding that are listed
 
 Flags = NDArray[np.bool_]
 Values = NDArray[np.float64]
@@ -198,7 +198,7 @@ def _cases(part: _Part, images: Matched, points: Values) -> list[Case]:
     with np.errstate(invalid="ignore", divide="ignore"):
         by = np.where(part.truth[wrong], (point - score) / point, (score - point) / (1 - point))
     by = np.clip(np.nan_to_num(by, nan=0.5, posinf=1.0, neginf=0.0), 0, 1)
-    order = np.argsort(-by, kind="stable")[:MOST_CASES]
+    order = np.argsort(-by, kind="stable")[:MAX_CASES]
     results = images.results
     return [
         Case(
@@ -259,7 +259,7 @@ def _groups(parts: Sequence[_Part], images: Matched) -> list[list[GroupEvaluatio
 def _group(by: str, value: str, part: _Part, images: Matched) -> GroupEvaluation:
     patients = images.patients[part.at]
     sick, well = len(np.unique(patients[part.truth])), len(np.unique(patients[~part.truth]))
-    why = f"too few: {sick} patients with the finding and {well} without, at least {FEWEST_PATIENTS} of each are needed"
+    why = f"too few: {sick} patients with the finding and {well} without, at least {MIN_PATIENTS} of each are needed"
     calls = _calls(part, patients)
     none = Estimate(value=None, n=part.at.size, why=why)
     return GroupEvaluation(
@@ -269,9 +269,9 @@ def _group(by: str, value: str, part: _Part, images: Matched) -> GroupEvaluation
         positives=int(part.truth.sum()),
         patients_with=sick,
         patients_without=well,
-        auroc=none if min(sick, well) < FEWEST_PATIENTS else statistics.auroc(part.truth, part.scores, patients),
-        sensitivity=calls.sensitivity if calls and sick >= FEWEST_PATIENTS else none,
-        specificity=calls.specificity if calls and well >= FEWEST_PATIENTS else none,
+        auroc=none if min(sick, well) < MIN_PATIENTS else statistics.auroc(part.truth, part.scores, patients),
+        sensitivity=calls.sensitivity if calls and sick >= MIN_PATIENTS else none,
+        specificity=calls.specificity if calls and well >= MIN_PATIENTS else none,
     )
 
 
@@ -281,7 +281,7 @@ def _comparison(
     group, rest = part.inside(chosen), part.inside(known & ~chosen)
     patients = images.patients[part.at]
     whose = images.patients[rest.at]
-    if min(len(np.unique(whose[rest.truth])), len(np.unique(whose[~rest.truth]))) < FEWEST_PATIENTS:
+    if min(len(np.unique(whose[rest.truth])), len(np.unique(whose[~rest.truth]))) < MIN_PATIENTS:
         return
     areas = [statistics.area(side.truth, side.scores, images.patients[side.at]) for side in (group, rest)]
     flags = (chosen[part.at], (known & ~chosen)[part.at])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cxr_dicom.results.evaluate.truth import (
     KEYS,
-    MOST_GROUPS,
+    MAX_GROUPS,
     Collected,
     Key,
     Line,
@@ -73,8 +73,8 @@ def read_table(path: Path, reading: Reading, findings: Collection[str], measurem
             f" ({', '.join(sorted({*findings, *measurements})[:12]) or 'there is none'}, ...); map one with --map"
         )
     for name, values in truth.groups.items():
-        if len(set(values)) > MOST_GROUPS:
-            raise TruthError(f"{path.name}: expected at most {MOST_GROUPS} values to group by in {name!r}")
+        if len(set(values)) > MAX_GROUPS:
+            raise TruthError(f"{path.name}: expected at most {MAX_GROUPS} values to group by in {name!r}")
     return truth
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from cxr_dicom.results import pages
 from cxr_dicom.results.evaluate import Evaluation, FindingEvaluation, MeasurementEvaluation
-from cxr_dicom.results.evaluate.findings import FEWEST_PATIENTS
+from cxr_dicom.results.evaluate.findings import MIN_PATIENTS
 from cxr_dicom.results.evaluate.statistics import Estimate
 from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, text, title
 from cxr_dicom.results.svg import element as mark
 from cxr_dicom.system import atomic
 
 PAGE = "evaluation.html"
-MOST_PICTURES = 24  # of wrong calls
-MOST_SHOWN = 10  # wrong calls of a finding in its table
+MAX_PICTURES = 24  # of wrong calls
+MAX_SHOWN = 10  # wrong calls of a finding in its table
 
 _UNIT = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
 
@@ -40,8 +40,8 @@ def write(folder: Path, evaluation: Evaluation, picture_of: Callable[[str, str],
         difference=_difference,
         wrong=_wrong(evaluation, picture_of),
         estimate=estimate,
-        fewest=FEWEST_PATIENTS,
-        most=MOST_SHOWN,
+        fewest=MIN_PATIENTS,
+        most=MAX_SHOWN,
     )
     with atomic.open_text(folder / PAGE) as file:
         file.writelines(page)
@@ -145,8 +145,8 @@ def _wrong(evaluation: Evaluation, picture_of: Callable[[str, str], str | None])
     cases = [(case, finding.name) for finding in evaluation.findings for case in finding.cases]
     cases.sort(key=lambda pair: -pair[0].wrong_by)
     shown: dict[str, dict[str, Any]] = {}
-    for case, name in cases[: 4 * MOST_PICTURES]:
-        if len(shown) == MOST_PICTURES or case.sop_instance_uid in shown:
+    for case, name in cases[: 4 * MAX_PICTURES]:
+        if len(shown) == MAX_PICTURES or case.sop_instance_uid in shown:
             continue
         source = picture_of(case.study_instance_uid, case.sop_instance_uid)
         if source:

@@ -46,9 +46,9 @@ NEGATIVE = frozenset({"0", "false", "no", "n", "negative", "neg", "absent"})
 UNCERTAIN = frozenset({"-1", "uncertain", "equivocal", "indeterminate", "unsure"})
 BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
 
-MOST_CELL = 1_000_000  # characters
-MOST_COLUMNS = 10_000
-MOST_GROUPS = 50  # values of a column that images are grouped by
+MAX_CELL = 1_000_000  # characters
+MAX_COLUMNS = 10_000
+MAX_GROUPS = 50  # values of a column that images are grouped by
 
 _ALIASES = {label.lower().replace(" ", "_"): kind.name for label, kind in FINDINGS.items()} | {
     "pulmonary_fibrosis": "fibrosis",
@@ -128,8 +128,8 @@ def open_table(path: Path) -> tuple[list[str], Iterator[Line]]:
     except StopIteration:
         raise TruthError(f"{path.name}: expected a header row, found an empty file") from None
     names = [cell.strip() for cell in head.cells]
-    if len(names) > MOST_COLUMNS:
-        raise TruthError(f"{path.name}: expected at most {MOST_COLUMNS} columns, found {len(names)}")
+    if len(names) > MAX_COLUMNS:
+        raise TruthError(f"{path.name}: expected at most {MAX_COLUMNS} columns, found {len(names)}")
     if twice := [number + 1 for number, name in enumerate(names) if name and name in names[:number]]:
         raise TruthError(f"{path.name}: expected columns with different names, column {twice[0]} repeats one")
     return names, lines
@@ -137,7 +137,7 @@ def open_table(path: Path) -> tuple[list[str], Iterator[Line]]:
 
 def _csv(path: Path) -> Iterator[Line]:
     number = 0
-    previous = csv.field_size_limit(MOST_CELL)
+    previous = csv.field_size_limit(MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=_delimiter(file.readline(65_536)))
@@ -313,5 +313,5 @@ class Collected:
         return nan
 
     def _bound(self, name: str) -> None:
-        if len(self._groups[name]) % 4096 == 1 and len(set(self._groups[name])) > MOST_GROUPS:
-            raise TruthError(f"{self._truth.source}: expected at most {MOST_GROUPS} values to group by in {name!r}")
+        if len(self._groups[name]) % 4096 == 1 and len(set(self._groups[name])) > MAX_GROUPS:
+            raise TruthError(f"{self._truth.source}: expected at most {MAX_GROUPS} values to group by in {name!r}")

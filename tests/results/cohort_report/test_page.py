@@ -134,7 +134,7 @@ def test_the_page_carries_a_limited_number_of_scores(tmp_path):
     row = processed(scores={f"finding{number}": scored(0.5, "absent") for number in range(80)})
     cohort_report.write(tmp_path / "report.html", lambda: iter([row]), {}, lambda row: None)
     (layout,) = re.findall(r'id="layout">(.*?)</script>', (tmp_path / "report.html").read_text())
-    assert len(json.loads(layout)["scores"]) == _table.MOST_SCORES
+    assert len(json.loads(layout)["scores"]) == _table.MAX_SCORES
 
 
 def test_a_run_without_inputs_has_a_page(tmp_path):
