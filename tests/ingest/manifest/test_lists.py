@@ -39,7 +39,7 @@ def test_ways_to_write_what_is_copied(written, line):
 
 def test_buckets_need_their_client(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(ManifestError, match=r"cxr-dicom\[cloud\]"):
+    with pytest.raises(ManifestError, match=r"pip install '\.\[cloud\]'"):
         read(written("s3://bucket/a/*"))
 
 
