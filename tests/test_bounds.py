@@ -13,6 +13,11 @@ TESTS = {  # by the first column of the table
     "a data set that unpacks to gigabytes": "test_scp.py::test_other_sop_classes_and_deflated_get_no_context",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
     "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
+    "a ledger that is missing, old or damaged": "service/test_recovery.py::test_without_a_ledger_every_acknowledged",
+    "settings without their destinations, for one start or more": "service/test_recovery.py::test_what_waits_for_a_",
+    "our own downtime, a clock that is stepped forward": "service/test_receipts.py::test_the_time_in_which_nobody",
+    "a disk that becomes full while studies wait": "service/test_retry_of_studies.py::test_without_room_on_the_disk",
+    "an audit trail that cannot be written": "service/test_retry_of_studies.py::test_a_trail_that_cannot_be_written",
     "reports of storage commitment": "service/test_receipts.py::test_a_report_counts_only_for_a_transaction_that_we",
 }
 
