@@ -183,6 +183,15 @@ def test_a_stop_ends_the_batch_after_the_object_that_is_under_way(here):
     assert here.deliveries("state", "attempts") == [("delivered", 0), ("waiting", 0), ("waiting", 0)]
 
 
+def test_a_stop_ends_verifying_after_the_object_that_is_under_way(here):
+    here.courier.carry()
+    here.place.answers["verify"] = [DeliveryStatus.COMMITTED] * 3
+    stop = threading.Event()
+    stop.set()
+    assert here.courier.carry(stop) is True
+    assert here.deliveries("state") == [("committed",), ("delivered",), ("delivered",)]
+
+
 class Stop(threading.Event):
     """Writes down how long it is waited for, and comes after so many times."""
 
