@@ -252,7 +252,8 @@ def strangers(chosen: Iterable[tuple[Seam, str]]) -> tuple[tuple[str, str, str, 
 
     A result depends on them, so they belong to what identifies it. Names that nobody offers are left to `Seam.choose`.
     """
-    found = ((seam, seam.choose(seam.name, name)) for seam, name in chosen)
+    settings = {MODELS.name: "models.names", ENCODERS.name: "encode.objects"}
+    found = ((seam, seam.choose(settings.get(seam.name, seam.name), name)) for seam, name in chosen)
     return tuple(
         sorted(
             {

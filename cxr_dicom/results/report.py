@@ -78,7 +78,7 @@ class _Hanging:
 
     def __init__(self, analysis: ImageAnalysis) -> None:
         image = analysis.image
-        stated = {str(each).strip().upper()[:1] for each in values(image.header, "PatientOrientation")}
+        stated = {str(direction).strip().upper()[:1] for direction in values(image.header, "PatientOrientation")}
         is_made_up = values(image.header, "Manufacturer") == [WRAPPER]
         self._marks_right = bool(stated & {"L", "R"} and stated & {"H", "F"}) and not is_made_up
         self._orientation, self._shape = image.orientation, image.shape

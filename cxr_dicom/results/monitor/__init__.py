@@ -99,7 +99,7 @@ def monitor(
         raise NotEnoughError(f"no image was observed from {begin} to {over - timedelta(days=1)}")
     found = list(_on(days, begin, over, end))
     tests, limit = _limit(found)
-    alarms = [_alarm(each, days, begin, over, end, limit, look_back) for each in found if _is_alarm(each, limit)]
+    alarms = [_alarm(change, days, begin, over, end, limit, look_back) for change in found if _is_alarm(change, limit)]
     return Report(
         day=str(end - timedelta(days=1)),
         reference=(str(begin), str(over - timedelta(days=1))),
@@ -108,7 +108,7 @@ def monitor(
         tests=tests,
         limit=limit,
         alarms=_shortest(alarms),
-        skipped={f"{each.what}, {each.window} d": each.skipped for each in found if each.skipped},
+        skipped={f"{change.what}, {change.window} d": change.skipped for change in found if change.skipped},
         figures=[
             {"what": c.what, "window_days": c.window, "p": c.p, "psi": c.psi, "then": c.then, "now": c.now}
             for c in found
@@ -148,7 +148,7 @@ def replay(
     while end <= (stop or days.last + timedelta(days=1)):
         found = list(_on(days, days.first, over, end))
         _, limit = _limit(found)
-        yield end - timedelta(days=1), sorted({each.what for each in found if _is_alarm(each, limit)})
+        yield end - timedelta(days=1), sorted({change.what for change in found if _is_alarm(change, limit)})
         end += timedelta(days=1)
 
 
@@ -164,7 +164,7 @@ def _on(days: Days, begin: date, over: date, end: date) -> Iterator[Change]:
 
 
 def _limit(found: Sequence[Change]) -> tuple[int, float]:
-    tests = sum(each.p is not None for each in found)
+    tests = sum(change.p is not None for change in found)
     return tests, 0.05 / (365 * max(1, tests))
 
 
@@ -180,9 +180,9 @@ def _alarm(change: Change, days: Days, begin: date, over: date, end: date, limit
     for _ in range(look_back):
         earlier = (
             [
-                each
-                for each in _on(days, begin, over, since)
-                if (each.what, each.window) == (change.what, change.window) and _is_alarm(each, limit)
+                other
+                for other in _on(days, begin, over, since)
+                if (other.what, other.window) == (change.what, change.window) and _is_alarm(other, limit)
             ]
             if since > over
             else []
@@ -198,7 +198,7 @@ def _alarm(change: Change, days: Days, begin: date, over: date, end: date, limit
 def _shortest(alarms: list[Alarm]) -> list[Alarm]:
     """One alarm for each thing that changed: that of the week where both see it, for it has more images."""
     kept: dict[str, Alarm] = {}
-    for alarm in sorted(alarms, key=lambda each: each.window_days):
+    for alarm in sorted(alarms, key=lambda alarm: alarm.window_days):
         earlier = kept.get(alarm.what)
         kept[alarm.what] = alarm if earlier is None or alarm.since <= earlier.since else earlier
     return list(kept.values())

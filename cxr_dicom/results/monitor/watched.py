@@ -46,13 +46,13 @@ class Days:
     """Images by day (UTC) of their result; of each study the first image only, so that they are independent."""
 
     def __init__(self, observations: Sequence[Observation]) -> None:
-        self._all = sorted(observations, key=lambda each: each.observed_at)
-        self._days = [datetime.fromtimestamp(each.observed_at, UTC).date() for each in self._all]
+        self._all = sorted(observations, key=lambda image: image.observed_at)
+        self._days = [datetime.fromtimestamp(image.observed_at, UTC).date() for image in self._all]
         seen: set[str] = set()
         self._is_first = []
-        for each in self._all:
-            self._is_first.append(each.study_instance_uid not in seen)
-            seen.add(each.study_instance_uid)
+        for image in self._all:
+            self._is_first.append(image.study_instance_uid not in seen)
+            seen.add(image.study_instance_uid)
 
     @property
     def first(self) -> date | None:
@@ -67,7 +67,9 @@ class Days:
     def part(self, begin: date, end: date) -> list[Observation]:
         """Images from ``begin`` to before ``end``, one of each study."""
         low, high = bisect_left(self._days, begin), bisect_left(self._days, end)
-        return [each for each, is_first in zip(self._all[low:high], self._is_first[low:high], strict=True) if is_first]
+        return [
+            image for image, is_first in zip(self._all[low:high], self._is_first[low:high], strict=True) if is_first
+        ]
 
     def counts(self, begin: date, end: date) -> Counter[date]:
         """Number of images of each day."""
@@ -94,18 +96,18 @@ def _volumes(
     weeks = (over - begin).days // 7
     weekdays = {(start.toordinal() + number) % 7 for number in range(window)}
     for kind, name_of in (("sender", _sender), ("device", _device)):
-        before = [each for each in then if _day(each).toordinal() % 7 in weekdays]
+        before = [image for image in then if _day(image).toordinal() % 7 in weekdays]
         for name, _ in Counter(map(name_of, then)).most_common(MOST_NAMES):
             if not name:
                 continue
-            mine = [_day(each) for each in before if name_of(each) == name]
-            current = sum(name_of(each) == name for each in now)
+            mine = [_day(image) for image in before if name_of(image) == name]
+            current = sum(name_of(image) == name for image in now)
             expected = len(mine) / weeks
             what = f"volume of {kind} {name}"
             if expected < FEWEST_EXPECTED:
                 yield Change(what=what, window=window, skipped=f"{expected:.1f} images expected, 5 are needed")
                 continue
-            spread = _overdispersion([_day(each) for each in then if name_of(each) == name], begin, weeks)
+            spread = _overdispersion([_day(image) for image in then if name_of(image) == name], begin, weeks)
             total, seen = round((len(mine) + current) / spread), current / spread
             share = 1 / (weeks + 1)
             p = min(1.0, 2 * min(binom.cdf(round(seen), total, share), binom.sf(round(seen) - 1, total, share)))
@@ -138,14 +140,14 @@ def _overdispersion(found: Sequence[date], begin: date, weeks: int) -> float:
 
 
 def _shares(then: Sequence[Observation], now: Sequence[Observation], window: int) -> Iterator[Change]:
-    reasons = sorted({each.reason for each in (*then, *now)} - {""})
+    reasons = sorted({image.reason for image in (*then, *now)} - {""})
     for reason in reasons:
-        yield _share(f"refused as {reason}", then, now, window, lambda each, reason=reason: each.reason == reason)  # type: ignore[misc]
-    done = [[each for each in part if each.outcome == Outcome.PROCESSED] for part in (then, now)]
-    for view in sorted({each.view for part in done for each in part}):
+        yield _share(f"refused as {reason}", then, now, window, lambda image, reason=reason: image.reason == reason)  # type: ignore[misc]
+    done = [[image for image in part if image.outcome == Outcome.PROCESSED] for part in (then, now)]
+    for view in sorted({image.view for part in done for image in part}):
         name = f"view {view or 'not stated'}"
-        yield _share(name, done[0], done[1], window, lambda each, view=view: each.view == view)  # type: ignore[misc]
-    for finding in sorted({name for part in done for each in part for name in each.scores}):
+        yield _share(name, done[0], done[1], window, lambda image, view=view: image.view == view)  # type: ignore[misc]
+    for finding in sorted({name for part in done for image in part for name in image.scores}):
         scored = [
             [e for e in part if finding in e.scores and e.scores[finding][1] != Presence.INDETERMINATE] for part in done
         ]
@@ -154,10 +156,10 @@ def _shares(then: Sequence[Observation], now: Sequence[Observation], window: int
             scored[0],
             scored[1],
             window,
-            lambda each, finding=finding: each.scores[finding][1] == Presence.PRESENT,  # type: ignore[misc]
+            lambda image, finding=finding: image.scores[finding][1] == Presence.PRESENT,  # type: ignore[misc]
         )
-    looked = [[each for each in part if each.plausible is not None] for part in (then, now)]
-    yield _share("implausible anatomy", looked[0], looked[1], window, lambda each: not each.plausible)
+    looked = [[image for image in part if image.plausible is not None] for part in (then, now)]
+    yield _share("implausible anatomy", looked[0], looked[1], window, lambda image: not image.plausible)
 
 
 def _share(
@@ -187,14 +189,14 @@ def _share(
 
 
 def _distributions(then: Sequence[Observation], now: Sequence[Observation], window: int) -> Iterator[Change]:
-    names = sorted({name for part in (then, now) for each in part for name in each.scores})
+    names = sorted({name for part in (then, now) for image in part for name in image.scores})
     measures: dict[str, Callable[[Observation], float | None]] = {
-        f"score of {name}": lambda each, name=name: each.scores[name][0] if name in each.scores else None  # type: ignore[misc]
+        f"score of {name}": lambda image, name=name: image.scores[name][0] if name in image.scores else None  # type: ignore[misc]
         for name in names
     }
-    measures["cardiothoracic ratio"] = lambda each: each.measurements.get(RATIO)
-    measures["time to delivery"] = lambda each: (
-        None if each.delivered_at is None else each.delivered_at - each.received_at
+    measures["cardiothoracic ratio"] = lambda image: image.measurements.get(RATIO)
+    measures["time to delivery"] = lambda image: (
+        None if image.delivered_at is None else image.delivered_at - image.received_at
     )
     for what, measure in measures.items():
         before, current = (np.array([v for v in map(measure, part) if v is not None]) for part in (then, now))
@@ -234,8 +236,8 @@ def psi(before: Values, current: Values, bins: int = 10) -> float:
 
 def _models(then: Sequence[Observation], now: Sequence[Observation], window: int) -> Iterator[Change]:
     """Another version or other weights need no test."""
-    known: Mapping[tuple[str, str, str], int] = Counter(model for each in then for model in each.models)
-    for model, count in sorted(Counter(model for each in now for model in each.models).items()):
+    known: Mapping[tuple[str, str, str], int] = Counter(model for image in then for model in image.models)
+    for model, count in sorted(Counter(model for image in now for model in image.models).items()):
         if model not in known:
             name, version, digest = model
             yield Change(
@@ -251,16 +253,16 @@ def _models(then: Sequence[Observation], now: Sequence[Observation], window: int
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _sender(each: Observation) -> str:
-    return each.sender
+def _sender(image: Observation) -> str:
+    return image.sender
 
 
-def _device(each: Observation) -> str:
-    return " ".join(filter(None, (each.device, each.station)))
+def _device(image: Observation) -> str:
+    return " ".join(filter(None, (image.device, image.station)))
 
 
-def _day(each: Observation) -> date:
-    return datetime.fromtimestamp(each.observed_at, UTC).date()
+def _day(image: Observation) -> date:
+    return datetime.fromtimestamp(image.observed_at, UTC).date()
 
 
 def _days(window: int) -> str:
