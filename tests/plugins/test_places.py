@@ -206,7 +206,8 @@ def cohort(install, tmp_path):
         }
         install("theirs", version, points, my_model=MODEL, sizes=exporter, slowly=ENGINE)
         options = ("--models", "brightest", "--also", "sizes", "--engine", "slowly", "-q")
-        result = invoke("cohort", tmp_path / "images", "-o", tmp_path / "out", *options)
+        result = invoke("run", tmp_path / "images", "-o", tmp_path / "out", *options)
+        assert (tmp_path / "out" / "results.jsonl").exists(), result.output
         (row,) = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
         return result, row
 
@@ -251,7 +252,7 @@ def test_an_export_of_another_version_is_made_anew(cohort, tmp_path):
 
 def test_an_engine_refuses_other_options(cohort, tmp_path):
     cohort()
-    result = invoke("cohort", tmp_path / "images", "-o", tmp_path / "o", "--engine", "slowly", "--address", "x")
+    result = invoke("run", tmp_path / "images", "-o", tmp_path / "o", "--engine", "slowly", "--address", "x")
     assert (result.exit_code, "--address is not for --engine slowly" in result.output) == (2, True)
 
 
