@@ -230,6 +230,8 @@ def test_a_newer_result_withdraws_a_twin_on_its_way(study):
 
 def test_a_ledger_of_the_first_version_is_brought_up(study, tmp_path):
     with study.ledger.transaction() as connection:
+        connection.execute("DROP TABLE discarded")
+        connection.execute("DROP TABLE observations")
         connection.execute("DROP INDEX deliveries_to_send")
         connection.execute("DROP INDEX deliveries_to_verify")
         connection.execute("CREATE INDEX deliveries_by_destination ON deliveries (destination, state)")
