@@ -8,12 +8,11 @@ from sklearn.calibration import calibration_curve
 
 from cxr_dicom.results.evaluate import statistics as ours
 
-DICE = np.random.default_rng(5)
-
 
 def sample(n=400, shift=1.0, ties=False, share=0.3):
-    truth = DICE.random(n) < share
-    scores = 1 / (1 + np.exp(-(DICE.normal(size=n) + shift * truth)))
+    dice = np.random.default_rng(n)  # of its own: what one test draws is nothing to another
+    truth = dice.random(n) < share
+    scores = 1 / (1 + np.exp(-(dice.normal(size=n) + shift * truth)))
     return truth, np.round(scores, 1) if ties else scores
 
 
@@ -87,12 +86,12 @@ def test_the_bootstrap_draws_patients_as_scipys_does():
     truth, scores = sample(80, shift=1.5)
     blocks = np.repeat(np.arange(80), 3)
     wide = ours.Scored(truth=truth[blocks], scores=scores[blocks], patients=blocks)
-    (found,) = ours.average_precisions([wide], 80)
+    (found,) = ours.average_precisions([wide], 80, rounds=4000)
     wanted = stats.bootstrap(
         (np.arange(80),),
         lambda at: metrics.average_precision_score(truth[at], scores[at]) if truth[at].any() else np.nan,
         vectorized=False,
-        n_resamples=1000,
+        n_resamples=4000,
         method="percentile",
         rng=1,
     ).confidence_interval
