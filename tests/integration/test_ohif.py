@@ -73,7 +73,7 @@ def test_outlines_load_with_their_areas(look, shown, name, record_property):
         (title,) = said.keys() & shown[name].masks.keys()
         shown_areas[title] = float(said["Area"].split()[0])
     areas = {m.name.removesuffix("_area").replace("_", " ").capitalize(): m.value for m in shown[name].areas}
-    assert shown_areas == pytest.approx(areas, abs=0.01)
+    assert shown_areas == {title: round(area, 1) for title, area in areas.items()}  # OHIF writes one decimal
     cell(record_property, f"{len(areas)} outlines, right area")
 
 

@@ -86,13 +86,13 @@ def test_a_retry_begins_anew_and_keeps_what_was_said(ledger, clock):
     assert ledger.deliveries.retry(STUDY) == 0
 
 
-def test_destinations_that_left_are_counted_and_the_others_go_on(ledger, clock):
+def test_what_is_withdrawn_from_a_destination_is_counted_and_the_others_go_on(ledger, clock):
     sent(ledger, "pacs", "other", objects=("9.1", "9.2"))
-    assert ledger.deliveries.forget_destinations(["other"]) == 2
-    assert row(ledger, "state", "detail") == ("withdrawn", "the destination is no longer in the settings")
+    assert ledger.deliveries.withdraw("pacs") == 2
+    assert row(ledger, "state", "detail") == ("withdrawn", "withdrawn by `jobs withdraw`")
     assert ledger.deliveries.due("pacs") == []
     assert len(ledger.deliveries.due("other")) == 2
-    assert ledger.deliveries.forget_destinations(["other"]) == 0
+    assert ledger.deliveries.withdraw("pacs") == 0
 
 
 def test_a_job_says_with_which_models_how_long_and_how_it_ended(ledger, clock):

@@ -77,7 +77,7 @@ def test_a_twin_whose_file_is_gone_gets_its_new_one_and_one_that_is_there_stays(
 def test_nothing_takes_the_place_of_what_is_forgotten_or_withdrawn(ledger):
     ledger.deliveries.replace(unsupported(), twin_of(ledger))
     sent(ledger, "pacs")
-    ledger.deliveries.forget_destinations([])
+    ledger.deliveries.withdraw("pacs")
     ledger.deliveries.replace(unsupported(), twin_of(ledger))
     assert list(deliveries(ledger)) == [("9.1", "pacs")]
     assert not [name for name, *_ in ledger.stories.figures() if name == "deliveries_total"]
