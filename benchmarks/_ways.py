@@ -120,7 +120,7 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
 
     out, at = Path(path) / "out", [time.perf_counter()]
 
-    def tell(progress: cohort_run.Progress) -> None:
+    def report_progress(progress: cohort_run.Progress) -> None:
         if progress.latest:
             at.append(time.perf_counter())
 
@@ -128,7 +128,12 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
     engine = Local(jobs) if jobs > 1 else Here()
     with patch("cxr_dicom.cohort.run.EntryTask", PaintedTask):
         cohort_run.run(
-            images, out, _settings(path, models, backend), engine, options=Options(has_figures=False), tell=tell
+            images,
+            out,
+            _settings(path, models, backend),
+            engine,
+            options=Options(has_figures=False),
+            report_progress=report_progress,
         )
     _expect_objects(out, len(images.entries), models)
     return (len(at) - 1 - jobs) / (at[-1] - at[jobs])
@@ -138,10 +143,10 @@ class PaintedTask(EntryTask):
     """The task of a worker; what the networks find is replaced by plausible structures and one heatmap."""
 
     @cached_property
-    def _pipeline(self) -> Any:
-        pipeline = EntryTask._pipeline.func(self)
-        pipeline.models = [_clocked(model) for model in pipeline.models]
-        return pipeline
+    def _tools(self) -> Any:
+        tools = EntryTask._tools.func(self)
+        tools.pipeline.models = [_clocked(model) for model in tools.pipeline.models]
+        return tools
 
 
 def by_pipeline(path: str, models: Sequence[str]) -> dict[str, float]:

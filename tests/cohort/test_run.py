@@ -235,7 +235,7 @@ def test_what_one_destination_took_does_not_count_for_another_that_took_a_part(i
     assert run(inputs, tmp_path / "out", settings, destination="b", retry_failed=False).images["failed"] == 0
     (tmp_path / "a").unlink()
     run(inputs, tmp_path / "out", settings, destination="a", retry_failed=False)
-    assert len(list((tmp_path / "a").rglob("*.dcm"))) == 8
+    assert len(list((tmp_path / "a").rglob("*.dcm"))) == 10
 
 
 def test_a_destination_that_does_not_take_them_fails_the_study_and_keeps_its_objects(inputs, tmp_path, monkeypatch):
@@ -244,11 +244,11 @@ def test_a_destination_that_does_not_take_them_fails_the_study_and_keeps_its_obj
     settings = to_folder(tmp_path / "archive")
     tally = run(inputs, tmp_path / "out", settings, destination="archive", retry_failed=False)
     assert tally.reasons["failed", "DELIVERY_FAILED"] == 2
-    assert len(written(tmp_path / "out")) == 8
+    assert len(written(tmp_path / "out")) == 10
     (tmp_path / "archive").unlink()
     again = run(inputs, tmp_path / "out", settings, destination="archive", retry_failed=True)
     assert again.images["failed"] == 0
-    assert len(list((tmp_path / "archive").rglob("*.dcm"))) == 8
+    assert len(list((tmp_path / "archive").rglob("*.dcm"))) == 10
 
 
 @pytest.mark.parametrize("asked", [{"destination": "pacs"}, {"also": ("pacs",)}])
@@ -311,7 +311,7 @@ def test_every_input_is_in_every_result_file(inputs, tmp_path):
 def test_run_json_says_with_what_it_was_made(inputs, tmp_path):
     tally = run(inputs, tmp_path)
     content = json.loads((tmp_path / "run.json").read_text())
-    assert content["totals"] == {"processed": 2, "skipped": 2, "failed": 0, "objects": 8, "studies": 2}
+    assert content["totals"] == {"processed": 2, "skipped": 2, "failed": 0, "objects": 10, "studies": 2}
     assert content["reasons"] == {"NOT_DICOM": 1, "NOT_FRONTAL": 1}
     assert [model["name"] for model in content["models"]] == ["offline-anatomy", "lung-opacity"]
     assert content["manifest"] == {"kind": "folder", "digest": manifest.read(str(inputs)).digest, "entries": 2}

@@ -64,7 +64,6 @@ def test_measurement_lines_load_with_their_lengths(look, shown, name, record_pro
 
 
 @pytest.mark.parametrize("name", STUDIES)
-@pytest.mark.usefixtures("radiograph_is_visible")
 def test_outlines_load_with_their_areas(look, shown, name, record_property):
     told, _ = look(name, "structure_report")
     shown_areas = {}

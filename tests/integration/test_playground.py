@@ -31,7 +31,7 @@ def test_the_printed_study_is_there_until_the_playground_ends(playground):
     assert states[-1] == "SENT"
     with urllib.request.urlopen(f"{viewer}/dicom-web/studies/{study}/series") as answer:
         modalities = sorted(series["00080060"]["Value"][0] for series in json.load(answer))
-    assert modalities == ["CR", "OT", "OT", "OT", "SEG", "SR", "SR"]
+    assert modalities == ["CR", "OT", "OT", "OT", "SEG", "SR", "SR", "SR"]
     with urllib.request.urlopen(f"{viewer}/viewer?StudyInstanceUIDs={study}") as answer:
         assert "OHIF" in answer.read().decode()
     playground.send_signal(signal.SIGINT)

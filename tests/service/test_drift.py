@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from benchmarks import drift_replay
+from benchmarks.replays import drift as drift_replay
 from cxr_dicom.results.monitor import REFERENCE_DAYS
 from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.metrics import exposition

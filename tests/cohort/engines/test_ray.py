@@ -153,6 +153,7 @@ def test_a_worker_that_can_never_find_room_is_a_wrong_setting(session, tmp_path)
 def test_what_workers_log_is_written_here(session, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("cxr_dicom"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("cxr_dicom"), "handlers", [])  # those of other tests
+    caplog.set_level(logging.INFO, "cxr_dicom")
     list(Ray(2).process(range(4), Talking(tmp_path)))
     assert sorted(record.fields["files"] for record in caplog.records if record.message == "squared") == [0, 1, 2, 3]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import drift_replay
+from benchmarks.replays import drift as drift_replay
 from cxr_dicom.results.monitor import REFERENCE_DAYS, NotEnoughError, monitor, replay
 from cxr_dicom.results.monitor.watched import psi
 

@@ -1,6 +1,6 @@
 """What `evaluate` costs: 100,000 rows against 10,000, in one run, each in a process of its own.
 
-``python -m benchmarks.evaluation`` prints a row for docs/performance.md.
+``python -m benchmarks.replays.evaluation`` prints a row for docs/performance.md.
 """
 
 from __future__ import annotations

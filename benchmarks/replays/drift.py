@@ -1,6 +1,6 @@
 """A year of images that never were, watched day by day: what `monitor` finds, how soon, and how often it is wrong.
 
-``python -m benchmarks.drift_replay`` prints the table of docs/how-to/monitor.md. About 20,000 images a year, fewer at
+``python -m benchmarks.replays.drift`` prints the table of docs/how-to/monitor.md. About 20,000 images a year, fewer at
 weekends, from two senders; in each scenario one thing changes on one day.
 """
 

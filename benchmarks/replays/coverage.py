@@ -1,6 +1,6 @@
 """How often the intervals of `evaluate` hold what is true: scores whose figures are known, 500 times.
 
-``python -m benchmarks.interval_coverage`` prints the table of docs/how-to/evaluate.md. A 95 % interval should hold the
+``python -m benchmarks.replays.coverage`` prints the table of docs/how-to/evaluate.md. A 95 % interval should hold the
 truth in 95 % of repeats; of 500, chance alone moves that between 93 % and 97 %.
 """
 
