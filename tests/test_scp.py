@@ -12,6 +12,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
+from pynetdicom import _config
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
@@ -126,7 +127,8 @@ def test_what_cannot_be_taken_is_refused_and_leaves_nothing(tmp_path, image, cha
         assert here.ledger.stories.summaries() == []
 
 
-def test_a_data_set_that_is_not_what_was_announced_is_refused(tmp_path, image):
+def test_a_data_set_that_is_not_what_was_announced_is_refused(tmp_path, image, monkeypatch):
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # the sender reads nothing but the file meta
     with listening(tmp_path) as here:
         announced = BytesIO()
         image.save_as(announced, enforce_file_format=True)
