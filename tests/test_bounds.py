@@ -12,6 +12,9 @@ TESTS = {  # by the first column of the table
     "UIDs that are paths": "ingest/test_intake.py::test_what_is_not_taken_has_its_reason_and_leaves_nothing",
     "a data set that unpacks to gigabytes": "test_scp.py::test_other_sop_classes_and_deflated_get_no_context",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
+    "a code stream that claims another matrix than its header, or thousands of scans": (
+        "dicom/test_bombs.py::test_a_claim_that_the_header_does_not_make_is_refused_undecoded"
+    ),
     "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
     "a ledger that is missing, old or damaged": "service/test_recovery.py::test_without_a_ledger_every_acknowledged",
     "settings without their destinations, for one start or more": "service/test_recovery.py::test_what_waits_for_a_",

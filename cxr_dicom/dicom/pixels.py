@@ -138,7 +138,10 @@ def _decode(dataset: Dataset, shape: Shape) -> _Decoded:
 def _decode_stream(decoder: Decoder, dataset: Dataset, shape: Shape) -> _Decoded:
     """Decode a JPEG, JPEG-LS or JPEG 2000 code stream, which knows better than the header what it holds."""
     frame = _frame(dataset)
-    stream = codestream.read(frame)
+    try:
+        stream = codestream.read(frame, decoder.UID)
+    except ValueError as error:
+        raise ImageError(Reason.CORRUPT_PIXEL_DATA, f"{error} in {decoder.UID.name}") from error
     if stream is None:
         raise ImageError(
             Reason.CORRUPT_PIXEL_DATA, f"expected a code stream in {decoder.UID.name}, found another start"

@@ -181,7 +181,9 @@ def test_a_scan_that_says_it_ends_at_coefficient_0_is_decoded_as_in_dcmtk(select
     dataset = by_dcmtk(chest(bits_stored=bits, **({"bits_allocated": 8} if bits == 8 else {})), option)
     expected = read(selected(dataset), XRV).pixels
     frame = bytearray(frame_of(dataset))
-    end = codestream.read(bytes(frame)).scan + 4  # one component: Ns, Cs, Td and Ta, Ss, Se
+    end = (
+        codestream.read(bytes(frame), dataset.file_meta.TransferSyntaxUID).scan + 4
+    )  # one component: Ns, Cs, Td and Ta, Ss, Se
     assert frame[end] == 63
     frame[end] = 0
     dataset = with_frame(dataset, bytes(frame))

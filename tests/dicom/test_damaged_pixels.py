@@ -121,7 +121,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(selected, monkeypa
 def test_the_size_of_a_jpeg_2000_stream_is_that_of_its_image_area():
     """Inside the reference grid: Xsiz - XOsiz, Ysiz - YOsiz (ISO/IEC 15444-1 B.2)."""
     size = struct.pack(">3H8LH3B", 0xFF51, 47, 0, 48 + 5, 65 + 7, 5, 7, 48, 65, 0, 0, 1, 0x80 | 11, 1, 1)
-    stream = codestream.read(b"\xff\x4f" + size)
+    stream = codestream.read(b"\xff\x4f" + size, JPEG2000Lossless)
     assert (stream.shape, stream.precision, stream.is_signed) == ((65, 48), 12, True)
 
 
