@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from cxr_dicom.cli import Refused
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
     from cxr_dicom.store.ledger import Ledger
+    from cxr_dicom.store.ledger.actions import Actions, Person
 
 DEFAULT_CONFIG = Path("cxr-dicom.toml")
 
@@ -40,6 +43,13 @@ def config_path(config: Path | None) -> Path | None:
     return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
 
 
+def person() -> Person:
+    """Say who gives a command: whose login it is, also behind ``sudo``."""
+    from cxr_dicom.store.ledger.actions import Person
+
+    return Person(name=os.environ.get("SUDO_USER") or getpass.getuser(), via="command")
+
+
 @contextmanager
 def open_ledger(config: Path | None) -> Iterator[Ledger]:
     """Open the ledger that the settings name; a named error becomes a usage error."""
@@ -54,3 +64,12 @@ def open_ledger(config: Path | None) -> Iterator[Ledger]:
             ledger.close()
     except CxrDicomError as error:
         raise Refused(str(error)) from error
+
+
+@contextmanager
+def open_actions(config: Path | None) -> Iterator[Actions]:
+    """Open the ledger for what a person does; a rule that forbids it becomes a usage error."""
+    from cxr_dicom.store.ledger.actions import Actions
+
+    with open_ledger(config) as ledger:
+        yield Actions(ledger, person())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli._service import config_option, load_settings, open_ledger
+from cxr_dicom.cli._service import config_option, load_settings, open_actions, open_ledger, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,11 +79,9 @@ def show(config: Path | None, study: str, as_json: bool) -> None:
 @config_option
 @_study
 def retry(config: Path | None, study: str) -> None:
-    """Send again what was refused; run again a study that is DEAD, HELD or IGNORED."""
-    with open_ledger(config) as ledger:
-        _story(ledger, study)
-        if not ledger.studies.retry(study):
-            raise Refused(f"{study}: nothing was refused, and it is not DEAD, HELD or IGNORED")
+    """Send again what was refused or waits; run again a study that is DEAD, HELD or IGNORED."""
+    with open_actions(config) as actions:
+        actions.retry(study)
     click.echo(f"{study}: will be tried again")
 
 
@@ -92,10 +90,8 @@ def retry(config: Path | None, study: str) -> None:
 @_study
 def complete(config: Path | None, study: str) -> None:
     """Close a study that still waits for images."""
-    with open_ledger(config) as ledger:
-        _story(ledger, study)
-        if not ledger.studies.complete(study):
-            raise Refused(f"{study}: expected RECEIVING, found {_story(ledger, study)['state']}")
+    with open_actions(config) as actions:
+        actions.complete(study)
     click.echo(f"{study}: complete")
 
 
@@ -104,14 +100,12 @@ def complete(config: Path | None, study: str) -> None:
 @_study
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def forget(config: Path | None, study: str, yes: bool) -> None:
-    """Delete a study from ledger and spool, delivered or not. Destinations keep what they have."""
+    """Delete a study from ledger and spool, delivered or not, at work or not. Destinations keep what they have."""
     with open_ledger(config) as ledger:
         state = _story(ledger, study)["state"]
-        if state == "RUNNING":
-            raise Refused(f"{study}: is RUNNING; try again when it is finished")
-        yes or click.confirm(f"Delete {study} ({state}) from this machine?", abort=True)
-        for path in ledger.stories.forget(study):
-            path.unlink(missing_ok=True)
+    yes or click.confirm(f"Delete {study} ({state}) from this machine?", abort=True)
+    with open_actions(config) as actions:
+        actions.forget(study)
     click.echo(f"{study}: forgotten")
 
 
@@ -123,10 +117,9 @@ def withdraw(config: Path | None, destination: str, yes: bool) -> None:
     """Give up all that waits for a destination, to be sent or verified. Nothing brings it back."""
     with open_ledger(config) as ledger:
         waiting = ledger.deliveries.open().get(destination, 0)
-        if not waiting:
-            raise Refused(f"{destination}: nothing waits for it")
-        yes or click.confirm(f"Give up {waiting} objects that wait for {destination}?", abort=True)
-        withdrawn = ledger.deliveries.withdraw(destination)
+    yes or not waiting or click.confirm(f"Give up {waiting} objects that wait for {destination}?", abort=True)
+    with open_actions(config) as actions:
+        withdrawn = actions.withdraw(destination)
     click.echo(f"{destination}: {withdrawn} objects withdrawn")
 
 
@@ -140,6 +133,7 @@ def rebuild(config: Path | None, yes: bool) -> None:
     """
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.service import recovery
+    from cxr_dicom.store.audit import AuditTrail
     from cxr_dicom.store.spool import Spool
 
     settings = load_settings(config)
@@ -149,6 +143,8 @@ def rebuild(config: Path | None, yes: bool) -> None:
         spool.lock()
         try:
             found = recovery.rebuild(spool)
+            told = person()
+            AuditTrail(spool.folder).write("ledger_rebuilt", files=found.taken_in, by=told.name, via=told.via)
         finally:
             spool.unlock()
     except CxrDicomError as error:

@@ -36,6 +36,7 @@ class Courier:
         self._audit = audit
         self._spool = spool
         self._breaker = Breaker()
+        self._asked_at = ledger.deliveries.asked_at(destination.name)
 
     def run(self, stop: threading.Event, pause: float = 0.3) -> None:
         """Carry until ``stop``; nothing that happens here ends it."""
@@ -51,13 +52,24 @@ class Courier:
 
     def carry(self, stop: threading.Event | None = None) -> bool:
         """Do what is due now; tell whether there was anything."""
-        if self._breaker.is_open:
+        if self._is_left_alone():
             return False
         sent = self._attempt(self._ledger.deliveries.due(self.name), self._destination.send, stop)
         verified = self._attempt(
             self._ledger.deliveries.due_for_verification(self.name), self._destination.verify, stop, is_verifying=True
         )
         return sent or verified
+
+    def _is_left_alone(self) -> bool:
+        """Whether the destination did not answer and its pause lasts, unless a person wants it to be tried now."""
+        if not self._breaker.is_open:
+            return False
+        asked_at = self._ledger.deliveries.asked_at(self.name)
+        if asked_at == self._asked_at:
+            return True
+        self._asked_at = asked_at
+        self._breaker.succeeded()
+        return False
 
     def _attempt(
         self, due: Sequence[DueDelivery], act: Send, stop: threading.Event | None, *, is_verifying: bool = False

@@ -92,7 +92,11 @@ class Worker:
                 return
             result = replace(result, instances=tuple(self._adopt(uid, each) for each in result.instances))
         goes_to = list(routes(result, self._settings))
-        state = self._ledger.studies.finish(claim, result, self._infos(), goes_to)
+        try:
+            state = self._ledger.studies.finish(claim, result, self._infos(), goes_to)
+        except ClaimLostError:
+            self._delete_forgotten(result)
+            raise
         self._wants.pop(uid, None)
         self._tell(result, str(state))
 
@@ -101,6 +105,12 @@ class Worker:
 
     def _adopt(self, uid: str, result: InstanceResult) -> InstanceResult:
         return replace(result, objects=tuple(self._spool.adopt(uid, made) for made in result.objects))
+
+    def _delete_forgotten(self, result: StudyResult) -> None:
+        """Delete the objects of a study that a person deleted while it was at work."""
+        with self._ledger.transaction():  # it cannot come back meanwhile
+            if self._ledger.stories.state(result.study_instance_uid) is None:
+                self._spool.delete(made.path for each in result.instances for made in each.objects)
 
     def _fail(self, claim: Claim, detail: str) -> None:
         """Record a failure of the study as a whole."""

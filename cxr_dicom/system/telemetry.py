@@ -42,6 +42,8 @@ FIELDS = frozenset(
         "status",
         "destination",
         "archive",
+        "by",  # the login of a person of this house who did something, and by what means
+        "via",
     }
 )
 

@@ -1,6 +1,8 @@
 """Commands of the service, as a person types them."""
 
+import getpass
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -106,10 +108,12 @@ def test_jobs_tell_the_story(tmp_path, config):
     for word in (uid, "MODALITY", "processed", derived_uid(image.SOPInstanceUID), "secondary_capture"):
         assert word in shown
     assert json.loads(run("jobs", "show", uid, "--json", "--config", path).output)["state"] == "ENCODED"
-    assert "nothing was refused" in run("jobs", "retry", uid, "--config", path).output
+    assert "nothing to try again" in run("jobs", "retry", uid, "--config", path).output
     assert run("jobs", "forget", uid, "--yes", "--config", path).exit_code == 0
     assert list((tmp_path / "spool").glob("*/*/*")) == []
     assert "not in the ledger" in run("jobs", "show", uid, "--config", path).output
+    (line,) = [json.loads(each) for each in (tmp_path / "spool" / "audit.jsonl").open() if "study_forgotten" in each]
+    assert (line["via"], line["by"]) == ("command", os.environ.get("SUDO_USER") or getpass.getuser())
 
 
 def test_the_longest_uids_are_whole_where_they_are_read(tmp_path, config):

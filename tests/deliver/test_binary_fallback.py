@@ -1,6 +1,8 @@
 """Destinations that do not know label maps get BINARY twins, and the ledger says so."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +21,7 @@ from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.recovery import recover
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger, Route
+from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.synthetic import radiograph
 from tests import painted
 from tests.deliver.test_faults import failed, web
@@ -228,18 +231,17 @@ def test_a_newer_result_withdraws_a_twin_on_its_way(study):
         assert len(received) == 3
 
 
-def test_a_ledger_of_the_first_version_is_brought_up(study, tmp_path):
-    with study.ledger.transaction() as connection:
-        connection.execute("DROP TABLE discarded")
-        connection.execute("DROP TABLE observations")
-        connection.execute("DROP INDEX deliveries_to_send")
-        connection.execute("DROP INDEX deliveries_to_verify")
-        connection.execute("CREATE INDEX deliveries_by_destination ON deliveries (destination, state)")
-        connection.execute("DROP INDEX studies_by_change")
-        connection.execute("DROP INDEX studies_by_state_and_change")
-        connection.execute("ALTER TABLE objects DROP COLUMN twin_of")
-        connection.execute("PRAGMA user_version = 1")
-    reopened = Ledger(study.spool.folder)
+def test_a_ledger_of_the_first_version_is_brought_up(study, tmp_path, monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr("cxr_dicom.store.ledger.MIGRATIONS", MIGRATIONS[:1])
+        Ledger(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as old:
+        old.execute("ATTACH ? AS now", (str(study.ledger.path),))
+        for table in ("studies", "instances", "jobs", "objects"):
+            columns = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
+            old.execute(f"INSERT INTO main.{table} SELECT {columns} FROM now.{table}")
+        old.commit()
+    reopened = Ledger(tmp_path)
     try:
         assert [each["twin_of"] for each in reopened.stories.show(study.uid)["objects"]] == [None, None]
     finally:

@@ -15,7 +15,7 @@ from cxr_dicom.store.ledger import Ledger, LedgerError, Route
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.service_helpers import settings
-from tests.store.ledger.helpers import STUDY, claimed, instance
+from tests.store.ledger.helpers import STUDY, actions, claimed, instance
 
 UIDS = ("9.1", "9.2", "9.3")
 
@@ -249,3 +249,18 @@ def test_a_courier_that_is_stopped_does_nothing(here):
     stop.set()
     here.courier.run(stop)
     assert here.place.asked == []
+
+
+def test_a_person_who_wants_it_now_is_not_kept_waiting_by_the_breaker(here):
+    here.place.answers["send"] = [ConnectionFailedError("UNREACHABLE", "refused")]
+    assert here.courier.carry()
+    assert here.courier.carry() is False
+    actions(here.ledger).retry(STUDY)
+    here.place.answers["send"] = [ConnectionFailedError("UNREACHABLE", "refused")]
+    assert here.courier.carry()  # although the pause lasts
+    assert here.courier.carry() is False  # and once only
+    here.place.answers["verify"] = [DeliveryStatus.COMMITTED] * 3
+    here.now = 1001.0
+    actions(here.ledger).retry(STUDY)
+    assert here.courier.carry()
+    assert here.deliveries("state") == [("committed",)] * 3

@@ -8,6 +8,7 @@ from cxr_dicom.records import ModelInfo, Outcome
 from cxr_dicom.service.worker import Worker
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import FastPipeline, derived_uid, listening, send
+from tests.store.ledger.helpers import actions
 
 INFO = ModelInfo(
     name="m",
@@ -183,3 +184,20 @@ def test_a_failure_of_the_whole_study_says_what_it_was_without_its_text(here, wo
 def test_a_worker_that_closes_gives_the_models_and_the_ledger_back(here, pipeline):
     Worker(here.settings, pipeline, "w").close()
     assert pipeline.closed == 1
+
+
+def test_of_a_study_that_is_forgotten_while_it_runs_no_file_stays(here, worker, pipeline):
+    image = radiograph(32, 32)
+    study = received(here, image)
+    adopt = worker._spool.adopt
+
+    def adopted(*arguments):
+        made = adopt(*arguments)
+        actions(here.ledger).forget(study)
+        return made
+
+    worker._spool.adopt = adopted
+    assert worker.step() is True
+    assert here.ledger.stories.show(study) is None
+    assert here.files("sources") == here.files("objects") == []
+    assert told(here, "object_made") == told(here, "study_processed") == []

@@ -21,7 +21,7 @@ from cxr_dicom.store.ledger.observations import Observation, Observations
 from cxr_dicom.store.ledger.polls import Polls
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
-from cxr_dicom.store.ledger.studies import Arrival, Claim, ClaimLostError, ImagesDeletedError, Route, Studies
+from cxr_dicom.store.ledger.studies import Arrival, Claim, ClaimLostError, Route, Studies
 
 __all__ = [
     "Arrival",
@@ -29,7 +29,6 @@ __all__ = [
     "ClaimLostError",
     "DamagedLedgerError",
     "DueDelivery",
-    "ImagesDeletedError",
     "Ledger",
     "LedgerError",
     "Observation",

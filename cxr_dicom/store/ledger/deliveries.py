@@ -158,19 +158,36 @@ class Deliveries:
                 )
                 self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
 
-    def retry(self, study_instance_uid: str) -> int:
-        """Let refused objects of a study wait again, and waiting ones go now; return how many."""
+    def retry(self, study_instance_uid: str, destination: str | None = None) -> int:
+        """Let refused objects of a study wait again, and waiting ones go, or be verified, now; return how many.
+
+        Their destinations are asked at once, also those that are left alone because they did not answer.
+        """
         with self._ledger.transaction() as connection:
             rows = [
                 row
                 for row in self._of_study(study_instance_uid)
-                if row["state"] in (_State.REFUSED, _State.WAITING) and row["path"] is not None
+                if destination in (None, row["destination"]) and row["path"] is not None
             ]
-            for row in rows:
+            again = [row for row in rows if row["state"] in (_State.REFUSED, _State.WAITING)]
+            to_verify = [row for row in rows if row["state"] == _State.DELIVERED and self._is_open(row)]
+            for row in again:
                 self._set(connection, row, _State.WAITING, row["status"], row["detail"])
-            if rows:
+            for row in to_verify:
+                connection.execute(
+                    "UPDATE deliveries SET next_attempt_at = NULL WHERE sop_instance_uid = ? AND destination = ?",
+                    (row["sop_instance_uid"], row["destination"]),
+                )
+            for name in {row["destination"] for row in (*again, *to_verify)}:
+                connection.execute("INSERT OR REPLACE INTO asked VALUES (?, ?)", (name, time.time()))
+            if again:
                 self.settle(study_instance_uid, reopen=True)
-        return len(rows)
+        return len(again) + len(to_verify)
+
+    def asked_at(self, destination: str) -> float | None:
+        """Return when a person last wanted a destination to be tried at once; None: never."""
+        rows = self._ledger.rows("SELECT asked_at FROM asked WHERE destination = ?", destination)
+        return rows[0]["asked_at"] if rows else None
 
     def open(self) -> dict[str, int]:
         """Count what waits for each destination, to be sent or verified, whether the settings name it or not."""
@@ -180,16 +197,18 @@ class Deliveries:
         )
         return {row["destination"]: row["n"] for row in rows}
 
-    def withdraw(self, destination: str) -> int:
-        """Let nothing wait for a destination any more; return how many objects waited."""
+    def withdraw(self, destination: str, *, limit: int = -1) -> int:
+        """Let so many objects, or all, wait for a destination no more; return how many did."""
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(
-                f"SELECT * FROM deliveries WHERE destination = ? AND ({_TO_SEND} OR ({_TO_VERIFY}))",  # noqa: S608
+                f"SELECT * FROM deliveries WHERE destination = ? AND ({_TO_SEND} OR ({_TO_VERIFY})) LIMIT ?",  # noqa: S608
                 destination,
+                limit,
             )
             for row in rows:
                 self._set(connection, row, _State.WITHDRAWN, detail="withdrawn by `jobs withdraw`")
-                self.settle(self._study_of(row["sop_instance_uid"]))
+            for uid in {self._study_of(row["sop_instance_uid"]) for row in rows}:
+                self.settle(uid)
         return len(rows)
 
     # --- storage commitment ----------------------------------------------------------------------

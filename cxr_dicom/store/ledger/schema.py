@@ -133,4 +133,8 @@ MIGRATIONS = (
     -- files that are nobody's by a decision of ours, until they are deleted; no other file is ever deleted
     CREATE TABLE discarded (path TEXT PRIMARY KEY) STRICT;
     """,
+    """
+    -- destinations that a person wants to be tried now, although they did not answer
+    CREATE TABLE asked (destination TEXT PRIMARY KEY, asked_at REAL NOT NULL) STRICT;
+    """,
 )

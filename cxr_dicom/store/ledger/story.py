@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,27 @@ class Stories:
             each["deliveries"] = [dict(row) for row in rows]
         return story
 
+    def stuck(self, states: Collection[str], destination: str | None = None, since: float | None = None) -> list[str]:
+        """Return studies that wait longer than they should or were given up, the oldest change first.
+
+        A COMPLETE one counts while it pauses, any other that is not DEAD, HELD or IGNORED while something waits for a
+        destination or was refused. With ``destination``: only what waits for it or was refused by it.
+        """
+        rows = self._ledger.rows(
+            "SELECT study_instance_uid FROM studies s"  # noqa: S608 - only question marks are added
+            f" WHERE state IN ({', '.join('?' * len(states))}) AND changed_at >= ?"
+            " AND (? IS NULL AND (state IN ('DEAD', 'HELD', 'IGNORED') OR state = 'COMPLETE' AND next_attempt_at > 0)"
+            " OR EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
+            " WHERE o.study_instance_uid = s.study_instance_uid AND d.state IN ('waiting', 'refused')"
+            " AND (? IS NULL OR d.destination = ?))) ORDER BY changed_at",
+            *states,
+            since or 0.0,
+            destination,
+            destination,
+            destination,
+        )
+        return [row["study_instance_uid"] for row in rows]
+
     def figures(self) -> list[tuple[str, dict[str, str], float]]:
         """Return every number that is worth watching: name, labels, value."""
         found = [(row["name"] + "_total", json.loads(row["labels"]), row["value"]) for row in self._rows("counters")]
@@ -92,7 +113,7 @@ class Stories:
     # --- forgetting ------------------------------------------------------------------------------
 
     def forget(self, study_instance_uid: str) -> list[Path]:
-        """Delete all rows of a study that is not at work; return the files, which are now nobody's."""
+        """Delete all rows of a study; return the files, which are now nobody's."""
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(
                 "SELECT path FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL UNION"

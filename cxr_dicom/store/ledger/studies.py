@@ -35,10 +35,6 @@ class ClaimLostError(CxrDicomError):
     """A worker finished a study that is no longer its own; its result is not kept."""
 
 
-class ImagesDeletedError(CxrDicomError):
-    """A study cannot run again, for retention deleted its images."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A study that one worker may process."""
@@ -342,34 +338,6 @@ class Studies:
                 self._ledger.stored(each.path),
             ),
         )
-
-    # --- by hand ---------------------------------------------------------------------------------
-
-    def retry(self, study_instance_uid: str) -> bool:
-        """Send again what was refused, or run again what has no objects; tell whether there was anything.
-
-        Raises
-        ------
-        ImagesDeletedError
-            If there is nothing left to run on.
-        """
-        with self._ledger.transaction() as connection:
-            if self._ledger.deliveries.retry(study_instance_uid):
-                return True
-            back = (StudyState.DEAD, StudyState.HELD, StudyState.IGNORED)
-            if not self.move(study_instance_uid, back, StudyState.COMPLETE):
-                return False
-            if not any(self._instances(study_instance_uid)):
-                raise ImagesDeletedError(
-                    f"{study_instance_uid}: its images were deleted (retention.sources_days); to process it again,"
-                    " delete the rest with `cxr-dicom jobs forget` and send the images again"
-                )
-            connection.execute(
-                "UPDATE studies SET forced = 1, interruptions = 0, attempts = 0, next_attempt_at = NULL"
-                " WHERE study_instance_uid = ?",
-                (study_instance_uid,),
-            )
-            return True
 
     def move(self, uid: str, origin: Sequence[StudyState], target: StudyState, reason: str = "") -> bool:
         """Change the state of a study that is in one of ``origin``; tell whether it was.

@@ -2,6 +2,7 @@
 
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, Receipt, StoredInstance, StudyResult
 from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger.actions import Actions, Person
 
 STUDY = "1.2.3"
 
@@ -43,6 +44,10 @@ def claimed(ledger, name="w", interruptions=9):
     for uid in ledger.studies.uids("RECEIVING"):
         ledger.studies.complete(uid)
     return ledger.studies.claim(name, max_interruptions=interruptions)
+
+
+def actions(ledger):
+    return Actions(ledger, Person(name="anna", via="command"))
 
 
 def state(ledger, study=STUDY):

@@ -4,8 +4,9 @@ import pytest
 
 from cxr_dicom.records import DeliveryStatus, Receipt
 from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger.actions import ActionRefusedError
 from cxr_dicom.system import retry
-from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
+from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
 
 def test_states_follow_the_receipts(ledger):
@@ -31,7 +32,8 @@ def test_a_route_may_take_some_kinds_only(ledger):
 def test_a_destination_that_is_added_later_gets_older_studies_only_when_they_run_again(ledger):
     sent(ledger, "pacs")
     say(ledger, DeliveryStatus.ACCEPTED)
-    assert not ledger.studies.retry(STUDY)
+    with pytest.raises(ActionRefusedError, match="nothing to try again"):
+        actions(ledger).retry(STUDY)
     assert ledger.deliveries.due("later") == []
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
     claim = claimed(ledger)
@@ -79,7 +81,7 @@ def test_a_refusal_is_final_for_its_destination_only(ledger):
     say(ledger, DeliveryStatus.ACCEPTED, destination="research")
     assert state(ledger) == "DEAD"
     assert ledger.stories.show(STUDY)["reason"].startswith("pacs: 0x0000")
-    assert ledger.studies.retry(STUDY)
+    actions(ledger).retry(STUDY)
     assert len(ledger.deliveries.due("pacs")) == 1
     assert ledger.deliveries.due("research") == []
 

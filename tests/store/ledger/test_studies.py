@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from cxr_dicom.records import ObjectKind, Outcome, Reason, WrittenObject
-from cxr_dicom.store.ledger import Arrival, ClaimLostError, ImagesDeletedError
+from cxr_dicom.store.ledger import Arrival, ClaimLostError
+from cxr_dicom.store.ledger.actions import ActionRefusedError, ImagesDeletedError
 from cxr_dicom.store.ledger.group_commit import GroupCommit
-from tests.store.ledger.helpers import STUDY, claimed, instance, result, sent, state
+from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, sent, state
 
 
 def test_the_same_instance_again_changes_nothing(ledger):
@@ -142,7 +143,7 @@ def test_a_study_that_kills_its_workers_is_held(ledger):
         assert ledger.studies.take_back() == [STUDY]
     assert claimed(ledger, interruptions=3) is None
     assert state(ledger) == "HELD"
-    assert ledger.studies.retry(STUDY)
+    actions(ledger).retry(STUDY)
     assert claimed(ledger, interruptions=3)
 
 
@@ -169,13 +170,14 @@ def test_a_study_whose_images_were_deleted_is_not_tried_again(ledger):
     ledger.studies.finish(claim, result(ledger, claim, outcome=Outcome.SKIPPED, reason=Reason.NOT_CHEST), [], [])
     ledger.stories.drop_files(STUDY, "instances")
     with pytest.raises(ImagesDeletedError, match="jobs forget"):
-        ledger.studies.retry(STUDY)
+        actions(ledger).retry(STUDY)
     assert state(ledger) == "IGNORED"
 
 
 def test_a_retry_that_does_nothing_forces_no_later_run(ledger):
     sent(ledger)
-    assert not ledger.studies.retry(STUDY)
+    with pytest.raises(ActionRefusedError, match="nothing to try again"):
+        actions(ledger).retry(STUDY)
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
     assert claimed(ledger).job_key == "key"
 

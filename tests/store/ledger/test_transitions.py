@@ -9,7 +9,7 @@ from cxr_dicom.records import DeliveryStatus, Outcome, Reason, Receipt, StudySta
 from cxr_dicom.store.ledger import Route
 from cxr_dicom.store.ledger.transitions import TRANSITIONS, expect_legal, is_legal
 from tests import ROOT
-from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
+from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
 LATE = "1.2.3.1.2"
 
@@ -168,11 +168,11 @@ WAYS = [  # from, to, how the study comes there, and what then happens; the latt
     (S.SENT, S.RECEIVING, delivered, lambda ledger, _: arrive(ledger, LATE)),
     (S.COMMITTED, S.SENT, overtaken, lambda ledger, _: say(ledger, DeliveryStatus.ACCEPTED)),
     (S.COMMITTED, S.RECEIVING, committed, lambda ledger, _: arrive(ledger, LATE)),
-    (S.IGNORED, S.COMPLETE, ignored, lambda ledger, _: ledger.studies.retry(STUDY)),
+    (S.IGNORED, S.COMPLETE, ignored, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.IGNORED, S.RECEIVING, ignored, lambda ledger, _: arrive(ledger, LATE)),
-    (S.HELD, S.COMPLETE, held, lambda ledger, _: ledger.studies.retry(STUDY)),
-    (S.DEAD, S.COMPLETE, failed, lambda ledger, _: ledger.studies.retry(STUDY)),
-    (S.DEAD, S.ENCODED, refused, lambda ledger, _: ledger.studies.retry(STUDY)),
+    (S.HELD, S.COMPLETE, held, lambda ledger, _: actions(ledger).retry(STUDY)),
+    (S.DEAD, S.COMPLETE, failed, lambda ledger, _: actions(ledger).retry(STUDY)),
+    (S.DEAD, S.ENCODED, refused, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.DEAD, S.RECEIVING, failed, lambda ledger, _: arrive(ledger, LATE)),
 ]
 
