@@ -6,6 +6,7 @@ Errors of the libraries underneath become `ConnectionFailedError`, which says wh
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from time import time
 from typing import Any
@@ -22,11 +24,13 @@ from dicomweb_client import DICOMwebClient
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
 from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapter
+
+_ORIGIN = re.compile(r"https?://[\w.:\[\]-]{1,255}", re.ASCII)
 
 
 class ConnectionFailedError(CxrDicomError):
@@ -158,8 +162,13 @@ def _not_established(attempt: Association, access: DicomAccess) -> ConnectionFai
 
 
 @contextmanager
-def session(access: HttpAccess) -> Iterator[requests.Session]:
+def session(access: HttpAccess, max_bytes: int = MAX_BYTES) -> Iterator[requests.Session]:
     """Open an HTTP session that authenticates as the settings say; redirects are not followed.
+
+    Parameters
+    ----------
+    max_bytes
+        Of one answer.
 
     Raises
     ------
@@ -178,24 +187,23 @@ def session(access: HttpAccess) -> Iterator[requests.Session]:
         proxy = {"http": access.proxy, "https": access.proxy} if access.proxy else get_environ_proxies(access.url)
         opened.proxies.update(proxy)
         opened.verify = str(access.ca) if access.ca else os.environ.get("REQUESTS_CA_BUNDLE") or True
+        opened.headers["Accept-Encoding"] = "gzip"
+        for scheme in ("http://", "https://"):
+            opened.mount(scheme, _PlainWildcards(max_bytes))
         yield opened
 
 
 def request(opened: requests.Session, access: HttpAccess, method: str, path: str, **options: Any) -> requests.Response:
-    """Send a request below the base URL and return the answer, whatever its status.
+    """Send a request below the base URL and return the answer, whatever its status; it is whole.
 
     Raises
     ------
     ConnectionFailedError
-        If no answer came.
+        If no answer came, or not all of it in time, or more than the session's bound.
     """
     url = f"{access.url.rstrip('/')}/{path}"
-    try:
+    with _http_errors(access):
         return opened.request(method, url, timeout=access.timeout_seconds, allow_redirects=False, **options)
-    except requests.Timeout as error:
-        raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
-    except requests.RequestException as error:
-        raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
 
 
 @contextmanager
@@ -211,30 +219,50 @@ def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
     """
     with session(access) as opened:
         opened.max_redirects = 0
-        opened.mount(access.url, _PlainWildcards())
         client = DICOMwebClient(
             access.url.rstrip("/"), session=opened, timeout=access.timeout_seconds, permissive_uid=True
         )
         client.set_http_retry_params(retry=False)
-        try:
-            yield client
-        except requests.HTTPError as error:
-            if error.response is None:
-                raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
-            raise answered(error.response) from error
-        except requests.TooManyRedirects as error:
-            raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
-        except requests.Timeout as error:
-            raise ConnectionFailedError("TIMEOUT", f"no answer in {access.timeout_seconds:g} s") from error
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ConnectionFailedError(
-                f"HTTP {HTTPStatus.OK}", "expected DICOM JSON from QIDO-RS", http_status=HTTPStatus.OK
-            ) from error
-        except requests.RequestException as error:
+        with _http_errors(access):
+            try:
+                yield client
+            except requests.JSONDecodeError:
+                raise
+            except (ValueError, AttributeError, TypeError) as error:
+                raise _no_json() from error
+
+
+@contextmanager
+def _http_errors(access: HttpAccess) -> Iterator[None]:
+    """Make errors of requests ours."""
+    try:
+        yield
+    except requests.JSONDecodeError as error:
+        raise _no_json() from error
+    except requests.HTTPError as error:
+        if error.response is None:
             raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+        raise answered(error.response) from error
+    except requests.TooManyRedirects as error:
+        if error.response is None:
+            raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
+        raise answered(error.response) from error
+    except requests.Timeout as error:
+        raise ConnectionFailedError("TIMEOUT", f"no whole answer in {access.timeout_seconds:g} s") from error
+    except AnswerTooLongError as error:
+        raise ConnectionFailedError("TOO_LONG", str(error)) from error
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
+        raise ConnectionFailedError("BROKEN_OFF", type(error).__name__) from error
+    except requests.RequestException as error:
+        raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
 
 
-class _PlainWildcards(HTTPAdapter):
+def _no_json() -> ConnectionFailedError:
+    ok = HTTPStatus.OK
+    return ConnectionFailedError(f"HTTP {ok}", "expected DICOM JSON from QIDO-RS", http_status=ok)
+
+
+class _PlainWildcards(BoundedAdapter):
     """Leaves wildcards as they are (RFC 3986 3.4 lets it); Orthanc 1.10 finds nothing for an encoded one."""
 
     def send(self, request: requests.PreparedRequest, *options: Any, **more: Any) -> requests.Response:
@@ -245,18 +273,27 @@ class _PlainWildcards(HTTPAdapter):
 def answered(answer: requests.Response) -> ConnectionFailedError:
     """Return the error of an answer that says that the place is in trouble."""
     code = answer.status_code
-    return ConnectionFailedError(f"HTTP {code}", answer.reason or "", retry_after(answer), http_status=code)
+    detail = responses.get(code, "")  # the server's own words may hold anything
+    if answer.is_redirect:
+        detail = f"expected an answer from this address, was sent to {_origin(answer.headers['Location'])}"
+    return ConnectionFailedError(f"HTTP {code}", detail, retry_after(answer), http_status=code)
 
 
 def retry_after(answer: requests.Response) -> float | None:
     """Return the seconds of a Retry-After header, which may also be a date (RFC 9110 10.2.3)."""
     value = answer.headers.get("Retry-After", "")
-    if value.strip().isdigit():
+    if value.isascii() and value.strip().isdigit():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except (TypeError, ValueError):
         return None
+
+
+def _origin(url: str) -> str:
+    """Return scheme and host of a URL; what follows may be about a patient."""
+    found = _ORIGIN.match(url)
+    return found[0] if found else "another path"
 
 
 def _token(access: HttpAccess) -> str | None:
