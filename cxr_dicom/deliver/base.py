@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
 
@@ -61,3 +62,9 @@ def receipt(
         detail=detail,
         retry_after=retry_after,
     )
+
+
+def unreadable(name: str, about: EncodedObject, error: OSError | ImageError) -> Receipt:
+    """Make the receipt of an object whose file cannot be read: its trouble, and that of no other."""
+    detail = error.detail if isinstance(error, ImageError) else error.strerror or type(error).__name__
+    return receipt(name, about, DeliveryStatus.FAILED, "UNREADABLE", f"our file: {detail}")

@@ -18,10 +18,24 @@ LONGEST_ASKED_PAUSE = 3600.0  # seconds that a destination may ask for by Retry-
 GIVE_UP_AFTER = 86400.0  # seconds since the first attempt
 PROCESSING_ATTEMPTS = 3  # of a study whose processing failed
 
-_WARNINGS = frozenset({0xB000, 0xB006, 0xB007})  # PS3.4 B.2.3
-_SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.8
-_TRANSIENT_DIMSE = frozenset({0x0110, 0x0211, 0x0213})  # processing failure, unrecognised operation, resources
+SUCCESS = 0x0000
+_WARNINGS = frozenset({0x0001, 0x0107, 0x0116})  # beside Bxxx (PS3.7 C.1, C.3.6, C.4)
+_THERE_ALREADY = frozenset({0x0111, 0xB00E})  # duplicate SOP instance (PS3.7 C.5.8), and Azure's word for it: 45070
+_UNSUPPORTED = frozenset({0x0118, 0x0122})  # no such SOP class, SOP class not supported (PS3.7 C.5)
+_TRANSIENT_DIMSE = frozenset(
+    {
+        *(
+            0x0110,
+            0x0210,
+            0x0211,
+            0x0213,
+        ),  # processing failure, duplicate invocation, unrecognised operation, resources
+        *(0xFE00, 0xFF00, 0xFF01),  # cancelled, pending: no final answer to a C-STORE
+        0xB00F,  # Azure's 45071: the instance is being created
+    }
+)
 _TRANSIENT_HTTP = frozenset({408, 425, 429})
+_ABOUT_THE_OBJECT = frozenset({400, 409, 413, 415, 422, 500})  # any other status of trouble is about the server
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,14 +53,27 @@ class GiveUp:
 
 
 def answer_of_dimse(status: int) -> DeliveryStatus:
-    """Classify the status of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
-    if status == 0x0000:
+    """Classify the status of a C-STORE response, or a Failure Reason of STOW-RS, by its class.
+
+    Classes are those of PS3.7 C; of failures only what may pass by itself is not now: 0xA7xx (PS3.4 B.2.3) and a few
+    more. An instance that is there already is a success: the UIDs of objects derive from their content.
+    """
+    if status == SUCCESS or status in _THERE_ALREADY:
         return DeliveryStatus.ACCEPTED
-    if status in _WARNINGS:
-        return DeliveryStatus.WARNING
     if status >> 8 == 0xA7 or status in _TRANSIENT_DIMSE:
         return DeliveryStatus.FAILED
-    return DeliveryStatus.UNSUPPORTED if status == _SOP_CLASS_NOT_SUPPORTED else DeliveryStatus.REFUSED
+    if status >> 12 == 0xB or status in _WARNINGS:
+        return DeliveryStatus.WARNING
+    return DeliveryStatus.UNSUPPORTED if status in _UNSUPPORTED else DeliveryStatus.REFUSED
+
+
+def is_about_the_object(status: int) -> bool:
+    """Whether the status code of an HTTP response to a store request says something of what was sent (RFC 9110).
+
+    All others but success (redirects, authentication, no such path, busy, gateways) are about the server, and pass for
+    all objects at once when it is put right.
+    """
+    return 200 <= status < 300 or status in _ABOUT_THE_OBJECT
 
 
 def answer_of_http(status: int) -> DeliveryStatus:

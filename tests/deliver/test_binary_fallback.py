@@ -24,7 +24,7 @@ from cxr_dicom.store.ledger import Ledger, Route
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.synthetic import radiograph
 from tests import painted
-from tests.deliver.test_faults import failed, web
+from tests.deliver.helpers import STORED, failed, web
 from tests.service_helpers import archive, free_port, listening, send, storescp
 
 BOTH_CLASSES = (SegmentationStorage, LABEL_MAP_STORAGE)
@@ -119,7 +119,7 @@ def test_storescp_gets_twins(study, tmp_path):
         "left_lung",
         "right_lung",
     ]
-    with web(lambda n, post: (200, {}, {})) as (port, posts):
+    with web(lambda n, post: (200, {}, STORED)) as (port, posts):
         carry(study.web(port))
     assert len(posts) == 2  # the label maps: twins are only for whom they were made
     assert study.story()["state"] == "SENT"
@@ -137,7 +137,8 @@ def test_a_status_says_that_the_class_is_not_supported(study):
     [((200, {}, failed(290)), "HTTP 200 0x0122"), ((409, {}, failed(290)), "HTTP 409 0x0122"), ((415, {}, None), None)],
 )
 def test_stow(study, answer, status):
-    with web(lambda n, post: answer if LABEL_MAP_STORAGE.encode() in post[:400] else (200, {}, {})) as (port, posts):
+    taken = (200, {}, STORED)
+    with web(lambda n, post: answer if LABEL_MAP_STORAGE.encode() in post[:400] else taken) as (port, posts):
         carry(study.web(port))
     study.assert_told("web", status or "HTTP 415")
     assert len(posts) == 4

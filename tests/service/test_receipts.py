@@ -136,6 +136,7 @@ ANSWERS = {
     "not this SOP class": DeliveryStatus.UNSUPPORTED,
     "no": DeliveryStatus.REFUSED,
     "yes, but": DeliveryStatus.WARNING,
+    "yes": DeliveryStatus.ACCEPTED,
 }
 
 
@@ -151,3 +152,11 @@ def test_the_docs_say_what_becomes_of_a_dimse_status():
             for digit in "0F" if "xx" in status[2:] else "0":
                 code = int(status[:2] + status[2:].replace("x", digit), 16)
                 assert retry.answer_of_dimse(code) is ANSWERS[answer], f"{answer}: {status}"
+
+
+def test_each_row_of_what_a_peer_may_answer_names_tests_that_exist():
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(named) > 10
+    assert not {name for name in named if not any(f"def {name}(" in source for source in sources)}

@@ -13,6 +13,11 @@ from cxr_dicom.system import retry
         (0xB000, DeliveryStatus.WARNING),
         (0xB006, DeliveryStatus.WARNING),
         (0xB007, DeliveryStatus.WARNING),
+        *((code, DeliveryStatus.WARNING) for code in (0xB00A, 0xB100, 0xBFFF, 0x0001, 0x0107, 0x0116)),  # by class
+        *((code, DeliveryStatus.ACCEPTED) for code in (0x0111, 0xB00E)),  # there already
+        *((code, DeliveryStatus.FAILED) for code in (0xB00F, 0xFE00, 0xFF00, 0xFF01, 0x0210, 0x0211, 0x0213)),
+        *((code, DeliveryStatus.REFUSED) for code in (0xC0DE, 0xA800, 0x0002, 0x0212, 0xD000, 0xFFFF, -1, 0x10000)),
+        (0x0118, DeliveryStatus.UNSUPPORTED),
         (0xA700, DeliveryStatus.FAILED),
         (0xA7FF, DeliveryStatus.FAILED),
         (0x0110, DeliveryStatus.FAILED),
@@ -36,6 +41,11 @@ def test_dimse_status(status, answer):
 )
 def test_http_status(status, answer):
     assert retry.answer_of_http(status) == answer
+
+
+def test_which_http_status_is_about_the_object():
+    about = {status for status in range(300, 600) if retry.is_about_the_object(status)}
+    assert about == {400, 409, 413, 415, 422, 500}
 
 
 def test_pauses_grow_from_one_second_to_a_quarter_of_an_hour():

@@ -1,32 +1,33 @@
-"""Destination ``dicomweb``: STOW-RS (PS3.18 10.5), and QIDO-RS to be sure."""
+"""Destination ``dicomweb``: STOW-RS (PS3.18 10.5), and QIDO-RS to be sure.
+
+An object is delivered when the answer names it among those that were stored, or a query finds it; a status code alone,
+a page of a proxy or the name of another object is no receipt.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any
+from http.client import responses
 
 import requests
+from dicomweb_client import DICOMwebClient
 
 from cxr_dicom.config.service import DicomwebDestination
-from cxr_dicom.deliver.base import receipt
+from cxr_dicom.deliver.base import receipt, unreadable
+from cxr_dicom.deliver.store_response import said_of
+from cxr_dicom.deliver.upload import Upload
 from cxr_dicom.dicom.files import read_header
+from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
-from cxr_dicom.system import retry
-from cxr_dicom.system.network import answered, request, retry_after, searching, session
+from cxr_dicom.system import retry, words
+from cxr_dicom.system.network import ConnectionFailedError, answered, request, retry_after, searching, session
 
-# Attributes of the Store Instances Response Module (PS3.18 10.5.3)
 _SOP_UID = "00080018"
-_FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE = "00081198", "00081199"
-_REFERENCED_SOP_INSTANCE_UID = "00081155"
-_FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
-_UNAVAILABLE = frozenset({401, 403, 407, 429, 502, 503, 504})  # 401: a token may be renewed
 _JSON = {"Accept": "application/dicom+json"}
-_DUPLICATE = 0x0111  # duplicate SOP instance: an earlier attempt, whose answer was lost, succeeded
-
-Json = Mapping[str, Any]
+_TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
+_NOT_NAMED = "the answer does not name the object, and a query does not find it"
 
 
 class Dicomweb:
@@ -35,27 +36,32 @@ class Dicomweb:
     def __init__(self, settings: DicomwebDestination) -> None:
         self.name = settings.name
         self._settings = settings
+        self._doubted: set[str] = set()  # taken in words that name nothing: asked for before they are sent again
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send each object in its own request, so that each has its own answer."""
         with session(self._settings) as opened:
             for encoded in objects:
-                yield self._store(opened, encoded)
+                try:
+                    said = self._store(opened, encoded)
+                except (OSError, ImageError) as error:
+                    said = unreadable(self.name, encoded, error)
+                if said.delivery_status in _TAKEN:
+                    self._doubted.discard(encoded.sop_instance_uid)
+                yield said
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask by QIDO-RS for each object."""
         with searching(self._settings) as client:
             for encoded in objects:
-                study = read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID
-                filters = {"SOPInstanceUID": encoded.sop_instance_uid}
-                found = client.search_for_instances(study, encoded.series_instance_uid, search_filters=filters)
-                is_there = any(encoded.sop_instance_uid in item.get(_SOP_UID, {}).get("Value", ()) for item in found)
-                yield receipt(
-                    self.name,
-                    encoded,
-                    DeliveryStatus.COMMITTED if is_there else DeliveryStatus.FAILED,
-                    "FOUND" if is_there else "NOT_FOUND",
-                )
+                try:
+                    study = _study(encoded)
+                except (OSError, ImageError) as error:
+                    yield unreadable(self.name, encoded, error)
+                    continue
+                is_there = _finds(client, study, encoded)
+                answer = DeliveryStatus.COMMITTED if is_there else DeliveryStatus.FAILED
+                yield receipt(self.name, encoded, answer, "FOUND" if is_there else "NOT_FOUND")
 
     def check(self) -> str:
         """QIDO-RS for one study."""
@@ -64,21 +70,46 @@ class Dicomweb:
         return "answers QIDO-RS"
 
     def _store(self, opened: requests.Session, encoded: EncodedObject) -> Receipt:
+        if encoded.sop_instance_uid in self._doubted and self._may_find(encoded):
+            return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "FOUND")
         boundary = uuid.uuid4().hex
         headers = {
             **_JSON,
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         }
-        answer = request(opened, self._settings, "POST", "studies", data=_body(encoded.path, boundary), headers=headers)
-        _expect_service(answer)
+        with Upload(encoded.path, boundary) as body:
+            answer = request(opened, self._settings, "POST", "studies", data=body, headers=headers)
+        if not retry.is_about_the_object(answer.status_code):
+            raise answered(answer)
+        return self._receipt(encoded, answer)
+
+    def _receipt(self, encoded: EncodedObject, answer: requests.Response) -> Receipt:
         status = f"HTTP {answer.status_code}"
-        stated = _status_of(encoded.sop_instance_uid, answer)
-        if stated is not None:
-            return receipt(self.name, encoded, stated[0], f"{status} 0x{stated[1]:04X}")
-        verdict = retry.answer_of_http(answer.status_code)
-        if answer.status_code == HTTPStatus.CONFLICT:  # PS3.18 table 10.5.3-1: nothing was stored
-            verdict = DeliveryStatus.REFUSED
-        return receipt(self.name, encoded, verdict, status, retry_after=retry_after(answer))
+        said = said_of(encoded.sop_instance_uid, answer.content)
+        verdict, detail = retry.answer_of_http(answer.status_code), responses.get(answer.status_code, "")
+        if said is not None:
+            verdict, status, detail = said.verdict, f"{status} 0x{said.reason:04X}", words.of_dimse(said.reason)
+        if verdict in _TAKEN and said is not None:
+            return receipt(self.name, encoded, verdict, status, detail)
+        if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(encoded):
+            return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, f"{status} FOUND")
+        if verdict in _TAKEN:
+            self._doubted.add(encoded.sop_instance_uid)
+            verdict, detail = DeliveryStatus.FAILED, _NOT_NAMED
+        elif answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            detail = f"larger than the server takes: {encoded.path.stat().st_size} bytes"
+            if retry_after(answer) is not None:  # not for long, RFC 9110 15.5.14
+                verdict = DeliveryStatus.FAILED
+        return receipt(self.name, encoded, verdict, status, detail, retry_after(answer))
+
+    def _may_find(self, encoded: EncodedObject) -> bool:
+        """Whether a query finds an object; a server that cannot be queried finds none."""
+        study = _study(encoded)
+        try:
+            with searching(self._settings) as client:
+                return _finds(client, study, encoded)
+        except ConnectionFailedError:
+            return False
 
 
 def build(settings: DicomwebDestination, open_commitment: Callable[[str], None]) -> Dicomweb:
@@ -86,46 +117,15 @@ def build(settings: DicomwebDestination, open_commitment: Callable[[str], None])
     return Dicomweb(settings)
 
 
-def _expect_service(answer: requests.Response) -> None:
-    """Tell trouble of the place, which may pass for all objects at once, from trouble with one object."""
-    if answer.status_code in _UNAVAILABLE:
-        raise answered(answer)
+def _study(encoded: EncodedObject) -> str:
+    return str(read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
 
 
-def _body(path: Path, boundary: str) -> Iterator[bytes]:
-    """Stream a file as the only part of a multipart body."""
-    yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            yield chunk
-    yield f"\r\n--{boundary}--\r\n".encode()
+def _finds(client: DICOMwebClient, study: str, encoded: EncodedObject) -> bool:
+    filters = {"SOPInstanceUID": encoded.sop_instance_uid}
+    found = client.search_for_instances(study, encoded.series_instance_uid, search_filters=filters)
+    return any(encoded.sop_instance_uid in map(_unpadded, item.get(_SOP_UID, {}).get("Value", ())) for item in found)
 
 
-def _status_of(uid: str, answer: requests.Response) -> tuple[DeliveryStatus, int] | None:
-    """Read the status of one object in the body, which counts more than the status of the whole answer."""
-    try:
-        body = answer.json()
-        body = body[0] if isinstance(body, list) else body
-        for item in _items(body, _FAILED_SOP_SEQUENCE):
-            if _uid(item) in (uid, None):
-                reason = _number(item, _FAILURE_REASON, 0x0110)
-                return (DeliveryStatus.ACCEPTED if reason == _DUPLICATE else retry.answer_of_dimse(reason)), reason
-        for item in _items(body, _REFERENCED_SOP_SEQUENCE):
-            if _uid(item) == uid:
-                reason = _number(item, _WARNING_REASON, 0)
-                return (DeliveryStatus.WARNING if reason else DeliveryStatus.ACCEPTED), reason
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return None  # no body that we understand: the status decides
-    return None
-
-
-def _items(body: Json, tag: str) -> Sequence[Json]:
-    return body.get(tag, {}).get("Value") or ()
-
-
-def _uid(item: Json) -> str | None:
-    return next(iter(item.get(_REFERENCED_SOP_INSTANCE_UID, {}).get("Value") or ()), None)
-
-
-def _number(item: Json, tag: str, default: int) -> int:
-    return int(next(iter(item.get(tag, {}).get("Value") or ()), default))
+def _unpadded(value: object) -> str:
+    return str(value).strip(" \0")

@@ -1,0 +1,88 @@
+"""What the answer to a store request says of one object (Store Instances Response Module, PS3.18 10.5.3 and annex I).
+
+The answer comes from outside: it may be a page, name other objects, contradict itself, or hold anything that JSON can
+hold. What does not clearly say something of the object says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxr_dicom.records import DeliveryStatus
+from cxr_dicom.system import retry
+
+_FAILED, _STORED, _OTHER_FAILURES = "00081198", "00081199", "0008119A"  # sequences
+_INSTANCE_UID = "00081155"
+_FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
+_PROCESSING_FAILURE = 0x0110
+_PADDING = " \0"
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What a store response says of one object."""
+
+    verdict: DeliveryStatus
+    reason: int  # Failure Reason or Warning Reason; 0 where there is none
+
+
+def said_of(uid: str, content: bytes) -> Said | None:
+    """Return what a response says of an object, whatever media type it is declared as; None: nothing that is clear.
+
+    Parameters
+    ----------
+    uid
+        SOP Instance UID of the only object of the request.
+    content
+        Body of the response.
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    stored = [item for item in _items(body, _STORED) if _text(item, _INSTANCE_UID) == uid]
+    failed = [item for item in _items(body, _FAILED) if _text(item, _INSTANCE_UID) == uid]
+    if stored:
+        warning = next(filter(None, (_code(item, _WARNING_REASON) for item in stored)), 0)
+        said = Said(verdict=DeliveryStatus.WARNING if warning else DeliveryStatus.ACCEPTED, reason=warning)
+        return None if failed else said
+    unnamed = [item for item in _items(body, _FAILED) if _text(item, _INSTANCE_UID) is None]
+    for item in (*failed, *unnamed, *_items(body, _OTHER_FAILURES)):
+        reason = _code(item, _FAILURE_REASON)
+        reason = _PROCESSING_FAILURE if reason is None else reason
+        verdict = retry.answer_of_dimse(reason)
+        is_contradiction = reason == retry.SUCCESS or verdict is DeliveryStatus.WARNING
+        return None if is_contradiction else Said(verdict=verdict, reason=reason)
+    return None
+
+
+def _items(body: Any, tag: str) -> Iterator[Json]:
+    """Yield the items of a sequence of a data set, or of each of several."""
+    for dataset in body if isinstance(body, list) else [body]:
+        yield from (item for item in _values(dataset, tag) if isinstance(item, Mapping))
+
+
+def _values(dataset: Any, tag: str) -> list[Any]:
+    attribute = dataset.get(tag) if isinstance(dataset, Mapping) else None
+    values = attribute.get("Value") if isinstance(attribute, Mapping) else None
+    return values if isinstance(values, list) else []
+
+
+def _text(item: Json, tag: str) -> str | None:
+    """Return a UID without its padding; None where there is none."""
+    values = _values(item, tag)
+    return (values[0].strip(_PADDING) or None) if values and isinstance(values[0], str) else None
+
+
+def _code(item: Json, tag: str) -> int | None:
+    """Return an unsigned short; None where there is none, or another value."""
+    try:
+        code = int(_values(item, tag)[0])
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+    return code if 0 <= code <= 0xFFFF else None

@@ -1,0 +1,64 @@
+"""A file as the body of a store request: streamed, and of a length that is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from cxr_dicom.errors import ImageError
+from cxr_dicom.records import Reason
+
+
+class Upload:
+    """The only part of a multipart body (RFC 2046 5.1); a file object for ``requests``, used as a context manager.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, boundary: str) -> None:
+        self._file: BinaryIO = path.open("rb")
+        self._size = path.stat().st_size
+        self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._pieces = self._read()
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        """Return the Content-Length."""
+        return len(self._head) + self._size + len(self._tail)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece, whose size is ours to choose; empty at the end.
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read to its end. It is no `OSError`, which would pass for trouble with the network.
+        """
+        return next(self._pieces, b"")
+
+    def _read(self) -> Iterator[bytes]:
+        yield self._head
+        left = self._size
+        while left:
+            try:
+                piece = self._file.read(min(left, 1 << 18))
+            except OSError as error:
+                raise ImageError(Reason.UNREADABLE, error.strerror or type(error).__name__) from error
+            if not piece:
+                raise ImageError(Reason.UNREADABLE, f"expected {self._size} bytes, the file is shorter")
+            left -= len(piece)
+            yield piece
+        yield self._tail
