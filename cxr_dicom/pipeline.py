@@ -39,7 +39,7 @@ from cxr_dicom.records import (
 )
 from cxr_dicom.select import select
 from cxr_dicom.select.content import implausible_lungs, lateral_by_content
-from cxr_dicom.system import telemetry
+from cxr_dicom.system import telemetry, watch
 from cxr_dicom.system.digest import sha256
 
 
@@ -172,6 +172,7 @@ class Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to stage ``name``."""
+        watch.begin()
         start = perf_counter()
         try:
             yield

@@ -71,6 +71,10 @@ class Task(Protocol[Item_contra, Result_co]):
         A task that was killed at an item often enough answers at once that it gave it up.
         """
 
+    @property
+    def stage_seconds(self) -> float:
+        """How long a worker may be at one stage of an item; an engine with a parent ends one that takes longer."""
+
     def interrupt(self, item: Item_contra) -> None:
         """Hear, in the parent, that an item was stopped on purpose: this is no fault of its own."""
 

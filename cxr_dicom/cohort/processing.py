@@ -19,7 +19,7 @@ from cxr_dicom.records import EncodedObject, ImageAnalysis, Outcome, Reason, Ski
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import ExportRow, Row
-from cxr_dicom.system import atomic, telemetry
+from cxr_dicom.system import atomic, telemetry, watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,10 @@ class _Processed:
 def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
     """Process an entry; objects that its ``earlier`` state records as delivered are not sent again."""
     access, max_pixels = tools.options.access, tools.settings.select.max_pixels
+    watch.pause()  # fetching has limits of its own
     try:
         with fetched(entry, tools.out / STATE_FOLDER, access=access, max_pixels=max_pixels) as (studies, skipped):
+            watch.begin()
             made = _make(entry, studies, skipped, tools)
     except FetchError as error:
         return without_result(entry, earlier, tools, Reason.FETCH_FAILED, str(error))
@@ -78,6 +80,7 @@ def _make(entry: Entry, studies: Sequence[Study], skipped: Sequence[Skipped], to
         studies = [_keep_wrapped(study, tools.out) for study in studies]
     there, missing = _without_missing(studies)
     results = [tools.pipeline.process(study, _folder(study, tools.out)) for study in there]
+    watch.begin()
     exports = _exported(results, tools)
     if entry.picture:
         for instance in _instances(there):
@@ -205,6 +208,7 @@ def _delivered(state: State, objects: Sequence[EncodedObject], tools: Tools) -> 
     if tools.delivery is None or destination is None:
         return state
     rows = state.rows
+    watch.pause()
     try:
         taken = tools.delivery.send(objects, state.taken.get(destination, {}), tools.out / STATE_FOLDER)
     except NotDeliveredError as error:

@@ -22,6 +22,7 @@ from cxr_dicom.export import build_exporters
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Reason
+from cxr_dicom.system import watch
 
 MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
 
@@ -51,12 +52,19 @@ class EntryTask:
 
     def __call__(self, item: Entry) -> Done:
         """Process one entry to its state."""
+        watch.pause()  # loading takes its time, and is no entry's fault
         with _building:  # errors end the run: they are about the settings, not about this entry
             tools = self._tools
+        watch.begin()
         try:
             return self._answer(item, tools)
         except OSError as error:  # where no state can be written, no entry can be done
             raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
+
+    @property
+    def stage_seconds(self) -> float:
+        """How long a worker may be at one stage of an entry."""
+        return self._settings.service.study_seconds
 
     def interrupt(self, item: Entry) -> None:
         """Forget an attempt that the user interrupted."""
@@ -97,7 +105,8 @@ class EntryTask:
             if crash_count < MAX_CRASHES:
                 state = process(entry, earlier, tools)
             else:
-                detail = f"its worker process died {MAX_CRASHES} times"
+                limit = f"was ended after {self.stage_seconds:g} s at one stage (service.study_seconds)"
+                detail = f"its worker process died, or {limit}, {MAX_CRASHES} times"
                 state = without_result(entry, earlier, tools, Reason.WORKER_DIED, detail)
             states.save(self._out, state, earlier)
         return state

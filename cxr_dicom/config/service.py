@@ -105,7 +105,9 @@ class ServiceSettings(Table):
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that run the models; each loads them once."""
     max_interruptions: int = Field(default=3, ge=1)
-    """A study that was at work this often when its worker died is HELD."""
+    """A study that was at work this often when its worker died, or was ended, is HELD."""
+    study_seconds: Seconds = 600
+    """A worker whose study is at one stage (reading, a model, writing) for longer is ended; in cohorts too."""
     stop_seconds: Seconds = 60
     """How long a stop waits for studies at work; then they are released and run at the next start."""
     metrics_port: Port | None = None

@@ -13,6 +13,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.service.worker import Build, Worker
 from cxr_dicom.store.ledger import owner
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.watch import Watch
 
 _PAUSE = 0.3  # seconds between looks at an empty queue
 _STOP = "stop"
@@ -31,7 +32,8 @@ class WorkerProcess:
         self.owner = owner()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        arguments = (settings, build, self.owner, theirs, telemetry.configuration())
+        self._watch = Watch()
+        arguments = (settings, build, self.owner, theirs, self._watch, telemetry.configuration())
         self._process = context.Process(target=_work, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -56,6 +58,15 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process.is_alive()
 
+    def seconds_at_stage(self) -> float:
+        """How long it is at one stage of a study; 0 while it has none."""
+        return self._watch.seconds()
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        self._process.kill()
+        self._join(10)
+
     def ask_to_stop(self) -> None:
         """Let it finish the study at work, and no other."""
         try:
@@ -66,8 +77,7 @@ class WorkerProcess:
     def stop(self, seconds: float) -> None:
         """Wait so long for its end, then kill it."""
         if self._join(seconds) is None:
-            self._process.kill()
-            self._join(10)
+            self.kill()
         self._connection.close()
 
     def _join(self, seconds: float) -> int | None:
@@ -75,7 +85,9 @@ class WorkerProcess:
         return self._process.exitcode
 
 
-def _work(settings: Settings, build: Build, name: str, parent: Connection, log: tuple[int, bool] | None) -> None:
+def _work(
+    settings: Settings, build: Build, name: str, parent: Connection, watch: Watch, log: tuple[int, bool] | None
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only where the spool can be locked, and there it is known
@@ -91,7 +103,8 @@ def _work(settings: Settings, build: Build, name: str, parent: Connection, log: 
     parent.send(None)
     while not stop.is_set():
         try:
-            busy = worker.step()
+            with watch.item():
+                busy = worker.step()
         except Exception as error:  # a locked ledger: the claim is taken back when this process ends
             telemetry.failure("worker", error)
             raise SystemExit(1) from error

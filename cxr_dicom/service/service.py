@@ -35,6 +35,7 @@ from cxr_dicom.system import telemetry
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 3600.0
 _DISCARDED_SECONDS = 3600.0  # a worker may still read a file that another one took the place of
+_FORGOTTEN_SECONDS = 30.0  # a worker that has no study any more is ended when it is busy for so long
 _WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
 
 
@@ -100,6 +101,7 @@ class Service:
         for uid in self.assembly.due(self.ledger.studies.uids(StudyState.RECEIVING)):
             if self.ledger.studies.complete(uid):
                 telemetry.event("study_complete", study_instance_uid=uid)
+        self._end_overdue_workers()
         self._replace_dead_workers()
         if time.monotonic() >= self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_SECONDS
@@ -208,6 +210,16 @@ class Service:
             self._workers.append(WorkerProcess(self.settings, self._build))
         for worker in self._workers:
             worker.wait_until_ready()
+
+    def _end_overdue_workers(self) -> None:
+        """End a worker that is at one stage for too long, or whose study was forgotten."""
+        for worker in self._workers:
+            seconds = worker.seconds_at_stage()
+            if seconds > self.settings.service.study_seconds or (
+                seconds > _FORGOTTEN_SECONDS and not self.ledger.studies.is_claimed_by(worker.owner)
+            ):
+                telemetry.event("worker_overdue", level=logging.WARNING, seconds=round(seconds, 1))
+                worker.kill()
 
     def _replace_dead_workers(self) -> None:
         for number, worker in enumerate(self._workers):

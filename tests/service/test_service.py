@@ -1,3 +1,4 @@
+import ctypes
 import json
 import logging
 import os
@@ -31,6 +32,13 @@ class DeadlyPipeline(FastPipeline):
 
     def process(self, study, folder):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class HangingPipeline(FastPipeline):
+    """Stays in foreign code that holds Python's lock, as a decoder with thousands of scans does."""
+
+    def process(self, study, folder):
+        ctypes.PyDLL(None).sleep(120)
 
 
 class FailingPipeline(FastPipeline):
@@ -95,6 +103,29 @@ def test_a_study_that_kills_its_worker_is_held_and_others_go_on(tmp_path, monkey
     with serving(tmp_path, build=DeadlyPipeline, service={"max_interruptions": 2}) as service:
         send(service.settings.listener.port, image)
         wait_for_state(service, image.StudyInstanceUID, "HELD")
+
+
+def test_a_study_that_holds_its_worker_is_held_after_its_last_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.service.service._WORKER_PAUSE_SECONDS", 0.1)
+    image = radiograph(64, 48)
+    limits = {"max_interruptions": 1, "study_seconds": 1}
+    with serving(tmp_path, build=HangingPipeline, service=limits) as service:
+        send(service.settings.listener.port, image)
+        wait_for(lambda: state_of(service, image.StudyInstanceUID) == "HELD", seconds=60)
+        assert "service.study_seconds, 1 times" in service.ledger.stories.show(image.StudyInstanceUID)["reason"]
+
+
+def test_a_worker_whose_study_was_forgotten_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.service.service._FORGOTTEN_SECONDS", 0.5)
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=HangingPipeline) as service:
+        first = service._workers[0]
+        send(service.settings.listener.port, image)
+        wait_for_state(service, image.StudyInstanceUID, "RUNNING")
+        for path in service.ledger.stories.forget(image.StudyInstanceUID):
+            path.unlink()
+        wait_for(lambda: not first.is_alive)
+        assert service.ledger.stories.show(image.StudyInstanceUID) is None
 
 
 def test_a_study_that_fails_waits_for_its_next_attempt_and_its_text_is_not_told(tmp_path):

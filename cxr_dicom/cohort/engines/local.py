@@ -6,6 +6,7 @@ worker gets those items again, each alone, so that only the one that kills is lo
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,9 +22,11 @@ import psutil
 from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.watch import Watch
 
 _THREADS = 1  # of the networks of a worker
 _MEMORY = 2 * 2**30  # bytes that a worker may need
+_LOOK_SECONDS = 1.0  # between looks at what takes too long
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
 
 
@@ -65,7 +68,7 @@ class Local:
                 busy = {worker.connection: worker for worker in crew if worker.at_work}
                 if not busy:
                     break
-                for connection in wait(list(busy)):
+                for connection in wait(list(busy), timeout=_LOOK_SECONDS):
                     worker = busy[connection]  # type: ignore[index]  # wait gives back what it was given
                     try:
                         yield worker.take()
@@ -77,6 +80,8 @@ class Local:
                         suspects.extend(worker.at_work.values())
                         worker.end()
                         crew[crew.index(worker)] = _Worker(task)
+                for worker in crew:
+                    worker.end_if_overdue(task.stage_seconds)
         finally:
             for worker in crew:
                 worker.end()
@@ -101,7 +106,8 @@ class _Worker(Generic[Item, Result]):
         self.at_work: dict[int, Item] = {}
         self._is_alone = False
         self._given = 0
-        arguments = (theirs, task, telemetry.configuration())
+        self._watch = Watch(DEPTH)
+        arguments = (theirs, task, self._watch, telemetry.configuration())
         self._process = context.Process(target=_serve, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -126,6 +132,12 @@ class _Worker(Generic[Item, Result]):
         self._is_alone = False
         return result  # type: ignore[no-any-return]
 
+    def end_if_overdue(self, seconds: float) -> None:
+        """Kill a process that is at one stage for longer; the next `take` sees that it is dead."""
+        if self._watch.seconds() > seconds and self._process.is_alive():
+            telemetry.event("worker_overdue", level=logging.WARNING, seconds=seconds)
+            self._process.kill()
+
     def end(self) -> None:
         """Let an idle process close its task; kill one that is busy."""
         if self.at_work:
@@ -145,7 +157,7 @@ class _Worker(Generic[Item, Result]):
 # --- the worker process --------------------------------------------------------------------------
 
 
-def _serve(parent: Connection, task: Task[Any, Any], log: tuple[int, bool] | None) -> None:
+def _serve(parent: Connection, task: Task[Any, Any], watch: Watch, log: tuple[int, bool] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
     telemetry.configure_as(log)
@@ -153,7 +165,8 @@ def _serve(parent: Connection, task: Task[Any, Any], log: tuple[int, bool] | Non
     at_work: set[int] = set()
 
     def answer(number: int, item: Any) -> None:
-        result, error = _attempt(task, item)
+        with watch.item():
+            result, error = _attempt(task, item)
         with answering:
             at_work.discard(number)
             parent.send((number, result, error))

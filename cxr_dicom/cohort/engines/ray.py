@@ -27,6 +27,7 @@ from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Ite
 from cxr_dicom.cohort.engines.local import cores
 from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.watch import Watch, end_this_process_after
 
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
 _NEWS_TIMEOUT = 60.0  # seconds without news before the log says that no worker has found room
@@ -306,6 +307,7 @@ class _Actor:
 
     def __init__(self, log: tuple[int, bool] | None) -> None:
         telemetry.configure_as(log or (0, False))  # without one too, for it silences the libraries
+        self._watch = Watch(DEPTH)
         self._log: SimpleQueue[logging.LogRecord] = SimpleQueue()
         logging.getLogger("cxr_dicom").handlers = [QueueHandler(self._log)]  # it is written where the run was started
 
@@ -320,7 +322,8 @@ class _Actor:
         return self._attempt(self._begin, task)
 
     def process(self, item: Any) -> _Reply:
-        return self._attempt(self._task, item)
+        with self._watch.item():
+            return self._attempt(self._task, item)
 
     def close(self) -> None:
         self._task.close()
@@ -332,6 +335,7 @@ class _Actor:
         import ray
 
         self._task = pickle.loads(task)  # noqa: S301  # from the process that started this one
+        end_this_process_after(self._watch, self._task.stage_seconds)  # the parent is on another machine
         return str(ray.get_runtime_context().get_node_id())
 
     def _attempt(self, do: Any, argument: Any) -> _Reply:

@@ -51,7 +51,7 @@ GATES: Mapping[
         Reason.MODEL_FAILED: ("model failed", "a model broke on this image"),
         Reason.ENCODING_FAILED: ("encoding failed", "an object could not be made"),
         Reason.INTERNAL_ERROR: ("internal error", "an error in cxr-dicom"),
-        Reason.WORKER_DIED: ("worker died", "its worker process died three times"),
+        Reason.WORKER_DIED: ("worker died", "its worker process died, or took too long, three times"),
         Reason.DELIVERY_FAILED: ("not delivered", "the destination did not take its objects"),
         Reason.DESTINATION_UNREACHABLE: ("not sent yet", "the destination could not be reached"),
     },

@@ -152,7 +152,10 @@ class Studies:
             while row := self._next_waiting(connection, now, max_interruptions):
                 uid = row["study_instance_uid"]
                 if row["interruptions"] >= max_interruptions:
-                    reason = f"a worker died {row['interruptions']} times while it processed this study"
+                    reason = (
+                        f"a worker died, or was ended after service.study_seconds, {row['interruptions']} times"
+                        " while it processed this study"
+                    )
                     self.move(uid, (StudyState.COMPLETE,), StudyState.HELD, reason)
                     continue
                 connection.execute(
@@ -162,6 +165,12 @@ class Studies:
                 )
                 return self._claim(row, owner)
         return None
+
+    def is_claimed_by(self, owner: str) -> bool:
+        """Whether a worker has a study."""
+        return bool(
+            self._ledger.rows("SELECT 1 FROM studies WHERE state = ? AND claimed_by = ?", StudyState.RUNNING, owner)
+        )
 
     def take_back(self, owner: str | None = None, *, is_interruption: bool = True) -> list[str]:
         """Take the claims of a worker that ended, or, without a name, of all; return their studies."""

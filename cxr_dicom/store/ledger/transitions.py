@@ -15,7 +15,7 @@ TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and 
     StudyState.COMPLETE: {
         StudyState.RUNNING: "a worker claimed it",
         StudyState.RECEIVING: _NEW_IMAGE,
-        StudyState.HELD: "its workers died too often",
+        StudyState.HELD: "its workers died, or were ended, too often",
     },
     StudyState.RUNNING: {
         StudyState.ENCODED: "its result has objects",

@@ -1,17 +1,21 @@
 """Tasks that tests give to engines; workers import them from here."""
 
+import ctypes
 import os
 import signal
 import time
 from pathlib import Path
 
 from cxr_dicom.errors import WeightsError
+from cxr_dicom.system import watch
 
 GIVES_UP_AFTER = 3
 
 
 class Squares:
     """Squares numbers, and writes down what became of it in a folder."""
+
+    stage_seconds = 600.0
 
     def __init__(self, folder, killers=(), bad=(), slow=()):
         self.folder = Path(folder)
@@ -33,8 +37,11 @@ class Squares:
         if number in self.bad:
             raise WeightsError("weights are missing")
         if number in self.slow:
-            time.sleep(60)
+            self.hang()
         return number, number**2
+
+    def hang(self):
+        time.sleep(60)
 
     def interrupt(self, number):
         self._note(f"interrupted-{number}")
@@ -50,6 +57,21 @@ class Squares:
 
     def _note(self, word):
         (self.folder / f"{word}-{os.getpid()}").touch()
+
+
+class Hanging(Squares):
+    """Hangs at a number, once two stages of other items were quick, and holds Python's lock as foreign code may."""
+
+    stage_seconds = 1.5
+
+    def __call__(self, number):
+        for _ in range(4):
+            watch.begin()
+            time.sleep(0.1)
+        return super().__call__(number)
+
+    def hang(self):
+        ctypes.PyDLL(None).sleep(60)
 
 
 class Clumsy(Squares):

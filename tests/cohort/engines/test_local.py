@@ -8,7 +8,7 @@ import pytest
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.errors import CxrDicomError, WeightsError
-from tests.cohort.engines.tasks import Clumsy, Deadly, Squares
+from tests.cohort.engines.tasks import Clumsy, Deadly, Hanging, Squares
 
 
 @pytest.fixture(params=["here", "one worker", "two workers"])
@@ -49,6 +49,13 @@ def test_work_is_done_by_as_many_processes_as_there_are_workers(tmp_path):
 def test_what_kills_its_worker_is_given_up_and_all_else_is_answered(workers, tmp_path):
     answers = sorted(Local(workers).process(range(12), Squares(tmp_path, killers=[3, 4, 11])), key=lambda each: each[0])
     assert answers == [(n, "gave up" if n in (3, 4, 11) else n**2) for n in range(12)]
+
+
+def test_what_hangs_is_ended_by_the_parent_and_all_else_is_answered(tmp_path):
+    begun = time.monotonic()
+    answers = sorted(Local(1).process(range(6), Hanging(tmp_path, slow=[2])), key=lambda each: each[0])
+    assert answers == [(n, "gave up" if n == 2 else n**2) for n in range(6)]
+    assert time.monotonic() - begun < 60, "one attempt would last 60 s without an end to it"
 
 
 def test_a_neighbour_of_what_kills_is_suspected_once_only(tmp_path):
