@@ -18,6 +18,7 @@ from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, StudyQuery, build_archive
 from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
 from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import ConnectionFailedError
 
@@ -81,6 +82,10 @@ class Polling:
                 made.error = telemetry.safe_description(error)
                 telemetry.failure("poll", error, archive=archive.name)
             telemetry.event("poll_done", archive=archive.name, studies=made.studies, files=made.instances)
+            if made.error:
+                self._ledger.places.failed(Place.ARCHIVE, archive.name, made.error)
+            else:
+                self._ledger.places.answered(Place.ARCHIVE, archive.name)
             rounds.append(made)
         return rounds
 

@@ -19,6 +19,7 @@ from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.receipts import record
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import DueDelivery, Ledger
+from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import ConnectionFailedError
@@ -81,11 +82,13 @@ class Courier:
         try:
             for receipt in act([each.object for each in due]):
                 self._breaker.succeeded()
+                self._ledger.places.answered(Place.DESTINATION, self.name)
                 self._record(receipt, remaining.pop(receipt.sop_instance_uid), is_verifying=is_verifying)
                 if stop is not None and stop.is_set():
                     break
         except ConnectionFailedError as error:
             pause = self._breaker.failed(error.retry_after)
+            self._ledger.places.failed(Place.DESTINATION, self.name, str(error))
             telemetry.failure("delivery", error, destination=self.name)
             for uid, each in remaining.items():
                 failed = Receipt(

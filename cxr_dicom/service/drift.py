@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.service.metrics import Figure
+from cxr_dicom.service.health import Figure
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.system import telemetry
 

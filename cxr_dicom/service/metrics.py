@@ -1,19 +1,18 @@
 """Numbers and health for monitoring, on a port of this machine only.
 
-``/metrics`` is in Prometheus' text format, ``/health`` answers 200 or 503 with a JSON object.
+``/metrics`` is in Prometheus' text format. ``/health`` is a JSON object: its status is ``ok``, ``degraded`` when a
+person must look, or, with 503 instead of 200, ``failing`` when a part is dead and a new start may help.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cxr_dicom.errors import SettingsError
-
-Figure = tuple[str, Mapping[str, str], float]
-Problems = Mapping[str, str]  # by part of the service; empty when all is well
+from cxr_dicom.service.health import Figure, Problems
 
 
 class MetricsServer:
@@ -33,9 +32,11 @@ class MetricsServer:
                 if self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4", exposition(figures()))
                 elif self.path == "/health":
-                    found = dict(problems())
-                    body = json.dumps({"status": "failing" if found else "ok", "problems": found})
-                    self._answer(503 if found else 200, "application/json", body)
+                    found = problems()
+                    is_dead = any(each.is_fatal for each in found.values())
+                    status = "failing" if is_dead else "degraded" if found else "ok"
+                    body = {"status": status, "problems": {part: each.text for part, each in found.items()}}
+                    self._answer(503 if is_dead else 200, "application/json", json.dumps(body))
                 else:
                     self._answer(404, "text/plain", "/metrics or /health\n")
 

@@ -20,10 +20,11 @@ from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.polling import Polling, Round
 from cxr_dicom.records import StudyState
 from cxr_dicom.scp import Listener
-from cxr_dicom.service import recovery
+from cxr_dicom.service import health, recovery
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.drift import DriftWatch
-from cxr_dicom.service.metrics import Figure, MetricsServer, Problems
+from cxr_dicom.service.health import Figure, Problem, Problems
+from cxr_dicom.service.metrics import MetricsServer
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.worker import Build, build_pipeline
@@ -123,25 +124,28 @@ class Service:
         return not any(self.ledger.deliveries.due(each.name, limit=1) for each in self.settings.destinations)
 
     def problems(self) -> Problems:
-        """Say which parts do not work."""
+        """Say which parts do not work, and what a person must look at."""
         found = {}
         if not all(worker.is_alive for worker in self._workers):
-            found["workers"] = "a worker process died and is not yet replaced"
+            found["workers"] = Problem(text="a worker process died and is not yet replaced", is_fatal=True)
         for thread in self._threads:
             if not thread.is_alive():
-                found[thread.name] = "stopped"
+                found[thread.name] = Problem(text="stopped", is_fatal=True)
         if self._listener and not self._listener.is_alive:
-            found["listener"] = "stopped"
+            found["listener"] = Problem(text="stopped", is_fatal=True)
         try:
             self._spool.require_space()
         except SpoolFullError as error:
-            found["spool"] = str(error)
+            found["spool"] = Problem(text=str(error))
         if problem := self._audit.problem():
-            found["audit"] = problem
-        for name, objects in self._held().items():
-            found[f"destination {name}"] = f"not in the settings; objects that wait for it: {objects}"
+            found["audit"] = Problem(text=problem)
         if unknown := self._spool.set_aside_now():
-            found["unknown"] = f"files that the ledger does not know, in {self._spool.folder / 'unknown'}: {unknown}"
+            text = f"files that the ledger does not know, in {self._spool.folder / 'unknown'}: {unknown}"
+            found["unknown"] = Problem(text=text)
+        try:
+            found |= health.problems(self.ledger, self.settings)
+        except CxrDicomError as error:
+            found["ledger"] = Problem(text=str(error))
         return found
 
     def stop(self) -> None:
@@ -181,7 +185,8 @@ class Service:
         return MetricsServer(port, self._figures, self.problems) if port else None
 
     def _figures(self) -> list[Figure]:
-        return [*self.ledger.stories.figures(), *self._drift.figures()]
+        known = health.figures(self.ledger, self.settings)
+        return [*self.ledger.stories.figures(), *known, *self._drift.figures()]
 
     def _start_threads(self) -> None:
         for each in self.settings.destinations:

@@ -255,6 +255,8 @@ def test_a_person_who_wants_it_now_is_not_kept_waiting_by_the_breaker(here):
     here.place.answers["send"] = [ConnectionFailedError("UNREACHABLE", "refused")]
     assert here.courier.carry()
     assert here.courier.carry() is False
+    (out,) = here.ledger.places.out()
+    assert (out.kind, out.name, out.since, out.cause) == ("destination", "pacs", 1000.0, "UNREACHABLE: refused")
     actions(here.ledger).retry(STUDY)
     here.place.answers["send"] = [ConnectionFailedError("UNREACHABLE", "refused")]
     assert here.courier.carry()  # although the pause lasts
@@ -264,3 +266,4 @@ def test_a_person_who_wants_it_now_is_not_kept_waiting_by_the_breaker(here):
     actions(here.ledger).retry(STUDY)
     assert here.courier.carry()
     assert here.deliveries("state") == [("committed",)] * 3
+    assert here.ledger.places.out() == []

@@ -195,10 +195,14 @@ def test_metrics_and_health(tmp_path):
         health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/health"))
         assert health == {"status": "ok", "problems": {}}
         service._spool._min_free = 1 << 60
+        health = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/health"))
+        assert health["status"] == "degraded"
+        assert "MB free" in health["problems"]["spool"]
+        service._threads[0].is_alive = lambda: False
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
         assert refused.value.code == 503
-        assert "MB free" in json.load(refused.value)["problems"]["spool"]
+        assert json.load(refused.value)["problems"][service._threads[0].name] == "stopped"
 
 
 def test_retention_deletes_files_then_rows(tmp_path):

@@ -18,6 +18,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.store.ledger.deliveries import Deliveries, DueDelivery
 from cxr_dicom.store.ledger.group_commit import GroupCommit
 from cxr_dicom.store.ledger.observations import Observation, Observations
+from cxr_dicom.store.ledger.places import Places
 from cxr_dicom.store.ledger.polls import Polls
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
@@ -70,7 +71,7 @@ class Ledger:
     ----------
     together
         Makes changes of several threads in one transaction.
-    studies, deliveries, polls, observations, stories
+    studies, deliveries, places, polls, observations, stories
         What can be done with each, one class per noun.
     """
 
@@ -85,6 +86,7 @@ class Ledger:
         self.together = GroupCommit(self.transaction)
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
+        self.places = Places(self)
         self.polls = Polls(self)
         self.observations = Observations(self)
         self.stories = Stories(self)

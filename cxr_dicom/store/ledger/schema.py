@@ -137,4 +137,14 @@ MIGRATIONS = (
     -- destinations that a person wants to be tried now, although they did not answer
     CREATE TABLE asked (destination TEXT PRIMARY KEY, asked_at REAL NOT NULL) STRICT;
     """,
+    """
+    -- destinations and archives that do not answer; a row is deleted when the place answers
+    CREATE TABLE outages (
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        since REAL NOT NULL,
+        cause TEXT NOT NULL,
+        PRIMARY KEY (kind, name)
+    ) STRICT;
+    """,
 )

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 KEPT = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING, StudyState.HELD, StudyState.DEAD)
+SHORT_OF = "this machine lacks room, memory or permission"  # how the reason of a study begins that waits for it
 _OPEN_DELIVERY = "(d.state IN ('waiting', 'refused') OR (d.state = 'delivered' AND d.verify))"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """What waits for one destination."""
+
+    destination: str
+    objects: int
+    oldest_seconds: float  # since the one that waits longest was made
 
 
 class Stories:
@@ -81,17 +92,40 @@ class Stories:
     def figures(self) -> list[tuple[str, dict[str, str], float]]:
         """Return every number that is worth watching: name, labels, value."""
         found = [(row["name"] + "_total", json.loads(row["labels"]), row["value"]) for row in self._rows("counters")]
-        counts = {
-            row["state"]: row["n"] for row in self._ledger.rows("SELECT state, count(*) n FROM studies GROUP BY 1")
-        }
-        found += [("studies", {"state": state}, counts.get(state, 0)) for state in StudyState]
-        waiting = self._ledger.rows(
-            "SELECT destination, count(*) n FROM deliveries WHERE state = 'waiting' GROUP BY destination"
-        )
-        found += [("deliveries_waiting", {"destination": row["destination"]}, row["n"]) for row in waiting]
+        found += [("studies", {"state": state}, count) for state, count in self.counts().items()]
         (oldest,) = self._ledger.rows("SELECT min(received_at) t FROM studies WHERE state = ?", StudyState.COMPLETE)
         age = max(0.0, time.time() - oldest["t"]) if oldest["t"] else 0.0
         return [*found, ("oldest_waiting_seconds", {}, round(age, 1))]
+
+    def counts(self) -> dict[StudyState, int]:
+        """Count the studies in each state."""
+        counts = {
+            row["state"]: row["n"] for row in self._ledger.rows("SELECT state, count(*) n FROM studies GROUP BY 1")
+        }
+        return {state: counts.get(state, 0) for state in StudyState}
+
+    def waiting(self) -> list[Waiting]:
+        """Say how much waits to be sent to each destination, and how long ago the oldest of it was made."""
+        rows = self._ledger.rows(
+            "SELECT destination, count(*) n, min(finished_at) t FROM deliveries d"
+            " JOIN objects o USING (sop_instance_uid) JOIN jobs j ON j.id = o.job_id WHERE state = 'waiting'"
+            " GROUP BY destination ORDER BY destination"
+        )
+        now = time.time()
+        return [
+            Waiting(destination=row["destination"], objects=row["n"], oldest_seconds=max(0.0, now - row["t"]))
+            for row in rows
+        ]
+
+    def short_of(self) -> dict[str, int]:
+        """Count the studies that wait because this machine lacks something, by what it lacks."""
+        rows = self._ledger.rows(
+            "SELECT reason, count(*) n FROM studies WHERE state IN (?, ?) AND reason LIKE ? GROUP BY 1 ORDER BY 1",
+            StudyState.COMPLETE,
+            StudyState.RUNNING,
+            f"{SHORT_OF}%",
+        )
+        return {row["reason"]: row["n"] for row in rows}
 
     def paths(self) -> set[Path]:
         """Return every file that the ledger knows."""

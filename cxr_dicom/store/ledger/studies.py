@@ -24,6 +24,7 @@ from cxr_dicom.records import (
     WrittenObject,
 )
 from cxr_dicom.records.words import object_kind
+from cxr_dicom.store.ledger.story import SHORT_OF
 from cxr_dicom.store.ledger.transitions import expect_legal, origins
 from cxr_dicom.system import retry
 
@@ -189,10 +190,15 @@ class Studies:
             self._ledger.deliveries.settle(claim.study.study_instance_uid)
 
     def postpone(self, claim: Claim, result: StudyResult, until: float, *, counts: bool = True) -> None:
-        """Processing failed in a way that may pass: try again at ``until``; it is an attempt if it ``counts``."""
+        """Processing failed in a way that may pass: try again at ``until``.
+
+        It is an attempt if it ``counts``; otherwise this machine lacked something.
+        """
+        failed = next((f"{i.reason}: {i.detail}" for i in result.instances if i.outcome is Outcome.FAILED), "")
+        why = f"attempt {claim.attempts + 1} failed" if counts else SHORT_OF
         with self._ledger.transaction() as connection:
             uid = claim.study.study_instance_uid
-            self._let_go(connection, claim, StudyState.COMPLETE, "")
+            self._let_go(connection, claim, StudyState.COMPLETE, f"{why}: {failed}")
             self._record_outcomes(connection, result)
             connection.execute(
                 "UPDATE studies SET attempts = ?, next_attempt_at = ? WHERE study_instance_uid = ?",

@@ -153,8 +153,8 @@ def test_what_is_watched_is_counted(ledger, monkeypatch):
     assert figures["received_total",] == 3
     assert figures["images_total", ("outcome", "processed"), ("reason", "")] == 1
     assert figures["deliveries_total", ("answer", "accepted"), ("destination", "pacs")] == 1
-    assert figures["deliveries_waiting", ("destination", "pacs")] == 1
-    assert figures["deliveries_waiting", ("destination", "other")] == 2
+    waiting = [(each.destination, each.objects, round(each.oldest_seconds, 2)) for each in ledger.stories.waiting()]
+    assert waiting == [("other", 2, 234.56), ("pacs", 1, 234.56)]
     studies = {labels[0][1]: value for (name, *labels), value in figures.items() if name == "studies"}
     assert {state: value for state, value in studies.items() if value} == {"ENCODED": 1, "COMPLETE": 2}
     assert (len(studies), min(studies.values())) == (9, 0)
