@@ -11,6 +11,8 @@ TESTS = {  # by the first column of the table
     "a full disk": "test_scp.py::test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again",
     "UIDs that are paths": "ingest/test_intake.py::test_what_is_not_taken_has_its_reason_and_leaves_nothing",
     "a data set that unpacks to gigabytes": "test_scp.py::test_other_sop_classes_and_deflated_get_no_context",
+    "a header of millions of items, nested without end, or with huge values": "dicom/test_structure.py::test_a_h",
+    "a data set that says of itself how it is encoded": "dicom/test_structure.py::test_group_0_and_2_are_no_part_of_a",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
     "a code stream that claims another matrix than its header, or thousands of scans": (
         "dicom/test_bombs.py::test_a_claim_that_the_header_does_not_make_is_refused_undecoded"

@@ -12,14 +12,16 @@ import zlib
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import keyword_for_tag
-from pydicom.encaps import parse_fragments
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_partial
+from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -30,17 +32,18 @@ from pydicom.uid import (
 )
 
 from cxr_dicom.dicom.private_parts import read_file_meta_info
+from cxr_dicom.dicom.structure import MOST_BYTES, MOST_ELEMENTS, PIXEL_TAGS, UNDEFINED_LENGTH, Place, Walk, refused
 from cxr_dicom.dicom.text import readings
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 
-_PIXEL_TAGS = frozenset(map(Tag, ("FloatPixelData", "DoubleFloatPixelData", "PixelData")))
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_CHARACTER_SET = Tag("SpecificCharacterSet")
+_PREAMBLE_LENGTH = 132
 _ELEMENT_HEAD_LENGTH = 8
+_MOST_META = 1 << 16  # bytes
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set; no radiograph comes near
-_DELIMITER_LENGTH = 8  # of the item that ends encapsulated pixel data
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
-_SYNTAX_OF_ENCODING: dict[tuple[bool | None, bool | None], UID] = {
+_SYNTAX_OF_ENCODING = {  # by whether it is implicit, and whether it is little endian
     (True, True): ImplicitVRLittleEndian,
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
@@ -121,98 +124,108 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     return list(value) if isinstance(value, MutableSequence) else [value]
 
 
-def read_header(path: Path, tags: Sequence[str] = ()) -> Header:
-    """Read a file up to its pixel data.
+def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MOST_ELEMENTS) -> Header:
+    """Read a file up to its pixel data, in time that grows with its bytes and within the bounds of `structure`.
 
     Parameters
     ----------
     path
         A file of any name.
     tags
-        Keywords of the only attributes to keep; empty: all.
+        Keywords of the only attributes to keep; empty: all. No other value is read.
+    most_elements
+        How many elements, items and fragments the file may have.
 
     Raises
     ------
     ImageError
         ``NOT_DICOM`` or ``UNREADABLE``; a file whose end is missing is unreadable.
     """
-    with _open(path) as file:
-        wanted: list[BaseTag | int] = [Tag(tag) for tag in tags]
-        watch = _Watch(file, wanted)
-        dataset = read_partial(file, watch, force=True, specific_tags=wanted or None)
-        if watch.is_empty or (watch.saw_wanted and not len(dataset)):  # pydicom drops all if a sequence has no end
-            raise ImageError(Reason.UNREADABLE, "truncated: expected a data set, the file ends in it or before it")
-        dataset.buffer = None  # of a deflated file: would keep its pixel data in memory
-        _name_transfer_syntax(dataset)
-        if dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:  # zlib checks its own end
-            _expect_size(file, _end_of_fragments(file, watch.start) if watch.is_encapsulated else watch.least_size)
+    with _open(path, most_elements) as source:
+        dataset, pixels = _read(source, [Tag(tag) for tag in tags])
     return Header(
         dataset=dataset,
-        pixel_keyword=watch.pixel_keyword,
-        pixel_length=None if watch.is_encapsulated else watch.pixel_length,
+        pixel_keyword=keyword_for_tag(pixels.tag) if pixels else "",
+        pixel_length=pixels.length if pixels and pixels.length != UNDEFINED_LENGTH else None,
     )
 
 
 def read_whole(path: Path) -> Dataset:
-    """Read a file with its pixel data.
+    """Read a file with its pixel data; what comes after these is left out.
 
     Raises
     ------
     ImageError
-        ``NOT_DICOM`` or ``UNREADABLE``.
+        ``NOT_DICOM`` or ``UNREADABLE``, as `read_header`.
     """
-    with _open(path) as file:
-        dataset = dcmread(file, force=True)
-        _name_transfer_syntax(dataset)
-        return dataset
+    with _open(path, MOST_ELEMENTS) as source:
+        dataset, pixels = _read(source, ())
+        if pixels:
+            source.file.seek(pixels.start)
+            element = next(data_element_generator(source.file, source.is_implicit, source.is_little_endian))
+            dataset[Tag(pixels.tag)] = element
+    return dataset
 
 
-class _Watch:
-    """Called by pydicom at each element: stops at pixel data, and notes where the last element lies."""
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """An open file, or what a deflated one unpacks to, and how its data set is encoded."""
 
-    def __init__(self, file: BinaryIO, wanted: Sequence[int]) -> None:
-        self.file = file
-        self.wanted = frozenset(wanted)
-        self.is_empty = True
-        self.saw_wanted = False
-        self.start = self.end = 0  # of the last value, in bytes of the file
-        self.pixel_keyword = ""
-        self.pixel_length: int | None = None
+    file: BinaryIO
+    start: int  # of the data set
+    size: int | None  # of the file; None: deflated, and zlib checks its own end
+    meta: FileMetaDataset
+    is_implicit: bool
+    is_little_endian: bool
+    most_elements: int
 
-    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        self.is_empty = False
-        self.saw_wanted |= not self.wanted or tag in self.wanted
-        self.start = self.file.tell()
-        self.end = 0 if length == _UNDEFINED_LENGTH else self.start + length
-        if tag in _PIXEL_TAGS:
-            self.pixel_keyword, self.pixel_length = keyword_for_tag(tag), length
-        return tag in _PIXEL_TAGS
 
-    @property
-    def least_size(self) -> int:
-        """Bytes that the file must have; a few bytes more are the beginning of an element that is cut off."""
-        excess = os.fstat(self.file.fileno()).st_size - self.end
-        cut_off = not self.pixel_keyword and self.end and 0 < excess < _ELEMENT_HEAD_LENGTH
-        return self.end + (_ELEMENT_HEAD_LENGTH if cut_off else 0)
-
-    @property
-    def is_encapsulated(self) -> bool:
-        return self.pixel_length == _UNDEFINED_LENGTH
+def _read(source: _Source, wanted: Sequence[BaseTag]) -> tuple[Dataset, Place | None]:
+    """Read the wanted elements before the pixel data; return where the pixel data are."""
+    source.file.seek(source.start)
+    walk = Walk(
+        source.file,
+        is_implicit=source.is_implicit,
+        is_little_endian=source.is_little_endian,
+        most_elements=source.most_elements,
+    )
+    kept = frozenset((*wanted, _CHARACTER_SET)) if wanted else frozenset()
+    try:
+        places = list(walk.elements(kept))
+        pixels = places.pop() if places and places[-1].tag in PIXEL_TAGS else None
+        if not places and pixels is None:
+            raise EOFError
+        if source.size is not None:
+            _expect_size(source.size, walk, places, pixels)
+    except EOFError as error:
+        raise ImageError(
+            Reason.UNREADABLE, "truncated: expected a data set, the file ends in it or before it"
+        ) from error
+    places = [each for each in places if each.is_sound and (not kept or each.tag in kept)]
+    if sum(each.end - each.start for each in places) > MOST_BYTES:
+        raise refused(f"at most {MOST_BYTES >> 20} MB before the pixel data")
+    content = BytesIO()
+    for each in places:
+        source.file.seek(each.start)
+        content.write(source.file.read(each.end - each.start))
+    content.seek(0)
+    elements = data_element_generator(content, source.is_implicit, source.is_little_endian)
+    dataset = Dataset({each.tag: each for each in elements})
+    stated = dataset.get("SpecificCharacterSet", default_encoding)
+    character_set = stated if stated is default_encoding else convert_encodings(stated)
+    dataset.set_original_encoding(source.is_implicit, source.is_little_endian, character_set)
+    dataset.file_meta = source.meta
+    return dataset, pixels
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path, most_elements: int) -> Iterator[_Source]:
     """Open a file that looks like DICOM; errors of parsing become an ImageError."""
     try:
         if not path.is_file():  # a named pipe would block
             raise ImageError(Reason.UNREADABLE, "expected a file, found none or something else")
         with path.open("rb") as file:
-            start = file.read(132)
-            _expect_dicom(start)
-            if start[128:] == b"DICM":
-                _expect_bounded(file)
-            file.seek(0)
-            yield file
+            yield _source(file, most_elements)
     except OSError as error:
         raise ImageError(
             Reason.UNREADABLE, f"expected a readable file, got {error.strerror or 'an end within an element'}"
@@ -221,25 +234,57 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         raise ImageError(Reason.UNREADABLE, f"expected a DICOM data set, got {type(error).__name__}") from error
 
 
+def _source(file: BinaryIO, most_elements: int) -> _Source:
+    """Read the file meta information, and find how the data set is encoded, as pydicom does."""
+    beginning = file.read(_PREAMBLE_LENGTH)
+    _expect_dicom(beginning)
+    start = file.seek(_PREAMBLE_LENGTH if beginning[128:] == b"DICM" else 0)
+    stated = BytesIO(file.read(_MOST_META))
+    meta = read_file_meta_info(stated)
+    if stated.tell() == _MOST_META:
+        raise refused(f"at most {_MOST_META} bytes of file meta information")
+    file.seek(start := start + stated.tell())
+    size: int | None = os.fstat(file.fileno()).st_size
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        file, start, size = _inflated(file), 0, None
+    first = file.read(_ELEMENT_HEAD_LENGTH)
+    has_vr = first[4:6].isalpha() and first[4:6].isupper()  # whatever the transfer syntax says
+    is_little_endian = syntax != ExplicitVRBigEndian and (syntax is not None or not has_vr or first[1:2] < b"\4")
+    if syntax is None:
+        meta.TransferSyntaxUID = _SYNTAX_OF_ENCODING[not has_vr, is_little_endian]
+    return _Source(
+        file=file,
+        start=start,
+        size=size,
+        meta=meta,
+        is_implicit=not has_vr,
+        is_little_endian=is_little_endian,
+        most_elements=most_elements,
+    )
+
+
+def _inflated(file: BinaryIO) -> BinaryIO:
+    """Unpack a deflated data set (PS3.5 A.5), but not beyond all reason."""
+    inflater, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO()
+    packed = file.read(1 << 20)
+    while packed and not inflater.eof:
+        unpacked.write(inflater.decompress(packed, 1 << 20))
+        if unpacked.tell() > _MOST_INFLATED:
+            raise ImageError(Reason.UNREADABLE, f"expected at most {_MOST_INFLATED >> 20} MB when unpacked, found more")
+        packed = inflater.unconsumed_tail or file.read(1 << 20)
+    if not inflater.eof:
+        raise EOFError
+    unpacked.seek(0)
+    return unpacked
+
+
 def _expect_dicom(start: bytes) -> None:
     if start[128:] == b"DICM" or _is_first_element(start[:8]):
         return
     found = "an empty file" if not start else "something else"
     found = next((name for magic, name in _SIGNATURES.items() if start.startswith(magic)), found)
     raise ImageError(Reason.NOT_DICOM, f"expected 'DICM' at byte 128 or a first DICOM element, found {found}")
-
-
-def _expect_bounded(file: BinaryIO) -> None:
-    """Refuse a deflated data set that unpacks beyond all reason; pydicom would unpack it in memory."""
-    if read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    packed = file.read(1 << 20)
-    while packed and not inflater.eof:
-        size += len(inflater.decompress(packed, 1 << 20))
-        if size > _MOST_INFLATED:
-            raise ImageError(Reason.UNREADABLE, f"expected at most {_MOST_INFLATED >> 20} MB when unpacked, found more")
-        packed = inflater.unconsumed_tail or file.read(1 << 20)
 
 
 def _is_first_element(start: bytes) -> bool:
@@ -260,24 +305,13 @@ def _is_first_element(start: bytes) -> bool:
     return False
 
 
-def _name_transfer_syntax(dataset: Dataset) -> None:
-    """Fill in the Transfer Syntax UID that a file without file meta information leaves out."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta.TransferSyntaxUID = _SYNTAX_OF_ENCODING[dataset.original_encoding]
-
-
-def _end_of_fragments(file: BinaryIO, start: int) -> int:
-    """Where encapsulated pixel data that start at byte `start` must end (PS3.5 A.4)."""
-    file.seek(start)
-    _, offsets = parse_fragments(file)
-    if not offsets:
-        raise EOFError
-    file.seek(offsets[-1] + 4)
-    (length,) = struct.unpack("<L", file.read(4))
-    return int(file.tell() + length + _DELIMITER_LENGTH)
-
-
-def _expect_size(file: BinaryIO, end: int) -> None:
-    size = os.fstat(file.fileno()).st_size
+def _expect_size(size: int, walk: Walk, places: Sequence[Place], pixels: Place | None) -> None:
+    """Refuse a file that ends before its last element does."""
+    if pixels is None:
+        end = places[-1].end
+        if 0 < size - end < _ELEMENT_HEAD_LENGTH:  # the beginning of an element that is cut off
+            end += _ELEMENT_HEAD_LENGTH
+    else:
+        end = pixels.end if pixels.length != UNDEFINED_LENGTH else walk.fragments(pixels.value)
     if size < end:
         raise ImageError(Reason.UNREADABLE, f"truncated: expected {end} bytes or more, found {size}")

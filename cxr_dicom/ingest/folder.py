@@ -22,6 +22,7 @@ STATE_FOLDER = ".cxr-dicom"
 
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")  # PS3.5 9.1, but leading zeros are seen in archives
+_MOST_ELEMENTS_OF_DICOMDIR = 1_000_000  # some 100,000 images
 _SEPARATORS = re.compile(r"^\.\.?$|[/\\\0]")  # no File ID leads out of its file-set
 
 
@@ -143,7 +144,8 @@ def _identity(path: Path) -> object:
 def _referenced_files(dicomdir: Path) -> Iterator[Path]:
     """Yield the files that the records of a DICOMDIR name (PS3.3 F.3.2.2)."""
     try:
-        records = read_header(dicomdir, ("DirectoryRecordSequence",)).values("DirectoryRecordSequence")
+        header = read_header(dicomdir, ("DirectoryRecordSequence",), most_elements=_MOST_ELEMENTS_OF_DICOMDIR)
+        records = header.values("DirectoryRecordSequence")
     except ImageError:
         return  # the DICOMDIR itself is reported when its turn comes
     for record in records:

@@ -21,6 +21,13 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         HOME,
         "a data set is not unpacked before its size is known",
     ),
+    (
+        "pydicom",
+        "filereader.data_element_generator",
+        ("fp", "is_implicit_VR", "is_little_endian"),
+        "dicom/files.py",
+        "elements are read one by one",
+    ),
     ("pynetdicom", "_config.STORE_SEND_CHUNKED_DATASET", None, HOME, "files are sent byte for byte"),
     ("torchxrayvision", "baseline_models.chestx_anatomy._extract_state_dict", None, HOME, "checkpoints load as there"),
     (
