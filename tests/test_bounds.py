@@ -18,6 +18,7 @@ TESTS = {  # by the first column of the table
         "dicom/test_bombs.py::test_a_claim_that_the_header_does_not_make_is_refused_undecoded"
     ),
     "an image that holds a worker": "service/test_service.py::test_a_study_that_holds_its_worker_is_held_after_its",
+    "an image that fills the memory": "service/test_service.py::test_a_study_that_needs_more_memory_than_a_",
     "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
     "a ledger that is missing, old or damaged": "service/test_recovery.py::test_without_a_ledger_every_acknowledged",
     "settings without their destinations, for one start or more": "service/test_recovery.py::test_what_waits_for_a_",

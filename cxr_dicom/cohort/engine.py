@@ -75,6 +75,10 @@ class Task(Protocol[Item_contra, Result_co]):
     def stage_seconds(self) -> float:
         """How long a worker may be at one stage of an item; an engine with a parent ends one that takes longer."""
 
+    @property
+    def memory_mb(self) -> int | None:
+        """Bound of a worker's address space, for engines whose workers are processes of their own; None for none."""
+
     def interrupt(self, item: Item_contra) -> None:
         """Hear, in the parent, that an item was stopped on purpose: this is no fault of its own."""
 

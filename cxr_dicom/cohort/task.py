@@ -66,6 +66,11 @@ class EntryTask:
         """How long a worker may be at one stage of an entry."""
         return self._settings.service.study_seconds
 
+    @property
+    def memory_mb(self) -> int | None:
+        """Bound of a worker's address space."""
+        return self._settings.service.worker_memory_mb
+
     def interrupt(self, item: Entry) -> None:
         """Forget an attempt that the user interrupted."""
         states.reset_attempts(self._out, item.key)

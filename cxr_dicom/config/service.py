@@ -108,6 +108,8 @@ class ServiceSettings(Table):
     """A study that was at work this often when its worker died, or was ended, is HELD."""
     study_seconds: Seconds = 600
     """A worker whose study is at one stage (reading, a model, writing) for longer is ended; in cohorts too."""
+    worker_memory_mb: int | None = Field(default=None, ge=1024)
+    """Bound of a worker's address space, in cohorts too; what needs more fails, and alone. Not for GPUs."""
     stop_seconds: Seconds = 60
     """How long a stop waits for studies at work; then they are released and run at the next start."""
     metrics_port: Port | None = None

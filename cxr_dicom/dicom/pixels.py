@@ -128,7 +128,7 @@ def _decode(dataset: Dataset, shape: Shape) -> _Decoded:
             bits = int(dataset.BitsStored)
             return _Decoded(words, bits, int(dataset.HighBit), bool(dataset.PixelRepresentation), bits)
         return _decode_stream(decoder, dataset, shape)
-    except (ImageError, KeyboardInterrupt, SystemExit):
+    except (ImageError, MemoryError, KeyboardInterrupt, SystemExit):  # a want of memory says nothing of the image
         raise
     except BaseException as error:  # decoders are foreign code: a panic of one in Rust is no Exception
         expected = f"expected {shape[0]} x {shape[1]} pixels in {decoder.UID.name}"

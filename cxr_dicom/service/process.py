@@ -13,6 +13,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.service.worker import Build, Worker
 from cxr_dicom.store.ledger import owner
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch
 
 _PAUSE = 0.3  # seconds between looks at an empty queue
@@ -92,6 +93,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only where the spool can be locked, and there it is known
     telemetry.configure_as(log)
+    bound_memory(settings.service.worker_memory_mb)
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop), daemon=True).start()
     try:

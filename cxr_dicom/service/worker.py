@@ -149,7 +149,9 @@ class Worker:
 
     def _is_want(self, details: Iterable[str]) -> bool:
         """Whether a failure came from a want of room, memory or permission."""
-        return self._lacks_room() or any(detail.startswith(_WANTS) for detail in details)
+        is_bounded = self._settings.service.worker_memory_mb is not None  # then a study that needs more is at fault
+        wants = [want for want in _WANTS if not (is_bounded and want == "MemoryError")]
+        return self._lacks_room() or any(detail.startswith(tuple(wants)) for detail in details)
 
     def _tell(self, result: StudyResult, state: str) -> None:
         made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}

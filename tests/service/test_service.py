@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 
@@ -39,6 +40,14 @@ class HangingPipeline(FastPipeline):
 
     def process(self, study, folder):
         ctypes.PyDLL(None).sleep(120)
+
+
+class GreedyPipeline(FastPipeline):
+    """Wants more memory than a worker may have, as a bomb does."""
+
+    def process(self, study, folder):
+        np.empty(6 << 30, np.uint8)
+        return super().process(study, folder)
 
 
 class FailingPipeline(FastPipeline):
@@ -113,6 +122,16 @@ def test_a_study_that_holds_its_worker_is_held_after_its_last_time(tmp_path, mon
         send(service.settings.listener.port, image)
         wait_for(lambda: state_of(service, image.StudyInstanceUID) == "HELD", seconds=60)
         assert "service.study_seconds, 1 times" in service.ledger.stories.show(image.StudyInstanceUID)["reason"]
+
+
+def test_a_study_that_needs_more_memory_than_a_worker_may_have_fails_and_counts(tmp_path):
+    image = radiograph(64, 48)
+    with serving(tmp_path, build=GreedyPipeline, service={"worker_memory_mb": 4096}) as service:
+        send(service.settings.listener.port, image)
+        story = wait_for(
+            lambda: (found := service.ledger.stories.show(image.StudyInstanceUID)) and found["attempts"] and found
+        )
+        assert story["instances"][0]["detail"].startswith("MemoryError")
 
 
 def test_a_worker_whose_study_was_forgotten_is_ended(tmp_path, monkeypatch):

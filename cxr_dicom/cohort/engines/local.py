@@ -22,6 +22,7 @@ import psutil
 from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch
 
 _THREADS = 1  # of the networks of a worker
@@ -161,6 +162,7 @@ def _serve(parent: Connection, task: Task[Any, Any], watch: Watch, log: tuple[in
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
     telemetry.configure_as(log)
+    bound_memory(task.memory_mb)
     answering = threading.Lock()
     at_work: set[int] = set()
 

@@ -27,6 +27,7 @@ from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Ite
 from cxr_dicom.cohort.engines.local import cores
 from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch, end_this_process_after
 
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
@@ -335,6 +336,7 @@ class _Actor:
         import ray
 
         self._task = pickle.loads(task)  # noqa: S301  # from the process that started this one
+        bound_memory(self._task.memory_mb)
         end_this_process_after(self._watch, self._task.stage_seconds)  # the parent is on another machine
         return str(ray.get_runtime_context().get_node_id())
 

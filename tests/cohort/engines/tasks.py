@@ -16,6 +16,7 @@ class Squares:
     """Squares numbers, and writes down what became of it in a folder."""
 
     stage_seconds = 600.0
+    memory_mb = None
 
     def __init__(self, folder, killers=(), bad=(), slow=()):
         self.folder = Path(folder)

@@ -1,0 +1,21 @@
+"""What the operating system may give to this process, and no more."""
+
+from __future__ import annotations
+
+
+def bound_memory(megabytes: int | None) -> None:
+    """Bound the address space of this process (RLIMIT_AS of setrlimit(2)); what asks for more gets a MemoryError.
+
+    So that an image which was made to fill the memory takes one worker, and not the machine. Systems without
+    the limit have none.
+    """
+    if megabytes is None:
+        return
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    wanted, (_, most) = megabytes * 2**20, resource.getrlimit(resource.RLIMIT_AS)
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
