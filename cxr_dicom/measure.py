@@ -15,10 +15,11 @@ import numpy as np
 from cxr_dicom.dicom import codes
 from cxr_dicom.dicom.codes import private
 from cxr_dicom.dicom.patient_age import completed_years
-from cxr_dicom.records import ChestImage, Code, Mask, Measurement, Prediction, Presence, Spacing, Statement
+from cxr_dicom.records import ChestImage, Code, Mask, Measurement, ModelInfo, Prediction, Presence, Spacing, Statement
 from cxr_dicom.records.plane import Point, Region
 
 CARDIOTHORACIC_RATIO_LIMIT = 0.5
+UNKNOWN_ERROR = 0.05  # of the ratio of a model that states none; a little more than that of one that does
 ADULT_YEARS = 18
 
 _HEART_WIDTH = private("CARDIAC_WIDTH", "Greatest transverse cardiac diameter")
@@ -73,7 +74,7 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     return replace(
         prediction,
         measurements=prediction.measurements + measurements,
-        statements=prediction.statements + tuple(_statements(image, measurements)),
+        statements=prediction.statements + tuple(_statements(image, prediction.model, measurements)),
     )
 
 
@@ -173,7 +174,7 @@ def _area(image: ChestImage, mask: Mask) -> Measurement:
     )
 
 
-def _statements(image: ChestImage, measurements: Iterable[Measurement]) -> Iterable[Statement]:
+def _statements(image: ChestImage, model: ModelInfo, measurements: Iterable[Measurement]) -> Iterable[Statement]:
     ratio = next(m for m in measurements if m.name == "cardiothoracic_ratio")
     if ratio.value is None:
         return
@@ -181,7 +182,7 @@ def _statements(image: ChestImage, measurements: Iterable[Measurement]) -> Itera
         f"Cardiothoracic ratio above {CARDIOTHORACIC_RATIO_LIMIT} on a PA radiograph of an adult "
         "(Danzer CS, Am J Med Sci 1919;157:513-521)."
     )
-    obstacle = _no_call(image)
+    obstacle = _no_call(image) or _too_close(ratio.value, model)
     call = Presence.INDETERMINATE
     if not obstacle:
         call = Presence.PRESENT if ratio.value > CARDIOTHORACIC_RATIO_LIMIT else Presence.ABSENT
@@ -204,6 +205,16 @@ def _no_call(image: ChestImage) -> str:
     if years is not None and years < ADULT_YEARS:
         return "No call: the patient is no adult."
     return ""
+
+
+def _too_close(ratio: float, model: ModelInfo) -> str:
+    """Why the model cannot tell on which side of the limit a ratio lies; empty when it can."""
+    stated = model.error_of("cardiothoracic_ratio")
+    error = stated.root_mean_square if stated else UNKNOWN_ERROR
+    if abs(ratio - CARDIOTHORACIC_RATIO_LIMIT) > error:
+        return ""
+    whose = "this model's error" if stated else "what is assumed for a model that states no error"
+    return f"No call: the ratio is within {error:.3f} of the limit, {whose}."
 
 
 def _assumption(image: ChestImage) -> str:

@@ -339,13 +339,6 @@ def test_a_statement_says_its_rule_and_what_it_takes_for_granted(image, more):
     )
 
 
-def test_a_heart_of_half_the_thorax_is_not_above_the_limit():
-    even = drawn(heart=(60, 90, 80, 160), right_lung=(20, 90, 20, 80), left_lung=(20, 90, 120, 180), spine=(0, 0, 0, 0))
-    (statement,) = measure(chest_image(), even).statements
-    assert measured(chest_image(), even)["cardiothoracic_ratio"].value == 0.5
-    assert statement.call is Presence.ABSENT
-
-
 def test_a_prediction_without_anatomy_is_left_alone():
     prediction = Prediction(model=MODEL)
     assert measure(chest_image(), prediction) is prediction

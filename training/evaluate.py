@@ -98,7 +98,7 @@ def report(scores: Sequence[Score], found: dict[str, np.ndarray], held_out: Sequ
     off = [score.ratio_found - score.ratio_drawn for score in scores]
     lines.append(
         f"Cardiothoracic ratio against the outlines: mean difference {_ci(off, np.mean, 3)}, "
-        f"mean absolute {_ci(np.abs(off), np.mean, 3)}"
+        f"standard deviation {np.std(off, ddof=1):.3f}, mean absolute {_ci(np.abs(off), np.mean, 3)}"
     )
     lines.append("Outlined radiographs from worst to best (lungs without the heart, right, left, heart):")
     for score in sorted(scores, key=lambda score: score.lungs):

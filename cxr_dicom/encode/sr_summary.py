@@ -118,7 +118,7 @@ def _ruled(prediction: Prediction) -> Iterator[tuple[Code, list[str]]]:
         if number is None or number.value is None:
             continue
         answer = _ANSWERS[statement.call]
-        error = dict(prediction.model.errors).get(number.name, "not known for this model")
+        error = prediction.model.error_of(number.name) or "not known for this model"
         yield (
             number.code,
             [

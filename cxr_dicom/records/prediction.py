@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,29 @@ class Structure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NumberError:
+    """How far a number of a model was off, where people measured the same."""
+
+    measurement: str  # its name: "cardiothoracic_ratio"
+    bias: float  # mean of the model's number minus theirs
+    spread: float  # standard deviation of that difference
+    against: str  # what it was compared with, and how much of it
+
+    @property
+    def root_mean_square(self) -> float:
+        """Bias and spread in one number, in the unit of the measurement."""
+        return hypot(self.bias, self.spread)
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        side = "too small" if self.bias < 0 else "too large"
+        return (
+            f"{abs(self.bias):.3f} {side} on average, standard deviation {self.spread:.3f}, "
+            f"root mean square {self.root_mean_square:.3f}, against {self.against}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
     """What a user must know of one network, its labels and its weights."""
 
@@ -52,9 +76,11 @@ class ModelInfo:
     weights_file: str | None = None  # file name; None: nothing to fetch, the package has all
     weights_url: str | None = None  # where `models pull` fetches it
     weights_sha256: str | None = None  # of the file that was loaded; None until it is, or without weights
-    errors: tuple[tuple[str, str], ...] = field(
-        default=(), repr=False
-    )  # names of measurements, and how far off they are
+    errors: tuple[NumberError, ...] = field(default=(), repr=False)  # of the numbers that its outlines give
+
+    def error_of(self, measurement: str) -> NumberError | None:
+        """Return what is known of the error of a number, by its name; None when nothing is."""
+        return next((error for error in self.errors if error.measurement == measurement), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.placement import square
-from cxr_dicom.records import Code, Mask, ModelInfo, Prediction, Radiograph, Structure
+from cxr_dicom.records import Code, Mask, ModelInfo, NumberError, Prediction, Radiograph, Structure
 
 if TYPE_CHECKING:
     from cxr_dicom.infer.offline.unet import CompactUNet
@@ -39,10 +39,11 @@ MODELS = (
         licence="Apache-2.0",
         citation="docs/models/offline-anatomy.md",
         errors=(
-            (
-                "cardiothoracic_ratio",
-                "0.033 on average (95 % interval 0.021 to 0.047), mostly too small, against outlines by hand of 23 "
-                "radiographs",
+            NumberError(
+                measurement="cardiothoracic_ratio",
+                bias=-0.026,
+                spread=0.040,
+                against="outlines by hand of 23 radiographs",
             ),
         ),
     ),

@@ -6,7 +6,7 @@ import highdicom.sr as hd
 import pytest
 from pydicom.sr.codedict import codes
 
-from cxr_dicom.records import Presence, Reason
+from cxr_dicom.records import NumberError, Presence, Reason
 from tests import painted
 from tests.encode.objects.sr_items import (
     code,
@@ -39,8 +39,9 @@ def test_the_reader_learns_first_what_was_found(image, reports):
 
 def test_the_ratio_is_said_with_its_rule_and_its_error(image, reports):
     known = painted.anatomy(image)
-    known = replace(known, model=replace(known.model, errors=(("cardiothoracic_ratio", "0.03 on average"),)))
-    for prediction, error in ((painted.anatomy(image), "not known for this model"), (known, "0.03 on average")):
+    stated = NumberError(measurement="cardiothoracic_ratio", bias=0.01, spread=0.02, against="a test")
+    known = replace(known, model=replace(known.model, errors=(stated,)))
+    for prediction, error in ((painted.anatomy(image), "not known for this model"), (known, str(stated))):
         report = reports(image, painted.analysis(image, (prediction,))).findings
         (line,) = section(report, "Cardiothoracic ratio")
         assert line.startswith("Cardiothoracic ratio 0.4")
