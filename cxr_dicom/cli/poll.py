@@ -77,4 +77,5 @@ def _is_accession_number(text: str) -> bool:
 def _print_rounds(rounds: Sequence[Round]) -> None:
     for made in rounds:
         counts = f"{made.studies} studies, {made.instances} images, {made.refused} refused, {made.failed} not given"
+        counts += f", {made.put_off} studies put off" if made.put_off else ""
         click.echo(f"{made.archive}: {counts}{'; ' if made.error else ''}{made.error}")

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cxr_dicom.plugins import ARCHIVES
+from cxr_dicom.system.network import ConnectionFailedError
 
 if TYPE_CHECKING:
     from cxr_dicom.config.service import ArchiveTable as Described
     from cxr_dicom.config.service import ListenerSettings
+
+
+class IncompleteAnswerError(ConnectionFailedError):
+    """An archive answered, and there is reason to believe that it has more than it says; raised after what it said."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("INCOMPLETE", detail)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,16 +56,22 @@ Store = Callable[[Iterable[bytes], RemoteInstance], None]
 class Archive(Protocol):
     """An archive that can be queried for studies. It is built by ``build(table, listener)``.
 
-    An implementation must return valid UIDs, and instances as the archive has them, whole or not at all. A failure of
-    the archive is a `ConnectionFailedError`, of one instance a `FetchError`; no error text holds anything of the
-    patient.
+    An implementation must return valid UIDs of what was asked for, and instances as the archive has them, whole or not
+    at all. A failure of the archive is a `ConnectionFailedError`, of one study or instance a `FetchError`; no error
+    text holds anything of the patient.
     The module's ``SETTINGS`` is the table of settings, a `config.service.ArchiveTable` with a ``kind`` of its name.
     """
 
     name: str
 
     def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
-        """Yield the studies with one of the modalities, each once."""
+        """Yield the studies with one of the modalities, each once.
+
+        Raises
+        ------
+        IncompleteAnswerError
+            At the end, if the archive is known to have more.
+        """
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Yield the instances of a study's series with one of the modalities."""

@@ -3,24 +3,43 @@
 A watermark per archive, the newest Study Date of the last finished round, says where the next round
 begins: some days before it, because studies arrive late and grow. What the ledger knows is not fetched
 again, so an interrupted round is simply repeated. No decision depends on this machine's clock alone.
+
+A study is compared by its instances, for one that is replaced leaves their number as it was. A study that the archive
+cannot give is put off, with pauses that grow, and remembered by its UID until it is given; the others go on.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, FetchError
-from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, StudyQuery, build_archive
+from cxr_dicom.ingest.archive import (
+    Archive,
+    IncompleteAnswerError,
+    RemoteInstance,
+    RemoteStudy,
+    StudyQuery,
+    build_archive,
+)
 from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.ledger.places import Place
-from cxr_dicom.system import telemetry
+from cxr_dicom.store.ledger.polls import PutOff
+from cxr_dicom.system import retry, telemetry
 from cxr_dicom.system.network import ConnectionFailedError
+
+_LONGEST_PAUSE = retry.LONGEST_ASKED_PAUSE  # between two attempts at a study that the archive does not give
+_REST = 0.1  # of the time in which a study stayed the same, until it is compared again
+_NOBODY_THERE = frozenset({"UNREACHABLE", "REJECTED"})
+_NOT_AN_ANSWER = frozenset({Refusal.UNREADABLE, Refusal.INVALID_UID, Refusal.UID_MISMATCH})
 
 
 @dataclass
@@ -31,8 +50,10 @@ class Round:
     studies: int = 0  # that had something new
     instances: int = 0  # fetched
     refused: int = 0  # by us: not an image that we accept
-    failed: int = 0  # not delivered by the archive
+    failed: int = 0  # images, or studies as a whole, that the archive did not give
+    put_off: int = 0  # studies that it did not give before, and whose time has not come
     error: str = ""
+    asked: tuple[StudyQuery, ...] = field(default=(), compare=False)
 
 
 class Polling:
@@ -53,6 +74,7 @@ class Polling:
         self._ledger = ledger
         self._intake = intake
         self._today = today
+        self._unchanged: dict[tuple[str, str], tuple[float, float]] = {}  # since when, and when it was compared last
 
     def run(self, stop: threading.Event) -> None:
         """Make a round every ``poller.interval_seconds`` until ``stop``."""
@@ -91,30 +113,132 @@ class Polling:
 
     def _round(self, archive: Archive, made: Round, queries: Sequence[StudyQuery], stop: threading.Event) -> None:
         newest = self._ledger.polls.watermark(archive.name)
-        for query in queries or (StudyQuery(since=self._since(newest)),):
-            for study in archive.studies(query, self._settings.modalities):
-                if stop.is_set():
-                    return
-                if study.instances is None or study.instances != self._known(archive, study):
-                    self._study(archive, study, made)
-                newest = max(newest or "", study.study_date)
+        made.asked = tuple(queries) or (StudyQuery(since=self._since(newest)),)
+        waiting = {} if queries else self._ledger.polls.put_off(archive.name)
+        seen: set[str] = set()
+        problem = None
+        for query in made.asked:
+            try:
+                for study in archive.studies(query, self._settings.modalities):
+                    if stop.is_set():
+                        return
+                    seen.add(study.study_instance_uid)
+                    self._try(archive, study, made, waiting.get(study.study_instance_uid), is_wanted=bool(queries))
+                    newest = max(newest or "", study.study_date)
+            except IncompleteAnswerError as error:
+                problem = error  # the rest is asked for all the same
+        for uid in waiting.keys() - seen:
+            if stop.is_set():
+                return
+            self._try_again(archive, uid, made, waiting[uid])
+        if problem:
+            raise problem
         if not queries and newest:
             today = f"{self._today():%Y%m%d}"  # a study that says it is of next year must not hide this year's
             self._ledger.polls.set_watermark(archive.name, min(newest, today))
 
-    def _known(self, archive: Archive, study: RemoteStudy) -> int | None:
-        return self._ledger.polls.instances(archive.name, study.study_instance_uid)
+    def _try_again(self, archive: Archive, uid: str, made: Round, before: PutOff) -> None:
+        """Try a study that was put off and is not among those of this round, perhaps because it is too old by now."""
+        if not self._has_come(before, made):
+            return
+        found: list[RemoteStudy] = []
+        with self._its_own_trouble(archive, uid, made, before):
+            found += archive.studies(StudyQuery(study_instance_uid=uid), self._settings.modalities)
+            if not found:
+                telemetry.event("study_gone", level=logging.WARNING, archive=archive.name, study_instance_uid=uid)
+        for study in found:
+            self._try(archive, study, made, before)
+
+    def _try(
+        self, archive: Archive, study: RemoteStudy, made: Round, before: PutOff | None, *, is_wanted: bool = False
+    ) -> None:
+        """Fetch what is missing of a study, if its time has come."""
+        if not self._has_come(before, made) or not (is_wanted or before or self._is_due(archive, study)):
+            return
+        with self._its_own_trouble(archive, study.study_instance_uid, made, before):
+            self._study(archive, study, made)
+
+    def _has_come(self, before: PutOff | None, made: Round) -> bool:
+        """Whether a study is not put off, or no longer."""
+        is_waiting = before is not None and not retry.is_due(before.next_attempt_at, time.time())
+        made.put_off += is_waiting
+        return not is_waiting
+
+    @contextmanager
+    def _its_own_trouble(self, archive: Archive, uid: str, made: Round, before: PutOff | None) -> Iterator[None]:
+        """Put a study off that the archive cannot give; raise only if nobody is there at all, or the fault is ours."""
+        failed_before = made.failed
+        try:
+            yield
+        except Exception as error:
+            is_ours = isinstance(error, CxrDicomError) and not isinstance(error, (FetchError, ConnectionFailedError))
+            if is_ours or (isinstance(error, ConnectionFailedError) and error.status in _NOBODY_THERE):
+                raise
+            if isinstance(error, ConnectionFailedError):
+                archive.check()
+            made.failed = max(made.failed, failed_before + 1)
+            self._put_off(archive, uid, before, error)
+        else:
+            if before:
+                self._ledger.polls.set_put_off(archive.name, uid, None)
+
+    def _put_off(self, archive: Archive, uid: str, before: PutOff | None, error: Exception) -> None:
+        """Leave a study for later: at first to the next round, then for twice as long each time."""
+        attempts = before.attempts + 1 if before else 1
+        pause = 0.0 if attempts == 1 else min(self._settings.interval_seconds * 2.0 ** (attempts - 2), _LONGEST_PAUSE)
+        asked = error.retry_after if isinstance(error, ConnectionFailedError) else None
+        pause = max(pause, min(asked or 0.0, _LONGEST_PAUSE))
+        told = telemetry.safe_description(error)
+        waiting = PutOff(attempts=attempts, next_attempt_at=time.time() + pause, reason=told)
+        self._ledger.polls.set_put_off(archive.name, uid, waiting)
+        telemetry.event(
+            "study_put_off",
+            level=logging.WARNING,
+            archive=archive.name,
+            study_instance_uid=uid,
+            seconds=pause,
+            error=told,
+        )
+
+    def _is_due(self, archive: Archive, study: RemoteStudy) -> bool:
+        """Whether a study is compared now: when its size changed, else the less often the longer it stayed the same."""
+        polls = self._ledger.polls
+        if study.instances is None or study.instances != polls.instances(archive.name, study.study_instance_uid):
+            return True
+        since, last = self._unchanged.get((archive.name, study.study_instance_uid), (0.0, 0.0))
+        return time.monotonic() - last >= _REST * (last - since)
 
     def _study(self, archive: Archive, study: RemoteStudy, made: Round) -> None:
-        """Fetch what is missing of a study, and close it: the archive has no more."""
-        missing = list(self._missing(archive.instances(study, self._settings.modalities)))
+        """Fetch what is missing of a study, and close it: the archive has no more.
+
+        Raises
+        ------
+        FetchError
+            If something was not given, after all that was.
+        """
+        missing: dict[str, RemoteInstance] = {}
+        problem: CxrDicomError | None = None
+        try:
+            for instance in self._missing(archive, archive.instances(study, self._settings.modalities)):
+                missing[instance.sop_instance_uid] = instance  # what is listed before an error is fetched
+        except (FetchError, ConnectionFailedError) as error:
+            problem = error
         failed_before = made.failed
-        for instance in missing:
-            self._fetch(archive, instance, made)
+        try:
+            for instance in missing.values():
+                self._fetch(archive, instance, made)
+        except ConnectionFailedError as error:
+            problem = error
         if missing:
             made.studies += 1
             self._ledger.studies.complete(study.study_instance_uid)
-        if study.instances is not None and made.failed == failed_before:
+        if problem:
+            raise problem
+        if failed := made.failed - failed_before:
+            raise FetchError(f"{failed} of {len(missing)} images were not given")
+        now, key = time.monotonic(), (archive.name, study.study_instance_uid)
+        self._unchanged[key] = (now if missing else self._unchanged.get(key, (now, now))[0], now)
+        if study.instances is not None:
             self._ledger.polls.set_instances(archive.name, study.study_instance_uid, study.instances)
 
     def _fetch(self, archive: Archive, instance: RemoteInstance, made: Round) -> None:
@@ -129,10 +253,15 @@ class Polling:
             made.failed += 1
             telemetry.failure("fetch", error, archive=archive.name, sop_instance_uid=instance.sop_instance_uid)
 
-    def _missing(self, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
+    def _missing(self, archive: Archive, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
         for instance in found:
             is_accepted = not instance.sop_class_uid or instance.sop_class_uid in self._sop_classes
-            if is_accepted and not self._ledger.studies.knows(instance.sop_instance_uid):
+            uid = instance.sop_instance_uid
+            if (
+                is_accepted
+                and not self._ledger.studies.knows(uid)
+                and not self._ledger.polls.is_unwanted(archive.name, uid)
+            ):
                 yield instance
 
     def _store(self, archive: Archive, chunks: Iterable[bytes], instance: RemoteInstance, made: Round) -> None:
@@ -142,7 +271,10 @@ class Polling:
         except RefusedError as error:
             if error.refusal is Refusal.NO_SPACE:
                 raise
+            if error.refusal in _NOT_AN_ANSWER:  # not what was asked for: a page of text, another image
+                raise FetchError(str(error)) from error
             made.refused += 1  # it would be refused again: the audit trail has the reason
+            self._ledger.polls.set_unwanted(archive.name, instance.sop_instance_uid, instance.study_instance_uid)
 
     def _since(self, watermark: str | None) -> str:
         """Return the Study Date where a round begins."""

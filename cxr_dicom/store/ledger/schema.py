@@ -147,4 +147,21 @@ MIGRATIONS = (
         PRIMARY KEY (kind, name)
     ) STRICT;
     """,
+    """
+    -- images that an archive gave and we do not want, and studies that it could not give
+    CREATE TABLE unwanted (
+        archive TEXT NOT NULL,
+        sop_instance_uid TEXT NOT NULL,
+        study_instance_uid TEXT NOT NULL,
+        PRIMARY KEY (archive, sop_instance_uid)
+    ) STRICT;
+    CREATE TABLE put_off (
+        archive TEXT NOT NULL,
+        study_instance_uid TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_attempt_at REAL NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (archive, study_instance_uid)
+    ) STRICT;
+    """,
 )

@@ -158,7 +158,8 @@ class Stories:
             _discard(connection, rows)
             connection.execute("DELETE FROM objects WHERE study_instance_uid = ?", (study_instance_uid,))
             connection.execute("DELETE FROM studies WHERE study_instance_uid = ?", (study_instance_uid,))
-            connection.execute("DELETE FROM polled WHERE study_instance_uid = ?", (study_instance_uid,))
+            for table in ("polled", "unwanted", "put_off"):
+                connection.execute(f"DELETE FROM {table} WHERE study_instance_uid = ?", (study_instance_uid,))  # noqa: S608
         return [self._ledger.folder / row["path"] for row in rows]
 
     def expired(self, days: float, table: str | None = None, study_instance_uid: str | None = None) -> list[str]:
