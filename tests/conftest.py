@@ -10,6 +10,11 @@ from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the real servers: they take longest, and nothing should wait for them at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def real():
     """Return the path of a file that pydicom or pydicom-data ships."""
