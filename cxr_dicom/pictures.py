@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from cxr_dicom.records.plane import Orientation, Point, Region, Shape
 
 Grey = NDArray[np.uint8]  # (rows, columns)
 Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB
+Layer = NDArray[np.uint8]  # (rows, columns, 4), sRGB and opacity
 RGB = tuple[int, int, int]
 
 # Nine even samples of "inferno", a perceptually uniform colour map by Nathaniel J. Smith and
@@ -137,6 +138,18 @@ def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
     return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
 
 
+def layer(draw: Callable[[Grey], Colour], shape: Shape) -> Layer:
+    """Return what ``draw`` lays over a preview of ``shape``, by itself: over black and over white it looks different.
+
+    Where both look alike nothing shines through; else the difference says how much does.
+    """
+    black, white = (draw(np.full(shape, grey, np.uint8)).astype(np.float32) for grey in (0, 255))
+    opacity = 1 - np.clip((white - black).mean(axis=-1, keepdims=True) / 255, 0, 1)
+    colour = np.clip(black / np.maximum(opacity, 1 / 255), 0, 255)
+    made: Layer = np.rint(np.concatenate([colour, 255 * opacity], axis=-1)).astype(np.uint8)
+    return made
+
+
 def hung(picture: Grey | Colour, orientation: Orientation) -> Colour:
     """Turn a picture of a stored matrix to the standard view, as radiographs hang: right on the left, head up."""
     turned = np.swapaxes(picture, 0, 1) if orientation.transpose else picture
@@ -186,11 +199,12 @@ def colour_bar(length: int, thickness: int) -> Colour:
     return _to_bytes(np.repeat(inferno(np.linspace(0, 1, length))[None], thickness, axis=0))
 
 
-def data_uri(picture: Grey | Colour, quality: int = 82) -> str:
-    """Encode a picture as a JPEG inside a ``data:`` URI. Equal pictures give equal text."""
+def data_uri(picture: Grey | Colour | Layer, quality: int = 82) -> str:
+    """Encode a picture as a JPEG inside a ``data:`` URI, a layer as WebP. Equal pictures give equal text."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    form, options = ("webp", {"method": 2}) if picture.shape[2:] == (4,) else ("jpeg", {"optimize": True})
+    Image.fromarray(picture).save(buffer, form, quality=quality, **options)
+    return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _to_colour(preview: Grey) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     {"ingest", "deliver", "export", "pipeline", "results"},
     {"synthetic"},
     {"cohort", "scp", "analysis"},
+    {"web"},
     {"service", "api"},
     {"cli"},
     {"__main__"},
@@ -102,6 +103,7 @@ def test_few_files_stand_outside_the_rooms():
         "import cxr_dicom.synthetic",
         "import cxr_dicom; cxr_dicom.Pipeline, cxr_dicom.analyse, cxr_dicom.read_results",
         "import cxr_dicom.service.service, cxr_dicom.service.checks",
+        "import cxr_dicom.web.view",
     ],
 )
 def test_listing_and_help_load_nothing_heavy(statement):

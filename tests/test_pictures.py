@@ -118,3 +118,20 @@ def test_a_picture_is_read_back_from_its_uri(shape):
     kind, _, content = uri.partition(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (30, 20)
+
+
+def test_a_layer_laid_over_a_preview_shows_what_was_drawn_on_it():
+    preview = np.tile(np.arange(0, 240, 3, np.uint8), (60, 1))  # smooth, for lines are drawn on a finer matrix
+    pixels = np.zeros((60, 80), bool)
+    pixels[10:50, 20:60] = True
+    masks = [mask(pixels, (230, 40, 90))]
+
+    def draw(grey):
+        return pictures.lines(pictures.overlay(grey, masks), [Line(((5, 5), (70, 40)), (255, 255, 0))], (60, 80))
+
+    layer = pictures.layer(draw, preview.shape).astype(float)
+    opacity = layer[..., 3:] / 255
+    laid = layer[..., :3] * opacity + preview[..., None] * (1 - opacity)
+    assert np.abs(laid - draw(preview)).max() <= 4
+    assert layer[0, -1, 3] == 0, "where nothing was drawn, all shines through"
+    assert layer[12, 30, 3] > 0

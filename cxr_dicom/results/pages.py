@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 
 _UNITS = {"mm2": "mm²", "{ratio}": "", "{pixels}": "pixels", "1": ""}
 
 
 def template(name: str) -> Template:
     """Return a template of this package, which escapes every text that is put into it."""
-    return _environment().get_template(name)
+    return environment().get_template(name)
 
 
 def source(name: str) -> str:
@@ -64,9 +64,11 @@ def words(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment(package: str | None = None) -> Environment:
+    """Return what makes pages of the templates of this package, and of the ``templates`` of another one."""
+    loaders = [PackageLoader("cxr_dicom.results", ".")]
     environment = Environment(
-        loader=PackageLoader("cxr_dicom.results", "."),
+        loader=ChoiceLoader([PackageLoader(package), *loaders] if package else loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,6 +7,7 @@ because archives put names of patients into them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ FiguresOf = Callable[[Row], list[Figure]]
 
 CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding scores points to
 
+COLOUR_MAP = ", ".join(f"rgb{colour}" for colour in INFERNO)  # in CSS, from 0 to 1
+
 _THUMBNAIL = 192  # pixels on the longer side
 _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
 
@@ -35,7 +38,8 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     Returns
     -------
     list of dict
-        ``title``, ``model``, ``source`` (a ``data:`` URI), ``note``, ``legend`` (name and colour), ``is_heat``.
+        ``title``, ``model``, ``source`` (a ``data:`` URI), ``note``, ``legend`` (name and colour), ``is_heat``, and
+        ``layer``: another URI, of what the picture shows besides the radiograph; empty for the radiograph itself.
     """
     if analysis.preview is None:
         return []
@@ -64,8 +68,8 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         models=_models(processed),
         has_scores=any(row["scores"] for row in processed),
         classifier=CLASSIFIER,
-        colour_map=", ".join(f"rgb{colour}" for colour in INFERNO),
-        images=[_image(row, line) for line, row in numbered if row["outcome"] == Outcome.PROCESSED],
+        colour_map=COLOUR_MAP,
+        images=[described(row, line) for line, row in numbered if row["outcome"] == Outcome.PROCESSED],
         figures_of=lambda row: _arranged(figures_of(row)),
         others=[{**row, "line": line} for line, row in numbered if row["outcome"] != Outcome.PROCESSED],
     )
@@ -84,6 +88,11 @@ class _Hanging:
         self._orientation, self._shape = image.orientation, image.shape
         self._spacing = image.spacing
 
+    def layer(self, draw: Callable[[Grey], Colour], preview: Grey) -> str:
+        """Return what is drawn on a preview, turned like it, without the preview and without marks."""
+        made = pictures.layer(draw, (preview.shape[0], preview.shape[1]))
+        return pictures.data_uri(pictures.hung(made, self._orientation))
+
     def __call__(self, picture: Grey | Colour) -> Colour:
         """Turn and mark a picture of the stored matrix."""
         hung = pictures.hung(picture, self._orientation)
@@ -101,9 +110,14 @@ def _draw(hang: _Hanging, analysis: ImageAnalysis, preview: Grey) -> Iterator[Fi
             yield _anatomy(hang, prediction, preview)
     for prediction in analysis.predictions:
         for heatmap in prediction.heatmaps:
-            picture = pictures.heat(preview, heatmap, analysis.image.shape)
+            draw = partial(pictures.heat, heatmap=heatmap, shape=analysis.image.shape)
             yield _figure(
-                heatmap.title, hang(picture), model=prediction.model.name, note=heatmap.definition, is_heat=True
+                heatmap.title,
+                hang(draw(preview)),
+                model=prediction.model.name,
+                layer=hang.layer(draw, preview),
+                note=heatmap.definition,
+                is_heat=True,
             )
 
 
@@ -111,13 +125,16 @@ def _anatomy(hang: _Hanging, prediction: Prediction, preview: Grey) -> Figure:
     masks = sorted(prediction.masks, key=lambda mask: -mask.region.area)  # small ones on top
     measured = [m for m in prediction.measurements if len(m.points) == 2]
     drawn = [Line(m.points, colour) for m, colour in zip(measured, _LINE_COLOURS, strict=False)]
-    picture = pictures.overlay(preview, masks)
-    if drawn:
-        picture = pictures.lines(picture, drawn, masks[0].region.shape)
+
+    def draw(preview: Grey) -> Colour:
+        picture = pictures.overlay(preview, masks)
+        return pictures.lines(picture, drawn, masks[0].region.shape) if drawn else picture
+
     return _figure(
         "Anatomy",
-        hang(picture),
+        hang(draw(preview)),
         model=prediction.model.name,
+        layer=hang.layer(draw, preview),
         legend=[
             *({"name": mask.structure.title, "colour": _css(mask.structure.colour)} for mask in prediction.masks),
             *(
@@ -133,6 +150,7 @@ def _figure(
     picture: Grey | Colour,
     *,
     model: str = "",
+    layer: str = "",
     note: str = "",
     legend: Sequence[dict[str, Any]] = (),
     is_heat: bool = False,
@@ -141,6 +159,7 @@ def _figure(
         "title": title,
         "model": model,
         "source": pictures.data_uri(picture),
+        "layer": layer,
         "note": note,
         "legend": list(legend),
         "is_heat": is_heat,
@@ -158,7 +177,8 @@ def _arranged(figures: Sequence[Figure]) -> dict[str, list[Any]]:
     }
 
 
-def _image(row: Row, line: int) -> dict[str, Any]:
+def described(row: Row, line: int) -> dict[str, Any]:
+    """Return a row with what ``image.html.jinja`` says of it: numbers in groups, scores by rank."""
     ratio = row["measurements"].get("cardiothoracic_ratio")
     present = [name for name, score in row["scores"].items() if score["call"] == Presence.PRESENT]
     return {

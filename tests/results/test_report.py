@@ -229,8 +229,11 @@ def test_the_page_says_what_ran_and_what_came_out(text):
 
 
 def test_scores_are_ranked_and_marked_where_there_is_an_operating_point(text):
-    bars = re.findall(r'<span class="bar (\w+)"><i style="width:([\d.]+)%"></i>(<u></u>)?', text)
-    assert bars == [("present", "87.6", "<u></u>"), ("indeterminate", "50.0", ""), ("absent", "10.0", "<u></u>")]
+    bars = re.findall(
+        r'<svg class="bar (\w+)"[^>]*><rect class="value" width="([\d.]+)%"[^>]*/>(<rect class="mark")?', text
+    )
+    mark = '<rect class="mark"'
+    assert bars == [("present", "87.6", mark), ("indeterminate", "50.0", ""), ("absent", "10.0", mark)]
 
 
 def test_without_finding_scores_the_page_says_why_and_what_to_do(rows, text, tmp_path):

@@ -1,0 +1,211 @@
+"""An output folder of `run`: where each row lies is remembered, and rows are read when they are shown."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxr_dicom.cohort import states
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.manifest.entries import key_of
+from cxr_dicom.records import Outcome, Presence
+from cxr_dicom.results import masks
+from cxr_dicom.results.pages import amount
+from cxr_dicom.results.report import Figure
+from cxr_dicom.results.schema import Row
+from cxr_dicom.web.site import PAGE_SIZE, Line, Listing, Search, ShownStudy, StoredObject
+
+_MAX_ROWS = 1000  # of one study that are shown
+_MAX_STATES = 1000  # of pictures and downloads, whose names do not tell the study, that are looked through
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Numbers of studies, in the order of their first rows, and where their rows lie."""
+
+    stamp: tuple[int, int]  # size and time of the file
+    keys: list[str] = field(default_factory=list)
+    places: list[list[tuple[int, int]]] = field(default_factory=list)  # line and offset of each row
+    numbers: dict[str, int] = field(default_factory=dict)  # by key, and by UID of images and objects
+    by_word: dict[str, dict[int, None]] = field(default_factory=dict)  # outcome or finding -> numbers, in their order
+    ordered: list[str] = field(default_factory=list)  # keys
+
+
+class Folder:
+    """See the module.
+
+    Raises
+    ------
+    CxrDicomError
+        If it is not the output of a run.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._lines = out / "results.jsonl"
+        self._index = self._read_index()
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self._out.resolve().name
+
+    def words(self) -> Mapping[str, Sequence[str]]:
+        """Return outcomes, and findings that were called present anywhere."""
+        outcomes = [str(outcome) for outcome in Outcome]
+        findings = sorted(word for word in self._fresh().by_word if word not in outcomes)
+        return {"Outcome": outcomes, "Called present": findings}
+
+    def find(self, search: Search) -> Listing:
+        """Return studies in the order of the rows."""
+        index = self._fresh()
+        numbers = self._wanted(index, search)
+        begin = int(search.after) if search.after.isdecimal() and len(search.after) < 10 else 0
+        page = numbers[begin : begin + PAGE_SIZE]
+        return Listing(
+            lines=[_line(index.keys[number], self._rows(index, number)) for number in page],
+            total=len(numbers),
+            next=str(begin + PAGE_SIZE) if begin + PAGE_SIZE < len(numbers) else "",
+        )
+
+    def study(self, key: str) -> ShownStudy | None:
+        """Return a study, with the pictures that `run` kept."""
+        index = self._fresh()
+        number = index.numbers.get(key)
+        if number is None or index.keys[number] != key:
+            return None
+        rows = list(self._rows(index, number))
+        figures = self._figures(key, [row for _, row in rows])
+        return ShownStudy(
+            key=key,
+            rows=rows,
+            figures=figures,
+            objects=list(self._objects(row for _, row in rows)),
+            without_pictures="" if figures else "`run` kept no pictures of it; the objects below have all of it.",
+        )
+
+    def _wanted(self, index: _Index, search: Search) -> Sequence[int]:
+        if not search.uid:
+            return list(index.by_word.get(search.word, ())) if search.word else range(len(index.keys))
+        if search.uid in index.numbers:
+            found = [index.numbers[search.uid]]
+        else:
+            first, end = bisect_left(index.ordered, search.uid), bisect_right(index.ordered, search.uid + "\x7f")
+            found = sorted(index.numbers[key] for key in index.ordered[first:end])
+        if not search.word:
+            return found
+        of_word = index.by_word.get(search.word, {})
+        return [number for number in found if number in of_word]
+
+    def _rows(self, index: _Index, number: int) -> Iterator[tuple[int, Row]]:
+        with self._lines.open("rb") as file:
+            for line, place in index.places[number][:_MAX_ROWS]:
+                file.seek(place)
+                yield line, json.loads(file.readline())
+
+    def _objects(self, rows: Iterator[Row]) -> Iterator[StoredObject]:
+        seen = set()
+        for row in rows:
+            for each in row["objects"]:
+                if each["sop_instance_uid"] not in seen:
+                    seen.add(each["sop_instance_uid"])
+                    yield StoredObject(uid=each["sop_instance_uid"], kind=each["kind"], path=self._file(each["path"]))
+
+    def _file(self, path: str) -> Path | None:
+        """Return a file of the folder; None where there is none, or only outside of it."""
+        try:
+            inside = masks.inside(self._out, path)
+        except ValueError:
+            return None
+        return inside if inside.is_file() else None
+
+    def _figures(self, key: str, rows: Sequence[Row]) -> Mapping[str, Sequence[Figure]]:
+        wanted = {row["sop_instance_uid"] for row in rows} - {None}
+        found: dict[str, Sequence[Figure]] = {}
+        for name in self._state_names(key, rows):
+            state = states.load(self._out, name)
+            if state is not None:
+                found |= {uid: each for uid, each in state.figures.items() if uid in wanted and each}
+            if wanted <= found.keys():
+                break
+        return found
+
+    def _state_names(self, key: str, rows: Sequence[Row]) -> Iterator[str]:
+        """Yield where the state of a study may lie, the likeliest first."""
+        yield key
+        for row in rows:
+            yield key_of(row["path"])
+            yield key_of(Path(row["path"]).absolute().as_uri())
+        others = (self._out / STATE_FOLDER).glob("x*.json")
+        yield from (path.stem for path in itertools.islice(others, _MAX_STATES))
+
+    def _fresh(self) -> _Index:
+        """Return the index of the file as it is now."""
+        if self._index.stamp != _stamp(self._lines):
+            self._index = self._read_index()
+        return self._index
+
+    def _read_index(self) -> _Index:
+        index = _Index(_stamp(self._lines))
+        place = 0
+        try:
+            with self._lines.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    _add(index, number, place, json.loads(line))
+                    place += len(line)
+        except OSError as error:
+            raise CxrDicomError(f"{self._out}: not the output of `run`: no {self._lines.name} to read") from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise CxrDicomError(
+                f"{self._lines}: expected one row of results on each line, got {type(error).__name__}"
+            ) from error
+        index.ordered.extend(sorted(index.keys))
+        return index
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _add(index: _Index, line: int, place: int, row: Row) -> None:
+    key = row["study_instance_uid"] or f"line-{line}"
+    number = index.numbers.setdefault(key, len(index.keys))
+    if number == len(index.keys):
+        index.keys.append(key)
+        index.places.append([])
+    index.places[number].append((line, place))
+    for uid in (row["sop_instance_uid"], *(each["sop_instance_uid"] for each in row["objects"])):
+        if uid:
+            index.numbers.setdefault(uid, number)
+    for word in (row["outcome"], *_calls(row)):
+        index.by_word.setdefault(word, {})[number] = None
+
+
+def _calls(row: Row) -> list[str]:
+    called = (*row["scores"].items(), *row["statements"].items())
+    return [name for name, found in called if found["call"] == Presence.PRESENT]
+
+
+def _line(key: str, rows: Iterator[tuple[int, Row]]) -> Line:
+    found = [row for _, row in rows]
+    ratios = [
+        row["measurements"]["cardiothoracic_ratio"] for row in found if "cardiothoracic_ratio" in row["measurements"]
+    ]
+    return Line(
+        key=key,
+        states=list(dict.fromkeys(row["outcome"] for row in found)),
+        reasons=list(dict.fromkeys(row["reason"] for row in found if row["reason"])),
+        images=len(found),
+        objects=len({each["sop_instance_uid"] for row in found for each in row["objects"]}),
+        calls=list(dict.fromkeys(name for row in found for name in _calls(row))),
+        numbers=[amount(ratio["value"]) for ratio in ratios if ratio["value"] is not None],
+    )

@@ -1,0 +1,99 @@
+"""The pages of studies: a list that can be searched, and all of one study."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.responses import FileResponse, Response
+
+from cxr_dicom.config.web import Right
+from cxr_dicom.ingest.folder import is_uid
+from cxr_dicom.records import Outcome
+from cxr_dicom.results.report import described
+from cxr_dicom.web.answers import NotAnsweredError
+from cxr_dicom.web.application import Asked, Page
+from cxr_dicom.web.site import Search, ShownStudy, Site
+
+_MAX_QUERY = 64  # letters of a UID
+_NOTHING = "Nothing is known of this here."
+
+
+class StudyPages:
+    """The pages of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def pages(self) -> Sequence[Page]:
+        """Return the pages."""
+        study, patients = "/studies/{key}", Right.LOOK_AT_PATIENTS
+        return (
+            Page(path="/studies", right=Right.LOOK, handler=self.list, title="Studies"),
+            Page(path=study, right=Right.LOOK, handler=self.show),
+            Page(path=f"{study}/pictures/{{image}}/{{number}}", right=patients, handler=self.picture),
+            Page(path=f"{study}/objects/{{uid}}", right=patients, handler=self.download),
+        )
+
+    def list(self, asked: Asked) -> Response:
+        """Show one page of the list."""
+        uid = asked.query.get("uid", "").strip()[:_MAX_QUERY]
+        words = self._site.words()
+        known = {word for group in words.values() for word in group}
+        word = asked.query.get("word", "")
+        search = Search(uid=uid, word=word if word in known else "", after=asked.query.get("after", "")[:128])
+        listing = self._site.find(search)
+        further = urlencode({"uid": uid, "word": search.word, "after": listing.next}) if listing.next else ""
+        return asked.render("studies.html.jinja", listing=listing, search=search, words=words, further=further)
+
+    def show(self, asked: Asked) -> Response:
+        """Show one study; without the right to look at patients, what became of it only."""
+        study = self._study(asked)
+        images = []
+        if asked.visitor.may(Right.LOOK_AT_PATIENTS):
+            images = [
+                described(row, line) | {"figures": _shown(study, row["sop_instance_uid"] or "")}
+                for line, row in study.rows
+                if row["outcome"] == Outcome.PROCESSED
+            ]
+        others = [{**row, "line": line} for line, row in study.rows if row["outcome"] != Outcome.PROCESSED]
+        return asked.render("study.html.jinja", study=study, images=images, others=others, story=study.story)
+
+    def picture(self, asked: Asked) -> Response:
+        """Return one picture of an image."""
+        figures = self._study(asked).figures.get(asked.path("image"), ())
+        number = asked.path("number")
+        if not number.isdecimal() or len(number) > 4 or int(number) >= len(figures):
+            raise NotAnsweredError(404, _NOTHING)
+        figure = figures[int(number)]
+        head, _, content = str(figure.get("layer") or figure["source"]).partition(",")
+        return Response(base64.b64decode(content), media_type=head.removeprefix("data:").partition(";")[0])
+
+    def download(self, asked: Asked) -> Response:
+        """Return one object."""
+        uid = asked.path("uid")
+        path = next((each.path for each in self._study(asked).objects if each.uid == uid), None)
+        if path is None or not path.is_file():
+            raise NotAnsweredError(404, _NOTHING)
+        return FileResponse(path, media_type="application/dicom", filename=f"{uid}.dcm")
+
+    def _study(self, asked: Asked) -> ShownStudy:
+        key = asked.path("key")
+        study = self._site.study(key) if is_uid(key.removeprefix("line-")) else None
+        if study is None:
+            raise NotAnsweredError(404, _NOTHING)
+        return study
+
+
+def _shown(study: ShownStudy, image: str) -> Sequence[Mapping[str, Any]]:
+    """Name where each picture of an image is had, and whether it lies on the radiograph as a layer."""
+    return [
+        {
+            **{name: value for name, value in figure.items() if name not in ("source", "layer")},
+            "is_layer": bool(figure.get("layer")),
+            "address": f"/studies/{study.key}/pictures/{image}/{number}",
+        }
+        for number, figure in enumerate(study.figures.get(image, ()))
+    ]

@@ -1,0 +1,60 @@
+"""What `view` starts: the pages of one output folder, until Ctrl-C."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cxr_dicom.config.web import Right, WebSettings
+from cxr_dicom.web.application import Page, Web
+from cxr_dicom.web.folder import Folder
+from cxr_dicom.web.server import Server
+from cxr_dicom.web.studies import StudyPages
+from cxr_dicom.web.visitors import Visitors
+
+
+def view(out: Path, port: int | None, started: Callable[[str], None]) -> None:
+    """Serve the pages until Ctrl-C.
+
+    Parameters
+    ----------
+    started
+        Called once with the link that lets its reader in.
+
+    Raises
+    ------
+    CxrDicomError
+        If ``out`` is not the output of a run, or the port is taken.
+    """
+    web = pages_of(out, port or _free_port())
+    server = Server(web.application(), web.settings.address, web.port)
+    try:
+        started(link(web))
+        server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
+
+
+def pages_of(out: Path, port: int) -> Web:
+    """Return the pages of an output folder, which are looked at only."""
+    site, settings = Folder(out), WebSettings(port=port)
+    studies = StudyPages(site)
+    first = Page(path="/", right=Right.LOOK, handler=studies.list)
+    shown: Sequence[Page] = (first, *studies.pages())
+    visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))
+    return Web(name=site.name, settings=settings, visitors=visitors, pages=shown, port=port)
+
+
+def link(web: Web) -> str:
+    """Return the link that lets its reader in; its token stands where no browser sends it or keeps it."""
+    host = f"[{web.settings.address}]" if ":" in web.settings.address else web.settings.address
+    return f"http://{host}:{web.port}/enter#{web.visitors.link_token}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
