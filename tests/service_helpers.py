@@ -125,10 +125,10 @@ def send(port, *datasets, **options):
         return [association.send_c_store(dataset).get("Status") for dataset in datasets]
 
 
-def certificate(folder: Path, name: str, *, authority=None, expired=False):
-    """Make a key and a certificate of 127.0.0.1 in PEM with openssl; return (certificate, key)."""
+def certificate(folder: Path, name: str, *, authority=None, expired=False, host="localhost", address="127.0.0.1"):
+    """Make a key and a certificate of this machine in PEM with openssl; return (certificate, key)."""
     key, pem, request = folder / f"{name}.key", folder / f"{name}.pem", folder / f"{name}.csr"
-    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{host},IP:{address}"]
     new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key]
     if authority is None:
         _openssl(*new, "-x509", "-days", "1", "-out", pem, *subject)

@@ -18,10 +18,10 @@ from http.client import responses
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from requests.utils import get_environ_proxies
@@ -29,6 +29,10 @@ from requests.utils import get_environ_proxies
 from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapter
+from cxr_dicom.system.causes import cause_of
+from cxr_dicom.system.requestor import Line, Requestor
+
+_TRANSIENT, _PRESENTATION = 2, 3  # Result and Source of an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)
 
 _ORIGIN = re.compile(r"https?://[\w.:\[\]-]{1,255}", re.ASCII)
 
@@ -39,7 +43,7 @@ class ConnectionFailedError(CxrDicomError):
     Attributes
     ----------
     status
-        Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``TIMEOUT``, ``HTTP 503``.
+        Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``BUSY``, ``TIMEOUT``, ``HTTP 503``.
     retry_after
         Seconds that the other side asked us to wait; None when it did not.
     http_status
@@ -126,21 +130,22 @@ def association(
     ConnectionFailedError
         If it cannot be reached or rejects the association.
     """
-    entity = AE(access.calling_ae_title)
-    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = access.timeout_seconds
-    entity.network_timeout = max(access.timeout_seconds, 60)
+    entity = Requestor(access)
     tls = (client_tls(access), access.address) if access.tls else None
-    opened = entity.associate(
-        access.address,
-        access.port,
-        contexts=list(contexts),
-        ae_title=access.ae_title,
-        tls_args=tls,
-        evt_handlers=list(handlers),
-        ext_neg=list(roles) or None,
-    )
+    try:
+        opened = entity.associate(
+            access.address,
+            access.port,
+            contexts=list(contexts),
+            ae_title=access.ae_title,
+            tls_args=tls,
+            evt_handlers=list(handlers),
+            ext_neg=list(roles) or None,
+        )
+    except OSError as error:  # of the name service
+        raise _not_reached(error, access) from error
     if not opened.is_established:
-        raise _not_established(opened, access)
+        raise _not_established(opened, entity.line, access)
     try:
         yield opened
     finally:
@@ -148,14 +153,43 @@ def association(
             opened.release()
 
 
-def _not_established(attempt: Association, access: DicomAccess) -> ConnectionFailedError:
-    peer = f"{access.ae_title} at {access.address}:{access.port}"
+def _not_established(attempt: Association, line: Line | None, access: DicomAccess) -> ConnectionFailedError:
     if attempt.is_rejected and (answer := attempt.acceptor.primitive):
-        why = f"result {answer.result}, source {answer.result_source}, diagnostic {answer.diagnostic}"
-        return ConnectionFailedError("REJECTED", f"{peer} rejected the association ({why})")
+        return _rejected(answer.result, answer.result_source, answer.diagnostic, access)
     if attempt.rejected_contexts:
-        return ContextsRejectedError("CONTEXT_REJECTED", f"{peer} takes nothing of what was proposed")
-    return ConnectionFailedError("UNREACHABLE", f"{peer} accepted no association in {access.timeout_seconds:g} s")
+        return ContextsRejectedError("CONTEXT_REJECTED", f"{_peer(access)} takes nothing of what was proposed")
+    if line and line.trouble:
+        return _not_reached(line.trouble, access)
+    if line and line.remark:
+        return ConnectionFailedError("UNREACHABLE", f"{_peer(access)} {line.remark}")
+    what = "ended the negotiation" if attempt.is_aborted and not attempt.acse_timeout else "accepted no association"
+    return ConnectionFailedError("UNREACHABLE", f"{_peer(access)} {what} in {access.timeout_seconds:g} s")
+
+
+def _not_reached(error: BaseException, access: DicomAccess) -> ConnectionFailedError:
+    why = cause_of(error, access.address, access.port, access.ca)
+    return ConnectionFailedError("UNREACHABLE", f"{_peer(access)}: {why}")
+
+
+def _rejected(
+    result: int | None, source: int | None, diagnostic: int | None, access: DicomAccess
+) -> ConnectionFailedError:
+    """Say why an association was rejected (PS3.8 9.3.4)."""
+    reasons = {
+        (1, 2): "it knows the application context of DICOM under another name",
+        (1, 3): f"it does not know the calling AE title {access.calling_ae_title}",
+        (1, 7): f"its AE title is not {access.ae_title}",
+        (2, 2): "it has another version of the protocol",
+        (3, 1): "it is congested",
+        (3, 2): "it has as many associations as it takes",
+    }
+    why = reasons.get((source or 0, diagnostic or 0), "it gives no reason")
+    is_busy = result == _TRANSIENT or source == _PRESENTATION
+    return ConnectionFailedError("BUSY" if is_busy else "REJECTED", f"{_peer(access)} rejected the association: {why}")
+
+
+def _peer(access: DicomAccess) -> str:
+    return f"{access.ae_title} at {access.address}:{access.port}"
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
@@ -237,24 +271,32 @@ def _http_errors(access: HttpAccess) -> Iterator[None]:
     """Make errors of requests ours."""
     try:
         yield
-    except requests.JSONDecodeError as error:
-        raise _no_json() from error
-    except requests.HTTPError as error:
-        if error.response is None:
-            raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
-        raise answered(error.response) from error
-    except requests.TooManyRedirects as error:
-        if error.response is None:
-            raise ConnectionFailedError("REDIRECT", "expected an answer from this address") from error
-        raise answered(error.response) from error
-    except requests.Timeout as error:
-        raise ConnectionFailedError("TIMEOUT", f"no whole answer in {access.timeout_seconds:g} s") from error
-    except AnswerTooLongError as error:
-        raise ConnectionFailedError("TOO_LONG", str(error)) from error
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
-        raise ConnectionFailedError("BROKEN_OFF", type(error).__name__) from error
     except requests.RequestException as error:
-        raise ConnectionFailedError("UNREACHABLE", type(error).__name__) from error
+        raise _ours(error, access) from error
+    except OSError as error:
+        raise SettingsError(f"{access.url}: ca or client_certificate: {type(error).__name__}") from error
+
+
+def _ours(error: requests.RequestException, access: HttpAccess) -> ConnectionFailedError:
+    if isinstance(error, requests.JSONDecodeError):
+        return _no_json()
+    if isinstance(error, requests.HTTPError | requests.TooManyRedirects) and error.response is not None:
+        return answered(error.response)
+    if isinstance(error.__cause__, requests.ConnectTimeout):  # both limits are the same
+        return _no_answer(error.__cause__, access)
+    if isinstance(error, requests.ReadTimeout):
+        return ConnectionFailedError("TIMEOUT", f"no whole answer in {access.timeout_seconds:g} s")
+    if isinstance(error, AnswerTooLongError):
+        return ConnectionFailedError("TOO_LONG", str(error))
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return ConnectionFailedError("BROKEN_OFF", type(error).__name__)
+    return _no_answer(error, access)
+
+
+def _no_answer(error: requests.RequestException, access: HttpAccess) -> ConnectionFailedError:
+    place = urlsplit(access.url)
+    host, port = place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
+    return ConnectionFailedError("UNREACHABLE", f"{place.netloc}: {cause_of(error, host, port, access.ca)}")
 
 
 def _no_json() -> ConnectionFailedError:

@@ -83,6 +83,41 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         "ingest/dimse.py",
         "the data of a PDU is not copied",
     ),
+    (
+        "pynetdicom",
+        "ae.ApplicationEntity._create_socket",
+        ("self", "assoc", "address", "tls_args"),
+        "system/requestor.py",
+        "what peers answer is bounded",
+    ),
+    (
+        "pynetdicom",
+        "dul.DULServiceProvider._decode_pdu",
+        ("self", "bytestream"),
+        "system/requestor.py",
+        "answers in odd forms are read",
+    ),
+    (
+        "pynetdicom",
+        "transport.AssociationSocket.recv",
+        ("self", "nr_bytes"),
+        "system/requestor.py",
+        "a PDU has a deadline",
+    ),
+    (
+        "pynetdicom",
+        "transport.AssociationSocket.send",
+        ("self", "bytestream"),
+        "system/requestor.py",
+        "a PDU has a deadline",
+    ),
+    (
+        "pynetdicom",
+        "transport.AssociationSocket._shutdown_socket",
+        ("self",),
+        "system/requestor.py",
+        "why there is no connection is known",
+    ),
     ("pynetdicom", "pdu.P_DATA_TF.to_primitive", ("self",), "ingest/dimse.py", "the data of a PDU is not copied"),
 ]
 
