@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +15,22 @@ from cxr_dicom.records import Reason
 class Upload:
     """The only part of a multipart body (RFC 2046 5.1); a file object for ``requests``, used as a context manager.
 
+    Attributes
+    ----------
+    headers
+        Of the request.
+
     Raises
     ------
     OSError
         If the file cannot be opened.
     """
 
-    def __init__(self, path: Path, boundary: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("rb")
         self._size = path.stat().st_size
+        boundary = uuid.uuid4().hex
+        self.headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
         self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._pieces = self._read()

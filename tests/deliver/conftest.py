@@ -27,3 +27,31 @@ def spool(tmp_path):
                 )
             )
         yield Waiting(here, images[0].StudyInstanceUID, objects)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Give an object on the disk."""
+    return _object(tmp_path_factory.mktemp("object"))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Give an object that no buffer of a socket holds."""
+    return _object(tmp_path_factory.mktemp("object"), more=16 << 20)
+
+
+def _object(folder, more=0):
+    image = radiograph(16, 16)
+    image.PixelData += bytes(more)
+    path = folder / "object.dcm"
+    image.save_as(path, enforce_file_format=True)
+    return EncodedObject(
+        path=path,
+        kind=ObjectKind.SECONDARY_CAPTURE,
+        sop_class_uid=image.SOPClassUID,
+        sop_instance_uid=image.SOPInstanceUID,
+        series_instance_uid=image.SeriesInstanceUID,
+        source_sop_instance_uids=(),
+        model=None,
+    )

@@ -6,29 +6,11 @@ import pytest
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
-from cxr_dicom.records import DeliveryStatus, EncodedObject, ObjectKind
-from cxr_dicom.synthetic import radiograph
+from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver.helpers import STORED, failed, item, response, uid_of, web
 
 HTML = b"<html><title>Sign in</title></html>"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Give an object on the disk."""
-    image = radiograph(16, 16)
-    path = tmp_path_factory.mktemp("object") / "object.dcm"
-    image.save_as(path, enforce_file_format=True)
-    return EncodedObject(
-        path=path,
-        kind=ObjectKind.SECONDARY_CAPTURE,
-        sop_class_uid=image.SOPClassUID,
-        sop_instance_uid=image.SOPInstanceUID,
-        series_instance_uid=image.SeriesInstanceUID,
-        source_sop_instance_uids=(),
-        model=None,
-    )
 
 
 def destination(port):

@@ -20,17 +20,22 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from cxr_dicom.config.service import DicomDestination
-from cxr_dicom.deliver.base import receipt
+from cxr_dicom.deliver.base import receipt, unreadable
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
+from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
-from cxr_dicom.system import retry
+from cxr_dicom.system import retry, words
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
+from cxr_dicom.system.requestor import SLOWEST, operation
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
 _REPORT_WAIT_SECONDS = 60.0  # when no report came
 _NO_SUCH_INSTANCE = 0x0112  # Failure Reason of a commitment, PS3.3 C.14.1.1
+_NOT_FINAL = (0xFF00, 0xFF01)  # pending; no status of C-STORE (PS3.4 B.2.3)
+_SEARCH = 10  # times as long as one answer
+_MAX_FOUND_BYTES = 64 << 20  # of the matches of one series
 _MAX_CONTEXTS = 128  # of an association, PS3.8 9.3.2.2
 
 _Kind = tuple[str, str]  # SOP class and transfer syntax
@@ -55,12 +60,20 @@ class Dicom:
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send on one association that proposes exactly what is sent, as it is on the disk."""
-        kinds = {encoded.sop_instance_uid: _kind(encoded) for encoded in objects}
+        kinds: dict[str, _Kind] = {}
+        for encoded in objects:
+            try:
+                kinds[encoded.sop_instance_uid] = _kind(encoded)
+            except (OSError, ImageError) as error:
+                yield unreadable(self.name, encoded, error)
+        if not kinds:
+            return
+        readable = [encoded for encoded in objects if encoded.sop_instance_uid in kinds]
         contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MAX_CONTEXTS]
         try:
-            yield from self._send(objects, kinds, contexts)
+            yield from self._send(readable, kinds, contexts)
         except ContextsRejectedError as error:
-            for encoded in objects:
+            for encoded in readable:
                 yield receipt(self.name, encoded, DeliveryStatus.UNSUPPORTED, error.status, error.detail)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
@@ -70,7 +83,10 @@ class Dicom:
 
     def check(self) -> str:
         """C-ECHO."""
-        with association(self._settings, [build_context(Verification)]) as opened:
+        with (
+            association(self._settings, [build_context(Verification)]) as opened,
+            operation(opened, self._settings.timeout_seconds),
+        ):
             status = opened.send_c_echo()
         if "Status" not in status:
             raise ConnectionFailedError("TIMEOUT", "no answer to C-ECHO")
@@ -81,9 +97,11 @@ class Dicom:
     def _send(
         self, objects: Sequence[EncodedObject], kinds: Mapping[str, _Kind], contexts: Sequence[PresentationContext]
     ) -> Iterator[Receipt]:
-        with association(self._settings, contexts) as opened:
+        heard: list[Dataset] = []
+        handlers = [(evt.EVT_DIMSE_RECV, lambda event: heard.append(event.message.command_set))]
+        with association(self._settings, contexts, handlers=handlers) as opened:
             accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
-            for encoded in objects:
+            for number, encoded in enumerate(objects, 1):
                 if kinds[encoded.sop_instance_uid] not in accepted:
                     yield receipt(
                         self.name,
@@ -95,14 +113,28 @@ class Dicom:
                     continue
                 if not opened.is_established:
                     raise ConnectionFailedError("ABORTED", "the peer ended the association")
-                yield self._store(opened, encoded)
+                heard.clear()
+                yield self._store(opened, encoded, number, heard)
+                if opened.is_established and heard and heard[-1].get("Status") in _NOT_FINAL:
+                    opened.abort()  # the final answer may still come, and would pass for that of another object
 
-    def _store(self, opened: Association, encoded: EncodedObject) -> Receipt:
+    def _store(self, opened: Association, encoded: EncodedObject, number: int, heard: Sequence[Dataset]) -> Receipt:
         send_files_byte_for_byte()
-        answer = opened.send_c_store(encoded.path)
+        try:
+            seconds = self._settings.timeout_seconds + encoded.path.stat().st_size / SLOWEST
+            with operation(opened, seconds):
+                answer = opened.send_c_store(encoded.path, msg_id=number)
+        except OSError as error:
+            return unreadable(self.name, encoded, error)
+        except AttributeError as error:  # a status that is none, in pynetdicom
+            raise ConnectionFailedError("NO_STATUS", "the answer to C-STORE cannot be read") from error
         if "Status" not in answer:
-            raise ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {self._settings.timeout_seconds:g} s")
-        return receipt(self.name, encoded, retry.answer_of_dimse(answer.Status), f"0x{answer.Status:04X}")
+            raise _no_answer(opened, seconds)
+        if not heard or not _is_about(encoded, number, heard[-1]):
+            opened.abort()
+            raise ConnectionFailedError("OTHER_ANSWER", "expected the answer to this C-STORE, got that to another one")
+        status = int(answer.Status)
+        return receipt(self.name, encoded, retry.answer_of_dimse(status), f"0x{status:04X}", words.of_dimse(status))
 
     # --- Storage Commitment ----------------------------------------------------------------------
 
@@ -118,12 +150,13 @@ class Dicom:
         self._open_commitment(transaction_uid)
         context = build_context(StorageCommitmentPushModel)
         with association(self._settings, [context], handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]) as opened:
-            status, _ = opened.send_n_action(
-                _request(transaction_uid, objects),
-                _REQUEST_COMMITMENT,
-                StorageCommitmentPushModel,
-                StorageCommitmentPushModelInstance,
-            )
+            with operation(opened, self._settings.timeout_seconds):
+                status, _ = opened.send_n_action(
+                    _request(transaction_uid, objects),
+                    _REQUEST_COMMITMENT,
+                    StorageCommitmentPushModel,
+                    StorageCommitmentPushModelInstance,
+                )
             if "Status" not in status:
                 raise ConnectionFailedError("TIMEOUT", "no answer to the request for storage commitment")
             if status.Status != 0x0000:
@@ -141,13 +174,22 @@ class Dicom:
 
     def _find(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask for each series which instances it has."""
+        studies: dict[str, str] = {}
+        for encoded in objects:
+            try:
+                studies[encoded.sop_instance_uid] = _study(encoded)
+            except (OSError, ImageError) as error:
+                yield unreadable(self.name, encoded, error)
+        if not studies:
+            return
+        readable = [encoded for encoded in objects if encoded.sop_instance_uid in studies]
         with association(self._settings, [build_context(StudyRootQueryRetrieveInformationModelFind)]) as opened:
             for series, members in groupby(
-                sorted(objects, key=lambda encoded: encoded.series_instance_uid),
+                sorted(readable, key=lambda encoded: encoded.series_instance_uid),
                 key=lambda encoded: encoded.series_instance_uid,
             ):
                 about = list(members)
-                there = self._instances(opened, _query(about[0], series))
+                there = self._instances(opened, _query(studies[about[0].sop_instance_uid], series))
                 for encoded in about:
                     answer = DeliveryStatus.COMMITTED if encoded.sop_instance_uid in there else DeliveryStatus.FAILED
                     yield receipt(
@@ -156,12 +198,13 @@ class Dicom:
 
     def _instances(self, opened: Association, query: Dataset) -> set[str]:
         found = set()
-        for status, identifier in opened.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
-            if "Status" not in status or status.Status not in (0x0000, 0xFF00, 0xFF01):
-                word = f"0x{status.Status:04X}" if "Status" in status else "TIMEOUT"
-                raise ConnectionFailedError(word, "C-FIND failed")
-            if identifier is not None:
-                found.add(str(identifier.get("SOPInstanceUID", "")))
+        with operation(opened, self._settings.timeout_seconds * _SEARCH, _MAX_FOUND_BYTES):
+            for status, identifier in opened.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
+                if "Status" not in status or status.Status not in (0x0000, 0xFF00, 0xFF01):
+                    word = f"0x{status.Status:04X}" if "Status" in status else "TIMEOUT"
+                    raise ConnectionFailedError(word, "C-FIND failed")
+                if identifier is not None:
+                    found.add(str(identifier.get("SOPInstanceUID", "")).strip(" \0"))
         return found
 
 
@@ -178,6 +221,19 @@ def read_report(name: str, information: Dataset) -> Iterator[Receipt]:
         reason = int(item.get("FailureReason", 0x0110))
         answer = DeliveryStatus.REFUSED if reason == _NO_SUCH_INSTANCE else DeliveryStatus.FAILED
         yield _reported(name, item, answer, f"0x{reason:04X}")
+
+
+def _no_answer(opened: Association, seconds: float) -> ConnectionFailedError:
+    remark = getattr(opened.dul.socket, "remark", "")
+    if remark:
+        return ConnectionFailedError("ABORTED", f"no answer to C-STORE: the peer {remark}")
+    return ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {seconds:.0f} s")
+
+
+def _is_about(encoded: EncodedObject, number: int, command: Dataset) -> bool:
+    """Whether an answer is that to the request with this Message ID, and names no other object (PS3.7 9.3.1.2)."""
+    named = str(command.get("AffectedSOPInstanceUID") or "").strip(" \0")
+    return command.get("MessageIDBeingRespondedTo") == number and named in ("", encoded.sop_instance_uid)
 
 
 def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:
@@ -197,10 +253,14 @@ def _reported(name: str, item: Dataset, answer: DeliveryStatus, status: str) -> 
     return Receipt(sop_instance_uid=uid, destination=name, delivery_status=answer, status=status)
 
 
-def _query(about: EncodedObject, series: str) -> Dataset:
+def _study(encoded: EncodedObject) -> str:
+    return str(read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
+
+
+def _query(study: str, series: str) -> Dataset:
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
-    query.StudyInstanceUID = read_header(about.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID
+    query.StudyInstanceUID = study
     query.SeriesInstanceUID = series
     query.SOPInstanceUID = ""
     return query

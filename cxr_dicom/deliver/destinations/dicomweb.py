@@ -6,7 +6,6 @@ a page of a proxy or the name of another object is no receipt.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from http.client import responses
@@ -43,9 +42,12 @@ class Dicomweb:
         with session(self._settings) as opened:
             for encoded in objects:
                 try:
-                    said = self._store(opened, encoded)
+                    study, body = _study(encoded), Upload(encoded.path)
                 except (OSError, ImageError) as error:
-                    said = unreadable(self.name, encoded, error)
+                    yield unreadable(self.name, encoded, error)
+                    continue
+                with body:
+                    said = self._store(opened, encoded, study, body)
                 if said.delivery_status in _TAKEN:
                     self._doubted.discard(encoded.sop_instance_uid)
                 yield said
@@ -69,21 +71,18 @@ class Dicomweb:
             client.search_for_studies(limit=1)
         return "answers QIDO-RS"
 
-    def _store(self, opened: requests.Session, encoded: EncodedObject) -> Receipt:
-        if encoded.sop_instance_uid in self._doubted and self._may_find(encoded):
+    def _store(self, opened: requests.Session, encoded: EncodedObject, study: str, body: Upload) -> Receipt:
+        if encoded.sop_instance_uid in self._doubted and self._may_find(study, encoded):
             return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "FOUND")
-        boundary = uuid.uuid4().hex
-        headers = {
-            **_JSON,
-            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-        }
-        with Upload(encoded.path, boundary) as body:
-            answer = request(opened, self._settings, "POST", "studies", data=body, headers=headers)
+        try:
+            answer = request(opened, self._settings, "POST", "studies", data=body, headers=_JSON | body.headers)
+        except ImageError as error:
+            return unreadable(self.name, encoded, error)
         if not retry.is_about_the_object(answer.status_code):
             raise answered(answer)
-        return self._receipt(encoded, answer)
+        return self._receipt(encoded, study, answer)
 
-    def _receipt(self, encoded: EncodedObject, answer: requests.Response) -> Receipt:
+    def _receipt(self, encoded: EncodedObject, study: str, answer: requests.Response) -> Receipt:
         status = f"HTTP {answer.status_code}"
         said = said_of(encoded.sop_instance_uid, answer.content)
         verdict, detail = retry.answer_of_http(answer.status_code), responses.get(answer.status_code, "")
@@ -91,7 +90,7 @@ class Dicomweb:
             verdict, status, detail = said.verdict, f"{status} 0x{said.reason:04X}", words.of_dimse(said.reason)
         if verdict in _TAKEN and said is not None:
             return receipt(self.name, encoded, verdict, status, detail)
-        if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(encoded):
+        if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(study, encoded):
             return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, f"{status} FOUND")
         if verdict in _TAKEN:
             self._doubted.add(encoded.sop_instance_uid)
@@ -102,9 +101,8 @@ class Dicomweb:
                 verdict = DeliveryStatus.FAILED
         return receipt(self.name, encoded, verdict, status, detail, retry_after(answer))
 
-    def _may_find(self, encoded: EncodedObject) -> bool:
+    def _may_find(self, study: str, encoded: EncodedObject) -> bool:
         """Whether a query finds an object; a server that cannot be queried finds none."""
-        study = _study(encoded)
         try:
             with searching(self._settings) as client:
                 return _finds(client, study, encoded)
