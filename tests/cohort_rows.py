@@ -135,6 +135,8 @@ def _blank(dice: random.Random) -> dict:
         "spacing_mm": None,
         "patient_age_years": None,
         "patient_sex": None,
+        "manufacturer": None,
+        "sender": None,
         "models": [],
         "scores": {},
         "measurements": {},
@@ -166,6 +168,8 @@ def _with_results(dice: random.Random, row: dict) -> dict:
         "spacing_mm": [0.14, 0.14],
         "patient_age_years": age if sex else None,
         "patient_sex": sex,
+        "manufacturer": "Maker A" if part == "CHEST" else "Maker B",
+        "sender": "ER" if view == "AP" else "WARD",
         "models": [
             {"name": ANATOMY, "version": "1", "weights_sha256": "ab" * 32},
             {"name": SECOND_ANATOMY, "version": "1", "weights_sha256": "cd" * 32},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import norm
 
 from cxr_dicom.results.evaluate import statistics
@@ -24,7 +25,9 @@ TRUE = {
     "sensitivity": float(norm.sf(POINT - SHIFT)),
     "specificity": float(norm.cdf(POINT)),
     "difference of AUROC": 0.0,
+    "calibration error, scores right": 0.0,
 }
+TOO_HIGH = 0.5  # on the logit scale
 
 
 def images(dice: np.random.Generator, patients: int, each: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,6 +37,23 @@ def images(dice: np.random.Generator, patients: int, each: int) -> tuple[np.ndar
     own, shared = dice.normal(size=whose.size), dice.normal(size=patients)
     spread = (own + shared[whose]) / np.sqrt(2) if each > 1 else own
     return sick[whose], spread + SHIFT * sick[whose], whose
+
+
+def probabilities(dice: np.random.Generator, patients: int, each: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth of images, scores that are its probability, and scores that are too high; images of one patient alike."""
+    whose = np.repeat(np.arange(patients), each)
+    own, shared = dice.normal(size=whose.size), dice.normal(size=patients)
+    spread = (own + shared[whose]) / np.sqrt(2) if each > 1 else own
+    logit = 1.2 * spread - 1.5
+    return dice.random(patients)[whose] < expit(logit), expit(logit), expit(logit + TOO_HIGH)
+
+
+def calibration_error() -> float:
+    """Expected calibration error of infinitely many images whose scores are too high, from one large sample."""
+    truth, _, scores = probabilities(np.random.default_rng(1), 2_000_000, 1)
+    value = statistics.reliability(truth, scores, np.arange(truth.size)).error.value
+    assert value is not None
+    return value
 
 
 def precision() -> float:
@@ -50,22 +70,22 @@ def intervals(dice: np.random.Generator, each: int) -> dict[str, statistics.Esti
     half = whose % 2 == 0
     parts = [(half, truth[half], scores[half], whose[half]), (~half, truth[~half], scores[~half], whose[~half])]
     areas = [(flags, statistics.area(y, s, w)) for flags, y, s, w in parts]
-    (ap,) = statistics.average_precisions(
-        [statistics.Scored(truth=truth, scores=scores, patients=whose)], PATIENTS, rounds=500
-    )
+    sick, likely, likelier = probabilities(dice, PATIENTS, each)
     return {
         "AUROC": statistics.auroc(truth, scores, whose),
-        "average precision": ap,
+        "average precision": statistics.precision(truth, scores, whose),
         "sensitivity": statistics.proportion(scores[truth] >= POINT, whose[truth]),
         "specificity": statistics.proportion(scores[~truth] < POINT, whose[~truth]),
-        "difference of AUROC": statistics.difference(*areas, whose, 0.95),
+        "difference of AUROC": statistics.difference(*areas, whose).estimate(0.95),
+        "calibration error, scores too high": statistics.reliability(sick, likelier, whose).error,
+        "calibration error, scores right": statistics.reliability(sick, likely, whose).error,
     }
 
 
 def main() -> None:
     """Print the table."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS
-    true = TRUE | {"average precision": precision()}
+    true = TRUE | {"average precision": precision(), "calibration error, scores too high": calibration_error()}
     print("| figure | true value | one image each | three images each |")
     print("|---|---|---|---|")
     held: dict[str, list[float]] = {}

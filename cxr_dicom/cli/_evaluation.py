@@ -44,7 +44,7 @@ def show(evaluation: Evaluation, output: Path | None) -> None:
                 estimate(finding.average_precision, 3),
                 estimate(finding.calls.sensitivity if finding.calls else None),
                 estimate(finding.calls.specificity if finding.calls else None),
-                "" if finding.reliability.error is None else f"{finding.reliability.error:.3f}",
+                estimate(finding.reliability.error, 3),
             )
             for finding in evaluation.findings
         ),

@@ -119,8 +119,9 @@ def only_run(out: Path) -> Iterator[None]:
 def load(out: Path, key: str) -> State | None:
     """Read the state of an entry; None when there is none, or none that this version understands."""
     try:
-        return State(**json.loads(_path(out, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        state = State(**json.loads(_path(out, key).read_text(encoding="utf-8")))
+        return state if all(Row.__required_keys__ <= row.keys() for row in state.rows) else None
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -61,6 +61,8 @@ _SIGNATURES = {
     b"\x5c\x01\0\0": "a NIfTI volume",
 }
 
+_LONGEST_NAME = 64  # characters of LO (PS3.5 6.2)
+
 # What pydicom is seen to raise on damaged files.
 PARSING_ERRORS = (
     AttributeError,
@@ -122,6 +124,12 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, MutableSequence) else [value]
+
+
+def machine_name(dataset: Dataset, keyword: str) -> str:
+    """Return a short text that names a machine, its maker or its place, without control characters; empty if none."""
+    text = str(next(iter(values(dataset, keyword)), "")).strip()[:_LONGEST_NAME]
+    return "".join(character for character in text if character.isprintable())
 
 
 def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MOST_ELEMENTS) -> Header:

@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.dicom.files import values
+from cxr_dicom.dicom.files import machine_name, values
 from cxr_dicom.dicom.patient_age import completed_years
 from cxr_dicom.records import (
     ChestImage,
@@ -142,7 +142,15 @@ def _header_columns(image: ChestImage | None) -> HeaderColumns:
         else None,
         "patient_age_years": _age(header),
         "patient_sex": sex if (sex := _code(header, "PatientSex")) in ("M", "F", "O") else None,
+        "manufacturer": machine_name(header, "Manufacturer") or None,
+        "sender": _sender(image) if image else None,
     }
+
+
+def _sender(image: ChestImage) -> str | None:
+    """Who sent it: known of what was fetched, and of a file as the program that received it wrote (PS3.10 7.1)."""
+    received = getattr(image.header, "file_meta", Dataset())
+    return image.instance.sender or machine_name(received, "SourceApplicationEntityTitle") or None
 
 
 def _code(header: Dataset, keyword: str) -> str | None:

@@ -98,6 +98,8 @@ class HeaderColumns(TypedDict):
     spacing_mm: list[float] | None  # between rows, between columns
     patient_age_years: int | None  # 90 for all ages above 89
     patient_sex: str | None
+    manufacturer: str | None
+    sender: str | None  # AE title, or the URL that it was fetched from
 
 
 class Row(HeaderColumns):

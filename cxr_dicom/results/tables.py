@@ -36,6 +36,8 @@ Plain = Literal[  # keys whose value is a cell as it stands
     "columns",
     "patient_age_years",
     "patient_sex",
+    "manufacturer",
+    "sender",
     "warnings",
     "geometry",
     "settings_digest",
@@ -225,6 +227,8 @@ _FIXED = (
     Column("spacing_columns_mm", "number", "Distance between columns in mm", _spacing(1)),
     _plain("patient_age_years", "integer", "Completed years; 90 for all ages above 89"),
     _plain("patient_sex", "word", "M, F or O"),
+    _plain("manufacturer", "word", "Manufacturer of the device, as the header says"),
+    _plain("sender", "word", "AE title of the sender, or the URL that the image was fetched from"),
     Column("models", "texts", "Models that ran, with versions", lambda row: [_model(model) for model in row["models"]]),
     Column(
         "weights_sha256",

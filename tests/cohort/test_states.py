@@ -8,6 +8,7 @@ import pytest
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.states import State
 from cxr_dicom.records import StoredInstance
+from tests.cohort_rows import processed
 
 
 def instance(number, path="a.dcm"):
@@ -22,13 +23,12 @@ def instance(number, path="a.dcm"):
 
 @pytest.fixture
 def row():
-    return {
-        "path": "a.dcm",
-        "sop_instance_uid": "1.2.3.1",
-        "outcome": "processed",
-        "objects": [{"path": "1.2/seg.dcm"}],
-        "exports": [{"path": "also/png/1.2.3.1.png"}],
-    }
+    return processed(
+        path="a.dcm",
+        sop_instance_uid="1.2.3.1",
+        objects=[{"path": "1.2/seg.dcm"}],
+        exports=[{"path": "also/png/1.2.3.1.png"}],
+    )
 
 
 @pytest.fixture
@@ -48,6 +48,12 @@ def test_a_state_is_read_as_it_was_written(state, tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"job_key": "k"}', '{"of": "another version"}', "\0"])
 def test_a_state_that_is_not_understood_is_none(state, tmp_path, content):
     (tmp_path / ".cxr-dicom" / "1.2.json").write_text(content)
+    assert states.load(tmp_path, "1.2") is None
+
+
+def test_a_state_whose_rows_lack_a_key_of_this_version_is_none(state, tmp_path):
+    del state.rows[0]["sender"]
+    states.save(tmp_path, state)
     assert states.load(tmp_path, "1.2") is None
 
 

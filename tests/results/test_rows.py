@@ -2,11 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
 
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
@@ -195,6 +197,26 @@ def test_boxes_are_left_top_right_bottom_of_what_was_found(row):
 def test_the_header_is_told_as_it_is(row):
     assert (row["modality"], row["body_part_examined"], row["view_position"]) == ("CR", "CHEST", None)
     assert (row["rows"], row["columns"], row["spacing_mm"]) == (40, 30, [0.2, 0.1])
+
+
+def test_a_device_is_told_by_its_maker_and_its_sender():
+    row = refused(Manufacturer="Maker A\x07" + 70 * "x", file_meta=source("ROOM1 "))
+    assert (row["manufacturer"], row["sender"]) == ("Maker A" + 56 * "x", "ROOM1")
+    silent = refused(Manufacturer="")
+    assert (silent["manufacturer"], silent["sender"]) == (None, None)
+
+
+def test_what_was_fetched_says_from_where():
+    image = chest(file_meta=source("ROOM1"))
+    fetched = replace(image, instance=replace(image.instance, sender="https://pacs.example/dicom-web"))
+    made = Skipped(path=Path("x"), reason=Reason.NOT_FRONTAL, detail="", instance=fetched.instance, image=fetched)
+    assert result_rows.skipped_row(made, SETTINGS)["sender"] == "https://pacs.example/dicom-web"
+
+
+def source(title):
+    meta = FileMetaDataset()
+    meta.SourceApplicationEntityTitle = title
+    return meta
 
 
 def refused(**attributes):

@@ -265,7 +265,7 @@ def _judged(sample: _Sample, aim: Aim, method: Method) -> _Judged | None:
     if method == "none":
         return _Judged(called=called, errors=None)
     before, after = (
-        statistics.reliability(sample.truth, values, sample.patients).error or 0.0
+        statistics.reliability(sample.truth, values, sample.patients).error.value or 0.0
         for values in (sample.scores, probabilities)
     )
     return _Judged(called=called, errors=(before, after))

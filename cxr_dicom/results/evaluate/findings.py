@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr_dicom.records import Presence
 from cxr_dicom.results.evaluate import statistics
 from cxr_dicom.results.evaluate.scored import Column, Matched
-from cxr_dicom.results.evaluate.statistics import Auroc, Estimate, Reliability
+from cxr_dicom.results.evaluate.statistics import Auroc, Difference, Estimate, Reliability
 
 MIN_PATIENTS = 10  # with a finding, and without: below, a group's figures say nothing
 MAX_CASES = 50  # of a finding that are listed
@@ -115,19 +115,11 @@ class _Part:
         )
 
 
-def evaluate_findings(images: Matched, rounds: int = statistics.ROUNDS) -> list[FindingEvaluation]:
+def evaluate_findings(images: Matched) -> list[FindingEvaluation]:
     """Evaluate every finding that has both scores and truth."""
     parts = list(_parts(images))
-    precisions = statistics.average_precisions(
-        [statistics.Scored(truth=p.truth, scores=p.scores, patients=images.patients[p.at]) for p in parts],
-        images.patient_count,
-        rounds,
-    )
     groups = _groups(parts, images)
-    return [
-        _finding(part, images, precision, groups[number])
-        for number, (part, precision) in enumerate(zip(parts, precisions, strict=True))
-    ]
+    return [_finding(part, images, groups[number]) for number, part in enumerate(parts)]
 
 
 def _parts(images: Matched) -> Iterator[_Part]:
@@ -138,6 +130,7 @@ def _parts(images: Matched) -> Iterator[_Part]:
         column, truth = images.results.scores[name], labels[images.truths]
         known, scores = np.isfinite(truth), column.at(images.rows)
         at = np.flatnonzero(known & np.isfinite(scores))
+        at = at[np.argsort(scores[at], kind="stable")]  # what is in order is sorted again, for each group, in no time
         rows = images.rows[at]
         yield _Part(
             name=name,
@@ -151,7 +144,7 @@ def _parts(images: Matched) -> Iterator[_Part]:
         )
 
 
-def _finding(part: _Part, images: Matched, precision: Estimate, groups: list[GroupEvaluation]) -> FindingEvaluation:
+def _finding(part: _Part, images: Matched, groups: list[GroupEvaluation]) -> FindingEvaluation:
     patients = images.patients[part.at]
     points = part.column.at(images.rows[part.at], "point")
     has_curve = part.truth.any() and not part.truth.all()
@@ -160,13 +153,13 @@ def _finding(part: _Part, images: Matched, precision: Estimate, groups: list[Gro
         models=sorted(part.column.models),
         n=part.at.size,
         positives=int(part.truth.sum()),
-        patients=len(np.unique(patients)),
+        patients=statistics.count(patients),
         unscored=part.unscored,
         uncalled=int((~(part.present | part.absent)).sum()),
         operating_points=np.unique(points[np.isfinite(points)])[:10].tolist(),
         prevalence=statistics.proportion(part.truth, patients),
         auroc=statistics.auroc(part.truth, part.scores, patients),
-        average_precision=precision,
+        average_precision=statistics.precision(part.truth, part.scores, patients),
         calls=_calls(part, patients),
         reliability=statistics.reliability(part.truth, part.scores, patients),
         curve=statistics.curve(part.truth, part.scores) if has_curve else [],
@@ -217,82 +210,63 @@ def _cases(part: _Part, images: Matched, points: Values) -> list[Case]:
 # --- groups --------------------------------------------------------------------------------------
 
 
-@dataclass(kw_only=True, eq=False)
-class _Compared:
-    """A group that is large enough, and the rest of the images whose group is known."""
-
-    finding: int
-    place: int
-    group: tuple[Flags, Auroc]
-    rest: tuple[Flags, Auroc]
-    patients: Indices
-
-
 def _groups(parts: Sequence[_Part], images: Matched) -> list[list[GroupEvaluation]]:
     """Evaluate each finding in each group, and compare it with the rest where both are large enough."""
     found: list[list[GroupEvaluation]] = [[] for _ in parts]
-    compared: list[_Compared] = []
+    apart: list[tuple[int, int, Difference]] = []  # finding, place of the group
     for by, values in images.groups():
         of = np.array(values, dtype=object)
         known = of != ""
         names = sorted(set(of[known].tolist()))
-        if len(names) < 2:
-            continue
-        for number, part in enumerate(parts):
-            for name in names:
-                chosen = of == name
-                group = _group(by, name, part.inside(chosen), images)
+        for name in names if len(names) > 1 else ():
+            chosen = of == name
+            for number, part in enumerate(parts):
+                group, area = _group(by, name, part.inside(chosen), images)
                 found[number].append(group)
-                if group.auroc.value is not None:
-                    compared += _comparison(number, len(found[number]) - 1, part, chosen, known, images)
-    level = statistics.adjusted(len(compared))
-    for comparison in compared:
-        apart = statistics.difference(comparison.group, comparison.rest, comparison.patients, level)
-        assert apart.low is not None  # noqa: S101 - both areas are there
-        assert apart.high is not None  # noqa: S101
-        found[comparison.finding][comparison.place] = replace(
-            found[comparison.finding][comparison.place], difference=apart, differs=not apart.low <= 0 <= apart.high
-        )
+                if isinstance(area, Auroc) and (difference := _difference(part, (chosen, area), known, images)):
+                    apart.append((number, len(found[number]) - 1, difference))
+    level = statistics.adjusted(len(apart))
+    for number, place, difference in apart:
+        estimate = difference.estimate(level)
+        assert estimate.low is not None  # noqa: S101 - both areas are there
+        assert estimate.high is not None  # noqa: S101
+        differs = not estimate.low <= 0 <= estimate.high
+        found[number][place] = replace(found[number][place], difference=estimate, differs=differs)
     return found
 
 
-def _group(by: str, value: str, part: _Part, images: Matched) -> GroupEvaluation:
+def _group(by: str, value: str, part: _Part, images: Matched) -> tuple[GroupEvaluation, Auroc | str]:
     patients = images.patients[part.at]
-    sick, well = len(np.unique(patients[part.truth])), len(np.unique(patients[~part.truth]))
+    sick, well = statistics.count(patients[part.truth]), statistics.count(patients[~part.truth])
     why = f"too few: {sick} patients with the finding and {well} without, at least {MIN_PATIENTS} of each are needed"
     calls = _calls(part, patients)
     none = Estimate(value=None, n=part.at.size, why=why)
-    return GroupEvaluation(
+    area = why if min(sick, well) < MIN_PATIENTS else statistics.area(part.truth, part.scores, patients)
+    group = GroupEvaluation(
         by=by,
         value=value,
         n=part.at.size,
         positives=int(part.truth.sum()),
         patients_with=sick,
         patients_without=well,
-        auroc=none if min(sick, well) < MIN_PATIENTS else statistics.auroc(part.truth, part.scores, patients),
+        auroc=area.estimate(sick, well) if isinstance(area, Auroc) else replace(none, why=area),
         sensitivity=calls.sensitivity if calls and sick >= MIN_PATIENTS else none,
         specificity=calls.specificity if calls and well >= MIN_PATIENTS else none,
     )
+    return group, area
 
 
-def _comparison(
-    finding: int, place: int, part: _Part, chosen: Flags, known: Flags, images: Matched
-) -> Iterator[_Compared]:
-    group, rest = part.inside(chosen), part.inside(known & ~chosen)
-    patients = images.patients[part.at]
+def _difference(part: _Part, group: tuple[Flags, Auroc], known: Flags, images: Matched) -> Difference | None:
+    """Compare a group with the rest of the images whose group is known; None where the rest is too small."""
+    others = known & ~group[0]
+    rest = part.inside(others)
     whose = images.patients[rest.at]
-    if min(len(np.unique(whose[rest.truth])), len(np.unique(whose[~rest.truth]))) < MIN_PATIENTS:
-        return
-    areas = [statistics.area(side.truth, side.scores, images.patients[side.at]) for side in (group, rest)]
-    flags = (chosen[part.at], (known & ~chosen)[part.at])
-    if isinstance(areas[0], Auroc) and isinstance(areas[1], Auroc):
-        yield _Compared(
-            finding=finding,
-            place=place,
-            group=(flags[0], areas[0]),
-            rest=(flags[1], areas[1]),
-            patients=patients,
-        )
+    if min(statistics.count(whose[rest.truth]), statistics.count(whose[~rest.truth])) < MIN_PATIENTS:
+        return None
+    area = statistics.area(rest.truth, rest.scores, whose)
+    if isinstance(area, str):
+        return None
+    return statistics.difference((group[0][part.at], group[1]), (others[part.at], area), images.patients[part.at])
 
 
 def metrics_of(finding: FindingEvaluation) -> Mapping[str, Estimate]:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cxr_dicom.results.evaluate.truth import (
@@ -36,6 +36,7 @@ NIH_FINDINGS = (
 )
 RSNA_FINDINGS = ("pneumonia", "lung_opacity")  # what Target stands for, as TorchXRayVision has it
 NO_FINDING = "no_finding"
+_PLAIN: Mapping[str, float | None] = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "-1.0": -1.0, "": None}  # most cells
 _CHEXPERT_PATIENT = re.compile(r"(?:^|/)(patient\d+)/")
 
 
@@ -129,6 +130,11 @@ class _Table:
     def where(self, line: Line, place: int) -> str:
         return f"{self.source}: line {line.number}, column {self.names[place]!r}"
 
+    def label(self, line: Line, place: int) -> float | None:
+        """Read a label; see `truth.label`."""
+        cell = line.cells[place]
+        return _PLAIN[cell] if cell in _PLAIN else label(cell, self.where(line, place))
+
     def put(self, collected: Collected, line: Line, key: int, patient: str = "") -> int | None:
         """Return the place of the image of a line, or None where the line names none."""
         if not line.cells[key].strip():
@@ -160,9 +166,9 @@ def _any(table: _Table, findings: Collection[str], measurements: Collection[str]
         place = table.put(collected, line, key, patient[1] if patient else "")
         if place is None:
             continue
-        is_healthy = healthy is not None and label(line.cells[healthy], table.where(line, healthy)) == 1
+        is_healthy = healthy is not None and table.label(line, healthy) == 1
         for column, finding in labels:
-            value = label(line.cells[column], table.where(line, column))
+            value = table.label(line, column)
             collected.vote(place, finding, 0.0 if value is None and is_healthy else value)
         for column, name in numbers:
             collected.measure(place, name, number(line.cells[column], table.where(line, column)))
@@ -224,7 +230,7 @@ def _rsna(table: _Table, findings: Collection[str], measurements: Collection[str
         place = table.put(collected, line, key)
         if place is None:
             continue
-        value = label(line.cells[target], table.where(line, target))
+        value = table.label(line, target)
         has_box = any(at is not None and line.cells[at].strip().lower() not in ("", "nan") for at in corners)
         if value not in (0.0, 1.0) or has_box != (value == 1.0 and any(at is not None for at in corners)):
             raise TruthError(f"{table.where(line, target)}: expected 1 with a box or 0 without")

@@ -10,7 +10,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ class Column:
             self.raw.extend([nan] * missing)
             self.point.extend([nan] * missing)
             self.calls.extend([0] * missing)
-        self.raw.append(_finite(raw))
-        self.point.append(_finite(point))
+        self.raw.append(raw if type(raw) is float and abs(raw) < inf else _finite(raw))
+        self.point.append(point if type(point) is float and abs(point) < inf else _finite(point))
         self.calls.append(_CALL.get(call, 0))
         self.models.add(model)
 

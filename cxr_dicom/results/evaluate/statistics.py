@@ -6,14 +6,13 @@ patient has one image, the intervals are the well-known ones: DeLong's and Wilso
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -22,7 +21,7 @@ Groups = NDArray[np.intp]  # number of the patient of each image
 CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 BINS = 10  # of a reliability diagram, of equal width from 0 to 1
-ROUNDS = 500  # of the bootstrap
+DRAWS = 2000  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +67,12 @@ def area(truth: Flags, scores: Values, patients: Groups) -> Auroc | str:
     positives, negatives = int(truth.sum()), int((~truth).sum())
     if not (positives and negatives):
         return _one_class(positives, negatives)
-    ranks = rankdata(scores)
-    placement = np.empty(truth.size)
-    placement[truth] = (ranks[truth] - rankdata(scores[truth])) / negatives
-    placement[~truth] = 1 - (ranks[~truth] - rankdata(scores[~truth])) / positives
+    placement = _placement(truth, scores)
     value = float(placement[truth].mean())
     away = placement - value
     of_positives = _summed(np.where(truth, away, 0.0), patients)
     of_negatives = _summed(np.where(truth, 0.0, away), patients)
-    sick, well = len(np.unique(patients[truth])), len(np.unique(patients[~truth]))
+    sick, well = count(patients[truth]), count(patients[~truth])
     if sick < 2 or well < 2:
         return f"{sick} patients with and {well} without the finding: an interval needs two of each"
     everybody = of_positives.size
@@ -89,15 +85,45 @@ def area(truth: Flags, scores: Values, patients: Groups) -> Auroc | str:
     return Auroc(value=value, variance=max(variance, 0.0), influence=influence)
 
 
+def _placement(truth: Flags, scores: Values) -> Values:
+    """Share of the images of the other class that each image is placed right against; ties count half."""
+    order = np.argsort(scores, kind="stable")
+    hit = truth[order]
+    ends, tie = _ties(scores[order])
+    positives, negatives = np.cumsum(hit)[ends], np.cumsum(~hit)[ends]
+    right = np.where(
+        hit,
+        (negatives - np.diff(negatives, prepend=0) / 2)[tie] / negatives[-1],
+        1 - (positives - np.diff(positives, prepend=0) / 2)[tie] / positives[-1],
+    )
+    placement = np.empty(truth.size)
+    placement[order] = right
+    return placement
+
+
 def auroc(truth: Flags, scores: Values, patients: Groups) -> Estimate:
     """Area under the ROC curve with its interval; see `area`."""
     found = area(truth, scores, patients)
     if isinstance(found, str):
         return Estimate(value=None, n=truth.size, why=found)
-    return found.estimate(len(np.unique(patients[truth])), len(np.unique(patients[~truth])))
+    return found.estimate(count(patients[truth]), count(patients[~truth]))
 
 
-def difference(first: tuple[Flags, Auroc], second: tuple[Flags, Auroc], patients: Groups, level: float) -> Estimate:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Of two areas under the curve, with its standard error."""
+
+    value: float
+    error: float
+    n: int
+
+    def estimate(self, level: float) -> Estimate:
+        """Give the interval of a level, such as 0.95; more where many differences are asked for."""
+        half = float(norm.ppf((1 + level) / 2)) * self.error
+        return Estimate(value=self.value, low=max(-1.0, self.value - half), high=min(1.0, self.value + half), n=self.n)
+
+
+def difference(first: tuple[Flags, Auroc], second: tuple[Flags, Auroc], patients: Groups) -> Difference:
     """Area of the first images less that of the second, both parts of all images.
 
     A patient may have images in both parts: what both add up to is summed by patient.
@@ -108,16 +134,13 @@ def difference(first: tuple[Flags, Auroc], second: tuple[Flags, Auroc], patients
         Which images (n,), and the area over them.
     patients
         (n,) of all images.
-    level
-        Of the interval, such as 0.95; more where many differences are asked for.
     """
     influence = np.zeros(patients.size)
     influence[first[0]] += first[1].influence
     influence[second[0]] -= second[1].influence
     sums = _summed(influence, patients)
-    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(sums.size / (sums.size - 1) * (sums @ sums)))
-    value = first[1].value - second[1].value
-    return Estimate(value=value, low=max(-1.0, value - half), high=min(1.0, value + half), n=int(first[0].sum()))
+    error = float(np.sqrt(sums.size / (sums.size - 1) * (sums @ sums)))
+    return Difference(value=first[1].value - second[1].value, error=error, n=int(first[0].sum()))
 
 
 def proportion(hits: Flags, patients: Groups, level: float = CONFIDENCE) -> Estimate:
@@ -144,7 +167,8 @@ def wilson(share: float, n: float, level: float = CONFIDENCE) -> tuple[float, fl
 
 def design_effect(hits: Flags, patients: Groups) -> float:
     """How many images count as one, because they are of one patient; 1 where each is of another."""
-    sizes = np.unique(patients, return_counts=True)[1]
+    sizes = np.bincount(patients)
+    sizes = sizes[sizes > 0]
     if sizes.max(initial=1) == 1:
         return 1.0
     share = hits.mean()
@@ -165,57 +189,41 @@ def average_precision(truth: Flags, scores: Values) -> float | None:
     return float(np.sum(np.diff(hits, prepend=0) * hits / (ends + 1)) / hits[-1])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scored:
-    """What the bootstrap needs of one finding."""
+def precision(truth: Flags, scores: Values, patients: Groups) -> Estimate:
+    """Average precision with its interval, on the logit scale as Boyd et al. (2013) advise.
 
-    truth: Flags
-    scores: Values
-    patients: Groups  # numbers of all findings together, so that one draw serves all
-
-
-def average_precisions(findings: Sequence[Scored], patients: int, rounds: int = ROUNDS) -> list[Estimate]:
-    """Average precision of each finding, with the percentile interval of a bootstrap over ``patients``."""
-    ready = [_Precision(finding) if finding.truth.any() and not finding.truth.all() else None for finding in findings]
-    draws = np.full((rounds, len(findings)), np.nan)
-    dice = np.random.default_rng(0)
-    for number in range(rounds if any(ready) else 0):
-        weights = np.bincount(dice.integers(0, patients, patients), minlength=patients).astype(np.int32)
-        draws[number] = [np.nan if precision is None else precision.at(weights) for precision in ready]
-    return [
-        _percentile(finding, average_precision(finding.truth, finding.scores), draws[:, number])
-        for number, finding in enumerate(findings)
-    ]
-
-
-class _Precision:
-    """Average precision of one finding under weights of patients."""
-
-    def __init__(self, finding: Scored) -> None:
-        order = np.argsort(-finding.scores, kind="stable")
-        hits = np.flatnonzero(finding.truth[order])
-        ends = _ends(finding.scores[order])
-        self._ends = ends[np.unique(np.searchsorted(ends, hits))]  # of the ties that hold an image with the finding
-        self._patients = finding.patients[order].astype(np.int32)
-        self._hit_patients = self._patients[hits]
-        self._hits_until = np.searchsorted(hits, self._ends, side="right")
-
-    def at(self, weights: NDArray[Any]) -> float:
-        hits = np.cumsum(weights[self._hit_patients])[self._hits_until - 1]
-        if not hits[-1]:
-            return float("nan")
-        called = np.cumsum(weights[self._patients])[self._ends]
-        return float(np.sum(np.diff(hits, prepend=0) * hits / np.maximum(called, 1)) / hits[-1])
-
-
-def _percentile(finding: Scored, value: float | None, draws: Values) -> Estimate:
-    n, usable = finding.truth.size, draws[np.isfinite(draws)]
-    if value is None or finding.truth.all():
-        return Estimate(value=value, n=n, why=_one_class(int(finding.truth.sum()), int((~finding.truth).sum())))
-    if len(np.unique(finding.patients[finding.truth])) < 2 or not usable.size:
+    The variance is the infinitesimal jackknife's (Efron 1982): what the figure gains as a patient weighs a little
+    more, squared and summed over patients. Where every image with the finding comes first it is 0, and the interval
+    is Wilson's of so many patients.
+    """
+    value, n = average_precision(truth, scores), truth.size
+    if value is None or truth.all():
+        return Estimate(value=value, n=n, why=_one_class(int(truth.sum()), int((~truth).sum())))
+    sick = count(patients[truth])
+    if sick < 2:
         return Estimate(value=value, n=n, why="an interval needs two patients with the finding")
-    low, high = np.quantile(usable, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
-    return Estimate(value=value, low=float(low), high=float(high), n=n)
+    sums = _summed(_precision_influence(truth, scores, value), patients)
+    variance = sums.size / (sums.size - 1) * float(sums @ sums)
+    low, high = wilson(value, sick) if value == 1 else logit_interval(value, variance)
+    return Estimate(value=value, low=low, high=high, n=n)
+
+
+def _precision_influence(truth: Flags, scores: Values, value: float) -> Values:
+    """Derivative of the average precision by the weight of each image."""
+    order = np.argsort(-scores, kind="stable")
+    hit = truth[order].astype(np.float64)
+    ends, tie = _ties(scores[order])
+    hits, called = np.cumsum(hit)[ends], ends + 1.0
+    here = np.diff(hits, prepend=0)
+    gain = (hits / called - value + _from_here_on(here / called))[tie]
+    loss = _from_here_on(here * hits / called**2)[tie]
+    influence = np.empty(truth.size)
+    influence[order] = (hit * gain - loss) / hits[-1]
+    return influence
+
+
+def _from_here_on(values: Values) -> Values:
+    return np.cumsum(values[::-1])[::-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,26 +240,64 @@ class Reliability:
     """Whether scores are probabilities: among images that score 0.3, 30 % should have the finding."""
 
     bins: list[Bin]  # those that hold images
-    error: float | None  # expected calibration error: mean distance of score and share, weighted by images
+    error: Estimate  # expected calibration error: mean distance of score and share, weighted by images
     brier: float | None  # mean squared distance of score and truth
-    why: str = ""
 
 
 def reliability(truth: Flags, scores: Values, patients: Groups) -> Reliability:
     """Compare scores with what was observed, in bins of equal width (Guo et al. 2017)."""
     if not truth.size:
-        return Reliability(bins=[], error=None, brier=None, why="no image to count")
+        return _unreliable("no image to count", 0)
     if scores.min() < 0 or scores.max() > 1:
-        return Reliability(bins=[], error=None, brier=None, why="scores are not between 0 and 1")
+        return _unreliable("scores are not between 0 and 1", truth.size)
     places = np.minimum((scores * BINS).astype(int), BINS - 1)
-    bins, error = [], 0.0
+    bins = []
     for number in np.unique(places):
         inside = places == number
         observed = proportion(truth[inside], patients[inside])
-        score = float(scores[inside].mean())
-        bins.append(Bin(n=int(inside.sum()), score=score, observed=observed))
-        error += abs(score - (observed.value or 0.0)) * inside.mean()
-    return Reliability(bins=bins, error=float(error), brier=float(np.mean((scores - truth) ** 2)))
+        bins.append(Bin(n=int(inside.sum()), score=float(scores[inside].mean()), observed=observed))
+    return Reliability(
+        bins=bins,
+        error=_calibration_error(scores - truth, places, patients),
+        brier=float(np.mean((scores - truth) ** 2)),
+    )
+
+
+def _unreliable(why: str, n: int) -> Reliability:
+    return Reliability(bins=[], error=Estimate(value=None, n=n, why=why), brier=None)
+
+
+def _calibration_error(off: Values, bins: NDArray[np.intp], patients: Groups) -> Estimate:
+    """Sum of the distances of all bins, with an interval for a figure that chance makes larger, never smaller.
+
+    The sums of the bins are nearly normal, and their covariance is known from the patients. So is what chance alone
+    would give, if every score were right: below its 97.5th percentile the lower limit is 0. Above, it is the lower one
+    of the normal interval's and of the reflected one's of 2000 draws, the upper one the normal interval's.
+
+    Parameters
+    ----------
+    off
+        (n,) score less truth.
+    bins, patients
+        (n,) of each.
+    """
+    n, people = off.size, count(patients)
+    sums = np.bincount(patients * BINS + bins, weights=off, minlength=(int(patients.max()) + 1) * BINS)
+    by_patient = sums.reshape(-1, BINS)
+    mean = by_patient.sum(axis=0) / n
+    value = float(np.abs(mean).sum())
+    if people < 2:
+        return Estimate(value=value, n=n, why="an interval needs two patients")
+    centred = by_patient.T @ by_patient - np.outer(mean, mean) * n * n / people
+    covariance = centred * people / (people - 1) / n**2
+    half = Z * float(np.sqrt(max(0.0, np.sign(mean) @ covariance @ np.sign(mean))))
+    spread, axes = np.linalg.eigh(covariance)
+    chance = np.random.default_rng(0).normal(size=(DRAWS, BINS)) * np.sqrt(np.clip(spread, 0, None)) @ axes.T
+    upper = (1 + CONFIDENCE) / 2
+    low = 0.0
+    if value > np.quantile(np.abs(chance).sum(axis=1), upper):
+        low = max(0.0, min(value - half, 2 * value - float(np.quantile(np.abs(mean + chance).sum(axis=1), upper))))
+    return Estimate(value=value, low=low, high=min(1.0, value + half), n=n)
 
 
 def curve(truth: Flags, scores: Values, most: int = 200) -> list[tuple[float, float]]:
@@ -302,13 +348,24 @@ def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, floa
 
 def _summed(values: Values, patients: Groups) -> Values:
     """Sum by patient, over those that occur."""
-    _, places = np.unique(patients, return_inverse=True)
-    return np.bincount(places, weights=values).astype(np.float64)
+    sums = np.bincount(patients, weights=values).astype(np.float64)
+    return sums[np.bincount(patients) > 0]
+
+
+def count(patients: Groups) -> int:
+    """How many patients occur."""
+    return int(np.count_nonzero(np.bincount(patients)))
 
 
 def _ends(ordered: Values) -> NDArray[np.intp]:
     """Where each run of equal scores ends."""
     return np.append(np.flatnonzero(np.diff(ordered)), ordered.size - 1)
+
+
+def _ties(ordered: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each run of equal scores ends, and in which run each score is."""
+    ends = _ends(ordered)
+    return ends, np.repeat(np.arange(ends.size), np.diff(ends, prepend=-1))
 
 
 def _one_class(positives: int, negatives: int) -> str:

@@ -64,11 +64,9 @@ def _findings(evaluation: Evaluation) -> Iterator[Sequence[Any]]:
     for finding in evaluation.findings:
         for name, estimate in {"prevalence": finding.prevalence, **metrics_of(finding)}.items():
             yield finding.name, name, *_estimate(estimate), estimate.n, estimate.why
-        for name, value in (
-            ("expected_calibration_error", finding.reliability.error),
-            ("brier_score", finding.reliability.brier),
-        ):
-            yield finding.name, name, value, None, None, finding.n, finding.reliability.why
+        brier = Estimate(value=finding.reliability.brier, n=finding.n, why=finding.reliability.error.why)
+        for name, estimate in (("expected_calibration_error", finding.reliability.error), ("brier_score", brier)):
+            yield finding.name, name, *_estimate(estimate), estimate.n, estimate.why
 
 
 def _groups(evaluation: Evaluation) -> Iterator[Sequence[Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -241,7 +242,7 @@ class Collected:
     def __init__(self, truth: Truth, reading: Reading) -> None:
         self._truth, self._reading = truth, reading
         self._places: dict[str, int] = {}
-        self._votes: dict[str, dict[int, list[float]]] = {}
+        self._votes: dict[str, dict[float, array[int]]] = {}  # finding -> label -> how often, by place
         self._numbers: dict[str, dict[int, list[float]]] = {}
         self._patients: list[str] = []
         self._groups: dict[str, list[str]] = {name: [] for name in reading.by}
@@ -274,7 +275,13 @@ class Collected:
             if self._reading.blank == "leave-out":
                 return
             value = 0.0
-        self._votes.setdefault(finding, {}).setdefault(place, []).append(value)
+        of = self._votes.get(finding)
+        if of is None:
+            of = self._votes[finding] = {each: array("L") for each in (1.0, 0.0, -1.0)}
+        counts = of[value]
+        if place >= len(counts):
+            counts.extend([0] * (place + 1 - len(counts)))
+        counts[place] += 1
 
     def measure(self, place: int, name: str, value: float) -> None:
         """Note a number; several are averaged."""
@@ -285,9 +292,8 @@ class Collected:
         """Return the truth; with ``is_vote`` most readers decide, else labels that differ are a conflict."""
         truth, n = self._truth, len(self._truth.rows)
         for finding, votes in self._votes.items():
-            column = truth.labels[finding] = np.full(n, nan)
-            for place, values in votes.items():
-                column[place] = self._decided(finding, values, is_vote)
+            counts = {each: _padded(votes[each], n) for each in votes}
+            truth.labels[finding] = self._decided(finding, counts, is_vote)
         for name, values_of in self._numbers.items():
             column = truth.numbers[name] = np.full(n, nan)
             for place, values in values_of.items():
@@ -296,22 +302,29 @@ class Collected:
         truth.groups = self._groups
         return truth
 
-    def _decided(self, finding: str, values: list[float], is_vote: bool) -> float:
-        if -1.0 in values:
-            self._truth.uncertain[finding] += 1
-            choice = {"positive": 1.0, "negative": 0.0, "leave-out": nan}[self._reading.uncertain]
-            values = [choice if value == -1.0 else value for value in values]
-            values = [value for value in values if value == value]
-            if not values:
-                return nan
-        share = sum(values) / len(values)
-        if share in (0.0, 1.0):
-            return share
-        if is_vote and share != 0.5:
-            return float(share > 0.5)
-        self._truth.conflicts[finding] += 1
-        return nan
+    def _decided(self, finding: str, counts: Mapping[float, Values], is_vote: bool) -> Values:
+        """Return 1, 0 or NaN for each key, from how often it was labelled so."""
+        present, absent, uncertain = counts[1.0], counts[0.0], counts[-1.0]
+        self._note(self._truth.uncertain, finding, uncertain > 0)
+        if self._reading.uncertain == "positive":
+            present = present + uncertain
+        elif self._reading.uncertain == "negative":
+            absent = absent + uncertain
+        is_both = (present > 0) & (absent > 0)
+        if is_vote:
+            is_both &= present == absent
+        self._note(self._truth.conflicts, finding, is_both)
+        return np.where(is_both | (present + absent == 0), nan, np.where(present > absent, 1.0, 0.0))
+
+    @staticmethod
+    def _note(counter: Counter[str], finding: str, which: NDArray[np.bool_]) -> None:
+        if which.any():
+            counter[finding] = int(which.sum())
 
     def _bound(self, name: str) -> None:
         if len(self._groups[name]) % 4096 == 1 and len(set(self._groups[name])) > MAX_GROUPS:
             raise TruthError(f"{self._truth.source}: expected at most {MAX_GROUPS} values to group by in {name!r}")
+
+
+def _padded(counts: array[int], n: int) -> Values:
+    return np.concatenate([np.array(counts, float), np.zeros(n - len(counts))])

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from pydicom import Dataset
 
+from cxr_dicom.dicom.files import machine_name
 from cxr_dicom.records import ChestImage, InstanceResult, ModelInfo, Reason, StudyResult
 
 if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
-
-_LONGEST = 64  # characters of a name from a header (LO of PS3.5 6.2)
 
 Model = tuple[str, str, str]  # name, version, SHA-256 of the weights or ""
 
@@ -121,11 +120,13 @@ def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | 
         plausible = 0
     elif looked:
         plausible = int(all(mask.region.area for mask in looked[0].masks))
-    device = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
+    device = " ".join(
+        filter(None, (machine_name(header, "Manufacturer"), machine_name(header, "ManufacturerModelName")))
+    )
     warnings = len(analysis.warnings) if analysis else 0
     view = image.view if isinstance(image, ChestImage) else ""
     return (
-        _text(header, "StationName"),
+        machine_name(header, "StationName"),
         device,
         view,
         json.dumps(scores),
@@ -133,9 +134,3 @@ def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | 
         warnings,
         plausible,
     )
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    """A name of a machine from the header, without control characters."""
-    value = str(header.get(keyword) or "").strip()[:_LONGEST]
-    return "".join(character for character in value if character.isprintable())

@@ -117,13 +117,16 @@ def test_groups_have_a_smallest_size_and_a_difference_needs_its_interval(run, ta
     for n, score in enumerate(scores):
         sex = "F" if n % 2 else "M"
         worse = score if sex == "F" else 0.4 + 0.3 * (score - 0.4) + 0.001 * (n * 7919 % 300)
-        rows.append(row(n, {"mass": worse}, patient_sex=sex, view="AP" if n < 12 else "PA"))
+        origin = {"manufacturer": sex + " Works", "sender": "ER" if n % 5 else None}
+        rows.append(row(n, {"mass": worse}, patient_sex=sex, view="AP" if n < 12 else "PA", **origin))
     out = run(rows)
     path = table((*UIDS, "Maker"), [(f"1.2.3.{n}", int(t), "=cmd()" if n % 3 else "B") for n, t in enumerate(truth)])
     evaluation = evaluate(out, [path], Reading(by=("Maker",)))
     groups = {(g.by, g.value): g for g in evaluation.findings[0].groups}
     assert groups["sex", "M"].differs
     assert groups["sex", "M"].difference.high < 0
+    assert groups["manufacturer", "M Works"].auroc == groups["sex", "M"].auroc
+    assert not any(by == "sender" for by, _ in groups)  # of one sender only, where it is known
     assert not groups["Maker", "B"].differs
     assert groups["view", "AP"].auroc.value is None
     assert "at least 10 of each are needed" in groups["view", "AP"].auroc.why

@@ -30,10 +30,8 @@ def test_area_and_average_precision_are_those_of_scikit_learn(ties, shift):
     assert ours.average_precision(truth, scores) == pytest.approx(
         metrics.average_precision_score(truth, scores), abs=1e-12
     )
-    (bootstrapped,) = ours.average_precisions(
-        [ours.Scored(truth=truth, scores=scores, patients=alone(truth))], truth.size, rounds=50
-    )
-    assert bootstrapped.low < bootstrapped.value < bootstrapped.high
+    found = ours.precision(truth, scores, alone(truth))
+    assert found.low < found.value < found.high
 
 
 def test_the_variance_is_that_of_delong_which_is_the_jackknife_of_scikit_learns_area():
@@ -78,24 +76,58 @@ def test_the_reliability_diagram_is_that_of_scikit_learn():
     assert [each.score for each in found.bins] == pytest.approx(predicted.tolist(), abs=1e-12)
     assert found.brier == pytest.approx(metrics.brier_score_loss(truth, scores), abs=1e-12)
     counts = np.array([each.n for each in found.bins])
-    assert found.error == pytest.approx(np.abs(observed - predicted) @ counts / counts.sum(), abs=1e-12)
+    assert found.error.value == pytest.approx(np.abs(observed - predicted) @ counts / counts.sum(), abs=1e-12)
 
 
-def test_the_bootstrap_draws_patients_as_scipys_does():
-    """Percentile interval of scipy over patients, each with three images that score alike."""
-    truth, scores = sample(80, shift=1.5)
-    blocks = np.repeat(np.arange(80), 3)
-    wide = ours.Scored(truth=truth[blocks], scores=scores[blocks], patients=blocks)
-    (found,) = ours.average_precisions([wide], 80, rounds=4000)
+def test_the_error_of_the_average_precision_is_that_of_scipys_bootstrap_over_patients():
+    """Patients have three images each that score alike; the interval is the same for one of each."""
+    truth, scores = sample(200, shift=1.5, ties=True)
+    blocks = np.repeat(np.arange(200), 3)
+    found = ours.precision(truth[blocks], scores[blocks], blocks)
+    one = ours.precision(truth, scores, alone(truth))
+    assert (found.low, found.high) == pytest.approx((one.low, one.high), abs=1e-12)
     wanted = stats.bootstrap(
-        (np.arange(80),),
-        lambda at: metrics.average_precision_score(truth[at], scores[at]) if truth[at].any() else np.nan,
+        (np.arange(200),),
+        lambda at: metrics.average_precision_score(truth[at], scores[at]),
         vectorized=False,
-        n_resamples=4000,
-        method="percentile",
+        n_resamples=2000,
         rng=1,
-    ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.03)
+    )
+    error = (logit(found.high) - logit(found.low)) / 2 / ours.Z * found.value * (1 - found.value)
+    assert error == pytest.approx(wanted.standard_error, rel=0.08)
+
+
+def logit(share):
+    return np.log(share / (1 - share))
+
+
+def test_average_precision_gains_what_scikit_learn_says_when_an_image_weighs_more():
+    truth, scores = sample(60, ties=True)
+    value, step = metrics.average_precision_score(truth, scores), 1e-6
+    gains = []
+    for place in range(60):
+        weights = np.ones(60)
+        weights[place] += step
+        gains.append((metrics.average_precision_score(truth, scores, sample_weight=weights) - value) / step)
+    found = ours.precision(truth, scores, alone(truth))
+    variance = 60 / 59 * np.square(gains).sum()
+    assert (found.low, found.high) == pytest.approx(ours.logit_interval(value, variance), abs=1e-5)
+
+
+def test_what_chance_alone_would_give_is_no_calibration_error():
+    """Scores that are right have an error above 0, and an interval from 0 on; those that are wrong have not."""
+    dice = np.random.default_rng(5)
+    scores = dice.beta(1, 3, 600)
+    right = ours.reliability(dice.random(600) < scores, scores, np.arange(600)).error
+    assert right.value > 0.02
+    assert right.low == 0
+    wrong = ours.reliability(dice.random(600) < scores / 2, scores, np.arange(600)).error
+    assert 0 < wrong.low < wrong.value < wrong.high
+    truth = dice.random(600) < scores / 2
+    one = ours.reliability(truth, scores, np.arange(600)).error
+    many = ours.reliability(*(np.repeat(each, 4) for each in (truth, scores, np.arange(600)))).error
+    assert (many.low, many.high) == pytest.approx((one.low, one.high), abs=1e-9)
+    assert ours.reliability(truth, scores, np.zeros(600, int)).error.why == "an interval needs two patients"
 
 
 def test_one_class_only_is_said_and_not_made_up():
@@ -106,9 +138,9 @@ def test_one_class_only_is_said_and_not_made_up():
     none = np.zeros(0, bool)
     assert ours.auroc(none, scores[:0], alone(none)).why == "no image to count"
     assert ours.proportion(none, alone(none)).value is None
-    assert ours.reliability(none, scores[:0], alone(none)).error is None
-    found = ours.average_precisions([ours.Scored(truth=~truth, scores=scores, patients=alone(truth))], 5)
-    assert found[0].value is None
+    assert ours.reliability(none, scores[:0], alone(none)).error.value is None
+    assert ours.precision(~truth, scores, alone(truth)).value is None
+    assert ours.precision(truth, scores, alone(truth)).why == "all 5 images are positive"
 
 
 def test_a_perfect_area_has_an_interval_with_width():
@@ -118,6 +150,9 @@ def test_a_perfect_area_has_an_interval_with_width():
     assert 0.7 < found.low < 0.99
     worst = ours.auroc(truth, 1.0 - truth, alone(truth))
     assert (worst.value, worst.low) == (0, 0)
+    first = ours.precision(truth, truth * 1.0, alone(truth))
+    assert (first.value, first.high) == (1, 1)
+    assert first.low == pytest.approx(stats.binomtest(12, 12).proportion_ci(0.95, "wilson").low, abs=1e-12)
     assert worst.high == pytest.approx(1 - found.low, abs=1e-9)
     same = ours.auroc(truth, np.full(40, 0.5), alone(truth))
     assert same.value == 0.5
@@ -127,10 +162,10 @@ def test_a_difference_of_parts_is_zero_with_itself_and_known_between_independent
     truth, scores = sample(500)
     first = np.arange(500) < 200
     areas = [(part, ours.area(truth[part], scores[part], np.flatnonzero(part))) for part in (first, ~first)]
-    found = ours.difference(*areas, alone(truth), 0.95)
+    found = ours.difference(*areas, alone(truth)).estimate(0.95)
     spread = (found.high - found.low) / 2 / ours.Z
     assert spread == pytest.approx(np.sqrt(areas[0][1].variance + areas[1][1].variance), rel=0.02)
-    same = ours.difference(areas[0], areas[0], alone(truth), 0.95)
+    same = ours.difference(areas[0], areas[0], alone(truth)).estimate(0.95)
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
