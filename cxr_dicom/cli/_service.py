@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,10 @@ def load_settings(config: Path | None) -> Settings:
 
 def config_path(config: Path | None) -> Path | None:
     """Return the file that was named, or the one in this folder."""
-    return config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    if config is None:
+        with suppress(OSError):  # a folder that this user may not look into
+            config = DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    return config
 
 
 def person() -> Person:
@@ -50,14 +53,56 @@ def person() -> Person:
     return Person(name=os.environ.get("SUDO_USER") or getpass.getuser(), via="command")
 
 
+def other_user(spool: Path) -> str | None:
+    """Say that a spool is another user's, and what to do; None where it is this one's, or there is none.
+
+    Files that another user makes in it, even root, are files that the service cannot use.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    me = os.geteuid()
+    try:
+        of_service = _owner(spool)
+        if of_service in (None, me):
+            return None
+        user = _login(of_service)
+    except PermissionError as error:  # a folder above it
+        return f"{error.filename} cannot be looked into by {_login(me)}; run this as the user of the service"
+    return f"{spool} belongs to {user}, and you are {_login(me)}; run it so: sudo -u {user} cxr-dicom ..."
+
+
+def _owner(spool: Path) -> int | None:
+    """Return who made the ledger, or else the folder; None where there is none."""
+    from cxr_dicom.store.ledger import FILE_NAME
+
+    for path in (spool / FILE_NAME, spool):
+        with suppress(FileNotFoundError, *((PermissionError,) if path != spool else ())):
+            return path.stat().st_uid
+    return None
+
+
+def _login(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 @contextmanager
 def open_ledger(config: Path | None) -> Iterator[Ledger]:
     """Open the ledger that the settings name; a named error becomes a usage error."""
     from cxr_dicom.errors import CxrDicomError
     from cxr_dicom.store.ledger import Ledger
 
+    folder = load_settings(config).spool.folder.absolute()
+    if stranger := other_user(folder):
+        raise Refused(stranger)
+    if config_path(config) is None and not folder.exists():
+        raise Refused(f"{folder}: there is no such folder, and no {DEFAULT_CONFIG} here to name another: give --config")
     try:
-        ledger = Ledger(load_settings(config).spool.folder.absolute(), create=False)
+        ledger = Ledger(folder, create=False)
         try:
             yield ledger
         finally:
@@ -67,9 +112,9 @@ def open_ledger(config: Path | None) -> Iterator[Ledger]:
 
 
 @contextmanager
-def open_actions(config: Path | None) -> Iterator[Actions]:
+def open_actions(config: Path | None) -> Iterator[tuple[Actions, Ledger]]:
     """Open the ledger for what a person does; a rule that forbids it becomes a usage error."""
     from cxr_dicom.store.ledger.actions import Actions
 
     with open_ledger(config) as ledger:
-        yield Actions(ledger, person())
+        yield Actions(ledger, person()), ledger

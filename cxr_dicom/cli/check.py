@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from cxr_dicom.cli import EXIT_FAILED
-from cxr_dicom.cli._service import config_option, load_settings
+from cxr_dicom.cli import EXIT_FAILED, Refused
+from cxr_dicom.cli._service import config_option, load_settings, other_user
 
 
 @click.command(epilog="Exit codes: 0 all is well, 2 the settings cannot be read, 3 something is wrong.")
@@ -23,6 +23,8 @@ def check(config: Path | None, models: bool, as_json: bool) -> None:
     converted and recorded. A ledger of an older version stays as it is until `serve` or `poll` uses it.
     """
     settings = load_settings(config)
+    if stranger := other_user(settings.spool.folder.absolute()):
+        raise Refused(stranger)
     from cxr_dicom.service import checks
     from cxr_dicom.system import telemetry
 

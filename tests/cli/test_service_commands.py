@@ -116,16 +116,6 @@ def test_jobs_tell_the_story(tmp_path, config):
     assert (line["via"], line["by"]) == ("command", os.environ.get("SUDO_USER") or getpass.getuser())
 
 
-def test_the_longest_uids_are_whole_where_they_are_read(tmp_path, config):
-    study, instance = "1." + "2" * 62, "1." + "3" * 62
-    image = radiograph(64, 48, StudyInstanceUID=study, SOPInstanceUID=instance)
-    image.file_meta.MediaStorageSOPInstanceUID = instance
-    with listening(tmp_path / "spool") as here:
-        assert send(here.port, image) == [0]
-    assert study in run("jobs", "list", "--config", config()).output
-    assert instance in run("jobs", "show", study, "--config", config()).output
-
-
 def test_jobs_retry_says_that_the_images_are_gone_and_what_to_do(tmp_path, config):
     image = radiograph(64, 48, ViewPosition="LL", PatientOrientation=["A", "F"])
     path, uid = config(), image.StudyInstanceUID

@@ -6,7 +6,7 @@ Whether something may be done is decided where it is done: in one transaction.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _RUNS_AGAIN = (StudyState.DEAD, StudyState.HELD, StudyState.IGNORED)
 _STUCK = (StudyState.COMPLETE, StudyState.ENCODED, StudyState.DEAD, StudyState.HELD)  # what all of means
-_BATCH = 100  # withdrawn at once, so that the service is never kept waiting for long
+_BATCH = 50  # changes of one transaction, so that the service is never kept waiting for long
 
 
 class ActionRefusedError(CxrDicomError):
@@ -72,22 +72,13 @@ class Actions:
             If there is nothing to try again.
         """
         with self._ledger.transaction():
-            state = self._state(study_instance_uid)
-            tried = bool(self._ledger.deliveries.retry(study_instance_uid, destination))
-            if destination is None and (not tried or state is StudyState.COMPLETE):
-                tried |= self._run_again(study_instance_uid, state)
-            if not tried:
-                where = f" for {destination}" if destination else ""
-                raise ActionRefusedError(
-                    f"{study_instance_uid}: expected something refused or waiting{where}, or a study that is DEAD, HELD"
-                    f" or IGNORED; it is {state}, with nothing to try again"
-                )
+            self._retry(study_instance_uid, destination)
         self._tell("study_retried", study_instance_uid=study_instance_uid, destination=destination)
 
     def retry_all(
         self, states: Collection[StudyState] = (), destination: str | None = None, since: float | None = None
     ) -> Retried:
-        """`retry` every study that waits or was given up, one transaction for each.
+        """`retry` every study that waits or was given up; those that cannot be stop no other.
 
         Parameters
         ----------
@@ -100,15 +91,21 @@ class Actions:
             Only studies that changed at this time or later, in seconds since 1970.
         """
         wanted = states or (tuple(StudyState) if destination else _STUCK)
-        retried, refused = [], []
-        for uid in self._ledger.stories.stuck(wanted, destination, since):
-            try:
-                self.retry(uid, destination)
-                retried.append(uid)
-            except UnknownStudyError:  # forgotten meanwhile
-                continue
-            except ActionRefusedError as error:
-                refused.append(error)
+        retried: list[str] = []
+        refused: list[ActionRefusedError] = []
+        for batch in _batched(self._ledger.stories.stuck(wanted, destination, since)):
+            begin = len(retried)
+            with self._ledger.transaction():
+                for uid in batch:
+                    try:
+                        self._retry(uid, destination)
+                        retried.append(uid)
+                    except UnknownStudyError:  # forgotten meanwhile
+                        continue
+                    except ActionRefusedError as error:
+                        refused.append(error)
+            for uid in retried[begin:]:
+                self._tell("study_retried", study_instance_uid=uid, destination=destination)
         return Retried(studies=tuple(retried), refused=tuple(refused))
 
     def complete(self, study_instance_uid: str) -> None:
@@ -164,6 +161,19 @@ class Actions:
             raise UnknownStudyError(f"{uid}: not in the ledger; `cxr-dicom jobs list` shows what is")
         return state
 
+    def _retry(self, uid: str, destination: str | None) -> None:
+        """Do as `retry`; nothing is changed when it raises."""
+        state = self._state(uid)
+        tried = bool(self._ledger.deliveries.retry(uid, destination))
+        if destination is None and (not tried or state is StudyState.COMPLETE):
+            tried |= self._run_again(uid, state)
+        if not tried:
+            where = f" for {destination}" if destination else ""
+            raise ActionRefusedError(
+                f"{uid}: expected something refused or waiting{where}, or a study that is DEAD, HELD or IGNORED;"
+                f" it is {state}, with nothing to try again"
+            )
+
     def _run_again(self, uid: str, state: StudyState) -> bool:
         """Let a study run now: one that was given up although nothing changed, one that pauses without its pause."""
         with self._ledger.transaction() as connection:
@@ -174,7 +184,7 @@ class Actions:
                     (uid,),
                 )
                 return pausing.rowcount > 0
-            if not self._ledger.studies.move(uid, _RUNS_AGAIN, StudyState.COMPLETE):
+            if state not in _RUNS_AGAIN:
                 return False
             if not self._ledger.rows(
                 "SELECT 1 FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL LIMIT 1", uid
@@ -183,6 +193,7 @@ class Actions:
                     f"{uid}: its images were deleted (retention.sources_days); to process it again,"
                     " delete the rest with `cxr-dicom jobs forget` and send the images again"
                 )
+            self._ledger.studies.move(uid, _RUNS_AGAIN, StudyState.COMPLETE)
             connection.execute(
                 "UPDATE studies SET forced = 1, interruptions = 0, attempts = 0, next_attempt_at = NULL"
                 " WHERE study_instance_uid = ?",
@@ -192,3 +203,8 @@ class Actions:
 
     def _tell(self, action: str, **fields: str | int | None) -> None:
         self._audit.write(action, **fields, by=self._person.name, via=self._person.via)
+
+
+def _batched(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield so many that the service is not kept waiting."""
+    return (uids[start : start + _BATCH] for start in range(0, len(uids), _BATCH))

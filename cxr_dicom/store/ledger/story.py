@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,24 +38,48 @@ class Stories:
         self._ledger = ledger
 
     def summaries(self, state: str | None = None, *, limit: int = 100) -> list[Row]:
-        """Return studies, the newest change first: state, numbers of images and objects, reason."""
+        """Return studies, the newest change first: state, numbers of images and objects, reason, what it waits for."""
         condition, values = ("WHERE state = ?", (state,)) if state else ("", ())
         rows = self._ledger.rows(
-            "SELECT study_instance_uid, state, reason, received_at, changed_at,"  # noqa: S608 - constants
+            "SELECT study_instance_uid, state, reason, received_at, changed_at, next_attempt_at,"  # noqa: S608 - constants
             " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
             " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects"
             f" FROM studies s {condition} ORDER BY changed_at DESC LIMIT ?",
             *values,
             limit,
         )
-        return [dict(row) for row in rows]
+        return [{**dict(row), "waits_for": self._waits_for(row["study_instance_uid"])} for row in rows]
+
+    def matching(self, beginning: str, *, limit: int) -> list[str]:
+        """Return the study with this Study Instance UID, or else those whose UID begins so."""
+        rows = self._ledger.rows(
+            "SELECT study_instance_uid FROM studies WHERE study_instance_uid = ? OR NOT EXISTS"
+            " (SELECT 1 FROM studies WHERE study_instance_uid = ?) AND study_instance_uid >= ?"
+            " AND study_instance_uid < ? ORDER BY 1 LIMIT ?",
+            beginning,
+            beginning,
+            beginning,
+            f"{beginning}:",  # the character after 9
+            limit,
+        )
+        return [row["study_instance_uid"] for row in rows]
+
+    def a_file_of_each(self) -> Iterator[tuple[str, Path]]:
+        """Yield each study of which a file is left, the newest change first, with one file of it."""
+        rows = self._ledger.rows(
+            "SELECT study_instance_uid uid, coalesce("
+            "(SELECT path FROM instances i WHERE i.study_instance_uid = s.study_instance_uid AND path IS NOT NULL),"
+            "(SELECT path FROM objects o WHERE o.study_instance_uid = s.study_instance_uid AND path IS NOT NULL)) path"
+            " FROM studies s WHERE path IS NOT NULL ORDER BY changed_at DESC"
+        )
+        return ((row["uid"], self._ledger.folder / row["path"]) for row in rows)
 
     def show(self, study_instance_uid: str) -> Row | None:
         """Return all that is known of a study; None when nothing is."""
         found = self._ledger.rows("SELECT * FROM studies WHERE study_instance_uid = ?", study_instance_uid)
         if not found:
             return None
-        story = dict(found[0])
+        story = {**dict(found[0]), "waits_for": self._waits_for(study_instance_uid)}
         story["instances"] = self._of_study("instances", study_instance_uid)
         jobs = self._of_study("jobs", study_instance_uid)
         story["jobs"] = [
@@ -212,6 +236,18 @@ class Stories:
         with self._ledger.transaction() as connection:
             stored = [(self._ledger.stored(path),) for path in paths]
             connection.executemany("DELETE FROM discarded WHERE path = ?", stored)
+
+    def _waits_for(self, uid: str) -> list[Row]:
+        """Return, for each destination of which a study waits, what for, since when, and what it said last."""
+        rows = self._ledger.rows(
+            "SELECT d.destination, d.state, count(*) AS objects, max(d.attempts) AS attempts, d.status, d.detail,"
+            " min(d.next_attempt_at) AS next_attempt_at, x.since AS out_since, x.cause AS out_cause FROM objects o"
+            " JOIN deliveries d USING (sop_instance_uid) LEFT JOIN outages x"
+            " ON x.kind = 'destination' AND x.name = d.destination WHERE o.study_instance_uid = ?"
+            " AND (d.state = 'waiting' OR (d.state = 'delivered' AND d.verify)) GROUP BY d.destination, d.state",
+            uid,
+        )
+        return [dict(row) for row in rows]
 
     def _of_study(self, table: str, uid: str) -> list[Row]:
         rows = self._ledger.rows(f"SELECT * FROM {table} WHERE study_instance_uid = ? ORDER BY rowid", uid)  # noqa: S608

@@ -1,0 +1,120 @@
+"""Studies of the ledger as lines for a terminal of 80 columns: UIDs first and whole, all else below them."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Row = dict[str, Any]
+
+_INDENT = "    "
+_LEAST_WIDTH = 72  # an indented UID of 64 characters is whole
+
+
+def summary(row: Row) -> Iterator[str]:
+    """Yield the lines of one study in a list."""
+    yield f"{row['study_instance_uid']}  {row['state']}"
+    yield from _below(
+        f"{when(row['changed_at'])}, {_count(row['instances'], 'image')}, {_count(row['objects'], 'object')}"
+    )
+    yield from _why(row)
+
+
+def story(row: Row) -> Iterator[str]:
+    """Yield the lines of all that is known of a study."""
+    yield f"{row['study_instance_uid']}  {row['state']}"
+    yield from _why(row)
+    yield from _below(f"received {when(row['received_at'])}, changed {when(row['changed_at'])}")
+    yield from _section("Images", row["instances"], _image)
+    yield from _section("Runs", row["jobs"], _run)
+    yield from _section("Objects", row["objects"], _object)
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey; what a peer or a file said may be among it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def when(seconds: float) -> str:
+    """Write a time of this place."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _section(title: str, rows: list[Row], lines: Any) -> Iterator[str]:
+    if rows:
+        yield ""
+        yield title
+    for row in rows:
+        yield from lines(row)
+
+
+def _why(row: Row) -> Iterator[str]:
+    """Say why a study is where it is, and what it waits for."""
+    if row["reason"]:
+        yield from _below(row["reason"])
+    if row["state"] == "COMPLETE" and row["next_attempt_at"]:
+        yield from _below(f"next attempt {when(row['next_attempt_at'])}")
+    for each in row["waits_for"]:
+        yield from _below(_wait(each))
+
+
+def _wait(row: Row) -> str:
+    asks = "to keep" if row["state"] == "delivered" else "to take"
+    said = ": ".join(filter(None, (row["status"], row["detail"])))
+    parts = [f"waits for {row['destination']} {asks} {_count(row['objects'], 'object')}"]
+    if row["out_since"]:
+        parts.append(f"no answer since {when(row['out_since'])} ({row['out_cause']})")
+    elif said:
+        parts.append(f"it said {said}")
+    if row["attempts"]:
+        parts.append(_count(row["attempts"], "failed attempt"))
+    if row["next_attempt_at"]:
+        parts.append(f"next attempt {when(row['next_attempt_at'])}")
+    return "; ".join(parts)
+
+
+def _image(row: Row) -> Iterator[str]:
+    yield row["sop_instance_uid"]
+    sender = f", from {row['sender']}" if row["sender"] else ""
+    yield from _below(f"{row['outcome'] or 'waits'}{sender}")
+    if row["reason"]:
+        yield from _below(f"{row['reason']}: {row['detail']}")
+
+
+def _run(row: Row) -> Iterator[str]:
+    names = ", ".join(model["name"] for model in row["models"])
+    took = f"{sum(row['seconds'].values()):.1f} s"
+    yield from _below(f"{when(row['finished_at'])}  {row['outcome']}, {took}{': ' if names else ''}{names}")
+
+
+def _object(row: Row) -> Iterator[str]:
+    yield row["sop_instance_uid"]
+    model = f" of {row['model']}" if row["model"] else ""
+    yield from _below(f"{row['kind']}{model}{'' if row['deliveries'] else ', goes nowhere'}")
+    for each in row["deliveries"]:
+        said = ": ".join(filter(None, (each["status"], each["detail"])))
+        parts = [f"{each['destination']} {each['state']}", said]
+        if each["attempts"]:
+            parts.append(_count(each["attempts"], "failed attempt"))
+        if each["next_attempt_at"]:
+            parts.append(f"next attempt {when(each['next_attempt_at'])}")
+        yield from _below("; ".join(filter(None, parts)))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _below(text: str) -> Iterable[str]:
+    width = max(shutil.get_terminal_size().columns, _LEAST_WIDTH)
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
