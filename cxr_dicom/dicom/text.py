@@ -6,6 +6,7 @@ code string as Latin-1. Here the bytes stay in the data set, and a reader gets t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from pydicom import Dataset
@@ -13,6 +14,7 @@ from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import RE_VALID_UID, UID
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, VR
 
 _CHARACTER_SET = Tag("SpecificCharacterSet")
@@ -21,6 +23,9 @@ _ONE_VALUE = frozenset({VR.LT, VR.ST, VR.UT})  # in which a backslash is a lette
 _REPLACED, _REPLACED_BYTES = "\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}".encode()
 _PADDING = b" \0"
 _LONGEST = 0xFFFF  # bytes; more is no text of a patient or a study, and most VRs could not hold it
+_LONGEST_UID = 64  # PS3.5 6.2
+_SHOWN = 16  # characters of a header that are shown
+_CODE_STRING = re.compile(r"[A-Z0-9_ ]+")
 _DELIMITERS = {ord(character) for character in "\\^=\n\f\r\t"}  # end an escape sequence (PS3.5 6.1.2.5.3)
 _GUESSES = ("utf-8", "gb18030", "latin-1")  # where the bytes do not fit what is declared
 _WRONG = (LookupError, ValueError)  # of a character set that is none; UnicodeError is a ValueError
@@ -37,6 +42,19 @@ def stored_text(dataset: Dataset, tag: BaseTag) -> RawDataElement | None:
         return None
     is_text = _vr(element) in CUSTOMIZABLE_CHARSET_VR and element.length < _LONGEST
     return element._replace(VR=_vr(element)) if is_text else None
+
+
+def shown(text: str) -> str:
+    """Return what a header says so that it may stand in a reason: at most 16 characters, and nothing but ASCII.
+
+    A code string (PS3.5 6.2) or a UID is written as it is, with its name where the standard gives it one; anything else
+    is quoted, with escapes for what a terminal would obey.
+    """
+    if not text:
+        return "none"
+    if len(text) <= _LONGEST_UID and re.fullmatch(RE_VALID_UID, text):
+        return UID(text).name
+    return text[:_SHOWN] if _CODE_STRING.fullmatch(text[:_SHOWN]) else ascii(text[:_SHOWN])
 
 
 def readings(dataset: Dataset, tag: BaseTag) -> list[str] | None:

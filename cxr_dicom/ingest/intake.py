@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.pixels import is_whole
+from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
@@ -133,8 +134,8 @@ class Intake:
         except ImageError as error:
             raise RefusedError(Refusal.INVALID_UID, error.detail) from error
         if instance is None or instance.sop_class_uid not in self._sop_classes:
-            found = instance.sop_class_uid if instance else "a DICOMDIR"
-            raise RefusedError(Refusal.WRONG_SOP_CLASS, f"expected one of listener.sop_classes, found {found[:64]}")
+            found = shown(instance.sop_class_uid) if instance else "a DICOMDIR"
+            raise RefusedError(Refusal.WRONG_SOP_CLASS, f"expected one of listener.sop_classes, found {found}")
         if instance.sop_instance_uid != sop_instance_uid or sop_class_uid not in (None, instance.sop_class_uid):
             raise RefusedError(
                 Refusal.UID_MISMATCH, "expected the SOP UIDs of the request in the data set, found others"

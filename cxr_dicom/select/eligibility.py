@@ -26,6 +26,7 @@ from pydicom.uid import (
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.dicom.files import Header, read_header, values
 from cxr_dicom.dicom.patient_age import is_date
+from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import (
     MANUFACTURER,
@@ -52,7 +53,6 @@ _RADIOGRAPHY = ("CR", "DX")  # Modality
 _SHAPES = ("IDENTITY", "INVERSE")  # Presentation LUT Shape of MONOCHROME2 and of MONOCHROME1 (PS3.3 C.8.11.3)
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate")
 _NEVER_CITED = (Reason.OWN_OUTPUT, Reason.WRONG_SOP_CLASS)  # no object of ours speaks of such an instance
-_LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 _PLAUSIBLE_SPACING_MM = (0.01, 10.0)
 
 _TURNS: dict[
@@ -121,7 +121,7 @@ class _Candidate:
 
     @property
     def modality(self) -> str:
-        return self.header.text("Modality")[:_LONGEST_CODE]
+        return shown(self.header.text("Modality"))
 
     @cached_property
     def body_part(self) -> Evidence:
@@ -147,9 +147,9 @@ def _sop_class(candidate: _Candidate) -> str:
     if found in (*_ELIGIBLE_SOP_CLASSES, DigitalXRayImageStorageForProcessing):
         return ""
     if found not in _SECONDARY_CAPTURES:
-        return f"expected a CR or a DX image for presentation, found {found.name or 'no SOP Class UID'}"
+        return f"expected a CR or a DX image for presentation, found {shown(found)}"
     if candidate.header.text("Modality").upper() not in _RADIOGRAPHY:
-        return f"expected Modality CR or DX of a Secondary Capture, found {candidate.modality or 'none'}"
+        return f"expected Modality CR or DX of a Secondary Capture, found {candidate.modality}"
     if candidate.settings.secondary_capture == "skip":
         return "found a Secondary Capture, and select.secondary_capture is skip"
     return ""
@@ -166,7 +166,7 @@ def _colour(candidate: _Candidate) -> str:
     found = candidate.header.text("PhotometricInterpretation").upper()
     samples = candidate.header.integer("SamplesPerPixel")
     if found and (found not in ("MONOCHROME1", "MONOCHROME2") or samples not in (None, 1)):
-        return f"expected one sample of MONOCHROME1 or MONOCHROME2, found {samples} of {found}"
+        return f"expected one sample of MONOCHROME1 or MONOCHROME2, found {samples} of {shown(found)}"
     return ""
 
 
@@ -226,13 +226,13 @@ def _too_large(candidate: _Candidate) -> str:
 
 def _undecodable(candidate: _Candidate) -> str:
     syntax = candidate.header.transfer_syntax
-    return "" if _is_decodable(syntax) else f"expected a transfer syntax with a decoder, found {syntax.name}"
+    return "" if _is_decodable(syntax) else f"expected a transfer syntax with a decoder, found {shown(syntax)}"
 
 
 def _pixel_length(candidate: _Candidate) -> str:
     length, syntax = candidate.header.pixel_length, candidate.header.transfer_syntax
     if syntax.is_encapsulated:
-        return "" if length is None else f"expected encapsulated pixel data in {syntax.name}, found {length} bytes"
+        return "" if length is None else f"expected encapsulated pixel data in {shown(syntax)}, found {length} bytes"
     expected = _expected_length(candidate.header)
     if length is None or length < expected:
         return f"expected {expected} bytes of Pixel Data, found {'fragments' if length is None else length}"

@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from cxr_dicom.dicom.codes import WRAPPER
 from cxr_dicom.dicom.files import Header, values
+from cxr_dicom.dicom.text import shown
 from cxr_dicom.select import words
 
 _OF_THE_IMAGE = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
@@ -24,7 +25,6 @@ _OF_THE_ORDER = (  # name all that was ordered: may say that this image has a vi
     "StudyDescription",
     "RequestedProcedureDescription",
 )
-_LONGEST_CODE = 16  # of a CS value (PS3.5 6.2); more would be free text
 _FIRST_JOINED = 0x0590  # scripts that join words: Hebrew and Arabic join articles, those of Asia all
 _ABBREVIATION = re.compile(r"(?<![^\W\d_])([^\W\d_])(?:\.\s?|-)([^\W\d_])(?![^\W\d_])\.?")  # p.a., A. P., P-A
 _HYPHENATED = re.compile(r"(?<![^\W\d_])(postero|antero|latero|dorso|ventro|cross|x)[\s_-]+(?=[^\W\d_])")
@@ -88,7 +88,7 @@ def _body_part_examined(header: Header) -> Evidence:
     squeezed = "".join(re.findall(r"[^\W\d_]", _folded(part)))
     if not part or squeezed in words.UNKNOWN_BODY_PARTS:
         return _NOTHING
-    source = f"Body Part Examined is {part[:_LONGEST_CODE]}"
+    source = f"Body Part Examined is {shown(part)}"
     if squeezed in words.OTHER_BODY_PARTS or _mentions(part, words.BONE_WORDS):
         return Evidence(False, source)
     chest = _mentions(part, words.CHEST_WORDS) or any(stem in squeezed for stem in words.CHEST_STEMS)
@@ -103,7 +103,7 @@ def _anatomic_region(header: Header) -> Evidence:
     if not words.CHEST_CODES.isdisjoint(codes):
         return Evidence(True)
     if codes and any(map(_is_other_region, items)):
-        return Evidence(False, f"Anatomic Region is {codes[0][:_LONGEST_CODE]}")
+        return Evidence(False, f"Anatomic Region is {shown(codes[0])}")
     return _said_by_meanings(items, words.CHEST_WORDS, words.OTHER_PART_WORDS, "Anatomic Region")
 
 
@@ -121,14 +121,14 @@ def _is_other_region(item: Dataset) -> bool:
 def _view_position(header: Header) -> Evidence:
     position = header.text("ViewPosition")
     if _mentions(position, words.OTHER_POSITIONS):
-        return Evidence(False, f"View Position is {position[:_LONGEST_CODE]}")
+        return Evidence(False, f"View Position is {shown(position)}")
     return Evidence(True) if _mentions(position, words.FRONTAL_POSITIONS) else _NOTHING
 
 
 def _view_code(header: Header) -> Evidence:
     codes = header.codes("ViewCodeSequence")
     if not words.OTHER_VIEW_CODES.isdisjoint(codes):
-        return Evidence(False, f"View Code is {codes[0][:_LONGEST_CODE]}")
+        return Evidence(False, f"View Code is {shown(codes[0])}")
     if any(code in words.VIEW_CODES for code in codes):
         return Evidence(True)
     items = header.values("ViewCodeSequence")
@@ -149,7 +149,7 @@ def _depth_direction(header: Header) -> Evidence:
     orientation = directions(header)
     if {"A", "P"}.isdisjoint(orientation):
         return _NOTHING
-    return Evidence(False, f"Patient Orientation begins with {'/'.join(orientation)}")
+    return Evidence(False, f"Patient Orientation begins with {'/'.join(map(shown, orientation[:2]))}")
 
 
 def _in_frontal_plane(header: Header) -> Evidence:
