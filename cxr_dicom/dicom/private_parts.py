@@ -7,7 +7,7 @@ part, and which file would have to change with the library. Libraries are import
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -63,16 +63,55 @@ def anatomy_logits(network: Any, pixels: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def torchscript_sources(path: Path) -> dict[str, str]:
-    """Return the code in a TorchScript file by name, without running any of it.
+def torchscript_content(path: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Return the names of all records of a TorchScript file, and its code and pickles, as the loader reads them.
 
     Raises
     ------
-    RuntimeError, UnicodeDecodeError
+    RuntimeError
         If it is damaged.
     """
     import torch
 
     reader = torch._C.PyTorchFileReader(str(path))
-    names = [name for name in reader.get_all_records() if "code/" in name and name.endswith(".py")]
-    return {name: reader.get_record(name).decode() for name in names}
+    names = list(reader.get_all_records())
+    wanted = [each for each in names if each in ("data.pkl", "constants.pkl") or each.startswith("code/")]
+    return names, {each: reader.get_record(each) for each in wanted if each.endswith((".py", ".pkl"))}
+
+
+def torchscript_graphs(network: torch.jit.ScriptModule) -> Iterator[Iterator[str]]:
+    """Yield the kinds of the operators in the compiled graph of every method and hook of every module.
+
+    Calls of other methods and functions are put in place of the call; one that is left can be of anything.
+    """
+    import torch
+
+    for module in network.modules():
+        compiled: Any = module._c  # all of them are script modules
+        hooks = [*compiled._get_forward_hooks(), *compiled._get_forward_pre_hooks()]
+        for method in [*map(compiled._get_method, compiled._method_names()), *hooks]:
+            graph = method.graph.copy()
+            torch._C._jit_pass_inline(graph)
+            yield _kinds(graph)
+
+
+def _kinds(graph: torch.Graph) -> Iterator[str]:
+    """Yield the kind of every node, of those inside of others too."""
+    waiting = list(graph.nodes())
+    while waiting:
+        node = waiting.pop()
+        yield node.kind()
+        for block in node.blocks():
+            waiting += block.nodes()
+        for name in node.attributeNames():
+            if node.kindOf(name) == "g":
+                waiting += node.g(name).nodes()
+            elif node.kindOf(name) == "gs":
+                yield "prim::graphs"  # nothing that is loaded from a file has them
+
+
+def operator_names() -> set[str]:
+    """Return the names of all operators that torch knows, without their namespace."""
+    import torch
+
+    return {schema.name.partition("::")[2] for schema in torch._C._jit_get_all_schemas()}

@@ -1,0 +1,81 @@
+"""TorchScript files, loaded only if their program does nothing but compute with tensors.
+
+A TorchScript file is a program, whose language can write files, and parts of it run while it is loaded: default
+arguments, constants of classes, ``__setstate__``. So it is looked at twice, against one closed list of operators:
+
+1. Before it is loaded, its text is parsed. It must be in the part of the language that ``torch.jit.save`` writes, in
+   characters that Python's parser and torch's read alike, with nothing to run at load time. Its pickles may name only
+   tensors and its own classes.
+2. When it is loaded, and before anything of it runs, the graphs that torch compiled from it decide: every operator of
+   every method of every module.
+
+A process without network and writable paths would be a third wall. It is not the first, for the network has to be
+loaded where it works, and not every platform can build such a process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cxr_dicom.dicom.private_parts import torchscript_content, torchscript_graphs
+from cxr_dicom.errors import WeightsError
+from cxr_dicom.infer.torchscript import pickles, syntax
+from cxr_dicom.infer.torchscript.operators import KINDS
+
+if TYPE_CHECKING:
+    import torch
+
+_ZIP_START = b"PK\x03\x04"  # of any other file torch chooses the loader by its first bytes
+_LONGEST_CODE = 16 << 20  # bytes; that of the largest upstream file is 0.4 MB
+
+
+def read(path: Path, device: str) -> torch.jit.ScriptModule:
+    """Load a TorchScript file.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, or holds anything but tensor operations.
+    """
+    import torch
+
+    try:
+        _expect_harmless(path)
+        network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    except (RuntimeError, UnicodeDecodeError, pickles.DamagedPickleError) as error:
+        raise WeightsError(
+            f"{path}: expected a complete TorchScript file, found a damaged or truncated one "
+            f"({type(error).__name__}); delete it and fetch it again"
+        ) from error
+    if refused := {node for graph in torchscript_graphs(network) for node in graph} - KINDS:
+        raise _refusal(path, f"found {', '.join(sorted(refused))} in its graph")
+    return network.eval()
+
+
+def _expect_harmless(path: Path) -> None:
+    """Look at all of a file that torch would read, and run nothing."""
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP_START))
+    names, records = torchscript_content(path)
+    codes = {name: content for name, content in records.items() if name.endswith(".py")}
+    if start != _ZIP_START or not codes or "constants.pkl" not in records or "data.pkl" not in records:
+        raise WeightsError(f"{path}: expected a TorchScript file, found one without code or constants")
+    if "model.json" in names or len(set(names)) != len(names):
+        raise _refusal(path, "found a second model in it")
+    if (size := sum(map(len, codes.values()))) > _LONGEST_CODE:
+        raise _refusal(path, f"found {size} bytes of code")
+    try:
+        program = syntax.Program({name: content.decode() for name, content in codes.items()})
+        program.check()
+        for name in ("constants.pkl", "data.pkl"):
+            pickles.check(records[name], program.classes)
+    except syntax.RefusedError as error:
+        raise _refusal(path, str(error)) from error
+
+
+def _refusal(path: Path, found: str) -> WeightsError:
+    return WeightsError(
+        f"{path}: expected nothing but tensor operations, {found}; nothing of it ran; delete it and fetch it again "
+        "from its source"
+    )
