@@ -49,6 +49,14 @@ class StudyQuery:
     study_instance_uid: str | None = None
     accession_number: str | None = None
 
+    def keys(self) -> dict[str, str]:
+        """Return the key of a query, by keyword, and what it has to match."""
+        if self.study_instance_uid:
+            return {"StudyInstanceUID": self.study_instance_uid}
+        if self.accession_number:
+            return {"AccessionNumber": self.accession_number}
+        return {"StudyDate": f"{self.since}-"}
+
 
 Store = Callable[[Iterable[bytes], RemoteInstance], None]
 

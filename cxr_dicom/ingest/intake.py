@@ -61,6 +61,7 @@ class Intake:
         sender: str,
         sop_instance_uid: str,
         sop_class_uid: str | None = None,
+        study_instance_uid: str | None = None,
         address: str | None = None,
         association: Hashable | None = None,
     ) -> StoredInstance:
@@ -72,7 +73,7 @@ class Intake:
             Writes the DICOM file to the spool, byte for byte as it will stay there.
         sender
             Calling AE title or name of the archive.
-        sop_instance_uid, sop_class_uid
+        sop_instance_uid, sop_class_uid, study_instance_uid
             What the sender announced; the file must agree.
         address
             Of the sender, for the audit trail.
@@ -88,6 +89,8 @@ class Intake:
             part = receive()
             try:
                 instance = self._read(part, sop_instance_uid, sop_class_uid)
+                if study_instance_uid not in (None, instance.study_instance_uid):
+                    raise RefusedError(Refusal.UID_MISMATCH, "expected an image of the study that was asked for")
                 instance = replace(instance, sender=sender)
                 arrival = self.ledger.studies.arrival(instance, part.sha256)
                 if arrival is Arrival.NEW and self._shadows(part, instance):

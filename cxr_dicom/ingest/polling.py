@@ -267,7 +267,12 @@ class Polling:
     def _store(self, archive: Archive, chunks: Iterable[bytes], instance: RemoteInstance, made: Round) -> None:
         try:
             receive = partial(self._intake.spool.write_part, chunks)
-            self._intake.store(receive, sender=archive.name, sop_instance_uid=instance.sop_instance_uid)
+            self._intake.store(
+                receive,
+                sender=archive.name,
+                sop_instance_uid=instance.sop_instance_uid,
+                study_instance_uid=instance.study_instance_uid,
+            )
         except RefusedError as error:
             if error.refusal is Refusal.NO_SPACE:
                 raise

@@ -171,6 +171,17 @@ def test_another_image_than_asked_is_none(poll, shelf):
     assert not poll.ledger.studies.knows(other.SOPInstanceUID)
 
 
+def test_an_image_of_another_study_is_none(poll, shelf):
+    wanted, other = two(shelf)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = wanted.SOPInstanceUID
+    shelf.images = [wanted]
+    other.save_as(path := poll.folder / "other.dcm", enforce_file_format=True)
+    shelf.answers = {wanted.SOPInstanceUID: path.read_bytes()}
+    made = poll(TODAY)
+    assert (made.refused, made.failed) == (0, 1)
+    assert not poll.ledger.studies.knows(wanted.SOPInstanceUID)
+
+
 def test_an_answer_that_is_not_whole_moves_nothing_on_but_is_used(poll, shelf):
     two(shelf)
     complete = shelf.studies

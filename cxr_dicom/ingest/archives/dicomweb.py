@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.message import Message
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 import requests
 
 from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
-from cxr_dicom.ingest.folder import is_uid
-from cxr_dicom.system.network import ConnectionFailedError, answered, request, searching, session
+from cxr_dicom.ingest.dicom_json import items_of, only_part, reason_of
+from cxr_dicom.ingest.doubts import Doubts
+from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
+from cxr_dicom.ingest.matching import Item, Keys, judge, keyword
+from cxr_dicom.ingest.search import Answer, Search
+from cxr_dicom.system.network import ConnectionFailedError, answered, request, session
 
-_STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = "0020000D", "0020000E", "00080018", "00080016"
-_STUDY_DATE, _MODALITY, _MODALITIES, _STUDY_INSTANCES = "00080020", "00080060", "00080061", "00201208"
 _PAGE = 100
+_SMALLEST_CAP = 10  # matches on a page; fewer are the last
+_MAX_MATCHES = 100_000  # of one question
+_STUDY_FIELDS = "00080061,00201208"  # Modalities in Study, Number of Study Related Instances
+_SEARCH = {"Accept": "application/dicom+json"}
+_FOUND = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
 _UNAVAILABLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
-_INSTANCE = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
-
-Json = Mapping[str, Any]
-Search = Callable[..., Sequence[Json]]  # takes limit and offset
+_NOT_SO = frozenset({400, 406, 414, 422, 501})  # the request is not liked; a plainer one may be
+_INSTANCE = 'multipart/related; type="application/dicom"'
+_AS_KEPT = f"{_INSTANCE}; transfer-syntax=*"
 
 
 class Dicomweb:
@@ -39,10 +43,13 @@ class Dicomweb:
         self.name = settings.name
         self._settings = settings
         self._max_bytes = max_bytes
+        self._doubts = Doubts(settings.name)
+        self._plainness = 0  # of questions; 1: without the modality, 2: without pages and fields too
+        self._accept = _AS_KEPT
 
     def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
-        return self.matching(_matching(query), modalities)
+        return self.matching(query.keys(), modalities)
 
     def matching(self, query: Mapping[str, str], modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Yield the studies that a query matches, each once.
@@ -54,131 +61,120 @@ class Dicomweb:
         modalities
             Queried one after the other, unless the query names modalities itself.
         """
-        filters = [{}] if "ModalitiesInStudy" in query else [{"ModalitiesInStudy": modality} for modality in modalities]
-        seen: set[str] = set()
-        with searching(self._settings) as client:
-            for more in filters:
-                search = partial(
-                    client.search_for_studies,
-                    fields=[_MODALITIES, _STUDY_INSTANCES],
-                    search_filters={**query, **more},
+        keys = {keyword(key): value for key, value in query.items()}
+        questions = (
+            [keys] if "ModalitiesInStudy" in keys else [{**keys, "ModalitiesInStudy": each} for each in modalities]
+        )
+        with session(self._settings) as opened:
+            search = Search(ask=partial(self._ask, opened), say=self._doubts.say)
+            for item in search.matches(questions):
+                yield RemoteStudy(
+                    study_instance_uid=item["StudyInstanceUID"][0],
+                    study_date=first(item, "StudyDate"),
+                    instances=counted(item, "NumberOfStudyRelatedInstances"),
+                    modalities=item.get("ModalitiesInStudy", ()),
                 )
-                for item in _all(search, _STUDY_UID):
-                    study = _study(item)
-                    if is_uid(study.study_instance_uid) and study.study_instance_uid not in seen:
-                        seen.add(study.study_instance_uid)
-                        yield study
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Ask for the series, then for the instances of those that matter."""
         uid = study.study_instance_uid
-        with searching(self._settings) as client:
-            for series in _all(partial(client.search_for_series, uid), _SERIES_UID):
-                series_uid = _text(series, _SERIES_UID)
-                if _text(series, _MODALITY) not in modalities or not is_uid(series_uid):
-                    continue
-                for item in _all(partial(client.search_for_instances, uid, series_uid), _SOP_UID):
-                    if is_uid(sop_uid := _text(item, _SOP_UID)):
-                        yield RemoteInstance(
-                            study_instance_uid=uid,
-                            series_instance_uid=series_uid,
-                            sop_instance_uid=sop_uid,
-                            sop_class_uid=_text(item, _SOP_CLASS),
-                        )
+        with session(self._settings) as opened:
+            series = self._all(opened, f"studies/{uid}/series", "SeriesInstanceUID", {})
+            for each in wanted_series(series.items, uid, modalities, self._doubts):
+                series_uid = each["SeriesInstanceUID"][0]
+                found = self._all(opened, f"studies/{uid}/series/{series_uid}/instances", "SOPInstanceUID", {})
+                yield from listed(found.items, uid, each, self._doubts)
 
     def fetch(self, instance: RemoteInstance, store: Store) -> None:
-        """Fetch an instance in the transfer syntax that the archive keeps it in."""
+        """Fetch an instance in the transfer syntax that the archive keeps it in, or in one that it likes better."""
         path = (
             f"studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
             f"/instances/{instance.sop_instance_uid}"
         )
-        with (
-            session(self._settings) as opened,
-            request(opened, self._settings, "GET", path, headers=_INSTANCE, stream=True) as answer,
-        ):
-            if answer.status_code != HTTPStatus.OK and answer.status_code not in _UNAVAILABLE:
-                raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}")
-            _expect(answer, HTTPStatus.OK)
-            body = _read(answer, self._max_bytes)
-        store((_only_part(answer.headers.get("Content-Type", ""), body),), instance)
+        with session(self._settings, self._max_bytes) as opened:
+            answer = self._get(opened, path, self._accept)
+            if answer.status_code in _NOT_SO and self._accept != _INSTANCE:
+                plainer = self._get(opened, path, _INSTANCE)
+                if plainer.status_code == HTTPStatus.OK:
+                    self._accept, answer = _INSTANCE, plainer
+                    self._doubts.say("the archive does not send images as it keeps them; it transcodes")
+        if answer.status_code == HTTPStatus.OK:
+            file = only_part(answer.headers.get("Content-Type", ""), answer.content)
+            store((file,), instance)
+            return
+        if answer.status_code in _UNAVAILABLE:
+            raise answered(answer)
+        raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}{reason_of(answer, {})}")
 
     def check(self) -> str:
         """QIDO-RS for one study."""
-        with searching(self._settings) as client:
-            client.search_for_studies(limit=1)
+        with session(self._settings) as opened:
+            self._page(opened, "studies", {"limit": "1"}, {})
         return "answers QIDO-RS"
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _get(self, opened: requests.Session, path: str, accept: str) -> requests.Response:
+        try:
+            return request(opened, self._settings, "GET", path, headers={"Accept": accept})
+        except ConnectionFailedError as error:
+            if error.status == "TOO_LONG":
+                raise FetchError(f"expected an instance of at most {self._max_bytes >> 20} MB, found more") from error
+            raise
+
+    def _ask(self, opened: requests.Session, keys: Keys) -> Answer:
+        """Ask for studies; where the server does not like the question, ask a plainer one, and choose here."""
+        while True:
+            plainer = {key: value for key, value in keys.items() if not self._plainness or key != "ModalitiesInStudy"}
+            try:
+                found = self._all(opened, "studies", "StudyInstanceUID", plainer)
+            except ConnectionFailedError as error:
+                if error.http_status not in _NOT_SO or self._plainness == 2:
+                    raise
+                self._plainness += 1
+                self._doubts.say(f"the archive refuses a question ({error}); it is asked a plainer one")
+                continue
+            if plainer == keys:
+                return found
+            items = [item for item in found.items if judge(keys, item)[1] != "ModalitiesInStudy"]
+            return Answer(items=items, is_cut=found.is_cut)
+
+    def _all(self, opened: requests.Session, path: str, key: str, keys: Keys) -> Answer:
+        """Give all matches, page by page; servers may return shorter pages than requested, or ignore paging."""
+        items: list[Item] = []
+        seen: set[str] = set()
+        is_cut = False
+        while True:
+            parameters = dict(keys)
+            if path == "studies" and self._plainness < 2:
+                parameters["includefield"] = _STUDY_FIELDS
+            if self._plainness < 2:
+                parameters |= {"limit": str(_PAGE), "offset": str(len(seen))}
+            page, says_more = self._page(opened, path, parameters, keys)
+            fresh = [item for item in page if (value := item.get(key)) is None or not seen & set(value[:1])]
+            known = len(seen)
+            seen.update(item[key][0] for item in fresh if item.get(key))
+            items += fresh
+            if len(seen) == known:
+                return Answer(items=items, is_cut=is_cut or says_more)
+            is_cut = says_more or len(page) >= _PAGE  # unless the next page shows the end
+            if len(page) < _SMALLEST_CAP or self._plainness == 2:
+                return Answer(items=items, is_cut=says_more)
+            if len(items) > _MAX_MATCHES:
+                return Answer(items=items, is_cut=True)
+
+    def _page(
+        self, opened: requests.Session, path: str, parameters: Mapping[str, str], keys: Keys
+    ) -> tuple[list[Item], bool]:
+        """Return one page, and whether the server says that there is more (PS3.18 8.3.4.4)."""
+        answer = request(opened, self._settings, "GET", path, params=parameters, headers=_SEARCH)
+        if answer.status_code not in _FOUND:
+            error = answered(answer)
+            detail = f"{error.detail}{reason_of(answer, keys)}"
+            raise ConnectionFailedError(error.status, detail, error.retry_after, http_status=error.http_status)
+        return items_of(answer), answer.headers.get("Warning", "").startswith("299")
 
 
 def build(settings: DicomwebArchive, listener: ListenerSettings) -> Dicomweb:
     """Make the archive; an instance may be as long as one that the listener takes."""
     return Dicomweb(settings, listener.max_instance_mb << 20)
-
-
-def _all(search: Search, key: str) -> Iterator[Json]:
-    """Yield all matches, page by page; servers may return shorter pages than requested, or ignore paging."""
-    seen: set[str] = set()
-    while True:
-        page = {_text(item, key): item for item in search(limit=_PAGE, offset=len(seen))}
-        fresh = [item for uid, item in page.items() if uid not in seen]
-        if not fresh:
-            return
-        seen.update(page)
-        yield from fresh
-
-
-def _matching(query: StudyQuery) -> dict[str, str]:
-    if query.study_instance_uid:
-        return {"StudyInstanceUID": query.study_instance_uid}
-    if query.accession_number:
-        return {"AccessionNumber": query.accession_number}
-    return {"StudyDate": f"{query.since}-"}
-
-
-def _study(item: Json) -> RemoteStudy:
-    count = _text(item, _STUDY_INSTANCES)
-    return RemoteStudy(
-        study_instance_uid=_text(item, _STUDY_UID),
-        study_date=_text(item, _STUDY_DATE),
-        instances=int(count) if count.isdecimal() else None,
-        modalities=tuple(_values(item, _MODALITIES)),
-    )
-
-
-def _text(item: Json, tag: str) -> str:
-    return next(iter(_values(item, tag)), "")
-
-
-def _values(item: Json, tag: str) -> list[str]:
-    return [str(value) for value in item.get(tag, {}).get("Value") or ()]
-
-
-def _expect(answer: requests.Response, *accepted: int) -> None:
-    if answer.status_code not in accepted:
-        raise answered(answer)
-
-
-def _read(answer: requests.Response, max_bytes: int) -> bytes:
-    body = bytearray()
-    try:
-        for chunk in answer.iter_content(1 << 20):
-            body += chunk
-            if len(body) > max_bytes:
-                raise FetchError(f"expected an instance of at most {max_bytes >> 20} MB, found more")
-    except requests.RequestException as error:
-        raise ConnectionFailedError("BROKEN_OFF", type(error).__name__) from error
-    return bytes(body)
-
-
-def _only_part(content_type: str, body: bytes) -> bytes:
-    """Return the part of a multipart body that has one (RFC 2046 5.1.1), or a body that is no multipart."""
-    header = Message()
-    header["Content-Type"] = content_type
-    boundary = header.get_boundary()
-    if boundary is None:
-        return body
-    delimiter = b"--" + boundary.encode()
-    start = body.find(b"\r\n\r\n", body.find(delimiter))
-    end = body.rfind(b"\r\n" + delimiter)
-    if start < 0 or end < start:
-        raise FetchError("expected a multipart body with one part")
-    return body[start + 4 : end]

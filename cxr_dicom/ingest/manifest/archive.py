@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from cxr_dicom.config.service import DicomwebArchive, HttpAccess
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import FetchError, ImageError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy
 from cxr_dicom.ingest.archives.dicomweb import Dicomweb
+from cxr_dicom.ingest.folder import read_instance
 from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.ingest.manifest.attempts import tried
 from cxr_dicom.ingest.manifest.entries import MODALITIES, Entry
+from cxr_dicom.system.network import ConnectionFailedError
 
 _MAX_BYTES = 512 << 20  # of one instance
 
@@ -75,5 +77,19 @@ def _images(archive: Dicomweb, uids: list[str]) -> list[RemoteInstance]:
 
 
 def _write(path: Path, chunks: Iterable[bytes], image: RemoteInstance) -> None:
+    """Write a file, which must be the image that was asked for.
+
+    Raises
+    ------
+    ConnectionFailedError
+        If it is another one, or none.
+    """
     with path.open("wb") as file:
         file.writelines(chunks)
+    try:
+        found = read_instance(path)
+    except ImageError as error:
+        raise ConnectionFailedError("WRONG_ANSWER", str(error)) from error
+    asked = (image.study_instance_uid, image.sop_instance_uid)
+    if found is None or (found.study_instance_uid, found.sop_instance_uid) != asked:
+        raise ConnectionFailedError("WRONG_ANSWER", "expected the image that was asked for, got another")

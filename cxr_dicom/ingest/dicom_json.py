@@ -1,0 +1,117 @@
+"""Bodies of DICOMweb: DICOM JSON (PS3.18 F) as servers write it, and the one part of a multipart answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from email.message import Message
+from typing import Any
+
+import requests
+from pydicom.datadict import keyword_for_tag
+
+from cxr_dicom.errors import FetchError
+from cxr_dicom.ingest.doubts import own_words
+from cxr_dicom.ingest.matching import Item, Keys, unpadded
+from cxr_dicom.system.network import ConnectionFailedError
+
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
+_MOST_VALUES = 1000  # of one attribute
+_LONGEST_HEAD = 1 << 16  # bytes of the headers of a part
+_LONGEST_BOUNDARY = 70  # RFC 2046 5.1.1
+_IMAGES = frozenset({"application/dicom", "application/octet-stream"})
+_PREFIX = slice(128, 132)
+
+
+def items_of(answer: requests.Response) -> list[Item]:
+    """Read an answer of QIDO-RS; what is no item becomes an empty one.
+
+    Raises
+    ------
+    ConnectionFailedError
+        If it is no DICOM JSON.
+    """
+    if not answer.content.strip():
+        return []
+    try:  # numbers stay text: one of thousands of digits is nobody's
+        found = json.loads(_decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise _no_json(answer) from error
+    if isinstance(found, Mapping) and any(_TAG.fullmatch(key) for key in found):
+        found = [found]  # some send an only item by itself
+    if not isinstance(found, list):
+        raise _no_json(answer)
+    return [dict(_attributes(item)) for item in found]
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")  # not allowed (PS3.18 F.2), and what we read is ASCII
+
+
+def _attributes(item: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for tag, element in item.items() if isinstance(item, Mapping) else ():
+        if _TAG.fullmatch(tag) and (name := keyword_for_tag(int(tag, 16))):
+            value = element.get("Value") if isinstance(element, Mapping) else element
+            values = value if isinstance(value, list) else [value]
+            yield name, tuple(text for each in values[:_MOST_VALUES] for text in _texts(each) if text)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield a value as text; each form of a person's name is one (PS3.18 F.2.2). What is nested deeper is none."""
+    if isinstance(value, str):
+        yield unpadded(value)
+    elif isinstance(value, Mapping):
+        yield from (unpadded(each) for each in value.values() if isinstance(each, str))
+
+
+def _no_json(answer: requests.Response) -> ConnectionFailedError:
+    code = answer.status_code
+    kind = own_words(answer.headers.get("Content-Type", "nothing that says what it is"), {})
+    return ConnectionFailedError(f"HTTP {code}", f"expected DICOM JSON from QIDO-RS, got {kind}", http_status=code)
+
+
+def reason_of(answer: requests.Response, asked: Keys) -> str:
+    """Return the server's own reason for a refusal, as far as it may be told, to be put behind the status."""
+    try:
+        found = json.loads(_decoded(answer.content))
+        texts = [found[key] for key in ("Details", "Message", "message", "error", "errorMessage") if key in found]
+        text = next((each for each in texts if isinstance(each, str) and each), "")
+    except (ValueError, RecursionError, TypeError):
+        text = _decoded(answer.content[:_LONGEST_HEAD])
+    words = own_words(text, asked)
+    return f" ({words})" if words else ""
+
+
+def only_part(content_type: str, body: bytes) -> bytes:
+    """Return the DICOM file in an answer of WADO-RS: the part of a multipart body that has one, or the whole body.
+
+    Raises
+    ------
+    FetchError
+        If it is something else: a page of text, no part, several.
+    """
+    header = Message()
+    header["Content-Type"] = content_type
+    kind, boundary = header.get_content_type(), header.get_boundary()
+    if kind in _IMAGES:
+        return _file(body)
+    if kind != "multipart/related" or not boundary or len(boundary) > _LONGEST_BOUNDARY:
+        raise FetchError(f"expected a DICOM file, got {own_words(kind, {})}")
+    delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
+    begin = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter, 0, _LONGEST_HEAD)
+    head = body.find(b"\r\n", begin + len(delimiter), begin + _LONGEST_HEAD)
+    start = head + 2 if body[head : head + 4] == b"\r\n\r\n" else body.find(b"\r\n\r\n", head, head + _LONGEST_HEAD) + 2
+    end = body.rfind(b"\r\n" + delimiter)
+    if begin < 0 or head < 0 or start < 2 or end < start:
+        raise FetchError("expected a multipart body with one part")
+    return _file(body[start + 2 : end])
+
+
+def _file(body: bytes) -> bytes:
+    if body[_PREFIX] != b"DICM":
+        raise FetchError("expected a DICOM file, got other bytes")
+    return body
