@@ -44,6 +44,9 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # objects = ["seg", "sr", "parametric-map"]
 # content_time = "auto"         # the service dates objects by the clock; "source": as the image
 
+# [retry]
+# give_up_hours = 24            # of refusals; while a destination is unreachable this clock stands still
+
 # [retention]                   # days after a study is finished and delivered, or went nowhere
 # sources_days = 7
 # objects_days = 30

@@ -32,6 +32,7 @@ from cxr_dicom.config.service import (
     ListenerSettings,
     PollerSettings,
     RetentionSettings,
+    RetrySettings,
     ServiceSettings,
     SpoolSettings,
 )
@@ -140,6 +141,7 @@ class Settings(_Table):
     poller: PollerSettings = PollerSettings()
     destinations: tuple[Destination, ...] = ()
     retention: RetentionSettings = RetentionSettings()
+    retry: RetrySettings = RetrySettings()
 
     @field_validator("destinations")
     @classmethod

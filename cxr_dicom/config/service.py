@@ -116,6 +116,13 @@ class ServiceSettings(Table):
     """Prometheus metrics and health, on 127.0.0.1 only."""
 
 
+class RetrySettings(Table):
+    """``[retry]``: how long a delivery is tried again."""
+
+    give_up_hours: Annotated[float, Field(gt=0, le=8760)] = 24
+    """Hours of refusals after which an object is DEAD; while its destination is unreachable this clock stands still."""
+
+
 class AssemblySettings(Table):
     """``[assembly]``: when a study is complete."""
 

@@ -8,6 +8,8 @@ from typing import Protocol
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 
+UNREADABLE = "UNREADABLE"  # status of a receipt: our file cannot be read, and the destination was not asked
+
 
 class Destination(Protocol):
     """A place to which objects are sent. It is built by ``build(table, open_commitment)``.
@@ -67,4 +69,4 @@ def receipt(
 def unreadable(name: str, about: EncodedObject, error: OSError | ImageError) -> Receipt:
     """Make the receipt of an object whose file cannot be read: its trouble, and that of no other."""
     detail = error.detail if isinstance(error, ImageError) else error.strerror or type(error).__name__
-    return receipt(name, about, DeliveryStatus.FAILED, "UNREADABLE", f"our file: {detail}")
+    return receipt(name, about, DeliveryStatus.FAILED, UNREADABLE, f"our file: {detail}")

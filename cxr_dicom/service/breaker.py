@@ -27,6 +27,11 @@ class Breaker:
         """Whether the place is to be left alone now."""
         return self._clock() < self._open_until
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the place answered when it was last asked, or was not asked yet."""
+        return self._failures == 0
+
     def succeeded(self) -> None:
         """Close: the place answered."""
         self._failures = 0

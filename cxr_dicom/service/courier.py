@@ -6,14 +6,16 @@ no other.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pydicom.uid import SegmentationStorage
 
 from cxr_dicom.deliver import binary_fallback
-from cxr_dicom.deliver.base import Destination
+from cxr_dicom.deliver.base import UNREADABLE, Destination
 from cxr_dicom.encode.binary_fallback import make_binary_fallback
+from cxr_dicom.errors import SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.receipts import record
@@ -21,8 +23,11 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import DueDelivery, Ledger
 from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.store.spool import Spool
-from cxr_dicom.system import telemetry
+from cxr_dicom.system import retry, telemetry
 from cxr_dicom.system.network import ConnectionFailedError
+
+_BEFORE_ANY_OBJECT = (retry.OUTAGE, "REJECTED", "BUSY")  # troubles that come before an object is sent
+_TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING, DeliveryStatus.COMMITTED)
 
 Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
 
@@ -30,13 +35,24 @@ Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
 class Courier:
     """One destination's courier."""
 
-    def __init__(self, destination: Destination, ledger: Ledger, audit: AuditTrail, spool: Spool) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        ledger: Ledger,
+        audit: AuditTrail,
+        spool: Spool,
+        *,
+        give_up_after: float = retry.GIVE_UP_AFTER,
+    ) -> None:
         self.name = destination.name
         self._destination = destination
         self._ledger = ledger
         self._audit = audit
         self._spool = spool
+        self._give_up_after = give_up_after
         self._breaker = Breaker()
+        self._broke_off: set[str] = set()  # objects at which the destination broke off
+        self._outages, self._refusals, self._own = telemetry.Repeats(), telemetry.Repeats(), telemetry.Repeats()
         self._asked_at = ledger.deliveries.asked_at(destination.name)
 
     def run(self, stop: threading.Event, pause: float = 0.3) -> None:
@@ -45,7 +61,8 @@ class Courier:
             try:
                 busy = self.carry(stop)
             except Exception as error:  # a locked ledger, a file that is gone: the next round may be better
-                telemetry.failure("courier", error, destination=self.name)
+                words = telemetry.safe_description(error)
+                self._own.failed("courier_failed", words, level=logging.ERROR, destination=self.name)
                 busy = False
                 stop.wait(5)
             if not busy:
@@ -55,11 +72,13 @@ class Courier:
         """Do what is due now; tell whether there was anything."""
         if self._is_left_alone():
             return False
-        sent = self._attempt(self._ledger.deliveries.due(self.name), self._destination.send, stop)
+        due = self._ledger.deliveries.due(self.name)
+        doubtful = [each for each in due if each.object.sop_instance_uid in self._broke_off]
+        sent = self._attempt([each for each in due if each not in doubtful], self._destination.send, stop)
         verified = self._attempt(
             self._ledger.deliveries.due_for_verification(self.name), self._destination.verify, stop, is_verifying=True
         )
-        return sent or verified
+        return self._attempt(doubtful, self._destination.send, stop) or sent or verified
 
     def _is_left_alone(self) -> bool:
         """Whether the destination did not answer and its pause lasts, unless a person wants it to be tried now."""
@@ -77,30 +96,56 @@ class Courier:
     ) -> bool:
         if not due or self._breaker.is_open:
             return False
-        by_uid = {each.object.sop_instance_uid: each for each in due}
-        remaining = dict(by_uid)
+        remaining = {each.object.sop_instance_uid: each for each in due}
         try:
-            for receipt in act([each.object for each in due]):
-                self._breaker.succeeded()
-                self._ledger.places.answered(Place.DESTINATION, self.name)
+            for receipt in _receipts(act, [each.object for each in due]):
+                self._answered(receipt)
                 self._record(receipt, remaining.pop(receipt.sop_instance_uid), is_verifying=is_verifying)
                 if stop is not None and stop.is_set():
                     break
         except ConnectionFailedError as error:
-            pause = self._breaker.failed(error.retry_after)
-            self._ledger.places.failed(Place.DESTINATION, self.name, str(error))
-            telemetry.failure("delivery", error, destination=self.name)
-            for uid, each in remaining.items():
-                failed = Receipt(
-                    sop_instance_uid=uid,
-                    destination=self.name,
-                    delivery_status=DeliveryStatus.FAILED,
-                    status=error.status,
-                    detail=error.detail,
-                    retry_after=pause,
-                )
-                self._record(failed, each, is_verifying=is_verifying)
+            self._broken_off(error, remaining, is_verifying=is_verifying)
         return True
+
+    def _answered(self, receipt: Receipt) -> None:
+        """The destination said something of an object: it is there, and the object no longer in doubt."""
+        self._broke_off.discard(receipt.sop_instance_uid)
+        if receipt.status != UNREADABLE:  # which the destination was not asked about
+            self._breaker.succeeded()
+            self._ledger.places.answered(Place.DESTINATION, self.name)
+            self._outages.ended("delivery_recovered", destination=self.name)
+        if receipt.delivery_status not in _TAKEN:
+            self._refusals.failed(
+                "object_not_taken",
+                f"{receipt.status}: {receipt.detail}" if receipt.detail else receipt.status,
+                level=logging.WARNING,
+                destination=self.name,
+            )
+
+    def _broken_off(
+        self, error: ConnectionFailedError, remaining: Mapping[str, DueDelivery], *, is_verifying: bool
+    ) -> None:
+        """The destination did not answer: what remains waits, and that is no refusal.
+
+        But where it breaks off at the same object again, and has answered for others in between, it is that object's
+        trouble. Objects at which it broke off go last (see `carry`), so that they hold up no other.
+        """
+        uid = next(iter(remaining), "")
+        is_trouble_of_object = uid in self._broke_off and self._breaker.is_closed
+        if error.status in _BEFORE_ANY_OBJECT:
+            is_trouble_of_object = False
+        else:
+            self._broke_off.add(uid)
+        pause = self._breaker.failed(error.retry_after)
+        self._outages.failed("delivery_failed", str(error), level=logging.ERROR, destination=self.name)
+        if is_trouble_of_object:
+            failed = _failed(self.name, uid, error.status, error.detail, pause)
+            self._record(failed, remaining[uid], is_verifying=is_verifying)
+            return
+        self._ledger.places.failed(Place.DESTINATION, self.name, str(error))
+        detail = error.detail if error.status == retry.OUTAGE else str(error)
+        for each, due in remaining.items():
+            self._record(_failed(self.name, each, retry.OUTAGE, detail, pause), due, is_verifying=is_verifying)
 
     def _record(self, receipt: Receipt, due: DueDelivery, *, is_verifying: bool) -> None:
         receipt, twin = binary_fallback.replaced(
@@ -109,7 +154,15 @@ class Courier:
             sibling=lambda: self._ledger.deliveries.sibling(due.object.sop_instance_uid, SegmentationStorage),
             make=lambda: self._make_binary_fallback(due),
         )
-        record(self._ledger, self._audit, receipt, due, is_verifying=is_verifying, twin=twin)
+        record(
+            self._ledger,
+            self._audit,
+            receipt,
+            due,
+            is_verifying=is_verifying,
+            twin=twin,
+            give_up_after=self._give_up_after,
+        )
 
     def _make_binary_fallback(self, due: DueDelivery) -> EncodedObject:
         """Put the BINARY twin of a label map durably beside it; after a crash it is found, or made alike."""
@@ -117,3 +170,22 @@ class Courier:
             twin = self._spool.adopt(due.study_instance_uid, make_binary_fallback(due.object, folder))
         self._audit.object_made(due.study_instance_uid, twin)
         return twin
+
+
+def _receipts(act: Send, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
+    """Yield the receipts; whatever keeps us from asking a destination is an outage of it."""
+    try:
+        yield from act(objects)
+    except SettingsError as error:  # a token or a certificate that cannot be read now
+        raise ConnectionFailedError(retry.OUTAGE, str(error)) from error
+
+
+def _failed(name: str, uid: str, status: str, detail: str, pause: float) -> Receipt:
+    return Receipt(
+        sop_instance_uid=uid,
+        destination=name,
+        delivery_status=DeliveryStatus.FAILED,
+        status=status,
+        detail=detail,
+        retry_after=pause,
+    )

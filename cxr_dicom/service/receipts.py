@@ -21,6 +21,7 @@ def record(
     *,
     is_verifying: bool,
     twin: EncodedObject | None = None,
+    give_up_after: float = retry.GIVE_UP_AFTER,
 ) -> None:
     """Write a receipt to ledger and audit trail, and decide what happens next.
 
@@ -30,12 +31,14 @@ def record(
         Whether the object was asked for, not sent.
     twin
         What is sent instead of an object that was refused.
+    give_up_after
+        Seconds of refusals; outages do not count.
     """
     is_lost = receipt.delivery_status is DeliveryStatus.REFUSED and is_verifying
     if twin is not None:
         ledger.deliveries.replace(receipt, twin)
     elif is_lost or receipt.delivery_status is DeliveryStatus.FAILED:
-        decision = _decide(receipt, due)
+        decision = _decide(receipt, due, give_up_after)
         if isinstance(decision, retry.GiveUp):
             ledger.deliveries.give_up(receipt, decision.reason, is_verifying=is_verifying)
         elif is_lost:
@@ -53,17 +56,26 @@ def record(
     )
 
 
-def _decide(receipt: Receipt, due: DueDelivery) -> retry.RetryAt | retry.GiveUp:
+def _decide(receipt: Receipt, due: DueDelivery, give_up_after: float) -> retry.RetryAt | retry.GiveUp:
     now = time.time()
     return retry.decide(
         attempts=due.attempts + 1,
         first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
         now=now,
         retry_after=receipt.retry_after,
+        give_up_after=give_up_after,
+        is_outage=receipt.status == retry.OUTAGE,
     )
 
 
-def on_commitment(ledger: Ledger, audit: AuditTrail, transaction_uid: str, information: Dataset) -> bool:
+def on_commitment(
+    ledger: Ledger,
+    audit: AuditTrail,
+    transaction_uid: str,
+    information: Dataset,
+    *,
+    give_up_after: float = retry.GIVE_UP_AFTER,
+) -> bool:
     """Record a report that came to the listener; tell whether the transaction is ours."""
     name = ledger.deliveries.commitment_destination(transaction_uid)
     if name is None:
@@ -71,5 +83,5 @@ def on_commitment(ledger: Ledger, audit: AuditTrail, transaction_uid: str, infor
     for receipt in dicom.read_report(name, information):
         due = ledger.deliveries.awaiting_verification(receipt.sop_instance_uid, name)
         if due:
-            record(ledger, audit, receipt, due, is_verifying=True)
+            record(ledger, audit, receipt, due, is_verifying=True, give_up_after=give_up_after)
     return True

@@ -175,7 +175,9 @@ class Service:
         if not self.settings.listener.enabled:
             return None
 
-        hear_commitment = partial(on_commitment, self.ledger, self._audit)
+        hear_commitment = partial(
+            on_commitment, self.ledger, self._audit, give_up_after=self.settings.retry.give_up_hours * 3600
+        )
         listener = Listener(self.settings.listener, self.intake, self.assembly, hear_commitment)
         listener.start()
         return listener
@@ -191,7 +193,13 @@ class Service:
     def _start_threads(self) -> None:
         for each in self.settings.destinations:
             open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
-            carrier = Courier(build_destination(each, open_commitment), self.ledger, self._audit, self._spool)
+            carrier = Courier(
+                build_destination(each, open_commitment),
+                self.ledger,
+                self._audit,
+                self._spool,
+                give_up_after=self.settings.retry.give_up_hours * 3600,
+            )
             self._threads.append(
                 threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
             )

@@ -15,7 +15,8 @@ from cxr_dicom.records import DeliveryStatus
 FIRST_PAUSE = 1.0  # seconds
 LONGEST_PAUSE = 900.0  # seconds
 LONGEST_ASKED_PAUSE = 3600.0  # seconds that a destination may ask for by Retry-After
-GIVE_UP_AFTER = 86400.0  # seconds since the first attempt
+GIVE_UP_AFTER = 86400.0  # seconds since the first attempt, without those of outages; unless the settings say otherwise
+OUTAGE = "UNREACHABLE"  # status of a receipt that says that the place itself did not answer
 PROCESSING_ATTEMPTS = 3  # of a study whose processing failed
 
 SUCCESS = 0x0000
@@ -91,6 +92,8 @@ def decide(
     first_attempt_at: float,
     now: float,
     retry_after: float | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+    is_outage: bool = False,
     jitter: random.Random | None = None,
 ) -> RetryAt | GiveUp:
     """Say when a transient failure is tried again.
@@ -103,24 +106,29 @@ def decide(
         Seconds of the same clock. A clock that was stepped back only prolongs the trying.
     retry_after
         Seconds that the destination asked for.
+    give_up_after
+        Seconds.
+    is_outage
+        Whether the place did not answer: that ends by itself, and is never given up.
     jitter
         Source of chance; a pause is 50 % to 100 % of its nominal length.
     """
-    if now - first_attempt_at >= GIVE_UP_AFTER:
-        return GiveUp(reason=f"{attempts} attempts failed in {GIVE_UP_AFTER / 3600:.0f} hours")
+    if now - first_attempt_at >= give_up_after and not is_outage:
+        return GiveUp(reason=f"{attempts} attempts failed in {give_up_after / 3600:g} hours")
     pause = pause_after(attempts, jitter)
     if retry_after is not None:
         pause = max(pause, min(retry_after, LONGEST_ASKED_PAUSE))
     return RetryAt(time=now + pause)
 
 
-def without_absence(first_attempt_at: float, *, due_at: float, now: float) -> float:
+def without_absence(first_attempt_at: float, *, due_at: float, now: float, was_outage: bool = False) -> float:
     """Move the first attempt by the time in which nobody asked: the service was off, or a clock was stepped forward.
 
     An attempt that comes later than `LONGEST_PAUSE` after it was due (a place that does not answer is left alone for
-    so long) was not made in time by us; what is more than that is no trouble of the destination.
+    so long) was not made in time by us; what is more than that is no trouble of the destination. After an outage
+    nothing is: what counts are refusals.
     """
-    return first_attempt_at + max(0.0, now - due_at - LONGEST_PAUSE)
+    return first_attempt_at + max(0.0, now - due_at - (0.0 if was_outage else LONGEST_PAUSE))
 
 
 def pause_after(attempts: int, jitter: random.Random | None = None) -> float:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from cxr_dicom.errors import CxrDicomError
@@ -42,6 +44,7 @@ FIELDS = frozenset(
         "status",
         "destination",
         "archive",
+        "times",
         "by",  # the login of a person of this house who did something, and by what means
         "via",
     }
@@ -50,6 +53,10 @@ FIELDS = frozenset(
 _LOGGER = logging.getLogger("cxr_dicom")
 _LOGGER.addHandler(logging.NullHandler())  # a library is silent until the program says otherwise
 _configuration: tuple[int, bool] | None = None
+
+_REPEAT_SECONDS = 3600.0
+_MOST_REPEATS = 50  # kinds of trouble that are counted
+_NUMBERS = re.compile(r"\d+")
 
 Value = str | int | float
 
@@ -80,6 +87,44 @@ def event(action: str, *, level: int = logging.INFO, **fields: Value | None) -> 
 def failure(action: str, error: BaseException, **fields: Value | None) -> None:
     """Write that ``action`` failed, with what may be said of ``error``."""
     event(f"{action}_failed", level=logging.ERROR, error=safe_description(error), **fields)
+
+
+class Repeats:
+    """Writes the same trouble of one peer once an hour, with a count, and not each time it comes.
+
+    Parameters
+    ----------
+    clock
+        Seconds that only go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = 0.0
+        self._total = 0
+        self._untold: dict[str, tuple[float, int]] = {}  # by action and words: when it was written, how often since
+
+    def failed(self, action: str, words: str, *, level: int, **fields: Value | None) -> None:
+        """Write that ``action`` failed, unless the same was written within the hour; numbers make no difference."""
+        now, key = self._clock(), _NUMBERS.sub("0", f"{action} {words}")
+        self._since = self._since if self._total else now
+        self._total += 1
+        told_at, times = self._untold.pop(key, (now - _REPEAT_SECONDS, 0))
+        if now - told_at < _REPEAT_SECONDS:
+            self._untold[key] = (told_at, times + 1)
+            return
+        if len(self._untold) >= _MOST_REPEATS:
+            del self._untold[next(iter(self._untold))]
+        self._untold[key] = (now, 0)
+        event(action, level=level, error=words, times=times + 1 if times else None, **fields)
+
+    def ended(self, action: str, **fields: Value | None) -> None:
+        """Write that it is over, how often it came and how long it took; nothing where there was nothing."""
+        if self._total:
+            seconds = round(self._clock() - self._since)
+            event(action, level=logging.WARNING, times=self._total, seconds=seconds, **fields)
+        self._total = 0
+        self._untold.clear()
 
 
 def safe_description(error: BaseException) -> str:
@@ -151,7 +196,8 @@ class _JsonFormatter(logging.Formatter):
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={_text(value)}" for name, value in getattr(record, "fields", {}).items())
-        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.getMessage()} {fields}".rstrip()
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return f"{when} {record.levelname.lower()} {record.getMessage()} {fields}".rstrip()
 
 
 def _text(value: Value) -> str:

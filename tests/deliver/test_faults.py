@@ -33,6 +33,18 @@ def test_down_for_a_while(spool):
     assert sorted(received) == sorted(spool.uids)
 
 
+def test_a_name_that_does_not_resolve_is_an_outage_too(spool):
+    courier = spool.courier(kind="dicom", address="pacs.invalid", port=104, ae_title="PACS")
+    assert courier.carry()
+    assert not courier.carry()  # left alone
+    story = spool.ledger.stories.show(spool.study)
+    for each in story["objects"]:
+        (delivery,) = each["deliveries"]
+        assert (delivery["status"], delivery["attempts"]) == ("UNREACHABLE", 1)
+        assert delivery["detail"] == "PACS at pacs.invalid:104: the name pacs.invalid does not resolve"
+        assert delivery["next_attempt_at"] is not None
+
+
 def test_refusing_for_good(spool):
     with archive(contexts=DX, status=0xA900) as (port, _):
         spool.carry(spool.dicom(port), ["refused"] * 3)
@@ -65,7 +77,7 @@ def test_half_open_accepts_and_never_answers(spool):
         assert spool.said() == ["UNREACHABLE"]
         spool.ledger.deliveries.retry(spool.study)
         spool.web(port).carry()
-        assert spool.said() == ["TIMEOUT"]
+        assert spool.said() == ["UNREACHABLE"]
     assert spool.states() == ["waiting"] * 3
 
 
@@ -126,7 +138,7 @@ def test_503_passes(spool):
 def test_a_redirect_is_not_followed_with_our_token(spool):
     with web(lambda n, post: (307, {"Location": "http://127.0.0.1:1/"}, None)) as (port, _):
         spool.web(port).carry()
-    assert (spool.states(), spool.said()) == (["waiting"] * 3, ["HTTP 307"])
+    assert (spool.states(), spool.said()) == (["waiting"] * 3, ["UNREACHABLE"])
 
 
 def test_a_folder_that_cannot_be_written_waits(spool, tmp_path):

@@ -136,15 +136,16 @@ def test_a_place_that_breaks_off_keeps_what_it_took_and_is_left_alone(here, aske
     assert [what for what, _ in here.place.asked] == ["send"]  # it is not asked to verify now
     assert here.deliveries("state", "status", "detail", "attempts", "next_attempt_at") == [
         ("delivered", "0x0000", "", 0, None),
-        ("waiting", "HTTP 503", "busy", 1, 1000.0 + pause),
-        ("waiting", "HTTP 503", "busy", 1, 1000.0 + pause),
+        ("waiting", "UNREACHABLE", "HTTP 503: busy", 1, 1000.0 + pause),
+        ("waiting", "UNREACHABLE", "HTTP 503: busy", 1, 1000.0 + pause),
     ]
     here.now = 1000.0 + pause - 0.5
     assert here.courier.carry() is False
     assert len(here.place.asked) == 1
     here.now = 1000.0 + pause
     assert here.courier.carry() is True
-    assert here.place.asked[1:] == [("send", ["9.2", "9.3"]), ("verify", list(UIDS))]
+    verified = [("verify", ["9.1", "9.3"]), ("send", ["9.2"])]  # where it broke off goes last
+    assert here.place.asked[1:] == [("send", ["9.3"]), *verified]
 
 
 def test_a_place_that_answers_again_is_as_good_as_new(here):
@@ -170,7 +171,7 @@ def test_trouble_while_verifying_leaves_delivered_what_was(here):
     assert (
         here.deliveries("state", "status", "attempts", "next_attempt_at")
         == [
-            ("delivered", "TIMEOUT", 1, 1001.0),
+            ("delivered", "UNREACHABLE", 1, 1001.0),
         ]
         * 3
     )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -87,3 +88,13 @@ def test_a_library_that_uses_the_package_sees_no_output_it_did_not_ask_for():
     code = "from cxr_dicom.system import telemetry; telemetry.failure('study', ValueError('x'))"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (finished.stdout, finished.stderr) == ("", "")
+
+
+def test_text_has_date_time_and_level(capsys):
+    telemetry.configure(0)
+    telemetry.event("delivery_failed", level=logging.ERROR, destination="pacs", error="timed out", times=3)
+    telemetry.event("drift_alarm", level=logging.WARNING)
+    first, second = capsys.readouterr().err.splitlines()
+    day = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf'{day} error delivery_failed destination=pacs error="timed out" times=3', first)
+    assert re.fullmatch(rf"{day} warning drift_alarm", second)

@@ -325,6 +325,10 @@ class Deliveries:
     def _postpone(
         self, connection: sqlite3.Connection, row: sqlite3.Row, receipt: Receipt, retry_at: float | None
     ) -> None:
+        now = time.time()
+        since = now if (known := _troubled_since(row)) is None else known
+        if receipt.status == retry.OUTAGE and retry_at is not None:  # the clock stands still until the next attempt
+            since += retry_at - now
         connection.execute(
             "UPDATE deliveries SET status = ?, detail = ?, attempts = attempts + 1,"
             " first_attempt_at = ?, next_attempt_at = ?"
@@ -332,7 +336,7 @@ class Deliveries:
             (
                 receipt.status,
                 receipt.detail,
-                time.time() if (since := _troubled_since(row)) is None else since,
+                since,
                 retry_at,
                 row["sop_instance_uid"],
                 row["destination"],
@@ -378,4 +382,5 @@ def _troubled_since(row: sqlite3.Row) -> float | None:
     if row["first_attempt_at"] is None:
         return None
     due_at = row["changed_at"] if row["next_attempt_at"] is None else row["next_attempt_at"]
-    return retry.without_absence(row["first_attempt_at"], due_at=due_at, now=time.time())
+    was_outage = row["status"] == retry.OUTAGE
+    return retry.without_absence(row["first_attempt_at"], due_at=due_at, now=time.time(), was_outage=was_outage)

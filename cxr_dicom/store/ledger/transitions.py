@@ -27,13 +27,13 @@ TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and 
     StudyState.ENCODED: {
         StudyState.SENT: "every destination took every object",
         StudyState.COMMITTED: "and those that were asked keep them",
-        StudyState.DEAD: "an object was refused, or not taken for a day",
+        StudyState.DEAD: "an object was refused, for good or for `retry.give_up_hours`",
         StudyState.RECEIVING: _NEW_IMAGE,
     },
     StudyState.SENT: {
         StudyState.COMMITTED: "destinations said that they keep the objects",
         StudyState.ENCODED: "a destination does not have what it took, or `jobs withdraw`",
-        StudyState.DEAD: "an object was not kept for a day",
+        StudyState.DEAD: "an object was not kept for `retry.give_up_hours`",
         StudyState.RECEIVING: _NEW_IMAGE,
     },
     StudyState.COMMITTED: {
