@@ -112,6 +112,7 @@ def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
 
     Without NAME: all that are here. They are verified first.
     """
+    from cxr_dicom.infer.weights import read_lock, source_path
     from cxr_dicom.infer.weights.bundle import pack
 
     with _refusing():
@@ -121,6 +122,9 @@ def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
             _verified(info, settings)
         pack(infos, settings, file)
     click.echo(f"{file}: {', '.join(info.name for info in infos)}")
+    for info in infos:
+        lock = read_lock(source_path(info, settings))
+        click.echo(f"{info.name}: {lock.loaded_sha256 if lock else ''}  {lock.loaded if lock else ''}")
 
 
 @models.command("import")
@@ -204,7 +208,7 @@ def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
     return asdict(info) | {
         "is_present": weights.is_present(info, settings),
         "bytes": sum(file.stat().st_size for file in files),
-        "weights_sha256": lock.source_sha256 if lock else None,
+        "weights_sha256": lock.checked_sha256 if lock else None,
         "package": MODELS.choices[info.name].package,
         "is_ours": MODELS.choices[info.name].is_ours,
     }

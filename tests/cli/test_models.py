@@ -104,7 +104,9 @@ def test_pull_verify_export_import(mirror, release, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "elsewhere"))
     imported = models("import", tmp_path / "weights.tar")
     assert imported.exit_code == 0, imported.output
-    assert models("verify", NAME).output.split() == [f"{NAME}:", digest]
+    made = exported.output.split()[-2]
+    assert models("verify", NAME).output.split() == [f"{NAME}:", made], "the digest of what is here, and was checked"
+    assert made != digest
 
 
 def test_pull_to_a_folder(mirror, tmp_path):

@@ -39,6 +39,12 @@ class Lock:
     targets: tuple[str, ...] = ()  # the network's outputs as upstream names them; "" for an unused one
     thresholds: tuple[float | None, ...] = ()  # operating points, aligned with the targets
     format: int = FORMAT
+    imported: bool = False  # from a bundle, and not yet compared with what the upstream file gives
+
+    @property
+    def checked_sha256(self) -> str:
+        """The digest that was checked on this machine: of the upstream file, or of the imported one."""
+        return self.loaded_sha256 if self.imported else self.source_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,13 +134,37 @@ def verify(info: ModelInfo, settings: Settings, upstream: Upstream | None) -> Lo
             f"fetch it with `cxr-dicom models pull {info.name}`"
         )
     lock = read_lock(source)
-    identity = sha256(source) if lock is None or source in present else lock.source_sha256
-    expect(identity, info, settings)
+    if lock is None or source in present:
+        identity = sha256(source)
+        expect(identity, info, settings)
+    else:
+        expect_pinned(lock, info, settings)
     if lock is None or source.with_name(lock.loaded) not in present:
         return _record(source, identity, upstream)
     loaded = source.with_name(lock.loaded)
     _expect(sha256(loaded), lock.loaded_sha256, f"recorded in {lock_path(source).name}", loaded, info)
-    return lock
+    return _joined(source, lock, upstream, info) if lock.imported and source in present else lock
+
+
+def expect_pinned(lock: Lock, info: ModelInfo, settings: Settings) -> None:
+    """Compare what is recorded with the digest that is pinned, where the upstream file is not here.
+
+    Of imported weights the pin has to be that of the imported file: what a bundle says of its origin proves nothing.
+
+    Raises
+    ------
+    WeightsError
+        If it is another.
+    """
+    pinned = settings.models.sha256.get(info.name)
+    if pinned is not None and lock.imported and pinned.lower() != lock.loaded_sha256:
+        raise WeightsError(
+            f"{info.name}: expected SHA-256 {pinned} (pinned in models.sha256), found {lock.loaded_sha256} of "
+            f"{lock.loaded}, which was imported; the pin of an upstream file can be checked only beside {lock.source}: "
+            "put it there, or pin the digest of the imported file, which `models export` prints"
+        )
+    source = source_path(info, settings)
+    _expect(lock.checked_sha256, pinned, "pinned in models.sha256", source, info)
 
 
 def expect(identity: str, info: ModelInfo, settings: Settings) -> None:
@@ -146,8 +176,20 @@ def expect(identity: str, info: ModelInfo, settings: Settings) -> None:
         If it is another.
     """
     source = source_path(info, settings)
-    lock = read_lock(source)
     _expect(identity, settings.models.sha256.get(info.name), "pinned in models.sha256", source, info)
+    expect_recorded(identity, info, settings)
+
+
+def expect_recorded(identity: str, info: ModelInfo, settings: Settings) -> None:
+    """Compare the digest of an upstream file with the one that was recorded, if one was.
+
+    Raises
+    ------
+    WeightsError
+        If it is another.
+    """
+    source = source_path(info, settings)
+    lock = read_lock(source)
     _expect(identity, lock.source_sha256 if lock else None, f"recorded in {lock_path(source).name}", source, info)
 
 
@@ -191,8 +233,8 @@ def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: 
 
 
 def identified(info: ModelInfo, lock: Lock) -> ModelInfo:
-    """Return ``info`` with the digest of the upstream file, which others can compare."""
-    return replace(info, weights_sha256=lock.source_sha256)
+    """Return ``info`` with the digest that was checked: of the upstream file, or of weights that were imported."""
+    return replace(info, weights_sha256=lock.checked_sha256)
 
 
 @contextmanager
@@ -217,14 +259,11 @@ def written(path: Path) -> Iterator[Path]:
 
 def _record(source: Path, identity: str, upstream: Upstream | None) -> Lock:
     """Write the tensors and the lock of an upstream file; the lock last."""
-    from safetensors.torch import save_file
-
     loaded = source
     if upstream is not None:
         loaded = source.with_suffix(".safetensors")
-        tensors = {name: tensor.clone().contiguous() for name, tensor in upstream.state(source).items()}
         with written(loaded) as part:
-            save_file(tensors, part)
+            _convert(source, upstream, part)
     lock = Lock(
         source=source.name,
         source_sha256=identity,
@@ -234,8 +273,35 @@ def _record(source: Path, identity: str, upstream: Upstream | None) -> Lock:
         thresholds=tuple(upstream.thresholds) if upstream else (),
     )
     with written(lock_path(source)) as part:
-        part.write_text(json.dumps(asdict(lock), indent=1) + "\n", encoding="utf-8")
+        write_lock(part, lock)
     return lock
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """Write a lock; one that was made here as it always was."""
+    content = asdict(lock)
+    if not lock.imported:
+        del content["imported"]
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _convert(source: Path, upstream: Upstream, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.clone().contiguous() for name, tensor in upstream.state(source).items()}, path)
+
+
+def _joined(source: Path, lock: Lock, upstream: Upstream | None, info: ModelInfo) -> Lock:
+    """Compare imported weights with what the upstream file beside them gives; from then on they are its own."""
+    loaded = source.with_name(lock.loaded)
+    if upstream is not None:
+        with atomic.workspace(source.parent) as folder:
+            _convert(source, upstream, folder / loaded.name)
+            _expect(lock.loaded_sha256, sha256(folder / loaded.name), f"made from {source.name}", loaded, info)
+    joined = replace(lock, imported=False)
+    with written(lock_path(source)) as part:
+        write_lock(part, joined)
+    return joined
 
 
 def _expect(actual: str, expected: str | None, origin: str, path: Path, info: ModelInfo) -> None:

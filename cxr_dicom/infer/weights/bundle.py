@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from cxr_dicom.config import Settings
@@ -108,5 +109,12 @@ def _check(lock_file: Path, known: dict[str, ModelInfo], settings: Settings) -> 
     loaded = lock_file.with_name(lock.loaded)
     if lock.source != info.weights_file or not loaded.is_file() or sha256(loaded) != lock.loaded_sha256:
         raise WeightsError(f"{info.name}: the weights in the file are not those of their lock; nothing was imported")
-    weights.expect(lock.source_sha256, info, settings)
+    source = weights.source_path(info, settings)
+    lock = replace(lock, imported=lock.loaded != lock.source)  # then the digest of its source is only what it says
+    if source.is_file():
+        weights.expect(sha256(source), info, settings)
+    else:
+        weights.expect_pinned(lock, info, settings)
+    weights.expect_recorded(lock.source_sha256, info, settings)
+    weights.write_lock(lock_file, lock)
     return info

@@ -1,9 +1,11 @@
 """Weights in a tar file: what goes in, and what is refused when it comes out."""
 
+import hashlib
 import io
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 
 import pytest
 
@@ -57,7 +59,68 @@ def test_another_machine_gets_the_same_models(packed, infos, elsewhere, home):
     made = bundle.unpack(packed, infos.values(), elsewhere)
     assert {info.name for info in made} == set(NAMES)
     here, there = (build_models(settings) for settings in (elsewhere, home_settings()))
-    assert [model.info for model in here] == [model.info for model in there]
+    tensors, program = (weights.read_lock(weights.source_path(infos[name], elsewhere)) for name in NAMES)
+    assert [model.info.weights_sha256 for model in here] == [tensors.loaded_sha256, program.source_sha256]
+    assert [replace(model.info, weights_sha256=None) for model in here] == [
+        replace(model.info, weights_sha256=None) for model in there
+    ]
+
+
+def others_under_the_pinned_digest(packed, infos):
+    """A bundle with other weights, whose lock says that they come from the upstream file that is pinned."""
+
+    forged = []
+
+    def change(member, data):
+        if member.name.endswith(".safetensors"):
+            data = data[:-4] + b"\0\0\0\x3f"
+            forged.append(hashlib.sha256(data).hexdigest())
+        elif member.name.endswith(".lock.json") and (lock := json.loads(data))["loaded"].endswith(".safetensors"):
+            data = json.dumps(lock | {"loaded_sha256": forged[-1]}).encode()
+        yield member, data
+
+    return rewritten(packed, change)
+
+
+def pinned(settings, digest):
+    table = settings.models.model_copy(update={"names": NAMES[:1], "sha256": {NAMES[0]: digest}})
+    return settings.model_copy(update={"models": table})
+
+
+def test_other_weights_with_the_pinned_digest_in_their_lock_are_refused(packed, infos, elsewhere, home):
+    digest = weights.read_lock(weights.source_path(infos[NAMES[0]], home_settings())).source_sha256
+    with pytest.raises(WeightsError, match=r"pinned in models\.sha256.*was imported"):
+        bundle.unpack(others_under_the_pinned_digest(packed, infos), infos.values(), pinned(elsewhere, digest))
+    assert list(elsewhere.models.folder.iterdir()) == []
+
+
+def test_the_pin_of_the_imported_file_is_checked_and_cited(packed, infos, elsewhere, home):
+    lock = weights.read_lock(weights.source_path(infos[NAMES[0]], home_settings()))
+    settings = pinned(elsewhere, lock.loaded_sha256)
+    bundle.unpack(packed, infos.values(), settings)
+    (model,) = build_models(settings)
+    assert model.info.weights_sha256 == lock.loaded_sha256
+    with pytest.raises(WeightsError, match=r"pinned in models\.sha256.*was imported"):
+        build_models(pinned(elsewhere, lock.source_sha256))
+
+
+def test_imported_weights_are_compared_with_the_upstream_file_when_it_is_there(packed, infos, elsewhere, home):
+    lock = weights.read_lock(weights.source_path(infos[NAMES[0]], home_settings()))
+    settings = pinned(elsewhere, lock.source_sha256)
+    settings.models.folder.mkdir()
+    shutil.copy(home.weights(NAMES[0]), settings.models.folder)
+    bundle.unpack(packed, infos.values(), settings)
+    (model,) = build_models(settings)
+    assert model.info.weights_sha256 == lock.source_sha256
+    assert not weights.read_lock(weights.source_path(infos[NAMES[0]], settings)).imported
+
+
+def test_imported_weights_that_the_upstream_file_does_not_give_are_refused(packed, infos, elsewhere, home):
+    bundle.unpack(others_under_the_pinned_digest(packed, infos), infos.values(), elsewhere)
+    shutil.copy(home.weights(NAMES[0]), elsewhere.models.folder)
+    lock = weights.read_lock(weights.source_path(infos[NAMES[0]], home_settings()))
+    with pytest.raises(WeightsError, match="made from"):
+        build_models(pinned(elsewhere, lock.source_sha256))
 
 
 def home_settings():
