@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from cxr_dicom.cli._words import wrapped
+
 Row = dict[str, Any]
 
 _INDENT = "    "
-_LEAST_WIDTH = 72  # an indented UID of 64 characters is whole
 
 
 def summary(row: Row) -> Iterator[str]:
@@ -31,11 +30,6 @@ def story(row: Row) -> Iterator[str]:
     yield from _section("Images", row["instances"], _image)
     yield from _section("Runs", row["jobs"], _run)
     yield from _section("Objects", row["objects"], _object)
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey; what a peer or a file said may be among it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def when(seconds: float) -> str:
@@ -109,12 +103,4 @@ def _count(number: int, thing: str) -> str:
 
 
 def _below(text: str) -> Iterable[str]:
-    width = max(shutil.get_terminal_size().columns, _LEAST_WIDTH)
-    return textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, first=_INDENT, rest=_INDENT)

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
+
+_LEAST_WIDTH = 72  # an indented UID of 64 characters is whole
+_PLAIN_SIZE = (240, 24)  # columns and lines where there is no terminal
+
+
+def wrapped(text: str, *, first: str = "", rest: str = "") -> list[str]:
+    """Wrap text for the terminal, with what stands before the first line and the others; no UID is broken."""
+    width = max(shutil.get_terminal_size(_PLAIN_SIZE).columns, _LEAST_WIDTH)
+    return textwrap.wrap(
+        printable(text),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey; what a peer or a file said may be among it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def size(count: int) -> str:

@@ -84,14 +84,25 @@ def test_check_names_what_is_wrong(config):
 
 def test_check_is_content_when_all_is_well(config):
     with archive() as (port, _):
-        path = config(listener={"port": free_port()})
+        path = config(listener={"port": free_port()}, encode={"objects": ["secondary-capture"]})
         path.write_text(
             path.read_text()
             + f'\n[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\nport = {port}\nae_title = "A"'
         )
         result = run("check", "--no-models", "--json", "--config", path)
     assert result.exit_code == 0, result.output
-    assert {each["level"] for each in json.loads(result.output)} == {"ok", "warning"}
+    answers = json.loads(result.output)
+    assert {each["level"] for each in answers} == {"ok", "warning"}
+    assert answers[0] == {"key": "settings", "level": "ok", "text": str(path)}
+    assert "A takes Secondary Capture Image Storage" in [each["text"] for each in answers]
+
+
+def test_check_says_where_settings_come_from(config, monkeypatch):
+    monkeypatch.setenv("CXR_DICOM_LISTENER__ENABLED", "false")
+    first = run("check", "--no-models", "--config", config()).output.splitlines()[0]
+    assert first.endswith("c.toml; and from the environment: CXR_DICOM_LISTENER__ENABLED")
+    monkeypatch.chdir(config().parent)
+    assert "no file: there is no cxr-dicom.toml in" in run("check", "--no-models").output
 
 
 def test_jobs_tell_the_story(tmp_path, config):
@@ -156,7 +167,7 @@ def older(tmp_path, monkeypatch):
 
 
 def test_check_leaves_an_older_ledger_as_it_is_and_says_what_serve_would_do(config, older):
-    result = run("check", "--no-models", "--config", config(listener={"enabled": False}))
+    result = run("check", "--no-models", "--config", config(listener={"port": free_port()}))
     assert result.exit_code == 0, result.output
     (line,) = [line for line in result.output.splitlines() if " ledger: " in line]
     assert line.startswith("ok ")

@@ -6,6 +6,7 @@ from cxr_dicom.service.checks import Level
 
 
 def answers(tmp_path, names):
+    (tmp_path / "weights").mkdir()
     settings = Settings.model_validate(
         {
             "models": {"names": names, "device": "cpu", "folder": str(tmp_path / "weights")},

@@ -1,0 +1,198 @@
+"""Settings that are right one by one and make no sense together, or name what nobody knows."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from pydicom.uid import UID
+
+from cxr_dicom.config import Settings
+from cxr_dicom.config.service import (
+    DicomAccess,
+    DicomDestination,
+    FolderDestination,
+    HttpAccess,
+    QueryRetrieveArchive,
+    Rules,
+)
+from cxr_dicom.encode import encoder_names
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.infer import AUTO, model_infos, resolve
+from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.plugins import MODELS
+from cxr_dicom.records.words import kind_of
+from cxr_dicom.service.checks.answer import Check, warning, wrong
+from cxr_dicom.service.checks.files import accesses
+from cxr_dicom.service.checks.peers import KINDS
+
+_STATEMENTS = {"cardiothoracic_ratio_above_limit": "heart"}  # and the structure that it is measured on
+_RADIOGRAPHY = ("CR", "DX")
+_PROCESSED = ("X-Ray Image Storage - For Presentation", "Computed Radiography", "Secondary Capture")
+_LEAST_PIXELS = 1_000_000  # fewer than a radiograph has
+
+
+def check(settings: Settings) -> Iterator[Check]:
+    """Compare settings with each other, and names with what is known."""
+    yield from _way_in(settings)
+    yield from _addresses(settings)
+    yield from _archives(settings)
+    yield from _access(settings)
+    yield from _destinations(settings)
+    yield from _names(settings)
+    yield from _numbers(settings)
+
+
+def _way_in(settings: Settings) -> Iterator[Check]:
+    listener, archives = settings.listener, settings.poller.archives
+    if not listener.enabled and not archives:
+        yield wrong("listener.enabled", "false, and no [[poller.archives]]: nothing can come in")
+    for each in archives:
+        if isinstance(each, QueryRetrieveArchive) and each.retrieve == "move" and not listener.enabled:
+            key = f"poller.archives.{each.name}.retrieve"
+            yield wrong(key, "move: the archive sends to our listener, which is not enabled")
+    for uid in listener.sop_classes:
+        name = UID(uid).name
+        if UID(uid).type != "SOP Class" or "Storage" not in name:
+            yield wrong("listener.sop_classes", f"{uid!r}: expected the UID of a storage SOP class")
+        elif not any(words in name for words in _PROCESSED):
+            yield warning("listener.sop_classes", f"{name}: is received, and never processed")
+
+
+def _addresses(settings: Settings) -> Iterator[Check]:
+    listener = settings.listener
+    if not listener.enabled:
+        return
+    if not listener.calling_ae_titles:
+        yield warning("listener.calling_ae_titles", "empty: any name may send")
+    if not listener.calling_addresses:
+        yield warning("listener.calling_addresses", "empty: only this machine may send")
+    networks = [ipaddress.ip_network(each, strict=False) for each in listener.calling_addresses]
+    if any(each.prefixlen == 0 for each in networks):
+        yield warning("listener.calling_addresses", "all addresses of the world may send")
+    if networks and not any(each.is_loopback for each in networks) and _is_loopback(listener.address):
+        why = "only this machine can reach it, and calling_addresses has others only"
+        yield wrong("listener.address", f"{listener.address}: {why}")
+    archives = [each for each in settings.poller.archives if isinstance(each, QueryRetrieveArchive)]
+    moving = [each.address for each in archives if each.retrieve == "move"]
+    if _is_loopback(listener.address) and not all(map(_is_loopback, moving)):
+        yield wrong("listener.address", f"{listener.address}: an archive of another machine cannot move anything to it")
+
+
+def _archives(settings: Settings) -> Iterator[Check]:
+    names = [each.name for each in settings.poller.archives]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield wrong(f"poller.archives.{name}", "two archives have this name, and would share what was seen")
+    if names and not set(settings.poller.modalities) & set(_RADIOGRAPHY):
+        yield wrong("poller.modalities", f"{', '.join(settings.poller.modalities) or 'none'}: neither CR nor DX")
+
+
+def _access(settings: Settings) -> Iterator[Check]:
+    """What an address and the means to get in say of each other."""
+    for key, each in accesses(settings):
+        if isinstance(each, DicomAccess):
+            yield from _unused_certificates(key, each, "" if each.tls else "tls is false")
+        else:
+            yield from _unused_certificates(key, each, "url is http" if each.url.startswith("http:") else "")
+            yield from _means(key, each)
+
+
+def _unused_certificates(key: str, access: DicomAccess | HttpAccess, why: str) -> Iterator[Check]:
+    for name in ("ca", "client_certificate"):
+        if why and getattr(access, name):
+            yield wrong(f"{key}.{name}", f"is not used: {why}")
+
+
+def _means(key: str, access: HttpAccess) -> Iterator[Check]:
+    means = [name for name in ("token_file", "token_command", "username") if getattr(access, name)]
+    if len(means) > 1:
+        yield wrong(key, f"expected one of {', '.join(means)}, found several")
+    if bool(access.username) != bool(access.password_file):
+        yield wrong(key, "expected username and password_file together, found one of them")
+    if means and access.url.startswith("http:"):
+        yield warning(f"{key}.url", "http: token or password go over the network in the clear")
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    listener, spool = settings.listener, settings.spool.folder.absolute()
+    for each in settings.destinations:
+        key = f"destinations.{each.name}"
+        if isinstance(each, DicomDestination):
+            if listener.enabled and each.port == listener.port and _is_loopback(each.address):
+                yield wrong(key, "is our own listener, which refuses our own objects")
+            if each.verify == "commitment" and not listener.enabled:
+                yield warning(f"{key}.verify", "commitment: a report that comes later needs the listener")
+        if isinstance(each, FolderDestination) and each.path.absolute().is_relative_to(spool):
+            yield wrong(f"{key}.path", f"{each.path} is in the spool, where only the service writes")
+        yield from _rules(settings, f"{key}.rules", each.rules)
+
+
+def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
+    """Rules that let nothing through, for they name what never comes."""
+    written = {kind for name in settings.encode.objects for kind in KINDS.get(name, (kind_of(name),))}
+    for kind in rules.kinds:
+        if kind not in written:
+            yield wrong(f"{key}.kinds", f"{kind}: encode.objects writes none ({', '.join(sorted(written))})")
+    for modality in rules.modalities:
+        if modality not in (*_RADIOGRAPHY, "OT"):
+            yield wrong(f"{key}.modalities", f"{modality}: no such image is processed, only CR and DX")
+    senders = {*settings.listener.calling_ae_titles, *(each.name for each in settings.poller.archives)}
+    for sender in rules.senders:
+        if settings.listener.calling_ae_titles and sender not in senders:
+            yield wrong(f"{key}.senders", f"{sender}: neither in listener.calling_ae_titles nor an archive")
+    called = _called(settings)
+    for finding in rules.findings:
+        if called is not None and finding not in called:
+            known = any(finding in info.predicts for info in model_infos().values())
+            why = "no model of models.names calls it" if known or finding in _STATEMENTS else "no model knows it"
+            yield wrong(f"{key}.findings", f"{finding}: {why}; they call {', '.join(sorted(called)) or 'nothing'}")
+
+
+def _called(settings: Settings) -> set[str] | None:
+    """Return what the models of these settings may call present; None when they are not known."""
+    try:
+        infos = [model_infos()[name] for name in resolve(settings)]
+    except (CxrDicomError, KeyError):
+        return None
+    predicted = {name for info in infos for name in info.predicts}
+    theirs = {name for info in infos if info.name not in MODELS.ours for name in info.predicts}  # perhaps findings
+    statements = {name for name, structure in _STATEMENTS.items() if structure in predicted}
+    return predicted & {kind.name for kind in FINDINGS.values()} | theirs | statements
+
+
+def _names(settings: Settings) -> Iterator[Check]:
+    known = model_infos()
+    for key, names in (
+        ("models.names", settings.models.names),
+        ("models.sha256", settings.models.sha256),
+        ("models.accept_licence", settings.models.accept_licence),
+    ):
+        for name in names:
+            if name not in known and name != AUTO:
+                yield wrong(key, f"{name!r} is not one of {', '.join(sorted(known))}")
+    for name in settings.encode.objects:
+        if name not in encoder_names():
+            yield wrong("encode.objects", f"{name!r} is not one of {', '.join(sorted(encoder_names()))}")
+    if not settings.encode.objects:
+        yield wrong("encode.objects", "empty: nothing is written")
+    if settings.models.folder and not settings.models.folder.is_dir():
+        yield warning("models.folder", f"{settings.models.folder}: there is no such folder")
+
+
+def _numbers(settings: Settings) -> Iterator[Check]:
+    assembly, retention = settings.assembly, settings.retention
+    if assembly.quiet_seconds > assembly.at_most_seconds:
+        why = f"more than at_most_seconds = {assembly.at_most_seconds:g}, which closes each study"
+        yield wrong("assembly.quiet_seconds", f"{assembly.quiet_seconds:g}: {why}")
+    for name in ("sources_days", "objects_days"):
+        if getattr(retention, name) == 0:
+            yield warning(f"retention.{name}", "0: deleted within the hour after a study is finished")
+    if settings.select.max_pixels < _LEAST_PIXELS:
+        yield warning("select.max_pixels", f"{settings.select.max_pixels}: fewer than a radiograph has")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
