@@ -17,6 +17,7 @@ from cxr_dicom.cli import Refused
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
     from cxr_dicom.records import ModelInfo
+    from cxr_dicom.results.card import Card
 
     ReportProgress = Callable[[int, int], None]
 
@@ -28,7 +29,7 @@ _names = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 @click.group(epilog="Exit codes: 0 done, 2 it cannot be done: the text says why and what to do.")
 def models() -> None:
-    """List models, and fetch, check and move their weights."""
+    """List and describe models; fetch, check and move their weights."""
 
 
 @models.command("list")
@@ -49,6 +50,37 @@ def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: b
         click.echo(f"{'NAME':26}{'WEIGHTS':12}{'INPUT':>6}  TITLE")
     for row in rows:
         click.echo(_described(row) if is_long else _line(row))
+
+
+@models.command()
+@click.argument("name")
+@_config
+@click.option(
+    "--evaluation",
+    metavar="EVAL",
+    type=click.Path(exists=True, path_type=Path),
+    help="What `evaluate -o EVAL` found at this site.",
+)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def card(name: str, config: Path | None, evaluation: Path | None, output: Path | None, as_json: bool) -> None:
+    """Tell what is known of model NAME, for those who decide about it.
+
+    What it predicts, training data, licence, operating points, parity, known failures; how it does at this site, with
+    the operating points of the settings and an evaluation.
+    """
+    from cxr_dicom.results import card as cards
+
+    with _refusing():
+        made = cards.card(_chosen((name,))[0].name, _settings(config), evaluation)
+        if output:
+            cards.write(output, made)
+    if as_json:
+        click.echo(json.dumps(made.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
+    else:
+        click.echo("\n".join(_card(made)))
+        if output:
+            click.echo(f"\n{output}")
 
 
 @models.command()
@@ -232,6 +264,32 @@ def _described(row: dict[str, Any]) -> str:
         "citation": row["citation"],
     }
     return "\n".join([f"{row['name']}: {row['title']}", *(f"  {key:9} {text}" for key, text in lines.items()), ""])
+
+
+def _card(made: Card) -> Iterator[str]:
+    from cxr_dicom.results import card as cards
+
+    yield f"{made.info.name}: {made.info.title}"
+    yield from (f"  {title:16} {text}" for title, text in cards.facts(made))
+    site = made.site.findings if made.site else {}
+    for finding, point in made.points.items():
+        own = "none" if point is None else f"{point:.4g}"
+        here = f"; at this site {site[finding].operating_point:.4g} for {site[finding].aim}" if finding in site else ""
+        yield f"    {finding}: {own}{here}"
+    if made.evaluation:
+        found = made.evaluation
+        yield f"  at this site: {found.folder}, {found.images} images"
+        yield from (f"    {text}" for text in found.warnings)
+        for each in found.findings:
+            yield f"    {each['name']}: AUROC {cards.estimate(each['auroc'])} in {each['n']} images"
+        for each in found.structures:
+            yield f"    {each['name']}: Dice {cards.estimate(each['dice'])} in {each['n']} images"
+        for each in found.measurements:
+            yield f"    {each['name']}: bias {cards.estimate(each['bias'])} in {each['n']} images"
+    for row in made.parity:
+        yield f"  against {row.upstream}, {row.image}, {row.what}: greatest difference {row.difference}"
+    yield from (f"  {error.measurement}: {error}" for error in made.info.errors)
+    yield from (f"  known failure: {text}" for text in made.info.failures)
 
 
 def _state(row: dict[str, Any]) -> str:

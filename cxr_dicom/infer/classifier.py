@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 
     Scorer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
+UPSTREAM_POINTS = "those that TorchXRayVision ships (op_threshs); a score at or above is called present"
+FAILURES = (
+    "Scores shift between sites: a threshold that fits one does not fit another (Cohen et al., MIDL 2020).",
+    "It sees the square in the middle of an image, a few hundred pixels wide: what lies outside, or is smaller than a"
+    " few pixels there, is not looked at.",
+    "The labels of its training sets were mostly taken from reports by programs, with their errors.",
+)
+
 MAP_SIZE = 224  # rows and columns of a heatmap
 CLASS_ACTIVATION = Code(value="130402", scheme="DCM", meaning="Class activation")
 

@@ -36,6 +36,7 @@ _PARTS: dict[str, type] = {
     "warnings": str,
 }
 _OF_WEIGHTS = ("weights_file", "weights_url", "weights_sha256")  # text, or None without weights
+_OF_CARD = ("trained_on", "operating_points")
 _PREDICTED = {"findings", "masks", "heatmaps"}  # what `ModelInfo.predicts` lists
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")  # a column of tables
 _CODE_LENGTHS = {"value": 16, "scheme": 16, "meaning": 64}  # SH, SH, LO (PS3.3 8.8, PS3.5 6.2)
@@ -49,10 +50,12 @@ def problem_of_info(info: object) -> str:
         return f"predicts: expected a tuple of names like 'right_lung', got {info.predicts!r:.100}"
     if info.input_size is not None and not (isinstance(info.input_size, int) and info.input_size > 0):
         return f"input_size: expected pixels or None, got {info.input_size!r:.100}"
-    for name in ("name", "version", "title", "manufacturer", "licence", "citation", *_OF_WEIGHTS):
+    for name in ("name", "version", "title", "manufacturer", "licence", "citation", *_OF_CARD, *_OF_WEIGHTS):
         value = getattr(info, name)
         if not isinstance(value, str) and (value is not None or name not in _OF_WEIGHTS):
             return f"{name}: expected text, got {value!r:.100}"
+    if not isinstance(info.failures, tuple) or not all(isinstance(text, str) for text in info.failures):
+        return f"failures: expected a tuple of sentences, got {info.failures!r:.100}"
     try:
         hash(info)  # parts of objects are remembered by it
     except TypeError as error:

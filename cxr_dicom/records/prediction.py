@@ -82,6 +82,10 @@ class ModelInfo:
         """Return what is known of the error of a number, by its name; None when nothing is."""
         return next((error for error in self.errors if error.measurement == measurement), None)
 
+    trained_on: str = field(default="", repr=False)  # data sets; empty: not stated here
+    operating_points: str = field(default="", repr=False)  # who chose the thresholds; empty: it has none
+    failures: tuple[str, ...] = field(default=(), repr=False)  # known ones, a sentence each
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SiteOperatingPoint:

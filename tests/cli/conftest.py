@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pydicom import dcmread
 
 from cxr_dicom import synthetic
 from cxr_dicom.cli import cli
@@ -54,6 +55,22 @@ def run():
         return Finished(out, _invoke("run", inputs, "-o", out, *OFFLINE, *options))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def as_experts():
+    """Copy the objects of a kind of a run into a folder, as if another maker's software had made them."""
+
+    def copy(finished, folder, kind):
+        for row in finished.rows:
+            for each in row["objects"]:
+                if each["kind"] == kind:
+                    dataset = dcmread(finished.out / each["path"])
+                    dataset.Manufacturer = "Readers"
+                    dataset.save_as(folder / f"{dataset.SOPInstanceUID}.dcm")
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")

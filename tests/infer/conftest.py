@@ -3,6 +3,7 @@
 Each file is made once per session: what TorchXRayVision reads there, we read there.
 """
 
+import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from cxr_dicom.dicom.pixels import read
 from cxr_dicom.infer import build_models, model_infos
 from cxr_dicom.records import ChestImage, Radiograph, Spacing, SpacingSource, StoredInstance
 from cxr_dicom.records.plane import Orientation
+from tests import ROOT
 from tests.infer import random_weights
 
 torch.set_num_threads(1)  # more of them wait for each other on a small machine
@@ -31,6 +33,10 @@ def parity():
     yield lambda *row: rows.append(row)
     if path := os.environ.get("PARITY_TABLE"):
         Path(path).write_text(PARITY + "".join(f"| `{a}` | {b} | {c} | {d} |\n" for a, b, c, d in rows))
+        with (ROOT / "cxr_dicom" / "infer" / "parity.csv").open("w", newline="") as file:  # what `models card` shows
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("model", "image", "what", "difference", "upstream"))
+            writer.writerows((*row, f"TorchXRayVision {xrv.__version__}") for row in rows)
 
 
 PARITY = f"""\

@@ -42,6 +42,10 @@ def _info(name: str, title: str, predicts: tuple[str, ...], size: int, file: str
         manufacturer=who["manufacturer"],
         licence=who["licence"],
         citation=who["citation"],
+        trained_on=who.get("trained_on", ""),
+        failures=("For audit. It reads what an image gives away, and may be wrong about any one person.",)
+        if name != "view"
+        else (),
     )
 
 
@@ -94,6 +98,7 @@ MODELS = (
             "Gichoya et al. AI recognition of patient race in medical imaging: a modelling study. "
             "The Lancet Digital Health 2022. https://doi.org/10.1016/S2589-7500(22)00063-2"
         ),
+        trained_on="MIMIC-CXR",
     ),
 )
 

@@ -18,7 +18,7 @@ from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.base import Model
-from cxr_dicom.infer.classifier import Classifier, pooled_linear, targets_of
+from cxr_dicom.infer.classifier import FAILURES, Classifier, pooled_linear, targets_of
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.findings import names
 from cxr_dicom.infer.weights.pickles import read, state_of
@@ -48,6 +48,8 @@ MODELS = (
         ),
         weights_file="chexpert_weights.zip",
         weights_url="https://academictorrents.com/details/5c7ee21e6770308f2d2b4bd829e896dbd9d3ee87",
+        trained_on="CheXpert",
+        failures=FAILURES,
     ),
 )
 

@@ -37,6 +37,11 @@ MODELS = (
         ),
         weights_file=_FILE,
         weights_url=weights.RELEASE + _FILE,
+        trained_on="projections of CT with labels that were made by programs",
+        failures=(
+            "It sees the square in the middle of an image: structures outside of it are cut off.",
+            "Accuracy on patients was not measured by this project: see the paper.",
+        ),
     ),
 )
 

@@ -26,6 +26,11 @@ MODELS = (
         manufacturer="cxr-dicom",
         licence="Apache-2.0",
         citation="docs/models/README.md",
+        trained_on="nothing: what the classifiers before it were trained on counts",
+        operating_points="0.5, the mean of the classifiers' own",
+        failures=(
+            "Each classifier weighs the same, also one that is wrong; a finding that one alone scores is its own.",
+        ),
     ),
 )
 

@@ -11,7 +11,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.base import Model
-from cxr_dicom.infer.classifier import Classifier, targets_of
+from cxr_dicom.infer.classifier import FAILURES, Classifier, targets_of
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.findings import names
 from cxr_dicom.infer.weights.pickles import read_state
@@ -39,6 +39,8 @@ MODELS = (
         ),
         weights_file=_FILE,
         weights_url=weights.RELEASE + _FILE,
+        trained_on="CheXpert",
+        failures=FAILURES,
     ),
 )
 

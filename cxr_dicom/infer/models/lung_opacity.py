@@ -36,6 +36,13 @@ MODELS = (
         manufacturer="cxr-dicom",
         licence="Apache-2.0",
         citation="docs/models/lung-opacity.md",
+        trained_on="nothing: it is arithmetic on the pixels",
+        failures=(
+            "It describes brightness. It cannot tell pneumonia from effusion, nor an underexposed image from disease.",
+            "Breast shadows, scapulae, skin folds, tubes and pacemakers are opaque and are counted.",
+            "With both lungs opaque the map understates.",
+            "A wrong outline puts chest wall, abdomen or air into the lung.",
+        ),
     ),
 )
 

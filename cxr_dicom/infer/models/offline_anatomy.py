@@ -46,6 +46,17 @@ MODELS = (
                 against="outlines by hand of 23 radiographs",
             ),
         ),
+        trained_on="570 radiographs of NIH ChestX-ray14, with contours of a shape model; nobody outlined one by hand",
+        failures=(
+            "A lung that is white throughout: its outline is a guess. With effusion or consolidation at the base the"
+            " lower border is often drawn at the upper edge of the density.",
+            "The left base can wave or dip below the dome where gas or a breast shadow lies beside the diaphragm.",
+            "A mass in the mediastinum, or a wide one, may pull the border of a lung with it.",
+            "The heart comes out narrow by 0.026 of the width of the chest on average: a ratio just above 0.5 is missed"
+            " more often than overcalled.",
+            "Not measured: children under four, dextrocardia, pneumonectomy, mirrored and lateral views.",
+            "Every radiograph that it learnt from and was measured on is of one hospital.",
+        ),
     ),
 )
 

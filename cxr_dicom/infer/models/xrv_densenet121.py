@@ -8,7 +8,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.base import Model
-from cxr_dicom.infer.classifier import Classifier, pooled_linear, targets_of, thresholds
+from cxr_dicom.infer.classifier import FAILURES, UPSTREAM_POINTS, Classifier, pooled_linear, targets_of, thresholds
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.findings import FINDINGS, names
 from cxr_dicom.infer.weights.pickles import read_state
@@ -41,7 +41,7 @@ _CHEXPERT = (
 )
 
 _TRAINED_ON = {  # name here: (words of the file name, training set, labels)
-    "all": ("nih-pc-chex-mimic_ch-google-openi-kaggle", "seven public data sets", _ALL),
+    "all": ("nih-pc-chex-mimic_ch-google-openi-kaggle", "seven public data sets", _ALL),  # named in `_ALL_SETS`
     "nih": ("nih", "NIH ChestX-ray14", _NIH),
     "pc": ("pc", "PadChest", (*_NIH, "Fracture")),
     "chex": ("chex", "CheXpert", _CHEXPERT),
@@ -50,6 +50,10 @@ _TRAINED_ON = {  # name here: (words of the file name, training set, labels)
     "rsna": ("kaggle", "RSNA Pneumonia Challenge", ("Pneumonia", "Lung Opacity")),
 }
 
+_ALL_SETS = (
+    "NIH ChestX-ray14, PadChest, CheXpert, MIMIC-CXR with CheXpert labels, Google's labels of NIH images, OpenI, and"
+    " the RSNA Pneumonia Challenge"
+)
 _PREFIX = "xrv-densenet121-"
 
 MODELS = tuple(
@@ -64,6 +68,9 @@ MODELS = tuple(
         citation=_CITATION,
         weights_file=_FILE.format(words),
         weights_url=weights.RELEASE + _FILE.format(words),
+        trained_on=_ALL_SETS if key == "all" else data,
+        operating_points=UPSTREAM_POINTS,
+        failures=FAILURES[:2] if key == "rsna" else FAILURES,  # radiologists labelled that set
     )
     for key, (words, data, labels) in _TRAINED_ON.items()
 )

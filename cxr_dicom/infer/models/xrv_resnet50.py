@@ -8,7 +8,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.base import Model
-from cxr_dicom.infer.classifier import Classifier, pooled_linear, targets_of, thresholds
+from cxr_dicom.infer.classifier import FAILURES, UPSTREAM_POINTS, Classifier, pooled_linear, targets_of, thresholds
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.findings import FINDINGS, names
 from cxr_dicom.infer.weights.pickles import read_state
@@ -34,6 +34,9 @@ MODELS = (
         ),
         weights_file=_FILE,
         weights_url=weights.RELEASE + _FILE,
+        trained_on="PadChest, NIH ChestX-ray14, RSNA Pneumonia Challenge, SIIM-ACR Pneumothorax, VinDr-CXR",
+        operating_points=UPSTREAM_POINTS,
+        failures=FAILURES,
     ),
 )
 

@@ -33,6 +33,11 @@ MODELS = (
         ),
         weights_file=_FILE,
         weights_url=weights.RELEASE + _FILE,
+        trained_on="by its file name NIH ChestX-ray14, PadChest, RSNA Pneumonia Challenge and MIMIC-CXR",
+        failures=(
+            "A high error says that an image is unlike those that it was trained on, not that it is diseased.",
+            "There is no threshold: compare within your own images.",
+        ),
     ),
 )
 

@@ -38,6 +38,10 @@ MODELS = tuple(
         citation=_CITATION,
         weights_file=file,
         weights_url=weights.RELEASE + file,
+        failures=(
+            "A high error says that an image is unlike those that it was trained on, not that it is diseased.",
+            "There is no threshold: compare within your own images.",
+        ),
     )
     for name, size, file in (
         ("xrv-vqgan", "24 x 24 codes", "2023-07-04T06-25-02_cxr2_vqgan_768_sd.ckpt"),

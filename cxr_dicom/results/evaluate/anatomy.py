@@ -39,6 +39,7 @@ class StructureEvaluation:
     """How well a structure is outlined; a mean over images, its interval over patients or studies."""
 
     name: str
+    models: list[str]
     n: int  # images on which an expert outlined it
     missed: int  # of them: no outline of ours, which counts as a Dice of 0
     dice: Estimate
@@ -54,6 +55,7 @@ class MeasurementEvaluation:
     """Our value less the truth (Bland and Altman 1986, 1999)."""
 
     name: str
+    models: list[str]
     unit: str
     n: int
     unmeasured: int  # images with a truth, and no value of ours in this unit
@@ -85,12 +87,16 @@ def evaluate_measurements(images: Matched) -> list[MeasurementEvaluation]:
         ours, truth = by_unit[unit].at(images.rows), numbers[images.truths]
         both = np.isfinite(ours) & np.isfinite(truth)
         wanted = int(np.isfinite(truth).sum())
-        found.append(_measurement(name, unit, ours[both], truth[both], images.patients[both], wanted))
+        found.append(
+            _measurement(
+                name, unit, sorted(by_unit[unit].models), ours[both], truth[both], images.patients[both], wanted
+            )
+        )
     return found
 
 
 def _measurement(
-    name: str, unit: str, ours: Values, truth: Values, patients: NDArray[np.intp], wanted: int
+    name: str, unit: str, models: list[str], ours: Values, truth: Values, patients: NDArray[np.intp], wanted: int
 ) -> MeasurementEvaluation:
     change = differences(truth, ours)
     error = None
@@ -101,6 +107,7 @@ def _measurement(
     step = max(1, ours.size // 2000)
     return MeasurementEvaluation(
         name=name,
+        models=models,
         unit=unit,
         n=ours.size,
         unmeasured=wanted - ours.size,
@@ -175,7 +182,7 @@ def _compare(
     unused: Counter[str],
 ) -> None:
     ours, shape = found
-    known = set(results.structures)
+    known = results.structures
     spacing = results.spacing[number]
     for name, outlines in drawn.items():
         names = [structure for structure in known if structure.partition("__")[0] == name]
@@ -212,6 +219,7 @@ def _structure(name: str, collected: _Collected, results: Results) -> StructureE
     order = np.argsort(overlap, kind="stable")[:MAX_CASES]
     return StructureEvaluation(
         name=name,
+        models=[results.structures[name]],
         n=overlap.size,
         missed=collected.missed,
         dice=_between(mean(overlap, studies), 0, 1),

@@ -22,6 +22,7 @@ from pydicom.errors import InvalidDicomError
 
 from cxr_dicom.infer.cxas_structures import STRUCTURES as CXAS
 from cxr_dicom.infer.models import chestx_det
+from cxr_dicom.records import MANUFACTURER
 from cxr_dicom.records.plane import Region, Shape
 from cxr_dicom.results.evaluate.truth import TruthError, stable
 
@@ -95,6 +96,9 @@ def read_experts(paths: Iterable[Path], source: str) -> Experts:
             reader = _READERS.get(str(dataset.get("Modality", "")))
             if reader is None:
                 experts.unread["neither SEG, RTSTRUCT nor SR"] += 1
+                continue
+            if str(dataset.get("Manufacturer", "")) == MANUFACTURER:
+                experts.unread["made by this program, not by an expert"] += 1
                 continue
             reader(dataset, experts)
             experts.files += 1

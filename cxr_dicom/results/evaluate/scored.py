@@ -88,7 +88,7 @@ class Results:
     meanings: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # of measurements: what, site, laterality
     models: set[tuple[str, str, str | None]] = field(default_factory=set)  # name, version, SHA-256 of the weights
     statements: set[str] = field(default_factory=set)  # those of `scores` that are statements on a measurement
-    structures: set[str] = field(default_factory=set)  # that some image has an outline of
+    structures: dict[str, str] = field(default_factory=dict)  # that some image has an outline of -> its model
     refused: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> reason, where nothing was processed
     refused_paths: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     duplicates: int = 0  # rows of an image that has one
@@ -164,9 +164,14 @@ def _add(results: Results, known: dict[str, int], row: dict[str, Any], line: int
         ("sender", row.get("sender")),
     ):
         results.groups[name].append(str(value or ""))
+    _add_results(results, place, row)
+
+
+def _add_results(results: Results, place: int, row: dict[str, Any]) -> None:
     for model in row.get("models") or ():
         results.models.add((model["name"], model["version"], model.get("weights_sha256")))
-    results.structures.update(row.get("boxes") or ())
+    for name, box in (row.get("boxes") or {}).items():
+        results.structures.setdefault(name, str(box.get("model")))
     for name, score in (row.get("scores") or {}).items():
         results.scores[name].put(
             place, score.get("raw"), score.get("operating_point"), score.get("call"), score.get("model")

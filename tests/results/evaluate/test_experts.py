@@ -122,8 +122,14 @@ def test_an_experts_segmentation_gives_dice_and_distances_in_mm(outlined, source
     assert found.outlined_images == 1
 
 
-def test_our_own_segmentation_of_another_run_is_read_like_any_others(outlined):
+def test_our_own_segmentation_is_no_truth_and_is_read_once_another_takes_responsibility_for_it(outlined):
     out, _ = outlined
+    with pytest.raises(TruthError, match="made by this program, not by an expert"):
+        evaluate(out, [out / "study"])
+    for path in (out / "study").iterdir():
+        dataset = dcmread(path)
+        dataset.Manufacturer = "Readers"
+        dataset.save_as(path)
     found = evaluate(out, [out / "study"]).anatomy
     assert {each.name: each.dice.value for each in found.structures} == {"heart": 1, "right_lung": 1}
 
