@@ -7,13 +7,14 @@ part, and which file would have to change with the library. Libraries are import
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import torch
     from pydicom.dataset import FileMetaDataset
+    from pynetdicom.association import Association
 
 
 def read_file_meta_info(file: BinaryIO) -> FileMetaDataset:
@@ -34,6 +35,18 @@ def send_files_byte_for_byte() -> None:
     from pynetdicom import _config
 
     _config.STORE_SEND_CHUNKED_DATASET = True
+
+
+def take_both_roles(opened: Association, sop_classes: Iterable[str]) -> None:
+    """Let an association receive what it asked to receive, though the peer did not answer the role selection.
+
+    By PS3.7 D.3.3.4 the default roles hold then, and pynetdicom refuses the sub-operations of a C-GET. Archives that
+    do not answer send all the same, and DCMTK takes it.
+    """
+    wanted = set(sop_classes)
+    for context in opened.accepted_contexts:
+        if context.abstract_syntax in wanted:
+            context._as_scp = True
 
 
 def anatomy_state(checkpoint: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -28,6 +28,7 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         "elements are read one by one",
     ),
     ("pynetdicom", "_config.STORE_SEND_CHUNKED_DATASET", None, HOME, "files are sent byte for byte"),
+    ("pynetdicom", "presentation.PresentationContext.as_scp", None, HOME, "a C-GET needs no answer about roles"),
     ("torchxrayvision", "baseline_models.chestx_anatomy._extract_state_dict", None, HOME, "checkpoints load as there"),
     (
         "torchxrayvision",

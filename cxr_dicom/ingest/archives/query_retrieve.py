@@ -8,7 +8,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import build_role, evt
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -17,14 +17,33 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from cxr_dicom.config.service import ListenerSettings, QueryRetrieveArchive
+from cxr_dicom.dicom.private_parts import take_both_roles
 from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
-from cxr_dicom.ingest.folder import is_uid
+from cxr_dicom.ingest.doubts import Doubts, own_words
+from cxr_dicom.ingest.identifiers import item_of
+from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
+from cxr_dicom.ingest.matching import Item, Keys, judge
+from cxr_dicom.ingest.search import Answer, Search
+from cxr_dicom.system import words
 from cxr_dicom.system.network import ConnectionFailedError, association
+from cxr_dicom.system.requestor import SLOWEST, operation
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES, _NOT_REQUESTED = 0xA700, 0xA900  # answers to the C-STORE of a C-GET
+_CUT = frozenset({0xA700, 0xFE00})  # what is given with results: there are more than the archive likes to give
+_NOT_SO = frozenset({0x0106, 0xA900})  # the question is not liked, as all of 0xCxxx; a plainer one may be
+_MEANINGS = {
+    0xA701: "it cannot count the matches",
+    0xA702: "it cannot send them",
+    0xA801: "it does not know our AE title as a destination",
+    0xB000: "some were not sent",
+}
 _SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
+_RETURNED = ("StudyDate", "StudyTime", "AccessionNumber", "PatientID", "StudyInstanceUID")
+_RETURNED_BY_MOST = ("ModalitiesInStudy", "NumberOfStudyRelatedInstances")
+_MAX_ANSWER = 64 << 20  # bytes of the matches of one question
+_MAX_PAUSES = 20  # times ``timeout_seconds``, for one question or one image
 
 
 class QueryRetrieve:
@@ -40,51 +59,47 @@ class QueryRetrieve:
         self.name = settings.name
         self._settings = settings
         self._listener = listener
+        self._doubts = Doubts(settings.name)
+        self._plainness = 0  # of questions; 1: the modality is not matched, 2: nor returned, nor are counts
+        self._is_by_syntax = False
 
     def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
-        seen: set[str] = set()
-        for modality in modalities:
-            keys = _query("STUDY", StudyInstanceUID=query.study_instance_uid or "", ModalitiesInStudy=modality)
-            keys.StudyDate = f"{query.since}-" if query.since else ""
-            keys.AccessionNumber = query.accession_number or ""
-            keys.NumberOfStudyRelatedInstances = ""
-            for item in self._find(keys):
-                uid = str(item.get("StudyInstanceUID", ""))
-                if is_uid(uid) and uid not in seen:
-                    seen.add(uid)
-                    count = str(item.get("NumberOfStudyRelatedInstances") or "")
-                    yield RemoteStudy(
-                        study_instance_uid=uid,
-                        study_date=str(item.get("StudyDate") or ""),
-                        instances=int(count) if count.isdecimal() else None,
-                    )
+        search = Search(ask=self._ask, say=self._doubts.say)
+        for item in search.matches({**query.keys(), "ModalitiesInStudy": modality} for modality in modalities):
+            yield RemoteStudy(
+                study_instance_uid=first(item, "StudyInstanceUID"),
+                study_date=first(item, "StudyDate"),
+                instances=counted(item, "NumberOfStudyRelatedInstances"),
+                modalities=item.get("ModalitiesInStudy", ()),
+            )
 
     def instances(self, study: RemoteStudy, modalities: Sequence[str]) -> Iterator[RemoteInstance]:
         """Ask for the series, then for the instances of those that matter."""
         uid = study.study_instance_uid
-        for series in self._find(_query("SERIES", StudyInstanceUID=uid, SeriesInstanceUID="", Modality="")):
-            series_uid = str(series.get("SeriesInstanceUID", ""))
-            if str(series.get("Modality", "")) not in modalities or not is_uid(series_uid):
-                continue
-            query = _query(
-                "IMAGE", StudyInstanceUID=uid, SeriesInstanceUID=series_uid, SOPInstanceUID="", SOPClassUID=""
-            )
-            for item in self._find(query):
-                if is_uid(sop_uid := str(item.get("SOPInstanceUID", ""))):
-                    yield RemoteInstance(
-                        study_instance_uid=uid,
-                        series_instance_uid=series_uid,
-                        sop_instance_uid=sop_uid,
-                        sop_class_uid=str(item.get("SOPClassUID") or ""),
-                    )
+        returned = ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances")
+        found = self._find("SERIES", {"StudyInstanceUID": uid}, returned)
+        is_cut = found.is_cut
+        for series in wanted_series(found.items, uid, modalities, self._doubts):
+            keys = {"StudyInstanceUID": uid, "SeriesInstanceUID": first(series, "SeriesInstanceUID")}
+            images = self._find("IMAGE", keys, ("SOPInstanceUID", "SOPClassUID"))
+            is_cut = is_cut or images.is_cut
+            yield from listed(images.items, uid, series, self._doubts)
+        if is_cut:
+            raise FetchError("expected all images of a study, the archive says that it lists only some")
 
     def fetch(self, instance: RemoteInstance, store: Store) -> None:
         """Have an instance sent."""
-        if self._settings.retrieve == "get":
-            self._get(instance, store)
-        else:
+        if self._settings.retrieve == "move":
             self._move(instance)
+            return
+        try:
+            self._get(instance, store)
+        except FetchError:
+            if self._is_by_syntax:
+                raise
+            self._is_by_syntax = True  # an archive takes one syntax for each context, perhaps not that of the image
+            self._get(instance, store)
 
     def check(self) -> str:
         """C-ECHO."""
@@ -93,40 +108,96 @@ class QueryRetrieve:
                 raise ConnectionFailedError("TIMEOUT", "no answer to C-ECHO")
         return "answers C-ECHO"
 
-    def _find(self, query: Dataset) -> list[Dataset]:
+    # --- operations ------------------------------------------------------------------------------
+
+    def _ask(self, keys: Keys) -> Answer:
+        """Ask for studies; where the archive does not like the question, ask a plainer one, and choose here."""
+        while True:
+            plainer = {key: value for key, value in keys.items() if not self._plainness or key != "ModalitiesInStudy"}
+            returned = _RETURNED if self._plainness == 2 else _RETURNED + _RETURNED_BY_MOST
+            try:
+                found = self._find("STUDY", plainer, returned)
+            except _RefusedQuestionError as error:
+                if self._plainness == 2:
+                    raise
+                self._plainness += 1
+                self._doubts.say(f"the archive refuses a question ({error}); it is asked a plainer one")
+                continue
+            items = [item for item in found.items if judge(keys, item)[1] != "ModalitiesInStudy"]
+            return found if plainer == keys else Answer(items=items, is_cut=found.is_cut)
+
+    def _find(self, level: str, keys: Keys, returned: Sequence[str]) -> Answer:
         model = StudyRootQueryRetrieveInformationModelFind
-        with association(self._settings, [build_context(model)]) as opened:
-            found = []
+        query = _query(level, **(dict.fromkeys(returned, "") | dict(keys)))
+        seconds = _MAX_PAUSES * self._settings.timeout_seconds
+        items: list[Item] = []
+        with (
+            association(self._settings, [build_context(model)]) as opened,
+            operation(opened, seconds, _MAX_ANSWER),
+        ):
+            opened.dimse_timeout = self._settings.timeout_seconds
             for status, identifier in opened.send_c_find(query, model):
-                _expect(status, "C-FIND")
-                if identifier is not None:
-                    found.append(identifier)
-        return found
+                code = _code(status, "C-FIND")
+                if code in _PENDING:
+                    items.append(item_of(identifier))
+                elif code in _CUT and items:
+                    return Answer(items=items, is_cut=True)
+                elif code != _SUCCESS:
+                    refused = _RefusedQuestionError if code in _NOT_SO or code >> 12 == 0xC else ConnectionFailedError
+                    raise refused(f"0x{code:04X}", f"C-FIND failed: {_meaning(status, keys)}")
+        return Answer(items=items)
 
     def _get(self, instance: RemoteInstance, store: Store) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
-        contexts = [build_context(model), *(build_context(uid, _SYNTAXES) for uid in self._listener.sop_classes)]
-        roles = [build_role(uid, scp_role=True) for uid in self._listener.sop_classes]
+        is_stored, problems = [], []
 
         def on_store(event: Any) -> int:
             if str(event.request.AffectedSOPInstanceUID) != instance.sop_instance_uid:
                 return _NOT_REQUESTED
             try:
                 store((event.encoded_dataset(),), instance)
-            except CxrDicomError:
+            except CxrDicomError as error:
+                problems.append(error)
                 return _OUT_OF_RESOURCES
+            is_stored.append(True)
             return _SUCCESS
 
-        handlers = [(evt.EVT_C_STORE, on_store)]
-        with association(self._settings, contexts, handlers=handlers, roles=roles) as opened:
+        contexts = [build_context(model), *self._storage_contexts(instance)]
+        roles = [build_role(uid, scp_role=True) for uid in self._listener.sop_classes]
+        most_bytes = (self._listener.max_instance_mb << 20) + _MAX_ANSWER
+        seconds = _MAX_PAUSES * self._settings.timeout_seconds + most_bytes / SLOWEST
+        with (
+            association(self._settings, contexts, handlers=[(evt.EVT_C_STORE, on_store)], roles=roles) as opened,
+            operation(opened, seconds, most_bytes),
+        ):
+            opened.dimse_timeout = self._settings.timeout_seconds
+            take_both_roles(opened, self._listener.sop_classes)
             for status, _ in opened.send_c_get(_identifier(instance), model):
-                _expect_given(status, "C-GET", instance)
+                code = _code(status, "C-GET")
+                if problems:
+                    raise problems[0]
+                if code not in (_SUCCESS, *_PENDING) and not is_stored:
+                    raise _not_given("C-GET", status, instance)
+
+    def _storage_contexts(self, instance: RemoteInstance) -> list[PresentationContext]:
+        """Propose what an image may come in; if need be a context for each transfer syntax, not one for all."""
+        classes = [uid for uid in self._listener.sop_classes if instance.sop_class_uid in ("", uid)]
+        if not self._is_by_syntax:
+            return [build_context(uid, _SYNTAXES) for uid in self._listener.sop_classes]
+        return [build_context(uid, syntax) for uid in classes[:3] for syntax in _SYNTAXES]
 
     def _move(self, instance: RemoteInstance) -> None:
         model = StudyRootQueryRetrieveInformationModelMove
-        with association(self._settings, [build_context(model)]) as opened:
+        seconds = _MAX_PAUSES * self._settings.timeout_seconds
+        with association(self._settings, [build_context(model)]) as opened, operation(opened, seconds):
+            opened.dimse_timeout = self._settings.timeout_seconds
             for status, _ in opened.send_c_move(_identifier(instance), self._listener.ae_title, model):
-                _expect_given(status, "C-MOVE", instance)
+                if _code(status, "C-MOVE") not in (_SUCCESS, *_PENDING):
+                    raise _not_given("C-MOVE", status, instance)
+
+
+class _RefusedQuestionError(ConnectionFailedError):
+    """An archive does not like a question."""
 
 
 def build(settings: QueryRetrieveArchive, listener: ListenerSettings) -> QueryRetrieve:
@@ -151,14 +222,19 @@ def _identifier(instance: RemoteInstance) -> Dataset:
     )
 
 
-def _expect_given(status: Dataset, what: str, instance: RemoteInstance) -> None:
-    if "Status" in status and status.Status != _SUCCESS and status.Status not in _PENDING:
-        raise FetchError(f"{what} of {instance.sop_instance_uid}: 0x{status.Status:04X}")
-    _expect(status, what)
-
-
-def _expect(status: Dataset, what: str) -> None:
+def _code(status: Dataset, what: str) -> int:
     if "Status" not in status:
-        raise ConnectionFailedError("TIMEOUT", f"no answer to {what}")
-    if status.Status != _SUCCESS and status.Status not in _PENDING:
-        raise ConnectionFailedError(f"0x{status.Status:04X}", f"{what} failed")
+        raise ConnectionFailedError("TIMEOUT", f"no whole answer to {what}")
+    return int(status.Status)
+
+
+def _meaning(status: Dataset, asked: Keys) -> str:
+    """Say what a status means, with the archive's own reason as far as it may be told."""
+    code = int(status.Status)
+    known = _MEANINGS.get(code) or words.of_dimse(code)
+    own = own_words(str(status.get("ErrorComment") or ""), asked)
+    return f"{known} ({own})" if own else known
+
+
+def _not_given(what: str, status: Dataset, instance: RemoteInstance) -> FetchError:
+    return FetchError(f"{what} of {instance.sop_instance_uid}: 0x{int(status.Status):04X}, {_meaning(status, {})}")

@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
-from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
+from cxr_dicom.config.service import DicomwebArchive, ListenerSettings, QueryRetrieveArchive
 from cxr_dicom.ingest.archive import StudyQuery
-from cxr_dicom.ingest.archives import dicomweb
+from cxr_dicom.ingest.archives import dicomweb, query_retrieve
 from tests.ingest.pacs import encoded, studies
 
 MANY = 130
@@ -30,8 +30,11 @@ def test_all_studies_are_found(orthanc, packed, limit):
     pacs.post("/instances", packed)
     listener = ListenerSettings(port=11112)
     web = DicomwebArchive(kind="dicomweb", name="web", url=f"{pacs.url}/dicom-web")
-    archive = dicomweb.build(web, listener)
-    found = [study.study_instance_uid for study in archive.studies(ALL, ("CR", "DX"))]
-    assert len(found) == len(set(found)) == MANY
-    (one,) = archive.studies(StudyQuery(accession_number="A7"), ("CR", "DX"))
-    assert one.instances == 1
+    dimse = QueryRetrieveArchive(
+        kind="query-retrieve", name="qr", address="127.0.0.1", port=pacs.dicom_port, ae_title="ORTHANC"
+    )
+    for archive in (dicomweb.build(web, listener), query_retrieve.build(dimse, listener)):
+        found = [study.study_instance_uid for study in archive.studies(ALL, ("CR", "DX"))]
+        assert len(found) == len(set(found)) == MANY
+        (one,) = archive.studies(StudyQuery(accession_number="A7"), ("CR", "DX"))
+        assert one.instances == 1
