@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
     from cxr_dicom.results.schema import Row
 
+SPACED = "RG1_UNCR-spaced.dcm"
+SPACING_MM = 0.175  # a usual one of storage phosphor plates
 FILES = {
     "RG1_UNCR.dcm": "chest radiograph",
+    SPACED: "with an assumed spacing, for viewers",
     "RG1_J2KR.dcm": "chest radiograph, in JPEG 2000",
     "RG3_UNCR.dcm": "extremity, must be refused",
 }
@@ -41,23 +44,35 @@ def demo(out: Path, network: bool) -> None:
     if network:
         from cxr_dicom.cli._demo_network import show
 
-        raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples()}))
+        raise click.exceptions.Exit(show(out, {path: FILES[path.name] for path in _samples(out)}))
     with refusals(), progress(is_quiet=False) as report_progress:
         chosen = settings(None, "auto", None, None)
-        tally = cohort_run.run(manifest.read(_samples()), out, chosen, Here(), report_progress=report_progress)
+        tally = cohort_run.run(manifest.read(_samples(out)), out, chosen, Here(), report_progress=report_progress)
     _show(tally, out)
     raise click.exceptions.Exit(exit_code(tally))
 
 
-def _samples() -> list[Path]:
+def _samples(out: Path) -> list[Path]:
     from pydicom.data import get_testdata_file
 
     from cxr_dicom.errors import how_to_install
 
-    found = {name: get_testdata_file(name, download=False) for name in FILES}
+    found = {name: get_testdata_file(name, download=False) for name in FILES if name != SPACED}
     if missing := [name for name, path in found.items() if path is None]:
         raise Refused(f"the sample images {', '.join(missing)} are not installed; {how_to_install('demo')}")
-    return [Path(str(path)) for path in found.values()]
+    paths = [Path(str(path)) for path in found.values()]
+    return [*paths, _spaced(paths[0], out / "radiographs" / SPACED)]
+
+
+def _spaced(source: Path, copy: Path) -> Path:
+    r"""Write what viewers can show: the radiograph itself says Pixel Spacing 0\0."""
+    from pydicom import dcmread
+
+    from cxr_dicom.synthetic import with_pixel_spacing
+
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with_pixel_spacing(dcmread(source), SPACING_MM).save_as(copy, enforce_file_format=True)
+    return copy
 
 
 def _show(tally: Tally, out: Path) -> None:
@@ -68,7 +83,8 @@ def _show(tally: Tally, out: Path) -> None:
     from rich.table import Table
 
     table = Table("Input", "", "Outcome", "Made, or why not")
-    for row in map(json.loads, (out / "results.jsonl").read_text(encoding="utf-8").splitlines()):
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:
         name = Path(row["path"]).name
         table.add_row(name, FILES[name], row["outcome"], escape(_what(row)))
     console = Console()
@@ -79,8 +95,15 @@ def _show(tally: Tally, out: Path) -> None:
         console.print(
             "No finding scores: `cxr-dicom models pull xrv-densenet121-all` fetches a classifier.", highlight=False
         )
-    for file, what in (("report.html", "pictures and numbers"), ("results.jsonl", "one line per input")):
+    places = [("report.html", "pictures and numbers"), ("results.jsonl", "one line per input")]
+    places += [(f"radiographs/{SPACED}", "a radiograph that 3D Slicer and OHIF can show"), *_results_of(SPACED, rows)]
+    for file, what in places:
         console.print(f"{out / file}: {what}", highlight=False, soft_wrap=True)
+
+
+def _results_of(name: str, rows: list[Row]) -> list[tuple[str, str]]:
+    folders = {row["study_instance_uid"] for row in rows if Path(row["path"]).name == name and row["objects"]}
+    return [(f"{folder}", "its results: load them with it") for folder in folders]
 
 
 def _what(row: Row) -> str:

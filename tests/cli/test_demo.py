@@ -1,4 +1,4 @@
-"""``cxr-dicom demo``: two radiographs are processed, the extremity is refused."""
+"""``cxr-dicom demo``: three radiographs are processed, the extremity is refused."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,16 @@ def demo(invoke, tmp_path_factory):
         result = invoke("demo", folder / "out")
     assert result.exit_code == 0, result.output
     lines = (folder / "out" / "results.jsonl").read_text().splitlines()
+    assert (folder / "out" / "radiographs" / "RG1_UNCR-spaced.dcm").is_file()
     return result.output, {Path(row["path"]).name: row for row in map(json.loads, lines)}
 
 
-def test_two_radiographs_are_processed_and_the_extremity_is_refused(demo):
+def test_the_radiographs_are_processed_and_the_extremity_is_refused(demo):
     _, rows = demo
     assert {name: (row["outcome"], row["reason"]) for name, row in rows.items()} == {
         "RG1_J2KR.dcm": ("processed", None),
         "RG1_UNCR.dcm": ("processed", None),
+        "RG1_UNCR-spaced.dcm": ("processed", None),
         "RG3_UNCR.dcm": ("skipped", "NOT_CHEST"),
     }
 
@@ -44,6 +46,14 @@ def test_lossless_twins_measure_the_same(demo):
     measured = rows["RG1_UNCR.dcm"]["measurements"]
     assert measured == rows["RG1_J2KR.dcm"]["measurements"]
     assert measured["cardiothoracic_ratio"]["value"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_one_of_them_has_a_spacing_so_that_every_viewer_can_place_what_lies_on_it(demo):
+    output, rows = demo
+    row = rows["RG1_UNCR-spaced.dcm"]
+    assert row["measurements"]["heart_area"]["unit"] == "mm2"
+    assert rows["RG1_UNCR.dcm"]["measurements"]["heart_area"]["unit"] != "mm2"
+    assert str(row["study_instance_uid"]) in output.replace("\n", "")
 
 
 def test_without_the_sample_images_it_says_what_to_install(invoke, tmp_path, without_pydicom_data):

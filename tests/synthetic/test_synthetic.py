@@ -201,3 +201,16 @@ def test_a_monochrome2_copy_of_a_real_radiograph_has_mirrored_values(real):
     original = dcmread(real("RG1_UNCR.dcm"))
     copy = synthetic.monochrome2(original)
     np.testing.assert_array_equal(copy.pixel_array, 2**15 - 1 - original.pixel_array)
+
+
+def test_a_copy_with_pixel_spacing_is_another_study_of_the_same_pixels():
+    source = synthetic.radiograph(PixelSpacing=None)
+    copy = synthetic.with_pixel_spacing(source, 0.175)
+    assert copy.PixelSpacing == [0.175, 0.175]
+    assert "PixelSpacing" not in source
+    assert copy.PixelData == source.PixelData
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert copy[keyword].value != source[keyword].value
+    assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID
+    assert copy.SOPInstanceUID == synthetic.with_pixel_spacing(source, 0.175).SOPInstanceUID
+    assert copy.SOPInstanceUID != synthetic.with_pixel_spacing(source, 0.2).SOPInstanceUID
