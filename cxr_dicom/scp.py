@@ -1,36 +1,31 @@
 """The listener: C-ECHO, C-STORE to the intake, and reports of storage commitment.
 
 An instance is written as it comes, never decoded, and success is told only when it is on the disk.
-No model runs here. What a stranger can make this process hold is bounded: connections, bytes of a
-PDU, bytes of an instance, seconds of silence.
+No model runs here. What a stranger can make this process do is bounded, in ``ingest``: who connects and how often in
+``server`` and ``admission``, bytes and seconds in ``upper_layer``, messages in ``dimse``.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import socket
-import socketserver
-import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pydicom import Dataset
 from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.assembly import Assembly
-from cxr_dicom.ingest.dimse import FileProvider, UpperLayer
+from cxr_dicom.ingest.dimse import FileProvider
 from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
-from cxr_dicom.store.spool import Spool
+from cxr_dicom.ingest.server import Server
+from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import server_tls
 
@@ -47,10 +42,11 @@ _STATUS = {  # PS3.4 B.2.3 and PS3.7 C
 _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
     (1, 3): "not in listener.calling_ae_titles",
     (1, 7): "called another name than listener.ae_title",
-    (3, 2): "listener.max_associations are open",
+    (2, 2): "protocol version is not 1",
 }
 _NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
-_MAX_NEGOTIATION_BYTES = 1 << 20  # of a PDU that asks for an association
+_NO_ROOM = (0x02, 0x03, 0x02)  # rejected for now, by the presentation layer, local limit exceeded (PS3.8 9.3.4)
+_UNLIMITED = 1_000_000  # associations, for pynetdicom: we count ourselves
 
 # A deflated instance of a few kilobytes may unpack to gigabytes; every sender has another syntax to offer.
 TRANSFER_SYNTAXES = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
@@ -88,23 +84,26 @@ class Listener:
         self._on_commitment = on_commitment
         self._entity = _entity(settings)
         try:
-            self._server = self._entity.make_server(
+            made = self._entity.make_server(
                 (settings.address, settings.port),
                 evt_handlers=[
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
                     (evt.EVT_C_STORE, self._store),
                     (evt.EVT_N_EVENT_REPORT, self._report),
+                    (evt.EVT_REQUESTED, self._requested),
                     (evt.EVT_REJECTED, self._rejected),
-                    (evt.EVT_CONN_CLOSE, self._left),
                 ],
-                server_class=_Server,
+                server_class=Server,
                 listener=settings,
                 spool=intake.spool,
                 tls=server_tls(settings.tls) if settings.tls else None,
+                on_end=self._ended,
+                on_turned_away=self._intake.turned_away,
             )
         except OSError as error:
             place = f"{settings.address}:{settings.port}"
             raise SettingsError(f"listener.address, listener.port = {place}: {error.strerror}") from error
+        self._server = cast(Server, made)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="listener", daemon=True)
 
     def start(self) -> None:
@@ -121,6 +120,10 @@ class Listener:
         """Whether associations are accepted."""
         return self._thread.is_alive()
 
+    def problem(self) -> str | None:
+        """Say that somebody found no room; None when all did."""
+        return self._server.admission.problem()
+
     def stop(self, seconds: float) -> None:
         """Accept no more; wait so long for open associations, then abort them."""
         if self._thread.is_alive():
@@ -130,11 +133,11 @@ class Listener:
         while self._server.active_associations and time.monotonic() < until:
             time.sleep(0.05)
         for association in self._server.active_associations:
+            cast(UpperLayer, association.dul).note("the service stopped")
             association.abort()
 
     def _store(self, event: Any) -> Dataset | int:  # the class of an event's request depends on its message
         request, association = event.request, event.assoc
-        association.dul.socket.begin_message()
         try:
             self._intake.store(
                 request.DataSet.finish,
@@ -151,17 +154,29 @@ class Listener:
             return _refused(0xA700, "INTERNAL_ERROR")
         return SUCCESS
 
+    def _requested(self, event: Any) -> None:
+        association = event.assoc
+        requestor = association.requestor
+        reason = self._server.admission.associate(association.dul.connection, requestor.address)
+        if reason:
+            association.acse.send_reject(*_NO_ROOM)
+            self._intake.rejected(requestor.primitive.calling_ae_title, requestor.address, reason)
+            association.kill()
+
     def _rejected(self, event: Any) -> None:
         requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
         reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), f"diagnostic {answer.diagnostic}")
         self._intake.rejected(requestor.ae_title, requestor.address, reason)
 
-    def _left(self, event: Any) -> None:
-        event.assoc.dimse.close()
-        self._assembly.left(event.assoc)
+    def _ended(self, association: Association, cause: str) -> None:
+        cast(FileProvider, association.dimse).close()
+        self._assembly.left(association)
+        if cause:
+            asked = association.requestor.primitive
+            sender = asked.calling_ae_title if asked else None
+            self._intake.broken_off(sender, association.requestor.address, cause)
 
     def _report(self, event: Any) -> tuple[int, None]:
-        event.assoc.dul.socket.begin_message()
         try:
             information = event.event_information
             known = self._on_commitment(str(information.get("TransactionUID", "")), information)
@@ -175,7 +190,7 @@ def _entity(settings: ListenerSettings) -> AE:
     entity = AE(settings.ae_title)
     entity.require_called_aet = True
     entity.require_calling_aet = list(settings.calling_ae_titles)
-    entity.maximum_associations = settings.max_associations
+    entity.maximum_associations = _UNLIMITED
     entity.maximum_pdu_size = settings.max_pdu_bytes
     entity.network_timeout = settings.idle_seconds
     entity.acse_timeout = settings.negotiation_seconds
@@ -192,113 +207,3 @@ def _refused(status: int, comment: str) -> Dataset:
     answer.Status = status
     answer.ErrorComment = comment
     return answer
-
-
-# --- bounds --------------------------------------------------------------------------------------
-
-
-class _Server(ThreadedAssociationServer):
-    """pynetdicom's server, which shakes hands outside of the accepting thread and turns strangers away."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(
-        self, *args: Any, listener: ListenerSettings, spool: Spool, tls: ssl.SSLContext | None, **options: Any
-    ) -> None:
-        self.listener = listener
-        self.spool = spool
-        self._tls = tls
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in listener.calling_addresses]
-        self._shaking_hands = 0
-        self._guard = threading.Lock()
-        options["request_handler"] = _Handler
-        super().__init__(*args, **options)
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Take a connection from an address on the list, while there is room for it."""
-        address = ipaddress.ip_address(client_address[0])
-        if not (any(address in each for each in self._networks) if self._networks else address.is_loopback):
-            return _turned_away(client_address, "not in listener.calling_addresses")
-        with self._guard:
-            open_now = self._shaking_hands + len(self.active_associations)
-            if open_now >= 2 * self.listener.max_associations + 8:
-                return _turned_away(client_address, f"{open_now} connections are open")
-            self._shaking_hands += 1
-        return True
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Shake hands, if TLS is asked for, and hand over to pynetdicom."""
-        try:
-            request.settimeout(self.listener.negotiation_seconds)
-            if self._tls:
-                request = self._tls.wrap_socket(request, server_side=True)
-            request.settimeout(self.listener.idle_seconds)
-            super().process_request_thread(request, client_address)
-        except OSError as error:
-            _turned_away(client_address, f"TLS: {type(error).__name__}")
-            self.shutdown_request(request)
-        finally:
-            with self._guard:
-                self._shaking_hands -= 1
-
-    def shutdown(self) -> None:
-        """Stop accepting; open associations go on."""
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log instead of printing a traceback."""
-        error = sys.exc_info()[1]
-        if error is not None:
-            telemetry.failure("connection", error, address=client_address[0])
-
-
-class _Handler(RequestHandler):
-    """Gives each association a socket that reads no more than it may, and the way to the spool."""
-
-    server: _Server
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        association.dimse = FileProvider(association, self.server.spool)
-        association.dul = UpperLayer(association)
-        association.network_timeout = self.ae.network_timeout  # tells the new upper layer
-        association.acse_timeout = self.ae.acse_timeout
-        association.dul.socket = _BoundedSocket(association, self.request, self.server.listener)
-        return association
-
-
-class _BoundedSocket(AssociationSocket):
-    """Closes when a PDU or a message is longer than allowed; pynetdicom itself believes any length."""
-
-    def __init__(self, association: Association, client_socket: socket.socket, listener: ListenerSettings) -> None:
-        super().__init__(association, client_socket=client_socket)
-        self._max_pdu = max(listener.max_pdu_bytes, _MAX_NEGOTIATION_BYTES)
-        self._max_message = listener.max_instance_mb * 2**20 + self._max_pdu
-        self._received = 0
-
-    def begin_message(self) -> None:
-        """A message is whole: count anew."""
-        self._received = 0
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read as the base does, within bounds, and without its pieces of 4 KB."""
-        self._received += nr_bytes
-        if nr_bytes > self._max_pdu or self._received > self._max_message:
-            self._shutdown_socket()
-            _turned_away((self.assoc.requestor.address,), "sent more than listener.max_instance_mb or a PDU too long")
-            raise ConnectionAbortedError
-        if self.socket is None:
-            raise ConnectionAbortedError
-        received, count = bytearray(nr_bytes), 0
-        with memoryview(received) as view:
-            while count < nr_bytes and (more := self.socket.recv_into(view[count:])):
-                count += more
-        del received[count:]
-        return received
-
-
-def _turned_away(client_address: Any, reason: str) -> bool:
-    telemetry.event("connection_refused", level=logging.WARNING, address=client_address[0], reason=reason)
-    return False

@@ -73,6 +73,7 @@ class Listening:
     spool: Spool
     assembly: Assembly
     reports: list
+    listener: Listener
 
     @property
     def port(self):
@@ -99,7 +100,9 @@ def listening(folder: Path, **tables):
         listener = Listener(made.listener, intake, assembly, lambda *report: reports.append(report) or True)
         listener.start()
         stack.callback(listener.stop, 0.5)
-        yield Listening(settings=made, ledger=ledger, spool=spool, assembly=assembly, reports=reports)
+        yield Listening(
+            settings=made, ledger=ledger, spool=spool, assembly=assembly, reports=reports, listener=listener
+        )
 
 
 @contextmanager

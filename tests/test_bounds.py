@@ -6,7 +6,12 @@ from tests import ROOT
 
 TESTS = {  # by the first column of the table
     "many connections": "test_scp.py::test_no_more_connections_are_held_than_twice_the_associations_and_eight",
-    "silence": "test_scp.py::test_a_tls_handshake_that_falls_silent_is_closed",
+    "all associations for one address": "ingest/test_upper_layer.py::test_no_address_has_all_associations_and_health",
+    "silence, or a byte now and then": "ingest/test_upper_layer.py::test_those_who_ask_slowly_are_closed_and_shut",
+    "an association request of any length": "ingest/test_upper_layer.py::test_more_contexts_than_there_are_numbers",
+    "a command set or a report of any length": "ingest/test_upper_layer.py::test_what_is_no_image_has_64_kb_at_most",
+    "requests before the last one is answered": "ingest/test_upper_layer.py::test_requests_before_the_answer_wait",
+    "messages that break the protocol": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a PDU or an instance of any length": "test_scp.py::test_an_instance_beyond_the_limit_ends_the_association",
     "a full disk": "test_scp.py::test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again",
     "UIDs that are paths": "ingest/test_intake.py::test_what_is_not_taken_has_its_reason_and_leaves_nothing",

@@ -183,13 +183,17 @@ class ListenerSettings(Table):
     sop_classes: tuple[str, ...] = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
     """SOP Class UIDs that are accepted."""
     max_associations: int = Field(default=10, ge=1, le=200)
+    max_associations_per_address: int | None = Field(default=None, ge=1)
+    """Share of one IP address; default: three quarters, or all where only one address may connect."""
     max_pdu_bytes: int = Field(default=131072, ge=4096, le=16_777_216)
     max_instance_mb: int = Field(default=512, ge=1)
     """A longer instance ends the association."""
     idle_seconds: Seconds = 60
     """An association on which nothing comes for so long is aborted."""
+    min_bytes_per_second: int = Field(default=1024, ge=1)
+    """A message that comes more slowly, after its first `idle_seconds`, ends the association."""
     negotiation_seconds: Seconds = 15
-    """A connection that asks for no association within this time is closed."""
+    """A connection that has not asked for an association within this time, TLS included, is closed."""
     tls: ListenerTls | None = None
 
 

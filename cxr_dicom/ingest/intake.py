@@ -13,6 +13,7 @@ from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import CxrDicomError, ImageError
+from cxr_dicom.ingest.admission import Repeats
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
 from cxr_dicom.records import MANUFACTURER, StoredInstance
@@ -53,6 +54,7 @@ class Intake:
         self._assembly = assembly
         self._audit = audit
         self._sop_classes = frozenset(sop_classes)
+        self._repeats = Repeats()
 
     def store(
         self,
@@ -123,8 +125,22 @@ class Intake:
         return instance
 
     def rejected(self, sender: str, address: str, reason: str) -> None:
-        """Note that someone was not let in."""
-        self._audit.write("association_rejected", sender=sender, address=address, reason=reason)
+        """Note that an association was asked for and not given."""
+        self._tell("association_rejected", sender, address, reason)
+
+    def broken_off(self, sender: str | None, address: str, reason: str) -> None:
+        """Note that a connection ended without a release; nobody asked for an association yet when `sender` is None."""
+        self._tell("association_broken", sender, address, reason)
+
+    def turned_away(self, address: str, reason: str) -> None:
+        """Note that a connection was closed as soon as it was made."""
+        self._tell("connection_refused", None, address, reason)
+
+    def _tell(self, action: str, sender: str | None, address: str, reason: str) -> None:
+        """Write a line, unless the same was just told of the same address often enough; then it has their number."""
+        left_out = self._repeats.left_out((action, address, reason))
+        if left_out is not None:
+            self._audit.warn(action, sender=sender, address=address, reason=reason, times=left_out + 1 if left_out else None)
 
     def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
         """Check who a file is, without touching its pixels."""

@@ -133,6 +133,8 @@ class Service:
                 found[thread.name] = Problem(text="stopped", is_fatal=True)
         if self._listener and not self._listener.is_alive:
             found["listener"] = Problem(text="stopped", is_fatal=True)
+        elif self._listener and (problem := self._listener.problem()):
+            found["listener"] = Problem(text=problem)
         try:
             self._spool.require_space()
         except SpoolFullError as error:

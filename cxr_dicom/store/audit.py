@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,8 +35,15 @@ class AuditTrail:
         fields
             As for `telemetry.event`.
         """
+        self._append(action, logging.INFO, fields)
+
+    def warn(self, action: str, **fields: telemetry.Value | None) -> None:
+        """Do as `write`, and log it as a warning."""
+        self._append(action, logging.WARNING, fields)
+
+    def _append(self, action: str, level: int, fields: Mapping[str, telemetry.Value | None]) -> None:
         known = {name: value for name, value in fields.items() if value is not None}
-        telemetry.event(action, level=logging.INFO, **known)
+        telemetry.event(action, level=level, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         try:
             atomic.append_line(self._path, line, mode=0o600)

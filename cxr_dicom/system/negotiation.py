@@ -6,6 +6,7 @@ padded with NUL, items of unknown types (which PS3.8 9.3.1 wants ignored), long 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 _REQUEST, _ACCEPTANCE = 0x01, 0x02  # PDU types
@@ -13,11 +14,19 @@ _HEAD, _ITEM_HEAD, _CONTEXT_HEAD = 6, 4, 4  # bytes
 _TITLES, _VARIABLE = slice(10, 42), 74  # both AE titles; where the items begin
 _APPLICATION_CONTEXT, _CONTEXTS, _USER_INFORMATION = 0x10, (0x20, 0x21), 0x50
 _UIDS = (_APPLICATION_CONTEXT, 0x30, 0x40, 0x52)  # items that are one UID
+_MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _ROLE = 0x51, 0x52, 0x54
 _VERSION_NAME, _MOST_OF_VERSION_NAME = 0x55, 16  # PS3.7 D.3.3.2
 _FIXED_LENGTHS = {0x51: 4, 0x53: 4}
 _KNOWN = frozenset(
     {*_CONTEXTS, *_UIDS, _USER_INFORMATION, _VERSION_NAME, *_FIXED_LENGTHS, 0x54, 0x56, 0x57, 0x58, 0x59}
 )
+
+_UID = re.compile(rb"[0-9.]{1,64}")
+_UNKNOWN = b"2.25.0"  # stands for what is no UID; nobody offers it
+
+MOST_CONTEXTS = 128  # odd numbers from 1 to 255 (PS3.8 9.3.2.2)
+MOST_SYNTAXES = 64  # of a context; there are some 50 transfer syntaxes
+LEAST_PDU_LENGTH = 64  # bytes that a peer must take at once
 
 
 def plain(pdu: bytes | bytearray) -> bytearray:
@@ -37,10 +46,79 @@ def plain(pdu: bytes | bytearray) -> bytearray:
     return fixed + items
 
 
+def served(request: bytes | bytearray) -> bytearray:
+    """Return an A-ASSOCIATE-RQ PDU as `plain` does, with nothing in it but what an acceptor of images needs.
+
+    Of the user information stay the maximum length, the implementation class and the roles. Extended negotiation,
+    user identity and an asynchronous window are not offered by us, so no answer to them is owed (PS3.7 D.3.3).
+
+    Raises
+    ------
+    ValueError
+        If it cannot be taken apart, asks for more contexts than there are numbers, or takes only tiny PDUs.
+    """
+    if len(request) < _VARIABLE:
+        raise ValueError(f"expected an association request, found {len(request)} bytes")
+    asked = plain(request)
+    for start in (_TITLES.start, _TITLES.start + 16):  # empty and backslash: PS3.8 9.3.2, PS3.5 6.2
+        title = bytes(asked[start : start + 16]).strip().replace(b"\\", b"?")
+        asked[start : start + 16] = (title or b"?").ljust(16)
+    items = b"".join(_needed(bytes(asked[_VARIABLE:])))
+    asked[2:_HEAD] = (_VARIABLE + len(items) - _HEAD).to_bytes(4, "big")
+    return asked[:_VARIABLE] + items
+
+
+def _needed(content: bytes) -> Iterator[bytes]:
+    contexts, information = 0, b""
+    for kind, value in _items(content):
+        if kind == _APPLICATION_CONTEXT:
+            yield _item(kind, _uid(value))
+        elif kind == _CONTEXTS[0]:
+            contexts += 1
+            if contexts > MOST_CONTEXTS:
+                raise ValueError(f"expected at most {MOST_CONTEXTS} presentation contexts, found more")
+            yield _item(kind, value[:_CONTEXT_HEAD] + b"".join(_syntaxes(value[_CONTEXT_HEAD:])))
+        elif kind == _USER_INFORMATION:
+            information = value
+    yield _item(_USER_INFORMATION, b"".join(_user_information(information)))
+
+
+def _syntaxes(content: bytes) -> Iterator[bytes]:
+    """Yield one abstract syntax, and the transfer syntaxes."""
+    found = list(_items(content))
+    abstract = [value for kind, value in found if kind == 0x30] or [b""]
+    yield _item(0x30, _uid(abstract[0]))
+    for value in [value for kind, value in found if kind == 0x40][:MOST_SYNTAXES] or [b""]:
+        yield _item(0x40, _uid(value))
+
+
+def _user_information(content: bytes) -> Iterator[bytes]:
+    found = dict(_items(content))
+    longest = int.from_bytes(found.get(_MAXIMUM_LENGTH, b""), "big")  # 0: as long as you like (PS3.8 D.1)
+    if 0 < longest < LEAST_PDU_LENGTH:
+        raise ValueError(f"expected a peer that takes {LEAST_PDU_LENGTH} bytes at once, found {longest}")
+    yield _item(_MAXIMUM_LENGTH, longest.to_bytes(4, "big"))
+    yield _item(_IMPLEMENTATION_CLASS, _uid(found.get(_IMPLEMENTATION_CLASS, b"")))
+    for value in [value for kind, value in _items(content) if kind == _ROLE][:MOST_CONTEXTS]:
+        uid, roles = _uid(value[2:-2]), value[-2:]
+        is_whole = int.from_bytes(value[:2], "big") == len(value) - 4
+        if is_whole and set(roles) <= {0, 1} and any(roles):
+            yield _item(_ROLE, len(uid).to_bytes(2, "big") + uid + roles)
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return bytes([kind, 0]) + len(value).to_bytes(2, "big") + value
+
+
+def _uid(value: bytes) -> bytes:
+    value = value.strip(b" \0")
+    return value if _UID.fullmatch(value) else _UNKNOWN
+
+
 def _joined(content: bytes) -> bytes:
     """Put the items of ``content`` together again, without those of unknown types."""
     return b"".join(
-        bytes([kind, 0]) + len(value).to_bytes(2, "big") + value
+        _item(kind, value)
         for kind, found in _items(content)
         if kind in _KNOWN and len(found) == _FIXED_LENGTHS.get(kind, len(found))
         if (value := _value(kind, found)) or not found
@@ -55,12 +133,14 @@ def _items(content: bytes) -> Iterator[tuple[int, bytes]]:
     ValueError
         If an item is longer than what holds it.
     """
-    while content:
-        end = _ITEM_HEAD + int.from_bytes(content[2:_ITEM_HEAD], "big")
+    start = 0
+    while start < len(content):
+        value = start + _ITEM_HEAD
+        end = value + int.from_bytes(content[start + 2 : value], "big")
         if len(content) < end:
-            raise ValueError(f"expected an item of {end} bytes, found {len(content)}")
-        yield content[0], content[_ITEM_HEAD:end]
-        content = content[end:]
+            raise ValueError(f"expected an item of {end - start} bytes, found {len(content) - start}")
+        yield content[start], content[value:end]
+        start = end
 
 
 def _value(kind: int, found: bytes) -> bytes:
