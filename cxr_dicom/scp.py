@@ -120,6 +120,11 @@ class Listener:
         """Whether associations are accepted."""
         return self._thread.is_alive()
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, associated or not."""
+        return self._server.admission.connections
+
     def problem(self) -> str | None:
         """Say that somebody found no room; None when all did."""
         return self._server.admission.problem()

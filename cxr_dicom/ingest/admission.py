@@ -47,6 +47,11 @@ class Admission:
             return min(most, self._settings.max_associations_per_address)
         return most if self._is_one_address() else max(1, most * 3 // 4)
 
+    @property
+    def connections(self) -> int:
+        """How many are held now."""
+        return len(self._waiting) + len(self._open)
+
     def connect(self, connection: Hashable, address: str) -> str:
         """Let a connection wait for its request.
 
@@ -59,9 +64,8 @@ class Admission:
         if not (any(sought in each for each in self._networks) if self._networks else sought.is_loopback):
             return "not in listener.calling_addresses"
         with self._guard:
-            held = len(self._waiting) + len(self._open)
-            if held >= self.most_connections:
-                return self._no_room(address, f"{held} connections are open")
+            if self.connections >= self.most_connections:
+                return self._no_room(address, f"{self.connections} connections are open")
             own = Counter(self._waiting.values())[address]
             if own >= self.most_waiting_of_one:
                 return self._no_room(address, f"{own} connections of this address have not asked for an association")
@@ -75,8 +79,8 @@ class Admission:
                 return self._no_room(address, "listener.max_associations are open")
             if Counter(self._open.values())[address] >= self.most_associations_of_one:
                 return self._no_room(address, "this address has its share of listener.max_associations")
-            self._waiting.pop(connection, None)
-            self._open[connection] = address
+            if self._waiting.pop(connection, None):  # else it was closed meanwhile
+                self._open[connection] = address
         return ""
 
     def leave(self, connection: Hashable) -> None:
@@ -110,7 +114,7 @@ class Admission:
         return all(each.num_addresses == 1 for each in self._networks) and len(self._networks) <= 1
 
 
-class Repeats:
+class FloodGuard:
     """Keeps a peer that is turned away all the time from filling the disk with lines about it."""
 
     MOST = 10  # lines of one kind within a minute; a scanner or a health check of a load balancer makes fewer

@@ -13,7 +13,7 @@ from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import CxrDicomError, ImageError
-from cxr_dicom.ingest.admission import Repeats
+from cxr_dicom.ingest.admission import FloodGuard
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
 from cxr_dicom.records import MANUFACTURER, StoredInstance
@@ -54,7 +54,7 @@ class Intake:
         self._assembly = assembly
         self._audit = audit
         self._sop_classes = frozenset(sop_classes)
-        self._repeats = Repeats()
+        self._flood_guard = FloodGuard()
 
     def store(
         self,
@@ -138,9 +138,11 @@ class Intake:
 
     def _tell(self, action: str, sender: str | None, address: str, reason: str) -> None:
         """Write a line, unless the same was just told of the same address often enough; then it has their number."""
-        left_out = self._repeats.left_out((action, address, reason))
+        left_out = self._flood_guard.left_out((action, address, reason))
         if left_out is not None:
-            self._audit.warn(action, sender=sender, address=address, reason=reason, times=left_out + 1 if left_out else None)
+            self._audit.warn(
+                action, sender=sender, address=address, reason=reason, times=left_out + 1 if left_out else None
+            )
 
     def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
         """Check who a file is, without touching its pixels."""

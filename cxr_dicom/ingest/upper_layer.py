@@ -6,6 +6,7 @@ thread with a traceback where a peer breaks the protocol. Here everything that e
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +197,13 @@ class BoundedSocket(AssociationSocket):
                 self.upper_layer.heard()
         del received[count:]
         return received
+
+    def _shutdown_socket(self) -> None:
+        """Close, also where the peer was first; the base then keeps the descriptor."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
     def send(self, bytestream: bytes) -> None:
         """Send, and wait no longer than for anything else."""

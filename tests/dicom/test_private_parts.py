@@ -60,6 +60,7 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         "ingest/upper_layer.py",
         "nothing is read while a message waits for its answer",
     ),
+    ("pynetdicom", "transport.AssociationSocket._shutdown_socket", ("self",), "ingest/upper_layer.py", "nothing leaks"),
     ("pynetdicom", "transport.AssociationSocket.send", ("self", "bytestream"), "ingest/upper_layer.py", "sending ends"),
     ("pynetdicom", "dul.DULServiceProvider.run_reactor", ("self",), "ingest/upper_layer.py", "errors end quietly"),
     ("pynetdicom", "dul.DULServiceProvider._read_pdu_data", ("self",), "ingest/upper_layer.py", "the cause is known"),

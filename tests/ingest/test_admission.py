@@ -2,7 +2,7 @@ import pytest
 
 from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.ingest import admission
-from cxr_dicom.ingest.admission import Admission, Repeats
+from cxr_dicom.ingest.admission import Admission, FloodGuard
 
 HERE, THERE = "127.0.0.1", "10.0.0.7"
 
@@ -58,6 +58,17 @@ def test_those_that_wait_take_no_place_from_those_that_send():
     assert door.connect(12, HERE) == "12 connections are open"  # they count still
     door.leave(0)
     assert door.associate(2, HERE) == ""
+
+
+def test_a_connection_that_is_closed_while_it_asks_takes_no_place():
+    door = admitting(max_associations=1)
+    door.connect(1, HERE)
+    door.leave(1)
+    assert door.associate(1, HERE) == ""
+    assert door.connections == 0
+    door.connect(2, HERE)
+    assert door.associate(2, HERE) == ""
+    assert door.connections == 1
 
 
 @pytest.mark.parametrize(
@@ -117,22 +128,22 @@ def test_health_says_for_a_minute_who_found_no_room(clock):
 
 
 def test_the_eleventh_of_its_kind_within_a_minute_is_counted_and_not_told(clock):
-    repeats = Repeats()
-    assert [repeats.left_out("a") for _ in range(10)] == [0] * 10
-    assert [repeats.left_out("a") for _ in range(5)] == [None] * 5
-    assert repeats.left_out("b") == 0
+    guard = FloodGuard()
+    assert [guard.left_out("a") for _ in range(10)] == [0] * 10
+    assert [guard.left_out("a") for _ in range(5)] == [None] * 5
+    assert guard.left_out("b") == 0
     clock.now += 59.9
-    assert repeats.left_out("a") is None
+    assert guard.left_out("a") is None
     clock.now += 0.1
-    assert repeats.left_out("a") == 6
-    assert repeats.left_out("a") == 0
+    assert guard.left_out("a") == 6
+    assert guard.left_out("a") == 0
     clock.now += 60
-    assert repeats.left_out("a") == 0
-    assert repeats.left_out("b") == 0
+    assert guard.left_out("a") == 0
+    assert guard.left_out("b") == 0
 
 
 def test_what_is_remembered_is_bounded():
-    repeats = Repeats()
+    guard = FloodGuard()
     for number in range(25_000):
-        repeats.left_out(number)
-    assert len(repeats._told) <= 10_000
+        guard.left_out(number)
+    assert len(guard._told) <= 10_000
