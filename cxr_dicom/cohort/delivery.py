@@ -17,10 +17,14 @@ from cxr_dicom.encode.binary_fallback import make_binary_fallback
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Reason, Receipt
 from cxr_dicom.system import retry
+from cxr_dicom.system.lock import in_turn
 from cxr_dicom.system.network import ConnectionFailedError
 
 ATTEMPTS = 6  # with the pauses of `retry`, about half a minute
+BUSY_SECONDS = 900.0  # of pauses, for which a destination may be busy at one study
+LONGEST_BUSY_PAUSE = 30.0  # seconds
 STUDIES_IN_A_ROW = 3  # for which the destination was not reached; then the run stops
+TURN = "sending-to-"  # prefix of the file that the one sender of a destination has locked
 WORKSPACE = "twins-"  # prefix of the temporary folders that hold twins until they are sent
 
 
@@ -100,6 +104,9 @@ class Delivery:
     def send(self, objects: Sequence[EncodedObject], delivered: Delivered, folder: Path) -> Delivered:
         """Send what is not yet ``delivered``, and return what the destination has then.
 
+        All workers that share ``folder`` send one after the other, so that a run takes one association of a small
+        archive. Being busy is no failure: it is waited for, up to `BUSY_SECONDS`.
+
         A label map whose SOP class it does not accept is replaced by its BINARY twin, which stays below
         ``folder`` until it is sent. Equal label maps give equal twins, so none is kept.
 
@@ -109,28 +116,40 @@ class Delivery:
             With the answer, if there is an object that it does not take, after several attempts.
         """
         shipment = _Shipment(objects, delivered)
-        with TemporaryDirectory(prefix=WORKSPACE, dir=folder) as workspace:
-            for attempt in range(1, ATTEMPTS + 1):
-                pause = self._attempt(shipment, Path(workspace))
-                if not shipment.waiting:
-                    break
-                if pause is not None and attempt < ATTEMPTS:
-                    self._pause(max(retry.pause_after(attempt), pause))
+        with (
+            in_turn(folder / f"{TURN}{self._destination.name}"),
+            TemporaryDirectory(prefix=WORKSPACE, dir=folder) as workspace,
+        ):
+            self._send(shipment, Path(workspace))
         if left := shipment.left:
             detail = f"{len(left)} of {len(shipment.objects)} objects were not taken: {shipment.problem}"
             reason = Reason.DESTINATION_UNREACHABLE if shipment.is_cut_off else Reason.DELIVERY_FAILED
             raise NotDeliveredError(reason, detail, shipment.delivered)
         return shipment.delivered
 
+    def _send(self, shipment: _Shipment, workspace: Path) -> None:
+        attempts, turns_away, waited = 0, 0, 0.0
+        while shipment.waiting and attempts < ATTEMPTS and waited < BUSY_SECONDS:
+            pause = self._attempt(shipment, workspace)
+            if shipment.is_busy:
+                turns_away += 1
+                seconds = min(max(retry.pause_after(turns_away), pause or 0.0), LONGEST_BUSY_PAUSE)
+                waited += seconds
+                self._pause(seconds)
+                continue
+            attempts += 1
+            if pause is not None and attempts < ATTEMPTS:
+                self._pause(max(retry.pause_after(attempts), pause))
+
     def _attempt(self, shipment: _Shipment, workspace: Path) -> float | None:
         """Send once; return how many seconds to wait before the next attempt, None where there is no need to wait."""
-        pause, shipment.is_cut_off = None, False
+        pause, shipment.is_cut_off, shipment.is_busy = None, False, False
         try:
             for receipt in self._destination.send(list(shipment.waiting.values())):
                 if shipment.note(receipt, workspace) is DeliveryStatus.FAILED:
                     pause = max(pause or 0.0, receipt.retry_after or 0.0)
         except ConnectionFailedError as error:
-            shipment.problem, shipment.is_cut_off = str(error), True
+            shipment.problem, shipment.is_cut_off, shipment.is_busy = str(error), not error.is_busy, error.is_busy
             pause = error.retry_after or 0.0
         return pause if pause is None else min(pause, retry.LONGEST_PAUSE)
 
@@ -142,6 +161,7 @@ class _Shipment:
         self.objects = {encoded.sop_instance_uid: encoded for encoded in objects}
         self.waiting = {uid: encoded for uid, encoded in self.objects.items() if uid not in delivered}
         self.problem = ""
+        self.is_busy = False  # it was there at the latest attempt, and had no room for us
         self.is_cut_off = False  # the destination was not there, or no longer, at the latest attempt
         self._earlier = delivered
         self._instead: dict[str, str] = {}  # twin of a refused label map

@@ -59,6 +59,12 @@ class ConnectionFailedError(CxrDicomError):
         self.retry_after = retry_after
         self.http_status = http_status
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is there, and has no room for us now."""
+        asks_to_wait = self.http_status == HTTPStatus.SERVICE_UNAVAILABLE and self.retry_after is not None
+        return self.status == "BUSY" or self.http_status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait
+
 
 class ContextsRejectedError(ConnectionFailedError):
     """A peer takes none of the SOP classes and transfer syntaxes that we proposed."""

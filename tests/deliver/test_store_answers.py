@@ -82,6 +82,16 @@ def test_409_of_what_is_there_already_is_success(made, body, finds, verdict):
     assert told(made, 409, body, finds=finds)[0] is verdict
 
 
+def test_an_answer_that_cannot_be_read_is_asked_for_before_the_object_is_sent_again(made):
+    """A transfer coding that breaks off each time: the object is stored, and nobody can say so but a query."""
+    with web(lambda n, post: (200, {"Content-Encoding": "gzip"}, b"no gzip"), finds=lambda uid: True) as (port, posts):
+        pacs = destination(port)
+        with pytest.raises(ConnectionFailedError, match="BROKEN_OFF"):
+            list(pacs.send([made]))
+        assert [r.status for r in pacs.send([made])] == ["FOUND"]
+    assert len(posts) == 1
+
+
 def test_an_answer_that_was_lost_costs_a_repeat_and_no_object(made):
     """The server stores the object and hangs up; asked again, it says that it has it."""
     stored = set()

@@ -35,7 +35,7 @@ class Dicomweb:
     def __init__(self, settings: DicomwebDestination) -> None:
         self.name = settings.name
         self._settings = settings
-        self._doubted: set[str] = set()  # taken in words that name nothing: asked for before they are sent again
+        self._doubted: set[str] = set()  # sent without a receipt: asked for before they are sent again
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send each object in its own request, so that each has its own answer."""
@@ -48,7 +48,7 @@ class Dicomweb:
                     continue
                 with body:
                     said = self._store(opened, encoded, study, body)
-                if said.delivery_status in _TAKEN:
+                if said.detail != _NOT_NAMED:
                     self._doubted.discard(encoded.sop_instance_uid)
                 yield said
 
@@ -72,13 +72,17 @@ class Dicomweb:
         return "answers QIDO-RS"
 
     def _store(self, opened: requests.Session, encoded: EncodedObject, study: str, body: Upload) -> Receipt:
-        if encoded.sop_instance_uid in self._doubted and self._may_find(study, encoded):
+        uid = encoded.sop_instance_uid
+        if uid in self._doubted and self._may_find(study, encoded, is_sent=False):
             return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "FOUND")
+        self._doubted.add(uid)
         try:
             answer = request(opened, self._settings, "POST", "studies", data=body, headers=_JSON | body.headers)
         except ImageError as error:
             return unreadable(self.name, encoded, error)
         if not retry.is_about_the_object(answer.status_code):
+            if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:  # it was not stored; behind a gateway it may be
+                self._doubted.discard(uid)
             raise answered(answer)
         return self._receipt(encoded, study, answer)
 
@@ -93,7 +97,6 @@ class Dicomweb:
         if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(study, encoded):
             return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, f"{status} FOUND")
         if verdict in _TAKEN:
-            self._doubted.add(encoded.sop_instance_uid)
             verdict, detail = DeliveryStatus.FAILED, _NOT_NAMED
         elif answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             detail = f"larger than the server takes: {encoded.path.stat().st_size} bytes"
@@ -101,12 +104,20 @@ class Dicomweb:
                 verdict = DeliveryStatus.FAILED
         return receipt(self.name, encoded, verdict, status, detail, retry_after(answer))
 
-    def _may_find(self, study: str, encoded: EncodedObject) -> bool:
-        """Whether a query finds an object; a server that cannot be queried finds none."""
+    def _may_find(self, study: str, encoded: EncodedObject, *, is_sent: bool = True) -> bool:
+        """Whether a query finds an object; a server that cannot be queried finds none.
+
+        Raises
+        ------
+        ConnectionFailedError
+            If it does not answer at all, unless the object has just been sent.
+        """
         try:
             with searching(self._settings) as client:
                 return _finds(client, study, encoded)
-        except ConnectionFailedError:
+        except ConnectionFailedError as error:
+            if error.http_status is None and not is_sent:
+                raise
             return False
 
 
