@@ -78,6 +78,19 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     )
 
 
+def withheld(prediction: Prediction, why: str) -> Prediction:
+    """Return ``prediction`` without a call on anything that was measured on the image."""
+    measured = {measurement.name for measurement in prediction.measurements}
+    statements = tuple(_uncalled(each, why) if each.measurement in measured else each for each in prediction.statements)
+    return replace(prediction, statements=statements)
+
+
+def _uncalled(statement: Statement, why: str) -> Statement:
+    if statement.call is Presence.INDETERMINATE:
+        return statement
+    return replace(statement, call=Presence.INDETERMINATE, rule=f"{statement.rule} No call: {why}.")
+
+
 def _heart_width(upright: Mapping[str, Region]) -> _Width | None:
     """Greatest reach of the heart to either side of the midline, drawn at its widest row."""
     heart = upright.get("heart")

@@ -21,6 +21,7 @@ from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
 from cxr_dicom.encode.shared import sharing
 from cxr_dicom.errors import EncodingError, ImageError, ModelError
+from cxr_dicom.gate import admit
 from cxr_dicom.infer import build_models
 from cxr_dicom.measure import measure
 from cxr_dicom.pictures import preview
@@ -31,6 +32,7 @@ from cxr_dicom.records import (
     InstanceResult,
     Outcome,
     Prediction,
+    Radiograph,
     Reason,
     Skipped,
     Study,
@@ -38,7 +40,6 @@ from cxr_dicom.records import (
     StudyResult,
 )
 from cxr_dicom.select import select
-from cxr_dicom.select.content import implausible_lungs, lateral_by_content
 from cxr_dicom.system import telemetry, watch
 from cxr_dicom.system.digest import sha256
 
@@ -122,26 +123,29 @@ class Pipeline:
         clock = Clock()
         with clock.stage("read"):
             radiograph = read(image, self.settings.pixels)
+        passed = admit(radiograph, self.models, lambda taken: self._predict(taken, clock), self.settings.select)
+        taken = passed.radiograph
+        return ImageAnalysis(
+            image=taken.image,
+            pixel_sha256=taken.sha256,
+            predictions=passed.predictions,
+            content=passed.content,
+            preview=cache(  # few look at it
+                partial(preview, taken.image.orientation.to_source(taken.pixels), window=taken.window)
+            ),
+            warnings=image.warnings + radiograph.warnings + passed.warnings,
+            seconds=clock.seconds,
+        )
+
+    def _predict(self, radiograph: Radiograph, clock: Clock) -> tuple[Prediction, ...]:
+        """Let every model see the radiograph, each with what those before it found, and measure."""
         predictions: list[Prediction] = []
         for model in self.models:
             with clock.stage(model.info.name):
                 prediction = model.predict(radiograph, predictions)
             with clock.stage("measure"):
-                predictions.append(measure(image, prediction))
-        if problem := lateral_by_content(image, predictions):
-            raise ImageError(Reason.NOT_FRONTAL, problem)
-        if self.settings.select.no_lungs == "skip" and (problem := implausible_lungs(image, predictions)):
-            raise ImageError(Reason.NOT_A_CHEST_CONTENT, problem)
-        return ImageAnalysis(
-            image=image,
-            pixel_sha256=radiograph.sha256,
-            predictions=tuple(predictions),
-            preview=cache(  # few look at it
-                partial(preview, image.orientation.to_source(radiograph.pixels), window=radiograph.window)
-            ),
-            warnings=image.warnings + radiograph.warnings,
-            seconds=clock.seconds,
-        )
+                predictions.append(measure(radiograph.image, prediction))
+        return tuple(predictions)
 
     def _write(self, analysis: StudyAnalysis, folder: Path) -> list[EncodedObject] | EncodingError:
         """Write all objects of a study, or none."""

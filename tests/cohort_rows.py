@@ -73,7 +73,8 @@ def processed(**changes) -> dict:
 
 def skipped(reason: str, **changes) -> dict:
     """One row of an image that was refused."""
-    return processed() | {"outcome": "skipped", "reason": reason, "measurements": {}, "scores": {}} | changes
+    emptied = {"content": None, "measurements": {}, "scores": {}}
+    return processed() | {"outcome": "skipped", "reason": reason} | emptied | changes
 
 
 def with_ratio(value: float | None, **changes) -> dict:
@@ -104,6 +105,10 @@ def _row(dice: random.Random) -> dict:
         if chance < 0:
             return row | _refused(dice, reason, outcome, detail)
     return _with_results(dice, row)
+
+
+def _content(dice: random.Random) -> str:
+    return dice.choices(("as_declared", "turned_90", "mirrored", "inverted"), (990, 4, 4, 2))[0]
 
 
 def _refused(dice: random.Random, reason: str, outcome: str, detail: str) -> dict:
@@ -144,6 +149,7 @@ def _blank(dice: random.Random) -> dict:
         "boxes": {},
         "objects": [],
         "exports": [],
+        "content": None,
         "warnings": [],
         "seconds": {},
         "geometry": "viewer",
@@ -179,6 +185,7 @@ def _with_results(dice: random.Random, row: dict) -> dict:
         "scores": _scores(dice, illness),
         **_measured(dice, view, age, sex),
         "objects": [_object(dice, row, kind) for kind in ("segmentation", "measurement_report", "findings_report")],
+        "content": _content(random.Random(row["sop_instance_uid"])),  # of its own: the others stay as they were
         "warnings": _warnings(dice, part, view),
         "seconds": {
             stage: round(dice.lognormvariate(0, 0.2) * typical, 3)

@@ -17,6 +17,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not know each other
     {"config"},
     {"dicom", "system"},
     {"select", "infer", "measure", "encode", "store"},
+    {"gate"},
     {"ingest", "deliver", "export", "pipeline", "results"},
     {"synthetic"},
     {"cohort", "scp", "analysis"},

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cxr_dicom.measure import measure
+from cxr_dicom.measure import measure, withheld
 from cxr_dicom.records import NumberError, Prediction, Presence
 from tests.test_measure import MODEL, chest_image, drawn
 
@@ -53,3 +53,19 @@ def test_an_error_is_said_in_words():
         "0.030 too small on average, standard deviation 0.040, root mean square 0.050, against outlines of a test"
     )
     assert str(replace(KNOWN, bias=0.03)).startswith("0.030 too large on average")
+
+
+def test_what_was_measured_on_a_doubtful_image_is_not_called():
+    called = measure(chest_image(), with_heart(89))
+    other = replace(called.statements[0], name="of_another", measurement="asked elsewhere")
+    kept, without = withheld(
+        replace(called, statements=(other, *called.statements)), "the picture is upside down"
+    ).statements
+    assert kept == other
+    assert without.call is Presence.INDETERMINATE
+    assert without.rule == f"{called.statements[0].rule} No call: the picture is upside down."
+
+
+def test_the_reason_why_there_is_no_call_stays():
+    uncalled = measure(chest_image(view="AP"), with_heart(89))
+    assert withheld(uncalled, "the picture is upside down").statements == uncalled.statements

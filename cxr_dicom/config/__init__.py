@@ -55,7 +55,9 @@ class SelectSettings(_Table):
     unknown_body_part: Policy = "process"
     """An image that does not say which part of the body it shows."""
     no_lungs: Policy = "skip"
-    """An image on which no plausible lungs are found: `skip` withholds its objects."""
+    """An image that is no plausible frontal chest: `skip` withholds its objects."""
+    orientation_by_content: Literal["warn", "correct", "skip"] = "warn"
+    """An image stored turned, mirrored or inverted without saying so; `correct` turns it, and never mirrors it."""
     secondary_capture: Literal["auto", "process", "skip"] = "auto"
     """A Secondary Capture of Modality CR or DX; `auto`: `skip` in the service, else `process`."""
     max_pixels: int = Field(default=50_000_000, gt=0)
@@ -166,8 +168,11 @@ class Settings(_Table):
         """SHA-256 of every setting that can change a result, as canonical JSON."""
         decided = self.decided(service=False)
         absent = set() if self.models.operating_points_sha256 else {"operating_points_sha256"}
+        unchanged = {"orientation_by_content"} if self.select.orientation_by_content == "warn" else set()
         content = decided.model_dump(
-            mode="json", include=set(RESULT_TABLES), exclude={"models": _WITHOUT_EFFECT | absent}
+            mode="json",
+            include=set(RESULT_TABLES),
+            exclude={"models": _WITHOUT_EFFECT | absent, "select": unchanged},  # what came later, at its default
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -37,6 +37,7 @@ from cxr_dicom.records import (
     Skipped,
     StoredInstance,
     StudyAnalysis,
+    WayWord,
 )
 
 SERIES_NUMBER = 9009
@@ -50,6 +51,15 @@ _MODEL = private("MODEL", "Model")
 _ANALYSIS = private("ANALYSIS", "Analysis of image")
 _ANALYSED = private("ANALYSED", "Analysed")
 _NOT_ANALYSED = private("NOT_ANALYSED", "Not analysed")
+_CONTENT = private("CONTENT", "Content of the picture against its header")
+_DOUBTFUL = private("DOUBTFUL", "No plausible frontal chest")
+_WAYS = {
+    WayWord.MIRRORED: private("MIRRORED", "Mirrored, or heart on the right"),
+    WayWord.TURNED_90: private("TURNED_90", "Turned by 90 degrees clockwise"),
+    WayWord.TURNED_180: private("TURNED_180", "Upside down"),
+    WayWord.TURNED_270: private("TURNED_270", "Turned by 90 degrees counterclockwise"),
+    WayWord.INVERTED: private("INVERTED", "Inverted: dense is dark"),
+}
 _FOR_MACHINES = "Coded calls, then coded numbers; the sections above say them with their names."
 _NOT_REPORTED = {Reason.OWN_OUTPUT, Reason.DUPLICATE_INSTANCE, Reason.WRONG_SOP_CLASS, Reason.NOT_DICOM}
 
@@ -195,9 +205,20 @@ def _outcomes(study: StudyAnalysis, skipped: dict[StoredInstance, Skipped]) -> I
     """Which images were analysed, and why others were not."""
     for analysis in study.images:
         yield tree.statement(_ANALYSIS, _ANALYSED, [tree.seen_on(analysis.image.instance)])
+        yield from _content(analysis)
     for instance, skip in skipped.items():
         content = [tree.seen_on(instance), tree.reason(f"{skip.reason}: {skip.detail}")]
         yield tree.statement(_ANALYSIS, _NOT_ANALYSED, content)
+
+
+def _content(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
+    """What the pixels say against the header, a code for each thing; nothing of a picture that is as declared."""
+    content = analysis.content
+    if content is None or content.passed:
+        return
+    for code in [_WAYS[word] for word in content.way.words] or [_DOUBTFUL]:
+        about = [tree.seen_on(analysis.image.instance), tree.reason(content.sentence)]
+        yield tree.statement(_CONTENT, code, about)
 
 
 def _provenance(

@@ -1,5 +1,6 @@
 """Every type that crosses a stage boundary: words, study, prediction, result, and the plane in which pixels lie."""
 
+from cxr_dicom.records.content import AS_DECLARED, WAYS, Content, Way
 from cxr_dicom.records.prediction import (
     Finding,
     Heatmap,
@@ -40,12 +41,16 @@ from cxr_dicom.records.words import (
     Reason,
     SpacingSource,
     StudyState,
+    WayWord,
 )
 
 __all__ = [
+    "AS_DECLARED",
     "MANUFACTURER",
+    "WAYS",
     "ChestImage",
     "Code",
+    "Content",
     "DeliveryStatus",
     "EncodedObject",
     "Finding",
@@ -75,5 +80,7 @@ __all__ = [
     "StudyAnalysis",
     "StudyResult",
     "StudyState",
+    "Way",
+    "WayWord",
     "WrittenObject",
 ]

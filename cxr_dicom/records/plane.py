@@ -47,6 +47,22 @@ class Orientation:
         turned = matrix[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
         return turned.T if self.transpose else turned
 
+    def then(self, other: Orientation) -> Orientation:
+        """Return the turn that does this one first, and ``other`` with what it gives."""
+        rows, columns = self.flip_rows, self.flip_columns
+        if other.transpose:
+            rows, columns = columns, rows
+        return Orientation(
+            transpose=self.transpose != other.transpose,
+            flip_rows=rows != other.flip_rows,
+            flip_columns=columns != other.flip_columns,
+        )
+
+    @property
+    def is_mirror(self) -> bool:
+        """Whether no rotation of the matrix could do the same."""
+        return (self.transpose + self.flip_rows + self.flip_columns) % 2 == 1
+
     def points_to_source(self, points: Iterable[Point], source_shape: Shape) -> tuple[Point, ...]:
         """Turn points of the standard view back to the source matrix of ``source_shape``."""
         rows, columns = source_shape[::-1] if self.transpose else source_shape
@@ -56,6 +72,14 @@ class Orientation:
             row = rows - row if self.flip_rows else row
             turned.append((row, column) if self.transpose else (column, row))
         return tuple(turned)
+
+
+TURNS = tuple(
+    Orientation(transpose=transpose, flip_rows=rows, flip_columns=columns)
+    for transpose in (False, True)
+    for rows in (False, True)
+    for columns in (False, True)
+)  # all eight, that which changes nothing first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

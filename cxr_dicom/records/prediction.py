@@ -9,6 +9,7 @@ from math import hypot
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_dicom.records.content import Content
 from cxr_dicom.records.plane import Grid, Point, Region
 from cxr_dicom.records.study import ChestImage, Skipped, WrittenObject
 from cxr_dicom.records.words import Code, Presence
@@ -168,6 +169,9 @@ class Prediction:
     measurements: tuple[Measurement, ...] = ()
     statements: tuple[Statement, ...] = ()
     warnings: tuple[str, ...] = ()
+    undecided: float | None = None
+    """Pixels of the network that are neither in nor out of a structure (probability 0.1 to 0.9), for each that is
+    outlined, of the structure with most of them; None where the model does not tell."""
 
     def mask(self, name: str) -> Mask | None:
         """Return the mask of the structure ``name``, if this model outlined it."""
@@ -181,6 +185,7 @@ class ImageAnalysis:
     image: ChestImage
     pixel_sha256: str
     predictions: tuple[Prediction, ...]
+    content: Content | None = None  # what the pixels say of the picture; None where no anatomy was looked for
     preview: Callable[[], NDArray[np.uint8]] | None = None  # makes the source matrix small, bright = dense
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage

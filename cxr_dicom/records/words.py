@@ -38,6 +38,7 @@ class Reason(StrEnum):
     UNDECODABLE_TRANSFER_SYNTAX = "UNDECODABLE_TRANSFER_SYNTAX"
     CORRUPT_PIXEL_DATA = "CORRUPT_PIXEL_DATA"
     NOT_A_CHEST_CONTENT = "NOT_A_CHEST_CONTENT"
+    WRONG_WAY_ROUND = "WRONG_WAY_ROUND"
     MODEL_FAILED = "MODEL_FAILED"
     ENCODING_FAILED = "ENCODING_FAILED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
@@ -53,6 +54,16 @@ class Presence(StrEnum):
     PRESENT = "present"
     ABSENT = "absent"
     INDETERMINATE = "indeterminate"  # the model gives no operating point for it
+
+
+class WayWord(StrEnum):
+    """How a picture is stored against what its header says."""
+
+    MIRRORED = "mirrored"  # right and left have changed places, or the heart is on the right
+    TURNED_90 = "turned_90"  # clockwise: the head points to the right
+    TURNED_180 = "turned_180"  # upside down
+    TURNED_270 = "turned_270"  # the head points to the left
+    INVERTED = "inverted"  # dense is dark
 
 
 class SpacingSource(StrEnum):

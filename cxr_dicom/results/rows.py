@@ -119,6 +119,7 @@ def _row(
         "boxes": _named(predictions, _boxes),
         "objects": list(objects),
         "exports": [],
+        "content": analysis.content.word if analysis and analysis.content else None,
         "warnings": _warnings(analysis) if analysis else [],
         "seconds": {stage: round(value, 3) for stage, value in (seconds or {}).items()},
         "geometry": settings.encode.geometry,

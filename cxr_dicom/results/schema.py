@@ -119,6 +119,7 @@ class Row(HeaderColumns):
     boxes: dict[str, BoxRow]
     objects: list[ObjectRow]
     exports: list[ExportRow]
+    content: str | None  # what the pixels say of the picture, as `Content.word`; None where no anatomy was looked for
     warnings: list[str]
     seconds: dict[str, float]  # by stage
     geometry: str

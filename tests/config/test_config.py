@@ -136,6 +136,7 @@ def test_settings_are_frozen():
         ("encode", "segmentation", "binary"),
         ("encode", "content_time", "now"),
         ("select", "secondary_capture", "skip"),
+        ("select", "orientation_by_content", "correct"),
     ],
 )
 def test_the_digest_follows_what_changes_a_result(table, key, value):

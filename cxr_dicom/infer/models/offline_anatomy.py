@@ -15,11 +15,12 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.infer.backend import on_backend
-from cxr_dicom.infer.placement import square
+from cxr_dicom.infer.placement import PROBABLE, square
 from cxr_dicom.records import Code, Mask, ModelInfo, NumberError, Prediction, Radiograph, Structure
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "anatomy.safetensors"
 INPUT_SIZE = 256
+_SURE = 0.1  # below, and above its complement, a probability leaves no doubt
 
 MODELS = (
     ModelInfo(
@@ -102,18 +104,27 @@ class OfflineAnatomy:
         image[inside] = normalise(pixels[inside])
         with torch.inference_mode():
             logits = self._network(torch.from_numpy(image)[None, None].to(self._device))
-            probabilities = clean(logits[0].sigmoid().cpu().numpy())
+            found = logits[0].sigmoid().cpu().numpy()
+        probabilities = clean(found)
+        undecided = _undecided(found[:, *inside], probabilities)
         # Where it is heart it is not lung; kept true by any interpolation, since both cannot exceed one half.
         probabilities[:2] = np.minimum(probabilities[:2], 1 - probabilities[2])
         masks = tuple(
             Mask(structure=STRUCTURES[label], region=placement.mask(probabilities[index]))
             for index, label in enumerate(self.info.predicts)
         )
-        return Prediction(model=self.info, masks=tuple(mask for mask in masks if mask.region.area))
+        outlined = tuple(mask for mask in masks if mask.region.area)
+        return Prediction(model=self.info, masks=outlined, undecided=undecided)
 
     def close(self) -> None:
         """Let the network go."""
         del self._network
+
+
+def _undecided(found: NDArray[np.float32], outlined: NDArray[np.float32]) -> float:
+    """Pixels that are neither in nor out, for each that is outlined; of the organ with most of them."""
+    between = np.count_nonzero((found > _SURE) & (found < 1 - _SURE), axis=(1, 2))
+    return float(np.max(between / np.maximum(1, np.count_nonzero(outlined > PROBABLE, axis=(1, 2)))))
 
 
 @cache

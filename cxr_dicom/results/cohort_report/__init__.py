@@ -24,7 +24,7 @@ from cxr_dicom.results.cohort_report import _speed, _table
 from cxr_dicom.results.cohort_report._agreement import Agreement
 from cxr_dicom.results.cohort_report._extremes import Extremes
 from cxr_dicom.results.cohort_report._flow import Flow
-from cxr_dicom.results.cohort_report._quality import Quality
+from cxr_dicom.results.cohort_report._quality import PIXELS, Quality
 from cxr_dicom.results.cohort_report._ratio import Ratios
 from cxr_dicom.results.cohort_report._scores import Scores
 from cxr_dicom.results.schema import Row, RowsOf
@@ -66,6 +66,7 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
         ratios=ratios,
         agreement=agreement,
         quality=quality,
+        pixels=PIXELS,
         models=_models(run),
         settings=_settings(run),
         layout=_table.layout(shown, [scores.pointed(name) for name in shown]),

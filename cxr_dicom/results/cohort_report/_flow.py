@@ -45,7 +45,8 @@ GATES: Mapping[
         Reason.CORRUPT_PIXEL_DATA: ("corrupt pixels", "the pixel data are not what the header says"),
     },
     "Content": {
-        Reason.NOT_A_CHEST_CONTENT: ("no lungs seen", "the picture shows no plausible lungs"),
+        Reason.NOT_A_CHEST_CONTENT: ("no chest seen", "the picture is no plausible frontal chest"),
+        Reason.WRONG_WAY_ROUND: ("wrong way round", "the picture is turned, mirrored or inverted, and does not say so"),
     },
     "Failures": {
         Reason.MODEL_FAILED: ("model failed", "a model broke on this image"),

@@ -116,7 +116,9 @@ def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | 
             measurements.setdefault(measurement.name, measurement.value)
     looked = [each for each in predictions if each.masks]
     plausible = None
-    if result.reason is Reason.NOT_A_CHEST_CONTENT:
+    if result.reason in (Reason.NOT_A_CHEST_CONTENT, Reason.WRONG_WAY_ROUND) or (
+        analysis and analysis.content and not analysis.content.passed
+    ):
         plausible = 0
     elif looked:
         plausible = int(all(mask.region.area for mask in looked[0].masks))

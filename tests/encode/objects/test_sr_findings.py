@@ -6,7 +6,8 @@ import highdicom.sr as hd
 import pytest
 from pydicom.sr.codedict import codes
 
-from cxr_dicom.records import NumberError, Presence, Reason
+from cxr_dicom.records import Content, NumberError, Presence, Reason, Way
+from cxr_dicom.records.plane import Orientation
 from tests import painted
 from tests.encode.objects.sr_items import (
     code,
@@ -235,3 +236,18 @@ def test_two_images_have_their_numbers_in_one_order(image, selected, encoded):
     assert len(first) > len(second), "the columns of Slicer's table are those of the first group"
     assert [each for each in first if each in second] == second
     assert group(report, "PA chest radiograph 2") is groups(report)[0]
+
+
+def test_a_picture_that_contradicts_its_header_has_a_code_for_each_thing(image, reports):
+    plain = painted.analysis(image, (painted.anatomy(image),))
+    way = Way(turn=Orientation(transpose=True), inverted=True)
+    for content, values in (
+        (None, []),
+        (Content(), []),
+        (Content(way=way), ["MIRRORED", "TURNED_270", "INVERTED"]),
+        (Content(doubt="two hands"), ["DOUBTFUL"]),
+    ):
+        (evaluations,) = named(reports(image, replace(plain, content=content)).findings, "Qualitative Evaluations")
+        said = named(evaluations, "Content of the picture against its header")
+        assert [item.ConceptCodeSequence[0].CodeValue for item in said] == values
+        assert all(content.sentence in comments(item) for item in said)

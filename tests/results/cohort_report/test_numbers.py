@@ -221,10 +221,33 @@ def test_headers_are_held_against_the_pixels():
         "Body Part Examined is empty, lungs in the picture": [2],
         "Body Part Examined is UNKNOWN, lungs in the picture": [3],
         "View Position is empty, read as frontal": [3],
-        "Body Part Examined names a chest, no plausible lungs in the picture": [4],
+        "Body Part Examined names a chest, no plausible frontal chest in the picture": [4],
         "View Position is PA, model view sees a lateral image": [5],
     }
     assert [(each.text, each.count) for each in quality.stated()] == [("Body Part Examined is KNEE", 1)]
+
+
+def test_what_headers_said_stands_against_what_pixels_say():
+    rows = [
+        *[processed(body_part_examined="THORAX", view_position="PA", content="as_declared")] * 5,
+        processed(body_part_examined="CHEST", view_position="PA", content="turned_90"),
+        processed(body_part_examined="CHEST", view_position="PA", content="mirrored+turned_90"),
+        skipped("WRONG_WAY_ROUND", body_part_examined="CHEST", view_position="PA"),
+        processed(body_part_examined="CHEST", view_position="PA", content="doubtful"),
+        processed(body_part_examined=None, view_position=None, content="as_declared"),
+        skipped("NOT_A_CHEST_CONTENT", body_part_examined=None, view_position=None),
+        skipped("NOT_FRONTAL", body_part_examined=None, view_position=None),
+        processed(body_part_examined="ABDOMEN", view_position="AP", content=None),
+        skipped("NOT_CHEST", rows=None, body_part_examined="KNEE"),  # nobody looked, and the header says why
+        {**processed(body_part_examined="CHEST", view_position="PA"), "outcome": "failed"},
+    ]
+    quality = added(Quality(), rows)
+    assert [(each["says"], each["counts"]) for each in quality.content()] == [
+        ("chest, view stated (PA)", [5, 3, 0, 1, 0]),
+        ("no body part, view not stated", [1, 0, 1, 1, 0]),
+        ("body part ABDOMEN, view stated (AP)", [0, 0, 0, 0, 1]),
+    ]
+    assert quality.ways() == [("turned 90", 1), ("mirrored and turned 90", 1)]
 
 
 def test_warnings_that_differ_in_numbers_are_one():
