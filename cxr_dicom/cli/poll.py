@@ -52,7 +52,7 @@ def poll(
             return
     except CxrDicomError as error:
         raise Refused(str(error)) from error
-    _print_rounds(rounds)
+    print_rounds(rounds)
     raise click.exceptions.Exit(EXIT_FAILED if any(made.error or made.failed for made in rounds) else 0)
 
 
@@ -74,8 +74,12 @@ def _is_accession_number(text: str) -> bool:
     return not set(text) & set("*?\\")
 
 
-def _print_rounds(rounds: Sequence[Round]) -> None:
+def print_rounds(rounds: Sequence[Round]) -> None:
+    """Say what each archive gave, and what it was asked for where that was nothing."""
     for made in rounds:
         counts = f"{made.studies} studies, {made.instances} images, {made.refused} refused, {made.failed} not given"
         counts += f", {made.put_off} studies put off" if made.put_off else ""
+        if not made.studies and not made.error:
+            match = f"{made.found} studies match, nothing of them is new" if made.found else "no study matches"
+            counts += f"; asked for {made.asked}: {match}"
         click.echo(f"{made.archive}: {counts}{'; ' if made.error else ''}{made.error}")

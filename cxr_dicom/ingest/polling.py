@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ class Round:
     failed: int = 0  # images, or studies as a whole, that the archive did not give
     put_off: int = 0  # studies that it did not give before, and whose time has not come
     error: str = ""
-    asked: tuple[StudyQuery, ...] = field(default=(), compare=False)
+    asked: str = field(default="", compare=False)  # for what, in the words of the standard, without the patient's
+    found: int = field(default=0, compare=False)  # studies that the archive says match
 
 
 class Polling:
@@ -113,16 +115,18 @@ class Polling:
 
     def _round(self, archive: Archive, made: Round, queries: Sequence[StudyQuery], stop: threading.Event) -> None:
         newest = self._ledger.polls.watermark(archive.name)
-        made.asked = tuple(queries) or (StudyQuery(since=self._since(newest)),)
+        asked = tuple(queries) or (StudyQuery(since=self._since(newest)),)
+        made.asked = _in_words(asked, self._settings.modalities)
         waiting = {} if queries else self._ledger.polls.put_off(archive.name)
         seen: set[str] = set()
         problem = None
-        for query in made.asked:
+        for query in asked:
             try:
                 for study in archive.studies(query, self._settings.modalities):
                     if stop.is_set():
                         return
                     seen.add(study.study_instance_uid)
+                    made.found = len(seen)
                     self._try(archive, study, made, waiting.get(study.study_instance_uid), is_wanted=bool(queries))
                     newest = max(newest or "", study.study_date)
             except IncompleteAnswerError as error:
@@ -288,3 +292,12 @@ class Polling:
         except ValueError:
             return f"{self._today() - timedelta(days=self._settings.start_days):%Y%m%d}"
         return f"{newest - timedelta(days=self._settings.lookback_days):%Y%m%d}"
+
+
+def _in_words(queries: Sequence[StudyQuery], modalities: Sequence[str]) -> str:
+    """Say what is asked for; of a list its length, for an accession number is about a patient."""
+    ways = Counter(
+        key if key != "StudyDate" else f"{key}={value}" for each in queries for key, value in each.keys().items()
+    )
+    told = [way if way.startswith("StudyDate") else f"{count} {way}" for way, count in ways.items()]
+    return f"{', '.join(told)}, ModalitiesInStudy={' or '.join(modalities)}"

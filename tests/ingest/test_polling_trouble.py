@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from cxr_dicom.cli.poll import print_rounds
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, StudyQuery
 from cxr_dicom.system.network import ConnectionFailedError
@@ -199,3 +200,22 @@ def test_an_answer_that_is_not_whole_moves_nothing_on_but_is_used(poll, shelf):
 def test_an_image_that_is_listed_twice_is_fetched_once(poll, shelf):
     shelf.images = [image("20260105")] * 2
     assert poll(TODAY).instances == len(shelf.fetched) == 1
+
+
+def test_a_round_that_finds_nothing_says_what_it_asked_for(make, shelf, capsys):
+    polling = make(TODAY)
+
+    def said(*queries):
+        print_rounds(polling.once(queries))
+        return capsys.readouterr().out
+
+    nothing = "shelf: 0 studies, 0 images, 0 refused, 0 not given; asked for "
+    assert said() == f"{nothing}StudyDate=20251207-, ModalitiesInStudy=CR or DX: no study matches\n"
+    assert said(*(StudyQuery(accession_number=number) for number in ("A7", "A8"))) == (
+        f"{nothing}2 AccessionNumber, ModalitiesInStudy=CR or DX: no study matches\n"
+    )
+    shelf.images = [image("20260105")]
+    assert said() == "shelf: 1 studies, 1 images, 0 refused, 0 not given\n"
+    assert said() == (
+        f"{nothing}StudyDate=20260103-, ModalitiesInStudy=CR or DX: 1 studies match, nothing of them is new\n"
+    )
