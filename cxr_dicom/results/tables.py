@@ -45,6 +45,7 @@ Plain = Literal[  # keys whose value is a cell as it stands
     "package_version",
 ]
 
+_BEGINS_A_FORMULA = (*"=+-@\t\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last are wide forms of the first
 _CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
 _MAX_ROWS_PER_GROUP = 16_384
 _FAILURE_COLUMNS = (
@@ -84,7 +85,7 @@ def write_csv(path: Path, rows: RowsOf) -> None:
     table = columns(rows)
     with atomic.open_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(column.name for column in table)
+        writer.writerow(as_text(column.name) for column in table)
         writer.writerows([_cell(column.value(row)) for column in table] for row in rows())
 
 
@@ -135,7 +136,8 @@ def write_failures(path: Path, rows: RowsOf) -> None:
         writer = csv.DictWriter(file, _FAILURE_COLUMNS, extrasaction="ignore", restval="", lineterminator="\n")
         writer.writeheader()
         for outcome in (Outcome.FAILED, Outcome.SKIPPED):
-            writer.writerows(row for row in rows() if row["outcome"] == outcome)
+            chosen = (row for row in rows() if row["outcome"] == outcome)
+            writer.writerows({name: as_text(row.get(name)) for name in _FAILURE_COLUMNS} for row in chosen)
 
 
 def columns(rows: RowsOf) -> list[Column]:
@@ -192,7 +194,19 @@ def _groups(rows: Iterator[Row], table: Sequence[Column]) -> Iterator[list[list[
 
 
 def _cell(value: Any) -> Any:
-    return "; ".join(text for text in value if text is not None) if isinstance(value, list) else value
+    return as_text("; ".join(text for text in value if text is not None) if isinstance(value, list) else value)
+
+
+def as_text(value: Any) -> Any:
+    """Return a cell so that spreadsheets take text for text: one that they would compute gets an apostrophe before it.
+
+    A header may say ``=HYPERLINK(...)`` (OWASP, CSV injection). A carriage return, which Python's writer does not quote and
+    which begins a row for others, becomes a line feed. Numbers stay what they are.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
 
 
 # --- columns -------------------------------------------------------------------------------------

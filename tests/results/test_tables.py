@@ -75,6 +75,26 @@ def test_columns_are_typed_and_explained(written):
     assert schema.field("left_lung_area").metadata[b"description"] == b"Area, Lung, Left; model chestx-det"
 
 
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_no_cell_is_a_formula_and_numbers_and_parquet_stay_what_they_are(begin, tmp_path):
+    header, measured = dict(ROWS[0]), next(row for row in ROWS if row["measurements"])
+    name = next(iter(measured["measurements"]))
+    below = {**measured["measurements"][name], "value": -1.5}
+    header |= {"path": begin, "modality": begin, "detail": begin, "warnings": [begin], "outcome": "failed"}
+    made = [header, {**measured, "outcome": "processed", "measurements": {name: below}}]
+    tables.write_csv(tmp_path / "results.csv", lambda: iter(made))
+    tables.write_failures(tmp_path / "failures.csv", lambda: iter(made))
+    tables.write_parquet(tmp_path / "results.parquet", lambda: iter(made))
+    shown = "'" + begin.replace("\r", "\n")
+    text, number = cells(tmp_path / "results.csv")
+    assert {text[column] for column in ("path", "modality", "detail", "warnings")} == {shown}
+    assert number[name] == "-1.5"
+    (failed,) = cells(tmp_path / "failures.csv")
+    assert (failed["path"], failed["detail"]) == (shown, shown)
+    typed = parquet.read_table(tmp_path / "results.parquet").to_pylist()[0]
+    assert (typed["path"], typed["modality"], typed["warnings"]) == (begin, begin, [begin])
+
+
 def test_statisticians_read_it(written):
     table = pd.read_parquet(written / "results.parquet")
     processed = [row for row in ROWS if row["outcome"] == "processed"]

@@ -11,11 +11,10 @@ from typing import Any
 from cxr_dicom.results.evaluate import Evaluation
 from cxr_dicom.results.evaluate.findings import metrics_of
 from cxr_dicom.results.evaluate.statistics import Estimate
+from cxr_dicom.results.tables import as_text
 from cxr_dicom.system import atomic
 
 JSON = "evaluation.json"
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 def write(folder: Path, evaluation: Evaluation) -> None:
@@ -44,16 +43,11 @@ def write(folder: Path, evaluation: Evaluation) -> None:
         _write(folder / f"{name}.csv", columns, rows)
 
 
-def safe(cell: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-
-
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with atomic.open_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([safe(cell) for cell in row] for row in rows)
+        writer.writerows(map(as_text, row) for row in rows)
 
 
 def _estimate(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
