@@ -35,6 +35,7 @@ TESTS = {  # by the first column of the table
     "a disk that becomes full while studies wait": "service/test_retry_of_studies.py::test_without_room_on_the_disk",
     "an audit trail that cannot be written": "service/test_retry_of_studies.py::test_a_trail_that_cannot_be_written",
     "a header that is a formula": "results/test_tables.py::test_no_cell_is_a_formula_and_numbers_and_parquet_stay",
+    "another user of the machine": "system/test_modes.py::test_all_that_run_writes",
     "reports of storage commitment": "service/test_receipts.py::test_a_report_counts_only_for_a_transaction_that_we",
 }
 

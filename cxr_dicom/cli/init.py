@@ -86,7 +86,7 @@ def init(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise Refused(f"{path} is there already; --force replaces it")
     try:
-        with atomic.open_text(path) as file:
+        with atomic.open_text(path, atomic.FILE_OF_ALL) as file:
             file.write(TEMPLATE)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error

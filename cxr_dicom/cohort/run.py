@@ -85,7 +85,8 @@ def run(
     options = options or Options()
     check(settings, options)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        atomic.share(settings.files.shared)
+        atomic.make_folder(out)
         with states.only_run(out):
             _sweep(out)
             return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress)

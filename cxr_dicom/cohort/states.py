@@ -98,10 +98,10 @@ def only_run(out: Path) -> Iterator[None]:
         If another run is using it.
     """
     folder = out / STATE_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_folder(folder)
     descriptor = None
     try:
-        descriptor = lock.take(folder / "lock", 0o666)  # of all who may write here
+        descriptor = lock.take(folder / "lock", atomic.file_mode())
     except lock.LockedError as error:
         raise CxrDicomError(f"{out} is in use by another run, process {error}") from None
     except ImportError:

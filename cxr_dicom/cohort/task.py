@@ -22,7 +22,7 @@ from cxr_dicom.export import build_exporters
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Reason
-from cxr_dicom.system import watch
+from cxr_dicom.system import atomic, watch
 
 MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
 
@@ -83,6 +83,8 @@ class EntryTask:
     @cached_property
     def _tools(self) -> Tools:
         from cxr_dicom.pipeline import Pipeline
+
+        atomic.share(self._settings.files.shared)  # a worker is a process of its own
 
         if (here := strangers_of(self._settings.models.names, self._settings.encode.objects)) != self._strangers:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")

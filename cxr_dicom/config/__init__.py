@@ -29,6 +29,7 @@ from cxr_dicom.config import operating_points as site_points
 from cxr_dicom.config.service import (
     AssemblySettings,
     Destination,
+    FilesSettings,
     ListenerSettings,
     PollerSettings,
     RetentionSettings,
@@ -144,6 +145,7 @@ class Settings(_Table):
     destinations: tuple[Destination, ...] = ()
     retention: RetentionSettings = RetentionSettings()
     retry: RetrySettings = RetrySettings()
+    files: FilesSettings = FilesSettings()
 
     @field_validator("destinations")
     @classmethod

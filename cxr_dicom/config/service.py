@@ -123,6 +123,13 @@ class RetrySettings(Table):
     """Hours of refusals after which an object is DEAD; while its destination is unreachable this clock stands still."""
 
 
+class FilesSettings(Table):
+    """``[files]``: who may read what `run` writes."""
+
+    shared: bool = False
+    """Folders and files of `OUT` are for others too, as the umask says; otherwise 0700 and 0600."""
+
+
 class AssemblySettings(Table):
     """``[assembly]``: when a study is complete."""
 
@@ -320,6 +327,8 @@ class FolderDestination(DestinationTable):
 
     kind: Literal["folder"]
     path: Path
+    shared: bool = False
+    """Its folders and files are for others too, as the umask says; otherwise 0700 and 0600."""
     verify: Literal["none"] = "none"
 
 

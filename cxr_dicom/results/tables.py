@@ -200,7 +200,7 @@ def _cell(value: Any) -> Any:
 def as_text(value: Any) -> Any:
     """Return a cell so that spreadsheets take text for text: one that they would compute gets an apostrophe before it.
 
-    A header may say ``=HYPERLINK(...)`` (OWASP, CSV injection). A carriage return, which Python's writer does not quote and
+    A header may say ``=HYPERLINK(...)`` (OWASP, CSV injection). A carriage return, which Python does not quote and
     which begins a row for others, becomes a line feed. Numbers stay what they are.
     """
     if not isinstance(value, str):

@@ -2,6 +2,8 @@
 
 A file is written under a name of its own, synced, renamed, and its folder is synced (fsync(2), rename(2)).
 A reader sees the old file or the new one, never a part. What a kill leaves behind has a name that `sweep` knows.
+
+What is written is about patients, so it is for its owner only, unless this process was told to `share`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,28 @@ from typing import BinaryIO, TextIO
 
 UNFINISHED = f".*.{'[0-9a-f]' * 32}.part"  # names of what is not yet whole, as a pattern of glob
 STALE_SECONDS = 86400.0  # nobody is still at work on what was not touched for so long
+FILE_OF_ALL, FOLDER_OF_ALL = 0o666, 0o777  # narrowed by the umask
+FILE_OF_OWNER, FOLDER_OF_OWNER = 0o600, 0o700
+_FOLDERS = {FILE_OF_ALL: FOLDER_OF_ALL, FILE_OF_OWNER: FOLDER_OF_OWNER}  # that such a file is in
 _CANNOT_SYNC_A_FOLDER = (errno.EBADF, errno.EINVAL, errno.ENOTSUP)  # some network file systems
 
 
+_is_shared = False
+
+
+def share(is_shared: bool) -> None:
+    """Say whether what this process writes from now on is for others too, as far as the umask lets them."""
+    global _is_shared
+    _is_shared = is_shared
+
+
+def file_mode() -> int:
+    """Return the mode of what is written, before the umask."""
+    return FILE_OF_ALL if _is_shared else FILE_OF_OWNER
+
+
 @contextmanager
-def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Give the path of an empty file to write, which durably becomes ``path`` when the block ends without an error.
 
     Its name is hidden, and taken by nobody else on any machine that shares the folder.
@@ -30,14 +49,15 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     Parameters
     ----------
     mode
-        Of the file; the umask narrows it.
+        Of the file; the umask narrows it. None: for its owner only, or as `share` says. The folder is made as the file.
 
     Raises
     ------
     OSError
         If the file cannot be made, written or synced; then ``path`` is what it was.
     """
-    make_folder(path.parent)
+    mode = mode or file_mode()
+    make_folder(path.parent, _FOLDERS.get(mode))
     part = _unfinished(path)
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     try:
@@ -48,16 +68,16 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
+def open_text(path: Path, mode: int | None = None) -> Iterator[TextIO]:
     """Open a file for text in UTF-8, which durably becomes ``path`` when the block ends without an error."""
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path, mode) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
+def open_bytes(path: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     """Open a file for bytes, which durably becomes ``path`` when the block ends without an error."""
-    with replacing(path) as part, part.open("wb") as file:
+    with replacing(path, mode) as part, part.open("wb") as file:
         yield file
 
 
@@ -105,11 +125,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Make a folder and those above it, durably, where they are missing."""
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder and those above it, durably, where they are missing; modes as in `replacing`."""
     if folder.is_dir():
         return
-    make_folder(folder.parent)
+    mode = mode or (FOLDER_OF_ALL if _is_shared else FOLDER_OF_OWNER)
+    make_folder(folder.parent, mode)
     folder.mkdir(mode=mode, exist_ok=True)
     sync_folder(folder.parent)
 

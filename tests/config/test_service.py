@@ -15,6 +15,7 @@ TABLES = {
     "[listener.tls]": service.ListenerTls,
     "[assembly]": service.AssemblySettings,
     "[service]": service.ServiceSettings,
+    "[files]": service.FilesSettings,
     "[retention]": service.RetentionSettings,
     "[poller]": service.PollerSettings,
     "[[poller.archives]], kind dicomweb": service.DicomwebArchive,

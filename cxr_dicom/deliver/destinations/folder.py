@@ -21,12 +21,13 @@ class Folder:
     def __init__(self, settings: FolderDestination) -> None:
         self.name = settings.name
         self._path = settings.path
+        self._mode = atomic.FILE_OF_ALL if settings.shared else atomic.FILE_OF_OWNER
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Copy each object durably."""
         for encoded in objects:
             try:
-                _copy(encoded.path, self._target(encoded))
+                _copy(encoded.path, self._target(encoded), self._mode)
             except OSError as error:
                 yield receipt(self.name, encoded, DeliveryStatus.FAILED, type(error).__name__, error.strerror or "")
             else:
@@ -57,7 +58,7 @@ def build(settings: FolderDestination, open_commitment: Callable[[str], None]) -
     return Folder(settings)
 
 
-def _copy(origin: Path, target: Path) -> None:
+def _copy(origin: Path, target: Path, mode: int) -> None:
     atomic.sweep(target.parent)
-    with origin.open("rb") as source, atomic.open_bytes(target) as copy:
+    with origin.open("rb") as source, atomic.open_bytes(target, mode) as copy:
         shutil.copyfileobj(source, copy)

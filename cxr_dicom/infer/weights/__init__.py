@@ -249,7 +249,7 @@ def written(path: Path) -> Iterator[Path]:
     with ExitStack() as block:
         try:
             atomic.sweep(path.parent)
-            part = block.enter_context(atomic.replacing(path))
+            part = block.enter_context(atomic.replacing(path, atomic.FILE_OF_ALL))
         except OSError as error:
             expected = "set models.folder to a folder that can, or convert once as a user who may"
             raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error

@@ -54,7 +54,7 @@ def pull(info: ModelInfo, settings: Settings, report_progress: ReportProgress) -
     source = weights.source_path(info, settings)
     part = source.with_name(source.name + ".part")
     try:
-        atomic.make_folder(source.parent)
+        atomic.make_folder(source.parent, atomic.FOLDER_OF_ALL)
         _fetch(url, part, report_progress)
         weights.expect(sha256(part), info, settings)
         atomic.move(part, source)

@@ -13,7 +13,7 @@ from cxr_dicom.system import atomic
 
 def write(path: Path, points: OperatingPoints) -> None:
     """Write the file that ``[models] operating_points`` takes."""
-    with atomic.open_text(path) as file:
+    with atomic.open_text(path, atomic.FILE_OF_ALL) as file:
         file.writelines(f"{line}\n" for line in lines(points))
 
 
