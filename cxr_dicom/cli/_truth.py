@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cxr_dicom.cli import Refused
+from cxr_dicom.cli._service import load_settings
+
 if TYPE_CHECKING:
+    from cxr_dicom.config import Settings
+    from cxr_dicom.config.service import ArchiveTable
     from cxr_dicom.results.evaluate import Reading
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,3 +59,45 @@ def reading(
     return Reading(
         columns={name: target for name, _, target in pairs}, patient=patient, by=by, uncertain=uncertain, blank=blank
     )
+
+
+@contextmanager
+def fetched_truth(out: Path, origin: str | None, config: Path | None) -> Iterator[tuple[Path, ...]]:
+    """Give a folder with what experts say of the studies of ``out`` in an archive, while the block runs; or none."""
+    if origin is None:
+        yield ()
+        return
+    from cxr_dicom.cohort import experts
+    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.results.evaluate.scored import read
+
+    settings = load_settings(config)
+    described = _archive(origin, settings)
+    with TemporaryDirectory(prefix="cxr-dicom-") as place:
+        folder = Path(place) / described.name
+        folder.mkdir()
+        try:
+            refused = experts.fetch(described, settings, dict.fromkeys(read(out).studies), folder)
+        except CxrDicomError as error:
+            raise Refused(str(error)) from error
+        for why, count in refused.items():
+            click.echo(f"{count} instances {why}", err=True)
+        yield (folder,)
+
+
+def _archive(origin: str, settings: Settings) -> ArchiveTable:
+    from pydantic import ValidationError
+
+    from cxr_dicom.config.service import DicomwebArchive
+
+    named = {archive.name: archive for archive in settings.poller.archives}
+    if origin in named:
+        return named[origin]
+    if not origin.startswith(("http://", "https://")):
+        raise click.BadParameter(
+            f"--from: {origin!r} is neither a URL nor an archive of [poller]: {', '.join(named) or 'none'}"
+        )
+    try:
+        return DicomwebArchive(kind="dicomweb", name="archive", url=origin)
+    except ValidationError:
+        raise click.BadParameter("--from: expected a URL without user and password: [poller] has them") from None

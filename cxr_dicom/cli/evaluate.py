@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
-from cxr_dicom.cli._truth import reading, table_options
+from cxr_dicom.cli._service import config_option
+from cxr_dicom.cli._truth import fetched_truth, reading, table_options
 
 if TYPE_CHECKING:
     from cxr_dicom.results.evaluate import Evaluation, Reading
@@ -25,10 +26,16 @@ METRICS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "n
     "truths",
     metavar="PATH",
     multiple=True,
-    required=True,
     type=click.Path(exists=True, path_type=Path),
     help="CSV or Parquet, or DICOM: a file or a folder of SEG, RTSTRUCT, SR. May be given again.",
 )
+@click.option(
+    "--from",
+    "origin",
+    metavar="ARCHIVE",
+    help="Fetch SEG, RTSTRUCT and SR of the studies from an archive of [poller], or from a DICOMweb URL.",
+)
+@config_option
 @click.option("-o", "--output", metavar="EVAL", type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
 @table_options
 @click.option("--by", metavar="COLUMN", multiple=True, help="Column to group images by, such as the manufacturer.")
@@ -43,6 +50,8 @@ METRICS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "n
 def evaluate(
     out: Path,
     truths: tuple[Path, ...],
+    origin: str | None,
+    config: Path | None,
     output: Path | None,
     columns: tuple[str, ...],
     patient: str | None,
@@ -58,8 +67,11 @@ def evaluate(
     """
     from cxr_dicom.results.evaluate import failures
 
+    if not (truths or origin):
+        raise click.UsageError("give --truth, --from, or both")
     wanted = [_limit(text) for text in limits]
-    evaluation = _evaluate(out, truths, reading(columns, patient, uncertain, blank, by), output)
+    with fetched_truth(out, origin, config) as fetched:
+        evaluation = _evaluate(out, (*truths, *fetched), reading(columns, patient, uncertain, blank, by), output)
     if as_json:
         click.echo(json.dumps(evaluation.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
     else:
