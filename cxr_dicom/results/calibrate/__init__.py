@@ -148,14 +148,15 @@ def threshold(truth: Flags, scores: Values, aim: Aim) -> float | None:
     points = np.where(starts > 0, (below + ordered[starts]) / 2, ordered[starts] / 2)
     sensitivity = called_hits / positives
     specificity = 1 - (called - called_hits) / negatives
+    usable = points > 0  # a score of 0 is never called
     if aim.value is None:
-        return float(points[np.argmax(sensitivity + specificity)])
+        return float(points[np.argmax(np.where(usable, sensitivity + specificity, -1))]) if usable.any() else None
     if aim.kind == "sensitivity":
-        return float(points[np.flatnonzero(sensitivity >= aim.value)[-1]])
-    if aim.kind == "specificity":
-        reached = np.flatnonzero(specificity >= aim.value)
+        reached = np.flatnonzero(usable & (sensitivity >= aim.value))[::-1]
+    elif aim.kind == "specificity":
+        reached = np.flatnonzero(usable & (specificity >= aim.value))
     else:
-        reached = np.flatnonzero((called_hits / called >= aim.value) & (called >= MIN_CALLED))
+        reached = np.flatnonzero(usable & (called_hits / called >= aim.value) & (called >= MIN_CALLED))
     return float(points[reached[0]]) if reached.size else None
 
 
@@ -200,7 +201,7 @@ def _samples(images: Matched, wanted: Sequence[str], refused: list[Refusal]) -> 
             continue
         column, truth = images.results.scores[label], labels[images.truths]
         scores = column.at(images.rows)
-        at = np.flatnonzero(np.isfinite(truth) & np.isfinite(scores) & (scores > 0) & (scores < 1))
+        at = np.flatnonzero(np.isfinite(truth) & np.isfinite(scores) & (scores >= 0) & (scores <= 1))
         points = np.unique(column.at(images.rows, "point")[at])
         points = points[np.isfinite(points)]
         (model,) = sorted(column.models)[:1]
@@ -225,6 +226,9 @@ def _point(sample: _Sample, aim: Aim, method: Method) -> FindingPoint | str:
             f"{sick} patients with the finding and {well} without, {needed[0]} and {needed[1]} are needed"
             f" for {aim}{' with isotonic calibration' if method == 'isotonic' else ''}"
         )
+    area = statistics.area(sample.truth, sample.scores, sample.patients)
+    if isinstance(area, str) or area.value <= 0.5:
+        return "images with the finding do not score higher than others: no operating point helps"
     chosen = threshold(sample.truth, sample.scores, aim)
     if chosen is None:
         return f"no operating point reaches {aim}"

@@ -68,6 +68,8 @@ def read_table(path: Path, reading: Reading, findings: Collection[str], measurem
     elif {"imageid", "radid", "classname"} <= known:
         layout = _vindr_boxes
     truth = layout(table, findings, measurements)
+    if not truth.rows:
+        raise TruthError(f"{path.name}: expected rows below the header, found none")
     if not truth.labels and not truth.numbers:
         raise TruthError(
             f"{path.name}: expected a column with the name of a finding or a measurement of the results"

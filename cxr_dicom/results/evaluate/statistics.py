@@ -290,7 +290,8 @@ def _calibration_error(off: Values, bins: NDArray[np.intp], patients: Groups) ->
         return Estimate(value=value, n=n, why="an interval needs two patients")
     centred = by_patient.T @ by_patient - np.outer(mean, mean) * n * n / people
     covariance = centred * people / (people - 1) / n**2
-    half = Z * float(np.sqrt(max(0.0, np.sign(mean) @ covariance @ np.sign(mean))))
+    sign = np.where(mean < 0, -1.0, 1.0)
+    half = Z * float(np.sqrt(max(0.0, float(sign @ covariance @ sign))))
     spread, axes = np.linalg.eigh(covariance)
     chance = np.random.default_rng(0).normal(size=(DRAWS, BINS)) * np.sqrt(np.clip(spread, 0, None)) @ axes.T
     upper = (1 + CONFIDENCE) / 2
@@ -333,17 +334,20 @@ def numbered(names: Iterable[str]) -> Groups:
 
 
 def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
-    """Interval of an area of 0 or 1 (Newcombe 2006, method 5: Hanley and McNeil's variance at the limit itself)."""
+    """Interval of an area without a variance: at 0, at 1, or of scores all alike.
+
+    Newcombe 2006, method 5: Hanley and McNeil's variance at the limit itself.
+    """
     half = (positives + negatives) / 2 - 1
 
     def excess(limit: float) -> float:
         other = limit * (1 - limit) * (1 + half * ((1 - limit) / (2 - limit) + limit / (1 + limit)))
         return abs(value - limit) - Z * float(np.sqrt(max(0.0, other / (positives * negatives))))
 
-    if value not in (0.0, 1.0):  # every image of one kind is placed alike, but not at an end: all scores are the same
-        return value, value
-    inner = float(brentq(excess, 1e-9, 1 - 1e-9))
-    return (inner, 1.0) if value == 1 else (0.0, inner)
+    edge = 1e-9
+    low = 0.0 if value == 0 else float(brentq(excess, edge, min(value, 1 - edge)))
+    high = 1.0 if value == 1 else float(brentq(excess, max(value, edge), 1 - edge))
+    return low, high
 
 
 def _summed(values: Values, patients: Groups) -> Values:

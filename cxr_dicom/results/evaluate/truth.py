@@ -6,6 +6,7 @@ table has one row for each image or study, and columns that bear the names of fi
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from array import array
@@ -50,6 +51,10 @@ BLANK = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
 MAX_CELL = 1_000_000  # characters
 MAX_COLUMNS = 10_000
 MAX_GROUPS = 50  # values of a column that images are grouped by
+
+_EXCEL_DELIMITER = re.compile(r"sep=([,;\t])", re.IGNORECASE)  # a first line that Excel writes and reads
+_DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")  # in tables with semicolons
+_EXCEL_TEXT = re.compile(r'="(.*)"')  # what keeps Excel from making a number of it
 
 _ALIASES = {label.lower().replace(" ", "_"): kind.name for label, kind in FINDINGS.items()} | {
     "pulmonary_fibrosis": "fibrosis",
@@ -140,26 +145,41 @@ def _csv(path: Path) -> Iterator[Line]:
     number = 0
     previous = csv.field_size_limit(MAX_CELL)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=_delimiter(file.readline(65_536)))
-            file.seek(0)
+        with path.open(encoding=_encoding(path), newline="") as file:
+            head, start = file.readline(65_536), 0
+            if said := _EXCEL_DELIMITER.fullmatch(head.rstrip()):
+                start = file.tell()
+            delimiter = said[1] if said else _delimiter(head)
+            file.seek(start)
+            reader = csv.reader(file, delimiter=delimiter)
             width = 0
             for cells in reader:
-                number = reader.line_num
+                number = reader.line_num + bool(said)
                 if not any(cells):
                     continue
+                if delimiter == ";":
+                    cells = [_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in cells]
                 width = width or len(cells)
                 if len(cells) != width:
                     raise TruthError(f"{path.name}: line {number}: expected {width} cells, found {len(cells)}")
                 yield Line(number=number, cells=cells)
-    except UnicodeDecodeError as error:
-        raise TruthError(f"{path.name}: after line {number}: expected text in UTF-8, found other bytes") from error
+    except UnicodeError as error:
+        raise TruthError(
+            f"{path.name}: after line {number}: expected text in UTF-8 (Excel: CSV UTF-8), found other bytes"
+        ) from error
     except csv.Error as error:
         raise TruthError(f"{path.name}: after line {number}: expected CSV, found {error}") from error
     except OSError as error:
         raise TruthError(f"{path.name}: expected a readable file, found {error.strerror}") from error
     finally:
         csv.field_size_limit(previous)
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8, or what a byte order mark says: Excel's "Unicode text" is UTF-16."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _delimiter(head: str) -> str:
@@ -256,6 +276,7 @@ class Collected:
             If an image has another patient than before.
         """
         key = key.strip().strip("\0").strip()
+        key = guarded[1] if (guarded := _EXCEL_TEXT.fullmatch(key)) else key.removeprefix("'")
         place = self._places.setdefault(key, len(self._places))
         if place < len(self._truth.rows):
             if patient and self._patients[place] not in ("", patient):

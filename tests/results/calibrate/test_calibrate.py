@@ -146,3 +146,25 @@ def test_a_broken_file_is_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=message):
         operating_points.read(path)
+
+
+def test_scores_that_do_not_rise_with_the_finding_get_no_operating_point(run, table):
+    """All alike, or the wrong way round: a curve that falls would turn every probability over."""
+    path = table(("sop_instance_uid", "mass"), [(f"1.2.3.{n}", n % 2) for n in range(120)])
+    for scores in ([0.5] * 120, [0.3 + 0.4 * (n % 2 == 0) + n / 1000 for n in range(120)]):
+        out = run(row(n, {"mass": score}) | {"models": [WEIGHTS]} for n, score in enumerate(scores))
+        made = calibrate(out, path, Reading(), aims={})
+        assert made.points is None
+        assert "do not score higher" in made.refused[0].why
+
+
+def test_scores_of_0_and_1_count(run, table):
+    """A network's sigmoid in float32 is 1 from a logit of 17 on."""
+    scores = [min(1.0, max(0.0, (n % 2) * 0.8 + (n * 37 % 60) / 100 - 0.2)) for n in range(200)]
+    out = run(row(n, {"mass": score}) | {"models": [WEIGHTS]} for n, score in enumerate(scores))
+    path = table(("sop_instance_uid", "mass"), [(f"1.2.3.{n}", n % 2) for n in range(200)])
+    (model,) = calibrate(out, path, Reading(), aims={None: Aim(kind="sensitivity", value=0.95)}).points.models
+    point = model.findings["mass"]
+    assert (point.patients_with, point.patients_without) == (100, 100)
+    assert 0 < point.operating_point < 1
+    assert threshold(np.array([True, False] * 10), np.zeros(20), Aim(kind="sensitivity", value=0.9)) is None

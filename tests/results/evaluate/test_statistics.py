@@ -156,6 +156,16 @@ def test_a_perfect_area_has_an_interval_with_width():
     assert worst.high == pytest.approx(1 - found.low, abs=1e-9)
     same = ours.auroc(truth, np.full(40, 0.5), alone(truth))
     assert same.value == 0.5
+    assert 0.2 < same.low < 0.4 < 0.6 < same.high < 0.8
+    assert same.low + same.high == pytest.approx(1, abs=1e-9)
+
+
+def test_a_calibration_error_of_nothing_has_an_upper_limit():
+    """All score 0.5, and half have the finding: right on average, and known only so well."""
+    truth = np.arange(100) % 2 == 0
+    found = ours.reliability(truth, np.full(100, 0.5), alone(truth)).error
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(ours.Z * np.sqrt(0.25 / 99), rel=1e-6)
 
 
 def test_a_difference_of_parts_is_zero_with_itself_and_known_between_independent_ones():

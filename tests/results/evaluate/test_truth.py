@@ -20,6 +20,32 @@ def same(column, wanted):
     np.testing.assert_array_equal(column, wanted)
 
 
+EXCEL = {
+    "CSV UTF-8": b"\xef\xbb\xbfsop_instance_uid,mass,ratio\r\n1.2,1,0.45\r\n1.3,0,0.5\r\n",
+    "CSV where a comma is decimal": b"\xef\xbb\xbfsop_instance_uid;mass;ratio\r\n1.2;1;0,45\r\n1.3;0;0,5\r\n",
+    "with the delimiter in a first line": b"sep=;\r\nsop_instance_uid;mass;ratio\r\n1.2;1;0,45\r\n1.3;0,0;0,5\r\n",
+    "Unicode text": "sop_instance_uid\tmass\tratio\r\n1.2\t1\t0.45\r\n1.3\t0\t0.5\r\n".encode("utf-16"),
+    "numbers kept as text": b'sop_instance_uid,mass,ratio\r\n"=""1.2""",1,0.45\r\n\'1.3,0,0.5\r\n',
+}
+
+
+@pytest.mark.parametrize("content", EXCEL.values(), ids=EXCEL)
+def test_what_excel_writes_is_read(tmp_path, content):
+    path = tmp_path / "truth.csv"
+    path.write_bytes(content)
+    found = read(path, measurements={"ratio"})
+    assert found.rows == ["1.2", "1.3"]
+    same(found.labels["mass"], [1, 0])
+    same(found.numbers["ratio"], [0.45, 0.5])
+
+
+def test_a_line_is_named_by_its_number_in_the_file(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_bytes(b"sep=;\nsop_instance_uid;mass\n1.2;1\n1.3;perhaps\n")
+    with pytest.raises(TruthError, match="line 4, column 'mass'"):
+        read(path)
+
+
 CHEXPERT = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", "Pleural Effusion", "Edema")
 
 
@@ -153,6 +179,8 @@ def test_what_is_said_twice_counts_once_and_a_contradiction_not_at_all(table):
     [
         (b"", "expected a header row"),
         (b"sop_instance_uid,mass\n1,\xff\xfe\n", "expected text in UTF-8"),
+        ("sop_instance_uid,mass\n".encode("utf-16") + b"1", "expected text in UTF-8"),
+        (b"sop_instance_uid,mass\n", "expected rows below the header"),
         (b"sop_instance_uid,mass\n1\n", "line 2: expected 2 cells, found 1"),
         (b"sop_instance_uid,mass\n1,Doe^Jane\n", "line 2, column 'mass': expected 1, 0"),
         (b"sop_instance_uid,mass\n1,=1+1\n", "line 2, column 'mass': expected 1, 0"),
