@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from cxr_dicom.config import Settings
 from cxr_dicom.records import StudyState
+from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.ledger.places import Place
+from cxr_dicom.store.spool import Spool, SpoolFullError
 
 LATE_SECONDS = 3600.0  # an object that waits for so long is told, although its destination answers
 
@@ -53,6 +55,21 @@ def problems(ledger: Ledger, settings: Settings) -> dict[str, Problem]:
             )
     if short := ledger.stories.short_of():
         found["machine"] = Problem(text=f"studies that wait for it: {sum(short.values())}; {'; '.join(short)}")
+    return found
+
+
+def storage(spool: Spool, audit: AuditTrail) -> dict[str, Problem]:
+    """Say what is wrong with the folder in which all lies."""
+    found = {}
+    try:
+        spool.require_space()
+    except SpoolFullError as error:
+        found["spool"] = Problem(text=str(error))
+    if problem := audit.problem():
+        found["audit"] = Problem(text=problem)
+    if unknown := spool.set_aside_now():
+        text = f"files that the ledger does not know, in {spool.folder / 'unknown'}: {unknown}"
+        found["unknown"] = Problem(text=text)
     return found
 
 

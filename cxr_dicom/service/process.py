@@ -27,14 +27,16 @@ class WorkerProcess:
     ----------
     build
         Makes the pipeline, in the new process; must be importable there.
+    only_loads
+        End when the models are loaded, and take no study.
     """
 
-    def __init__(self, settings: Settings, build: Build) -> None:
+    def __init__(self, settings: Settings, build: Build, *, only_loads: bool = False) -> None:
         self.owner = owner()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._watch = Watch()
-        arguments = (settings, build, self.owner, theirs, self._watch, telemetry.configuration())
+        arguments = (settings, build, self.owner, theirs, self._watch, telemetry.configuration(), only_loads)
         self._process = context.Process(target=_work, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -87,7 +89,13 @@ class WorkerProcess:
 
 
 def _work(
-    settings: Settings, build: Build, name: str, parent: Connection, watch: Watch, log: tuple[int, bool] | None
+    settings: Settings,
+    build: Build,
+    name: str,
+    parent: Connection,
+    watch: Watch,
+    log: tuple[int, bool] | None,
+    only_loads: bool,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -103,7 +111,7 @@ def _work(
         parent.send(str(error))
         return
     parent.send(None)
-    while not stop.is_set():
+    while not only_loads and not stop.is_set():
         try:
             with watch.item():
                 busy = worker.step()

@@ -27,10 +27,11 @@ from cxr_dicom.service.health import Figure, Problem, Problems
 from cxr_dicom.service.metrics import MetricsServer
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
+from cxr_dicom.service.reload import Reload
 from cxr_dicom.service.worker import Build, build_pipeline
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
-from cxr_dicom.store.spool import Spool, SpoolFullError
+from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
 
 _TICK_SECONDS = 0.25
@@ -67,6 +68,7 @@ class Service:
         polls: bool = True,
     ) -> None:
         self.settings = settings
+        self.refused_settings = ""  # why others were not taken when they were read again
         self._spool = spool
         self._build = build
         self._polls = polls
@@ -135,15 +137,9 @@ class Service:
             found["listener"] = Problem(text="stopped", is_fatal=True)
         elif self._listener and (problem := self._listener.problem()):
             found["listener"] = Problem(text=problem)
-        try:
-            self._spool.require_space()
-        except SpoolFullError as error:
-            found["spool"] = Problem(text=str(error))
-        if problem := self._audit.problem():
-            found["audit"] = Problem(text=problem)
-        if unknown := self._spool.set_aside_now():
-            text = f"files that the ledger does not know, in {self._spool.folder / 'unknown'}: {unknown}"
-            found["unknown"] = Problem(text=text)
+        if self.refused_settings:
+            found["settings"] = Problem(text=f"those that were read again are not used: {self.refused_settings}")
+        found |= health.storage(self._spool, self._audit)
         try:
             found |= health.problems(self.ledger, self.settings)
         except CxrDicomError as error:
@@ -287,14 +283,19 @@ def serve(
 ) -> None:
     """Run the service until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
-    Settings that cannot be used after SIGHUP are logged, and those before stay.
+    They are tried first, while the service runs on: those that cannot be used are told by log and health, and change
+    nothing.
 
     Raises
     ------
     CxrDicomError
         If the settings are wrong, the spool is in use, or a part cannot start.
     """
-    stop, wake = threading.Event(), threading.Event()
+    stop, again, wake = threading.Event(), threading.Event(), threading.Event()
+
+    def on_reload(number: int, frame: object) -> None:
+        again.set()
+        wake.set()
 
     def on_stop(number: int, frame: object) -> None:
         stop.set()
@@ -303,29 +304,46 @@ def serve(
     signal.signal(signal.SIGTERM, on_stop)
     signal.signal(signal.SIGINT, on_stop)
     if hasattr(signal, "SIGHUP"):  # not on Windows, where the lock of the spool says what is missing
-        signal.signal(signal.SIGHUP, lambda number, frame: wake.set())
+        signal.signal(signal.SIGHUP, on_reload)
     settings = load()
     spool = Spool(settings)
     spool.lock()
     try:
         service = Service(settings, spool, build=build)
-        while True:
-            try:
+        try:
+            reload: Reload | None = None
+            while True:
                 service.run(wake)
-            finally:
-                service.stop()
-            wake.clear()  # first: a signal from here on is seen below or by the next service
-            if stop.is_set():
-                return
-            previous, settings = settings, _reload(load, settings)
-            try:
-                service = Service(settings, spool, build=build)
-            except CxrDicomError as error:
-                telemetry.failure("reload", error)
-                settings = previous
-                service = Service(settings, spool, build=build)
+                wake.clear()  # first: a signal from here on is seen below or by the next turn
+                if stop.is_set():
+                    return
+                if reload and not reload.is_alive():
+                    service.refused_settings = reload.problem
+                    if reload.settings:
+                        service = _exchanged(service, reload.settings, spool, build)
+                    reload = None
+                if again.is_set() and not reload:
+                    again.clear()
+                    reload = Reload(load, service.settings, build, wake)
+                    reload.start()
+        finally:
+            service.stop()
     finally:
         spool.unlock()
+
+
+def _exchanged(service: Service, settings: Settings, spool: Spool, build: Build) -> Service:
+    """Replace a service by one with other settings, or by one with the same when that cannot start after all."""
+    service.stop()
+    try:
+        new = Service(settings, spool, build=build)
+    except CxrDicomError as error:
+        telemetry.failure("reload", error)
+        new = Service(service.settings, spool, build=build)
+        new.refused_settings = str(error)
+    else:
+        telemetry.event("reloaded")
+    return new
 
 
 def polling_only(settings: Settings) -> Settings:
@@ -367,15 +385,3 @@ def poll_once(
     finally:
         spool.unlock()
     return rounds
-
-
-def _reload(load: Callable[[], Settings], current: Settings) -> Settings:
-    try:
-        loaded = load()
-        if loaded.spool.folder != current.spool.folder:
-            raise CxrDicomError("spool.folder: expected the same as at the start; stop and start to change it")
-    except CxrDicomError as error:
-        telemetry.failure("reload", error)
-        return current
-    telemetry.event("reloaded")
-    return loaded

@@ -177,11 +177,11 @@ def _work(settings: Settings) -> Iterator[Check]:
     if settings.service.workers > cores:
         yield warning("service.workers", f"{settings.service.workers}, and this machine has {cores} processors")
     listener, metrics = settings.listener, settings.service.metrics_port
-    if listener.enabled and listener.port == metrics and _is_here(listener.address):
+    if listener.enabled and listener.port == metrics and is_here(listener.address):
         yield wrong("service.metrics_port", f"{metrics} is listener.port too")
 
 
-def _is_here(address: str) -> bool:
+def is_here(address: str) -> bool:
     """Whether an address is, or includes, 127.0.0.1."""
     try:
         found = ipaddress.ip_address(address)

@@ -366,9 +366,10 @@ class Studies:
         marks = ", ".join("?" * len(origin))
         with self._ledger.transaction() as connection:
             moved = connection.execute(
-                f"UPDATE studies SET state = ?, reason = ?, changed_at = ?"  # noqa: S608 - only question marks are added
+                "UPDATE studies SET state = ?, reason = ?,"  # noqa: S608 - only question marks are added
+                " changed_at = iif(state = ? AND reason = ?, changed_at, ?)"
                 f" WHERE study_instance_uid = ? AND state IN ({marks})",
-                (target, reason, time.time(), uid, *origin),
+                (target, reason, target, reason, time.time(), uid, *origin),
             )
         return moved.rowcount > 0
 

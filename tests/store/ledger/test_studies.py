@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from cxr_dicom.records import ObjectKind, Outcome, Reason, WrittenObject
+from cxr_dicom.records import DeliveryStatus, ObjectKind, Outcome, Reason, WrittenObject
 from cxr_dicom.store.ledger import Arrival, ClaimLostError
 from cxr_dicom.store.ledger.actions import ActionRefusedError, ImagesDeletedError
 from cxr_dicom.store.ledger.group_commit import GroupCommit
-from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, sent, state
+from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
 
 def test_the_same_instance_again_changes_nothing(ledger):
@@ -242,3 +242,13 @@ def test_the_oldest_study_is_claimed_first(ledger, monkeypatch):
         ledger.studies.add(instance(ledger, f"{study}.1.1", study), study)
     assert ledger.studies.uids("RECEIVING") == ["1.2.5", "1.2.4", "1.2.6"]
     assert [claimed(ledger).study.study_instance_uid for _ in range(3)] == ["1.2.5", "1.2.4", "1.2.6"]
+
+
+def test_a_study_that_waits_on_has_not_changed(ledger, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    sent(ledger, "pacs")
+    monkeypatch.setattr("time.time", lambda: 2000.0)
+    say(ledger, DeliveryStatus.FAILED, retry_at=3000.0)
+    assert ledger.stories.show(STUDY)["changed_at"] == 1000.0
+    say(ledger, DeliveryStatus.ACCEPTED)
+    assert ledger.stories.show(STUDY)["changed_at"] == 2000.0
