@@ -27,8 +27,10 @@ MOST_ELEMENTS = 100_000  # with items and fragments; a radiograph has a few hund
 MOST_BYTES = 1 << 26  # that are read of what comes before the pixel data
 MOST_DEPTH = 32  # of items within items
 LONGEST_VALUE = 1 << 17  # bytes of a value that is no blob: a lookup table of 65,536 entries
+LONGEST_CHARACTER_SET = 256  # bytes of names of character sets; pydicom warns of each that it does not know
 
 PIXEL_TAGS = frozenset(map(Tag, ("FloatPixelData", "DoubleFloatPixelData", "PixelData")))
+_CHARACTER_SET = Tag("SpecificCharacterSet")
 _ITEM, _ITEM_DELIMITER, _SEQUENCE_DELIMITER = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _BLOBS = frozenset({VR.OB, VR.OD, VR.OF, VR.OL, VR.OV, VR.OW, VR.SQ, VR.UN, VR.UT})
 _LONGEST_KNOWN_UN = 0xFFFF  # bytes; pydicom leaves a longer UN as it is
@@ -282,6 +284,8 @@ class Walk:
 
 
 def _check_length(place: Place) -> None:
+    if place.tag == _CHARACTER_SET and place.length > LONGEST_CHARACTER_SET:
+        raise refused(f"at most {LONGEST_CHARACTER_SET} bytes of character sets")
     if place.length > LONGEST_VALUE and place.vr is not None and place.vr not in _BLOBS and " or " not in place.vr:
         raise refused(f"at most {LONGEST_VALUE} bytes in a value")
 

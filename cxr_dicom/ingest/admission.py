@@ -25,7 +25,7 @@ class Admission:
         self._settings = settings
         self._networks = [ipaddress.ip_network(each, strict=False) for each in settings.calling_addresses]
         self._guard = threading.Lock()
-        self._waiting: dict[Hashable, str] = {}  # addresses by connection
+        self._waiting: dict[Hashable, str] = {}  # addresses by connection; see `_holder`
         self._open: dict[Hashable, str] = {}  # likewise, of associations
         self._full: deque[tuple[float, str]] = deque(maxlen=_MOST_REMEMBERED)  # when somebody found no room, and who
 
@@ -60,9 +60,10 @@ class Admission:
         str
             Why it is turned away; empty when it is let in.
         """
-        sought = ipaddress.ip_address(address)
+        sought = ipaddress.ip_address(address.partition("%")[0])
         if not (any(sought in each for each in self._networks) if self._networks else sought.is_loopback):
             return "not in listener.calling_addresses"
+        address = _holder(address)
         with self._guard:
             if self.connections >= self.most_connections:
                 return self._no_room(address, f"{self.connections} connections are open")
@@ -74,6 +75,7 @@ class Admission:
 
     def associate(self, connection: Hashable, address: str) -> str:
         """Let a connection that waits have its association; returns as `connect`."""
+        address = _holder(address)
         with self._guard:
             if len(self._open) >= self._settings.max_associations:
                 return self._no_room(address, "listener.max_associations are open")
@@ -112,6 +114,12 @@ class Admission:
     def _is_one_address(self) -> bool:
         """Whether all who may connect have one address, so that a share of it would help nobody."""
         return all(each.num_addresses == 1 for each in self._networks) and len(self._networks) <= 1
+
+
+def _holder(address: str) -> str:
+    """Return an IPv4 address, or the network of an IPv6 address: a machine there has any number of addresses."""
+    sought = ipaddress.ip_address(address.partition("%")[0])
+    return address if sought.version == 4 else str(ipaddress.ip_network((sought, 64), strict=False))
 
 
 class FloodGuard:

@@ -28,6 +28,7 @@ _ASSOCIATE, _DATA, _RELEASE, _ABORT = 0x01, 0x04, 0x05, 0x07  # PDU types (PS3.8
 _PDU_HEAD = 6  # type, reserved, length (PS3.8 9.3.5)
 _ITEM_HEAD = 5  # length, presentation context ID (PS3.8 9.3.5.1)
 MOST_NEGOTIATION_BYTES = 1 << 18  # of a PDU that asks for an association
+MOST_VALUES = 1000  # of a PDU; senders put in one or two
 _LEAST_LIMIT = 1 << 20  # bytes of a PDU that are read in any case: some senders do not keep to what was negotiated
 
 OnEnd = Callable[["Association", str], None]
@@ -274,11 +275,14 @@ def _values(items: memoryview) -> Iterator[tuple[int, Any]]:
     Raises
     ------
     ProtocolError
-        If an item is longer than the PDU, or has no control header.
+        If an item is longer than the PDU, or has no control header, or there are too many.
     """
-    while items:
+    for _ in range(MOST_VALUES):
+        if not items:
+            return
         end = 4 + int.from_bytes(items[:4], "big")
         if not _ITEM_HEAD < end <= len(items):
             raise ProtocolError("sent presentation data value items that do not fill their PDU")
         yield items[4], items[_ITEM_HEAD:end]
         items = items[end:]
+    raise ProtocolError(f"sent more than {MOST_VALUES - 1} presentation data values in a PDU")

@@ -131,6 +131,16 @@ def test_no_text_or_number_is_longer_than_a_lookup_table(tmp_path):
     assert read_instance(path).sop_instance_uid == image.SOPInstanceUID  # nobody asked for it
 
 
+def test_a_thousand_character_sets_are_refused(with_elements):
+    names = b"X\\" * 200
+    within = ITEM + UNDEFINED + struct.pack("<HH2sH", 8, 5, b"CS", len(names)) + names + ITEM_END
+    for bomb in (endless(0x00400275, within), element(0x00400275, b"SQ", within)):
+        with pytest.raises(ImageError, match="at most 256 bytes of character sets"):
+            read_header(with_elements(bomb))
+    with pytest.raises(ImageError, match="at most 256 bytes of character sets"):
+        read_instance(with_elements(struct.pack("<HH2sH", 8, 5, b"CS", len(names)) + names, "first"))
+
+
 def test_no_more_than_64_mb_are_read_before_the_pixel_data(with_elements):
     path = with_elements(element(0x00091010, b"OB", bytes(65 << 20)))
     assert read_instance(path) is not None

@@ -310,6 +310,7 @@ def test_another_name_is_rejected_whatever_its_padding(here):
         (request(), "closed the connection, without a release"),
         (request() + request(), "broke the protocol"),
         ((request(), pdu(DATA, b"\0\0\0\3")), "sent presentation data value items that do not fill their PDU"),
+        ((request(), values(*[(0, b"")] * 1000)), "sent more than 999 presentation data values in a PDU"),
         ((request(), pdu(DATA, b"", 0xFFFFFFFF)), "sent a PDU of 4294967295 bytes; at most 1048576 are read"),
         ((request(), values((3, store_command("1.2.3"))) + values((0, b"abc"))), "closed the connection, without a"),
         ((request(), values((3, echo()))), "sent a message that cannot be read"),
