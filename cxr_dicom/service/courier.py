@@ -15,7 +15,7 @@ from pydicom.uid import SegmentationStorage
 from cxr_dicom.deliver import binary_fallback
 from cxr_dicom.deliver.base import UNREADABLE, Destination
 from cxr_dicom.encode.binary_fallback import make_binary_fallback
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.receipts import record
@@ -178,6 +178,10 @@ def _receipts(act: Send, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         yield from act(objects)
     except SettingsError as error:  # a token or a certificate that cannot be read now
         raise ConnectionFailedError(retry.OUTAGE, str(error)) from error
+    except CxrDicomError:
+        raise
+    except Exception as error:  # what nobody thought of; it must not be tried at once, and for ever
+        raise ConnectionFailedError("UNEXPECTED", telemetry.safe_description(error)) from error
 
 
 def _failed(name: str, uid: str, status: str, detail: str, pause: float) -> Receipt:

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import responses
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -138,6 +138,7 @@ def association(
     """
     entity = Requestor(access)
     tls = (client_tls(access), access.address) if access.tls else None
+    begin = monotonic()
     try:
         opened = entity.associate(
             access.address,
@@ -151,7 +152,7 @@ def association(
     except OSError as error:  # of the name service
         raise _not_reached(error, access) from error
     if not opened.is_established:
-        raise _not_established(opened, entity.line, access)
+        raise _not_established(opened, entity.line, access, monotonic() - begin)
     try:
         yield opened
     finally:
@@ -159,7 +160,9 @@ def association(
             opened.release()
 
 
-def _not_established(attempt: Association, line: Line | None, access: DicomAccess) -> ConnectionFailedError:
+def _not_established(
+    attempt: Association, line: Line | None, access: DicomAccess, waited: float
+) -> ConnectionFailedError:
     if attempt.is_rejected and (answer := attempt.acceptor.primitive):
         return _rejected(answer.result, answer.result_source, answer.diagnostic, access)
     if attempt.rejected_contexts:
@@ -168,8 +171,13 @@ def _not_established(attempt: Association, line: Line | None, access: DicomAcces
         return _not_reached(line.trouble, access)
     if line and line.remark:
         return ConnectionFailedError("UNREACHABLE", f"{_peer(access)} {line.remark}")
-    what = "ended the negotiation" if attempt.is_aborted and not attempt.acse_timeout else "accepted no association"
-    return ConnectionFailedError("UNREACHABLE", f"{_peer(access)} {what} in {access.timeout_seconds:g} s")
+    if waited < access.timeout_seconds:
+        return ConnectionFailedError(
+            "UNREACHABLE", f"{_peer(access)} ended the negotiation, or answered in a way that cannot be read"
+        )
+    return ConnectionFailedError(
+        "UNREACHABLE", f"{_peer(access)} accepted no association in {access.timeout_seconds:g} s"
+    )
 
 
 def _not_reached(error: BaseException, access: DicomAccess) -> ConnectionFailedError:
@@ -268,7 +276,7 @@ def searching(access: HttpAccess) -> Iterator[DICOMwebClient]:
                 yield client
             except requests.JSONDecodeError:
                 raise
-            except (ValueError, AttributeError, TypeError) as error:
+            except (ValueError, AttributeError, TypeError, LookupError, RecursionError) as error:
                 raise _no_json() from error
 
 
@@ -279,6 +287,8 @@ def _http_errors(access: HttpAccess) -> Iterator[None]:
         yield
     except requests.RequestException as error:
         raise _ours(error, access) from error
+    except ValueError as error:  # of a header that makes no sense
+        raise ConnectionFailedError("UNEXPECTED", "the answer cannot be read") from error
     except OSError as error:
         raise SettingsError(f"{access.url}: ca or client_certificate: {type(error).__name__}") from error
 

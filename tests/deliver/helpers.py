@@ -109,7 +109,9 @@ def web(answers, tls=None, finds=lambda uid: False):
 
         def do_GET(self):
             uid = parse_qs(urlsplit(self.path).query).get("SOPInstanceUID", [""])[0]
-            found = [{"00080018": {"vr": "UI", "Value": [uid]}}] if finds(uid) else []
+            found = finds(uid)
+            if not isinstance(found, bytes):
+                found = [{"00080018": {"vr": "UI", "Value": [uid]}}] if found else []
             self._answer(200, {"Content-Type": "application/dicom+json"}, found)
 
         def _answer(self, status, headers, body):

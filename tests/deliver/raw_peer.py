@@ -3,7 +3,6 @@
 import socket
 import struct
 import threading
-import time
 from contextlib import contextmanager, suppress
 
 STORE_RSP = 0x8001
@@ -58,14 +57,13 @@ def element(number, value):
     return struct.pack("<HHI", 0, number, len(value)) + value
 
 
-def answer(context, number, *, status=b"\0\0", uid=b"", last=True):
+def answer(context, number, *, status=b"\0\0", uid=b"", command=STORE_RSP):
     """Make the PDU of a C-STORE response; ``status`` None leaves it out."""
-    elements = element(0x0100, struct.pack("<H", STORE_RSP)) + element(0x0120, struct.pack("<H", number))
+    elements = element(0x0100, struct.pack("<H", command)) + element(0x0120, struct.pack("<H", number))
     elements += element(0x0800, struct.pack("<H", 0x0101))
     elements += b"" if status is None else element(0x0900, status)
     elements += element(0x1000, uid + b"\0" * (len(uid) % 2)) if uid else b""
-    command = element(0x0000, struct.pack("<I", len(elements))) + elements
-    value = bytes([context, 3 if last else 1]) + command
+    value = bytes([context, 3]) + element(0x0000, struct.pack("<I", len(elements))) + elements
     return pdu(4, struct.pack(">I", len(value)) + value)
 
 
@@ -132,7 +130,3 @@ def dripping(content, ended):
         if ended.wait(0.1):
             return
         yield bytes([byte])
-
-
-def wait(seconds):
-    time.sleep(seconds)

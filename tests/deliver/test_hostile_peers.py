@@ -79,8 +79,9 @@ def test_an_answer_without_one_status_is_no_receipt(made, status):
         lambda context, number: [answer(context, number + 1)],
         lambda context, number: [answer(context, number, uid=b"2.25.3")],
         lambda context, number: [answer(context, 0)],
+        lambda context, number: [answer(context, number, command=0x8030)],
     ],
-    ids=["of another request", "of another object", "of none"],
+    ids=["of another request", "of another object", "of none", "to C-ECHO"],
 )
 def test_the_answer_to_another_request_is_no_receipt(made, make):
     with pytest.raises(ConnectionFailedError, match="OTHER_ANSWER"):
@@ -99,6 +100,27 @@ def test_what_comes_after_a_pending_status_is_not_taken_for_the_next_object(made
         assert next(receipts).delivery_status is DeliveryStatus.FAILED
         with pytest.raises(ConnectionFailedError):
             next(receipts)
+
+
+def aborts(connection, ended):
+    connection.sendall(raw_peer.accepted(read_pdu(connection)[1]))
+    read_request(connection)
+    connection.sendall(pdu(7, b"\0\0\2\0"))
+
+
+def takes_one_byte_at_a_time(connection, ended):
+    right, wrong = (item(0x51, struct.pack(">I", length)) for length in (16384, 1))
+    connection.sendall(raw_peer.accepted(read_pdu(connection)[1]).replace(right, wrong))
+    read_pdu(connection)
+
+
+@pytest.mark.parametrize(
+    ("serve", "word"),
+    [(aborts, "ABORTED: .* the peer ended the association"), (takes_one_byte_at_a_time, "UNEXPECTED")],
+)
+def test_a_peer_that_aborts_or_makes_no_sense_is_told_at_once(made, serve, word):
+    with pytest.raises(ConnectionFailedError, match=word):
+        told(made, serve)
 
 
 # --- without an end ------------------------------------------------------------------------------

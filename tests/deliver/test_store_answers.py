@@ -144,6 +144,23 @@ def test_a_redirect_is_told_with_its_target_and_without_what_may_be_secret(made,
     assert trouble.value.detail == "expected an answer from this address, was sent to https://other.example:8443"
 
 
+@pytest.mark.parametrize(
+    ("status", "headers"), [(308, {"Location": "http://[bad"}), (302, {"Location": "http://host:port/"})]
+)
+def test_a_header_that_makes_no_sense_is_trouble_of_the_server(made, status, headers):
+    with pytest.raises(ConnectionFailedError):
+        told(made, status, headers=headers)
+
+
+@pytest.mark.parametrize("found", [b"[" * 200_000, b"null", b"[null]", b"<html>", b'[{"00080018": {"Value": null}}]'])
+def test_a_query_that_cannot_be_read_finds_nothing(made, found):
+    with web(lambda n, post: (200, {}, None), finds=lambda uid: found) as (port, _):
+        pacs = destination(port)
+        assert [r.delivery_status for r in pacs.send([made])] == [DeliveryStatus.FAILED]
+        with pytest.raises(ConnectionFailedError):
+            list(pacs.verify([made]))
+
+
 def test_a_file_that_is_gone_holds_up_no_other(made, tmp_path):
     gone = replace(made, path=tmp_path / "gone.dcm")
     with web(lambda n, post: (200, {}, STORED)) as (port, posts):

@@ -33,6 +33,7 @@ _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
 _REPORT_WAIT_SECONDS = 60.0  # when no report came
 _NO_SUCH_INSTANCE = 0x0112  # Failure Reason of a commitment, PS3.3 C.14.1.1
+_STORE_RSP = 0x8001  # Command Field of an answer to C-STORE, PS3.7 E.1
 _NOT_FINAL = (0xFF00, 0xFF01)  # pending; no status of C-STORE (PS3.4 B.2.3)
 _SEARCH = 10  # times as long as one answer
 _MAX_FOUND_BYTES = 64 << 20  # of the matches of one series
@@ -120,16 +121,22 @@ class Dicom:
 
     def _store(self, opened: Association, encoded: EncodedObject, number: int, heard: Sequence[Dataset]) -> Receipt:
         send_files_byte_for_byte()
+        begin = time.monotonic()
         try:
             seconds = self._settings.timeout_seconds + encoded.path.stat().st_size / SLOWEST
             with operation(opened, seconds):
                 answer = opened.send_c_store(encoded.path, msg_id=number)
         except OSError as error:
             return unreadable(self.name, encoded, error)
-        except AttributeError as error:  # a status that is none, in pynetdicom
-            raise ConnectionFailedError("NO_STATUS", "the answer to C-STORE cannot be read") from error
+        except (
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # no status, or lengths that make no sense
+            raise ConnectionFailedError("UNEXPECTED", "the answers to C-STORE cannot be read") from error
         if "Status" not in answer:
-            raise _no_answer(opened, seconds)
+            raise _no_answer(opened, seconds, time.monotonic() - begin)
         if not heard or not _is_about(encoded, number, heard[-1]):
             opened.abort()
             raise ConnectionFailedError("OTHER_ANSWER", "expected the answer to this C-STORE, got that to another one")
@@ -223,17 +230,20 @@ def read_report(name: str, information: Dataset) -> Iterator[Receipt]:
         yield _reported(name, item, answer, f"0x{reason:04X}")
 
 
-def _no_answer(opened: Association, seconds: float) -> ConnectionFailedError:
+def _no_answer(opened: Association, seconds: float, waited: float) -> ConnectionFailedError:
     remark = getattr(opened.dul.socket, "remark", "")
     if remark:
         return ConnectionFailedError("ABORTED", f"no answer to C-STORE: the peer {remark}")
+    if waited < seconds:
+        return ConnectionFailedError("ABORTED", "no answer to C-STORE: the peer ended the association")
     return ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {seconds:.0f} s")
 
 
 def _is_about(encoded: EncodedObject, number: int, command: Dataset) -> bool:
-    """Whether an answer is that to the request with this Message ID, and names no other object (PS3.7 9.3.1.2)."""
+    """Whether a message answers the C-STORE request with this Message ID, and names no other object (PS3.7 9.3.1.2)."""
     named = str(command.get("AffectedSOPInstanceUID") or "").strip(" \0")
-    return command.get("MessageIDBeingRespondedTo") == number and named in ("", encoded.sop_instance_uid)
+    is_answer = command.get("CommandField") == _STORE_RSP and command.get("MessageIDBeingRespondedTo") == number
+    return is_answer and named in ("", encoded.sop_instance_uid)
 
 
 def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:

@@ -81,7 +81,7 @@ class Dicomweb:
         except ImageError as error:
             return unreadable(self.name, encoded, error)
         if not retry.is_about_the_object(answer.status_code):
-            if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:  # it was not stored; behind a gateway it may be
+            if 300 <= answer.status_code < 500:  # it was not stored; behind a gateway it may be
                 self._doubted.discard(uid)
             raise answered(answer)
         return self._receipt(encoded, study, answer)
