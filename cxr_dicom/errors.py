@@ -9,7 +9,8 @@
     │   └── WeightsError            weights are missing, damaged or not the expected ones
     ├── EncodingError               a DICOM object could not be made
     ├── ManifestError               a list of studies cannot be understood
-    └── FetchError                  an image or a study is not given by the place where it lies
+    ├── FetchError                  an image or a study is not given by the place where it lies
+    └── WantError                   this machine lacks room, memory or permission; no fault of a study
 
 No message holds patient data: UIDs, keywords, numbers and file names of ours only.
 """
@@ -32,6 +33,10 @@ class CxrDicomError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross processes whole; by itself Python calls ``__init__`` with the text only, which some do not take."""
         return self.__class__.__new__, (self.__class__, *self.args), self.__dict__
+
+
+class WantError(CxrDicomError):
+    """A machine lacks room on its disk, memory or permission; what stopped for it goes on when there is some."""
 
 
 class SettingsError(CxrDicomError):

@@ -40,7 +40,7 @@ from cxr_dicom.records import (
     StudyResult,
 )
 from cxr_dicom.select import select
-from cxr_dicom.system import telemetry, watch
+from cxr_dicom.system import telemetry, wants, watch
 from cxr_dicom.system.digest import sha256
 
 
@@ -116,6 +116,7 @@ class Pipeline:
         except ModelError as error:
             return _refuse(image, Outcome.FAILED, Reason.MODEL_FAILED, str(error))
         except Exception as error:  # one bad file never stops a run; the text may hold patient data, the log does not
+            wants.raise_if_lacking(error)
             telemetry.failure("analyse", error, sop_instance_uid=image.instance.sop_instance_uid)
             return _refuse(image, Outcome.FAILED, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
 
@@ -156,6 +157,7 @@ class Pipeline:
         except Exception as error:  # as in _analyse: the study fails, the run goes on
             for written in objects:
                 written.path.unlink(missing_ok=True)
+            wants.raise_if_lacking(error, folder)
             telemetry.failure("encode", error, study_instance_uid=analysis.study_instance_uid)
             return EncodingError(telemetry.safe_description(error))
         return objects

@@ -33,6 +33,9 @@ TESTS = {  # by the first column of the table
     "settings without their destinations, for one start or more": "service/test_recovery.py::test_what_waits_for_a_",
     "our own downtime, a clock that is stepped forward": "service/test_receipts.py::test_the_time_in_which_nobody",
     "a disk that becomes full while studies wait": "service/test_retry_of_studies.py::test_without_room_on_the_disk",
+    "a disk that becomes full in `run`, a want of memory, file descriptors or permission": (
+        "cohort/test_wants.py::test_a_full_disk_stops_a_run_and_the_same_command_goes_on"
+    ),
     "an audit trail that cannot be written": "service/test_retry_of_studies.py::test_a_trail_that_cannot_be_written",
     "a header that is a formula": "results/test_tables.py::test_no_cell_is_a_formula_and_numbers_and_parquet_stay",
     "another user of the machine": "system/test_modes.py::test_all_that_run_writes",

@@ -15,7 +15,7 @@ from cxr_dicom import __version__
 
 EXIT_FAILED = 3  # some eligible images failed
 EXIT_NOTHING = 4  # nothing eligible
-EXIT_UNREACHABLE = 5  # the destination is down
+EXIT_UNREACHABLE = 5  # the destination is down, or this machine lacks room, memory or permission
 EXIT_INTERRUPTED = 130  # Ctrl-C
 
 
@@ -26,7 +26,7 @@ class Refused(click.ClickException):
 
 
 class Stopped(click.ClickException):
-    """The command cannot go on now, and will when it is started again: the destination is down."""
+    """The command cannot go on now, and will when it is started again: the destination is down, the disk is full."""
 
     exit_code = EXIT_UNREACHABLE
 

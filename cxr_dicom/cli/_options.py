@@ -69,11 +69,11 @@ def refusals() -> Iterator[None]:
     """End the command with one line and its exit code, where the library says why it cannot go on."""
     from cxr_dicom.cli import Refused, Stopped
     from cxr_dicom.cohort.delivery import DestinationDownError
-    from cxr_dicom.errors import CxrDicomError
+    from cxr_dicom.errors import CxrDicomError, WantError
 
     try:
         yield
-    except DestinationDownError as error:
+    except (DestinationDownError, WantError) as error:
         raise Stopped(str(error)) from error
     except CxrDicomError as error:
         raise Refused(str(error)) from error

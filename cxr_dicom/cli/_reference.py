@@ -19,7 +19,7 @@ Made from the commands by `python -m cxr_dicom.cli._reference > docs/cli.md`; do
 
 Exit codes of `run` and `demo`: 0 all eligible images processed, 2 the command cannot start (wrong
 options or settings, an input that is none, missing weights, an output folder that cannot be
-written), 3 some images failed, 4 nothing eligible, 5 stopped because the destination is down,
+written), 3 some images failed, 4 nothing eligible, 5 stopped because the destination is down or the disk full,
 130 interrupted.
 """
 

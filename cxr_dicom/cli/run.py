@@ -12,7 +12,7 @@ from cxr_dicom.cli import _inputs, _options
 
 @click.command(
     epilog="Exit codes: 0 all eligible images processed, 2 the command cannot start, 3 some failed,"
-    " 4 nothing eligible, 5 stopped because the destination is down, 130 interrupted."
+    " 4 nothing eligible, 5 stopped because the destination is down or the disk full, 130 interrupted."
 )
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")

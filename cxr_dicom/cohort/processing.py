@@ -10,7 +10,7 @@ from cxr_dicom.cohort import reuse
 from cxr_dicom.cohort.delivery import NotDeliveredError
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Tools
 from cxr_dicom.cohort.states import State
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import FetchError, WantError
 from cxr_dicom.export import marked
 from cxr_dicom.infer.device import device_name
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
@@ -19,7 +19,7 @@ from cxr_dicom.records import EncodedObject, ImageAnalysis, Outcome, Reason, Ski
 from cxr_dicom.results import report
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import ExportRow, Row
-from cxr_dicom.system import atomic, telemetry, watch
+from cxr_dicom.system import atomic, telemetry, wants, watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,10 @@ def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
             made = _make(entry, studies, skipped, tools)
     except FetchError as error:
         return without_result(entry, earlier, tools, Reason.FETCH_FAILED, str(error))
-    except Exception as error:  # one bad study never stops a run
+    except WantError:
+        raise
+    except Exception as error:  # one bad study never stops a run, a machine that cannot go on does
+        wants.raise_if_lacking(error, tools.out)
         telemetry.failure("study", error, study_instance_uid=entry.key)
         return without_result(entry, earlier, tools, Reason.INTERNAL_ERROR, telemetry.safe_description(error))
     return _delivered(_state(entry, earlier, made, tools), made.objects, tools)

@@ -33,7 +33,7 @@ from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import cohort_report, report, tables
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import Row
-from cxr_dicom.system import atomic, telemetry
+from cxr_dicom.system import atomic, telemetry, wants
 
 RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
 FIGURES_UP_TO = SMALL  # entries; of more, a report shows the cohort and not each image
@@ -79,6 +79,8 @@ def run(
         If the pipeline cannot be built, or the options name something that does not exist.
     DestinationDownError
         If the destination could not be reached for several studies in a row.
+    WantError
+        If this machine has no room, memory or permission left; then what is finished is kept.
     CxrDicomError
         If ``out`` cannot be written, or is in use by another run.
     """
@@ -91,6 +93,7 @@ def run(
             _sweep(out)
             return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress)
     except OSError as error:
+        wants.raise_if_lacking(error)
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
 
 

@@ -22,7 +22,7 @@ from cxr_dicom.export import build_exporters
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Reason
-from cxr_dicom.system import atomic, watch
+from cxr_dicom.system import atomic, wants, watch
 
 MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
 
@@ -59,6 +59,7 @@ class EntryTask:
         try:
             return self._answer(item, tools)
         except OSError as error:  # where no state can be written, no entry can be done
+            wants.raise_if_lacking(error, self._out)
             raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
 
     @property

@@ -22,7 +22,12 @@ from cxr_dicom.store.spool import Spool, SpoolFullError
 from cxr_dicom.system import retry, telemetry
 
 _MAY_PASS = (Reason.ENCODING_FAILED, Reason.INTERNAL_ERROR)
-_WANTS = ("MemoryError", "OutOfMemoryError", "PermissionError")  # of this machine, no fault of a study
+_WANTS = (
+    "this machine lacks",
+    "MemoryError",
+    "OutOfMemoryError",
+    "PermissionError",
+)  # of this machine, no fault of a study
 
 
 class Processor(Protocol):
