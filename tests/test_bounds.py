@@ -40,6 +40,11 @@ TESTS = {  # by the first column of the table
     "a header that is a formula": "results/test_tables.py::test_no_cell_is_a_formula_and_numbers_and_parquet_stay",
     "another user of the machine": "system/test_modes.py::test_all_that_run_writes",
     "reports of storage commitment": "service/test_receipts.py::test_a_report_counts_only_for_a_transaction_that_we",
+    "a page of others in the browser of a visitor": "web/test_guard.py::test_what_a_foreign_page_asks_is_refused",
+    "a name that was bound to our address": "web/test_guard.py::test_a_name_that_was_bound_to_this_address_is_refused",
+    "a request to the pages without end": "web/test_guard.py::test_a_body_that_does_not_say_how_long_it_is_ends_at",
+    "500 slow clients of the pages": "web/test_guard.py::test_500_slow_clients_hold_nobody_up_and_are_closed",
+    "HTML in a header, a name or a reason": "web/test_view.py::test_hostile_words_stay_words_wherever_they_stand",
 }
 
 

@@ -37,6 +37,9 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # workers = 1
 # metrics_port = 9464           # Prometheus and health, on 127.0.0.1
 
+# [web]
+# port = 8471                   # pages for a browser, on 127.0.0.1, with a token (docs/how-to/web.md)
+
 # [models]
 # names = ["auto"]
 

@@ -38,6 +38,7 @@ from cxr_dicom.config.service import (
     SpoolSettings,
 )
 from cxr_dicom.config.service import Table as _Table
+from cxr_dicom.config.web import WebSettings
 from cxr_dicom.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "CXR_DICOM_"
@@ -140,6 +141,7 @@ class Settings(_Table):
     service: ServiceSettings = ServiceSettings()
     spool: SpoolSettings = SpoolSettings()
     listener: ListenerSettings = ListenerSettings()
+    web: WebSettings = WebSettings()
     assembly: AssemblySettings = AssemblySettings()
     poller: PollerSettings = PollerSettings()
     destinations: tuple[Destination, ...] = ()

@@ -81,7 +81,9 @@ class Courier:
         return self._attempt(doubtful, self._destination.send, stop) or sent or verified
 
     def _is_left_alone(self) -> bool:
-        """Whether the destination did not answer and its pause lasts, unless a person wants it to be tried now."""
+        """Whether a person paused it, or it did not answer and nobody wants it to be tried before its time."""
+        if self.name in self._ledger.overview.paused():
+            return True
         if not self._breaker.is_open:
             return False
         asked_at = self._ledger.deliveries.asked_at(self.name)

@@ -6,6 +6,7 @@ neither listener nor delivery with it. A worker ends with its parent, however th
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -98,12 +99,29 @@ class Worker:
             result = replace(result, instances=tuple(self._adopt(uid, each) for each in result.instances))
         goes_to = list(routes(result, self._settings))
         try:
-            state = self._ledger.studies.finish(claim, result, self._infos(), goes_to)
+            state = self._ledger.studies.finish(claim, result, self._infos(), goes_to, self._shown(result))
         except ClaimLostError:
             self._delete_forgotten(result)
             raise
         self._wants.pop(uid, None)
         self._tell(result, str(state))
+
+    def _shown(self, result: StudyResult) -> Path | None:
+        """Keep what pages show of a study, where there are pages; no study fails for it."""
+        if self._settings.web.port is None:
+            return None
+        from cxr_dicom.results import report, rows
+
+        try:
+            analyses = [each.analysis for each in result.instances if each.analysis]
+            content = {
+                "rows": rows.study_rows(result, self._settings, self._spool.folder),
+                "figures": {each.image.instance.sop_instance_uid: report.figures(each) for each in analyses},
+            }
+            return self._spool.keep_shown(result.study_instance_uid, json.dumps(content))
+        except Exception as error:
+            telemetry.failure("pictures", error, study_instance_uid=result.study_instance_uid)
+            return None
 
     def _infos(self) -> list[ModelInfo]:
         return [model.info for model in self._processor.models]

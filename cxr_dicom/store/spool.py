@@ -35,6 +35,7 @@ from cxr_dicom.system import atomic, lock
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+_SHOWN = "shown.json"  # the rows and pictures of a study, for pages
 _FOLDERS = ("part", "sources", "objects")
 
 
@@ -234,6 +235,13 @@ class Spool:
             made.path.chmod(0o600)
             atomic.move(made.path, path)
         return replace(made, path=path)
+
+    def keep_shown(self, study_instance_uid: str, text: str) -> Path:
+        """Write what pages show of a study beside its objects, in place of what was there."""
+        path = self._study_folder("objects", study_instance_uid) / _SHOWN
+        with atomic.replacing(path, mode=0o600) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        return path
 
     # --- files out -------------------------------------------------------------------------------
 

@@ -79,7 +79,6 @@ class Web:
     visitors: Visitors
     pages: Sequence[Page]
     port: int
-    uploads: Sequence[str] = ()  # paths on which a body may be long
     limiter: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_AT_ONCE))
 
     def application(self) -> ASGIApp:
@@ -93,7 +92,7 @@ class Web:
         ]
         handlers = {HTTPException: _not_found, NotAnsweredError: _refused}
         application = Starlette(routes=routes, exception_handlers=handlers)
-        return Guard(application, self.settings, self.visitors, self.port, self.uploads)
+        return Guard(application, self.settings, self.visitors, self.port)
 
     async def _answer(self, page: Page, request: Request) -> Response:
         visitor: Visitor | None = request.scope["visitor"]
@@ -119,7 +118,7 @@ class Web:
         if request.method in SAFE_METHODS:
             return {}
         token = request.headers.get("x-form-token", "")
-        form = {} if page.path in self.uploads else await _fields(request)
+        form = await _fields(request)
         if not self.visitors.is_own_form(visitor, token or form.get("form_token", "")):
             raise NotAnsweredError(
                 403, "This form was not made by a page of ours for you, or is too old. Load the page again."

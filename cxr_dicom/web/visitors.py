@@ -103,6 +103,11 @@ class Visitors:
             return self._guest(session)
         return None
 
+    @property
+    def machines(self) -> list[str]:
+        """Names of those that have a token."""
+        return [visitor.name for visitor in self._machines.values()]
+
     def form_token(self, visitor: Visitor) -> str:
         """Return what every form of a visitor must bring back."""
         return hmac.new(self._secret, visitor.key.encode(), "sha256").hexdigest()

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cxr_dicom.config import RESULT_TABLES, Settings, load, service
+from cxr_dicom.config import RESULT_TABLES, Settings, load, service, web
 from cxr_dicom.errors import SettingsError
 from tests import ROOT
 
@@ -17,6 +17,8 @@ TABLES = {
     "[service]": service.ServiceSettings,
     "[files]": service.FilesSettings,
     "[retention]": service.RetentionSettings,
+    "[web]": web.WebSettings,
+    "[web.proxy]": web.ProxySettings,
     "[poller]": service.PollerSettings,
     "[[poller.archives]], kind dicomweb": service.DicomwebArchive,
     "[[poller.archives]], kind query-retrieve": service.QueryRetrieveArchive,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
+from cxr_dicom.results.schema import Row
 from cxr_dicom.web import view
 from cxr_dicom.web.guard import cookie_name
 from cxr_dicom.web.server import Server
@@ -17,25 +18,29 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 def row(number=1, *, outcome="processed", study=None, **more):
     study = study or f"1.2.826.0.{number}"
-    return {
-        "path": f"secret/DOE^JOHN-{number}.dcm",
-        "study_instance_uid": study,
-        "series_instance_uid": f"{study}.1",
-        "sop_instance_uid": f"{study}.1.1",
-        "outcome": outcome,
-        "reason": None if outcome == "processed" else "NOT_FRONTAL",
-        "detail": "",
-        "view": "PA",
-        "models": [],
-        "scores": {},
-        "measurements": {},
-        "statements": {},
-        "boxes": {},
-        "objects": [],
-        "exports": [],
-        "warnings": [],
-        "seconds": {},
-    } | more
+    return (
+        dict.fromkeys(Row.__required_keys__)
+        | {
+            "path": f"secret/DOE^JOHN-{number}.dcm",
+            "study_instance_uid": study,
+            "series_instance_uid": f"{study}.1",
+            "sop_instance_uid": f"{study}.1.1",
+            "outcome": outcome,
+            "reason": None if outcome == "processed" else "NOT_FRONTAL",
+            "detail": "",
+            "view": "PA",
+            "models": [],
+            "scores": {},
+            "measurements": {},
+            "statements": {},
+            "boxes": {},
+            "objects": [],
+            "exports": [],
+            "warnings": [],
+            "seconds": {},
+        }
+        | more
+    )
 
 
 def write_out(folder, rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cxr_dicom.config import Settings
-from cxr_dicom.service.checks import files, machine, models, peers, sense
+from cxr_dicom.service.checks import files, machine, models, pages, peers, sense
 from cxr_dicom.service.checks.answer import Check, Level
 
 __all__ = ["Check", "Level", "check"]
@@ -21,6 +21,7 @@ def check(settings: Settings, *, with_models: bool = True) -> Iterator[Check]:
     """
     yield from machine.check(settings)
     yield from files.check(settings)
+    yield from pages.check(settings)
     yield from sense.check(settings)
     yield from peers.check(settings)
     if with_models:

@@ -38,9 +38,9 @@ def check(settings: Settings) -> Iterator[Check]:
             yield from _health(settings.service.metrics_port)
     yield from _spool(settings, folder)
     if settings.listener.enabled:
-        yield _port("listener.port", settings.listener.address, settings.listener.port, holder)
+        yield check_port("listener.port", settings.listener.address, settings.listener.port, holder)
     if settings.service.metrics_port:
-        yield _port("service.metrics_port", "127.0.0.1", settings.service.metrics_port, holder)
+        yield check_port("service.metrics_port", "127.0.0.1", settings.service.metrics_port, holder)
     yield from _work(settings)
 
 
@@ -114,7 +114,8 @@ def _ledger(folder: Path) -> str:
     return "is whole"
 
 
-def _port(key: str, address: str, port: int, holder: str | None) -> Check:
+def check_port(key: str, address: str, port: int, holder: str | None) -> Check:
+    """Say whether a port can be taken, or the process that holds the spool has it."""
     if not holder:
         try:
             return ok(key, bind(address, port))

@@ -18,6 +18,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.store.ledger.deliveries import Deliveries, DueDelivery
 from cxr_dicom.store.ledger.group_commit import GroupCommit
 from cxr_dicom.store.ledger.observations import Observation, Observations
+from cxr_dicom.store.ledger.overview import Overview
 from cxr_dicom.store.ledger.places import Places
 from cxr_dicom.store.ledger.polls import Polls
 from cxr_dicom.store.ledger.schema import MIGRATIONS
@@ -71,7 +72,7 @@ class Ledger:
     ----------
     together
         Makes changes of several threads in one transaction.
-    studies, deliveries, places, polls, observations, stories
+    studies, deliveries, places, polls, observations, stories, overview
         What can be done with each, one class per noun.
     """
 
@@ -90,6 +91,7 @@ class Ledger:
         self.polls = Polls(self)
         self.observations = Observations(self)
         self.stories = Stories(self)
+        self.overview = Overview(self)
         self._migrate(may_change=create)
 
     @contextmanager

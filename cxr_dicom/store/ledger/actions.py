@@ -155,6 +155,30 @@ class Actions:
         self._tell("destination_withdrawn", destination=destination, objects=withdrawn)
         return withdrawn
 
+    def pause(self, destination: str) -> None:
+        """Send nothing to a destination until `resume`.
+
+        Raises
+        ------
+        ActionRefusedError
+            If it is paused.
+        """
+        if not self._ledger.overview.pause(destination):
+            raise ActionRefusedError(f"{destination}: is paused already")
+        self._tell("destination_paused", destination=destination)
+
+    def resume(self, destination: str) -> None:
+        """Send to a destination again; the time of the pause counts for nothing.
+
+        Raises
+        ------
+        ActionRefusedError
+            If it is not paused.
+        """
+        if not self._ledger.overview.resume(destination):
+            raise ActionRefusedError(f"{destination}: is not paused")
+        self._tell("destination_resumed", destination=destination)
+
     def _state(self, uid: str) -> StudyState:
         state = self._ledger.stories.state(uid)
         if state is None:

@@ -164,4 +164,26 @@ MIGRATIONS = (
         PRIMARY KEY (archive, study_instance_uid)
     ) STRICT;
     """,
+    """
+    -- what the pages for a browser ask for at each look, however many studies there are
+    CREATE TABLE state_counts (state TEXT PRIMARY KEY, studies INTEGER NOT NULL) STRICT;
+    INSERT INTO state_counts SELECT state, count(*) FROM studies GROUP BY state;
+    CREATE TRIGGER study_comes AFTER INSERT ON studies BEGIN
+        INSERT INTO state_counts VALUES (NEW.state, 1) ON CONFLICT DO UPDATE SET studies = studies + 1; END;
+    CREATE TRIGGER study_goes AFTER DELETE ON studies BEGIN
+        UPDATE state_counts SET studies = studies - 1 WHERE state = OLD.state; END;
+    CREATE TRIGGER study_moves AFTER UPDATE OF state ON studies WHEN OLD.state <> NEW.state BEGIN
+        UPDATE state_counts SET studies = studies - 1 WHERE state = OLD.state; INSERT INTO state_counts
+        VALUES (NEW.state, 1) ON CONFLICT DO UPDATE SET studies = studies + 1; END;
+    CREATE INDEX deliveries_refused ON deliveries (destination) WHERE state = 'refused';
+    CREATE INDEX jobs_by_time ON jobs (finished_at);
+    CREATE INDEX observations_by_study ON observations (study_instance_uid);
+    -- destinations to which a person wants nothing to be sent for now
+    CREATE TABLE paused (destination TEXT PRIMARY KEY, since REAL NOT NULL) STRICT;
+    -- a file with the rows and pictures of a study; it lies among its objects, and goes with them
+    CREATE TABLE shown (
+        study_instance_uid TEXT PRIMARY KEY REFERENCES studies ON DELETE CASCADE,
+        path TEXT NOT NULL
+    ) STRICT;
+    """,
 )

@@ -122,10 +122,8 @@ class Stories:
         return [*found, ("oldest_waiting_seconds", {}, round(age, 1))]
 
     def counts(self) -> dict[StudyState, int]:
-        """Count the studies in each state."""
-        counts = {
-            row["state"]: row["n"] for row in self._ledger.rows("SELECT state, count(*) n FROM studies GROUP BY 1")
-        }
+        """Count the studies in each state; triggers keep the numbers, however many studies there are."""
+        counts = {row["state"]: row["studies"] for row in self._rows("state_counts")}
         return {state: counts.get(state, 0) for state in StudyState}
 
     def waiting(self) -> list[Waiting]:
@@ -155,6 +153,7 @@ class Stories:
         """Return every file that the ledger knows."""
         rows = self._ledger.rows(
             "SELECT path FROM instances WHERE path IS NOT NULL UNION SELECT path FROM objects WHERE path IS NOT NULL"
+            " UNION SELECT path FROM shown"
         )
         return {self._ledger.folder / row["path"] for row in rows}
 
@@ -175,7 +174,9 @@ class Stories:
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(
                 "SELECT path FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL UNION"
-                " SELECT path FROM objects WHERE study_instance_uid = ? AND path IS NOT NULL",
+                " SELECT path FROM objects WHERE study_instance_uid = ? AND path IS NOT NULL UNION"
+                " SELECT path FROM shown WHERE study_instance_uid = ?",
+                study_instance_uid,
                 study_instance_uid,
                 study_instance_uid,
             )
@@ -209,6 +210,9 @@ class Stories:
         """Forget the paths in ``instances`` or ``objects`` of a study; return the files."""
         with self._ledger.transaction() as connection:
             rows = self._ledger.rows(f"{_files_in(table)} AND study_instance_uid = ?", study_instance_uid)
+            if table == "objects":  # the pictures go with them
+                rows += self._ledger.rows("SELECT path FROM shown WHERE study_instance_uid = ?", study_instance_uid)
+                connection.execute("DELETE FROM shown WHERE study_instance_uid = ?", (study_instance_uid,))
             _discard(connection, rows)
             connection.execute(
                 f"UPDATE {table} SET path = NULL WHERE study_instance_uid = ?",  # noqa: S608 - checked
@@ -227,7 +231,8 @@ class Stories:
         """Return the files that may be deleted: each was superseded, forgotten, or kept for long enough."""
         with self._ledger.transaction() as connection:
             connection.execute(  # what came again is wanted again
-                "DELETE FROM discarded WHERE path IN (SELECT path FROM instances UNION SELECT path FROM objects)"
+                "DELETE FROM discarded WHERE path IN (SELECT path FROM instances UNION SELECT path FROM objects"
+                " UNION SELECT path FROM shown)"
             )
             return [self._ledger.folder / row["path"] for row in self._ledger.rows("SELECT path FROM discarded")]
 

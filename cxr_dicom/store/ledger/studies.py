@@ -206,9 +206,14 @@ class Studies:
             )
 
     def finish(
-        self, claim: Claim, result: StudyResult, models: Sequence[ModelInfo], routes: Iterable[Route] = ()
+        self,
+        claim: Claim,
+        result: StudyResult,
+        models: Sequence[ModelInfo],
+        routes: Iterable[Route] = (),
+        shown: Path | None = None,
     ) -> StudyState:
-        """Record the result of a study whose objects lie durably in the spool, and where they go.
+        """Record the result of a study whose objects lie durably in the spool, their ways, and what pages show of it.
 
         Raises
         ------
@@ -232,6 +237,8 @@ class Studies:
             job_id = self._record_job(connection, result, outcome, models)
             for made in objects.values():
                 self._record_object(connection, claim.study.study_instance_uid, job_id, made)
+            if shown:
+                self._ledger.overview.keep(claim.study.study_instance_uid, shown)
             self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), routes)
         return state
 
