@@ -44,6 +44,9 @@ TESTS = {  # by the first column of the table
     "a name that was bound to our address": "web/test_guard.py::test_a_name_that_was_bound_to_this_address_is_refused",
     "a request to the pages without end": "web/test_guard.py::test_a_body_that_does_not_say_how_long_it_is_ends_at",
     "500 slow clients of the pages": "web/test_guard.py::test_500_slow_clients_hold_nobody_up_and_are_closed",
+    "a ZIP archive that unpacks to gigabytes, has millions of files, or names with paths": (
+        "web/test_send.py::test_a_bomb_ends_at_the_bound_and_leaves_nothing"
+    ),
     "HTML in a header, a name or a reason": "web/test_view.py::test_hostile_words_stay_words_wherever_they_stand",
 }
 

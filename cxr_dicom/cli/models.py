@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +38,11 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each model.")
 def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: bool) -> None:
     """List models: what they predict, and whether their weights are here."""
+    from cxr_dicom.infer import catalogue
+
     with _refusing():
         settings = _settings(config)
-        rows = [_row(info, settings) for info in _chosen(names)]
+        rows = [catalogue.described(info, settings) for info in _chosen(names)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -229,21 +230,6 @@ def _verified(info: ModelInfo, settings: Settings) -> str:
     for model in models:
         model.close()
     return digests[0] or "no weights"
-
-
-def _row(info: ModelInfo, settings: Settings) -> dict[str, Any]:
-    from cxr_dicom.infer import weights
-    from cxr_dicom.plugins import MODELS
-
-    files = weights.files(info, settings) if info.weights_file else ()
-    lock = weights.read_lock(weights.source_path(info, settings)) if info.weights_file else None
-    return asdict(info) | {
-        "is_present": weights.is_present(info, settings),
-        "bytes": sum(file.stat().st_size for file in files),
-        "weights_sha256": lock.checked_sha256 if lock else None,
-        "package": MODELS.choices[info.name].package,
-        "is_ours": MODELS.choices[info.name].is_ours,
-    }
 
 
 def _line(row: dict[str, Any]) -> str:

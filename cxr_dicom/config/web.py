@@ -51,6 +51,10 @@ class WebSettings(Table):
     """Names, with the port if it is not the usual one, under which a proxy shows the pages."""
     tokens_file: Path | None = None
     """File with a line for each machine that may ask: its name, its rights with commas, its token."""
+    max_upload_mb: int = Field(default=2048, ge=1)
+    """Largest file that is taken, and the most that a ZIP archive may unpack to."""
+    max_upload_files: int = Field(default=2000, ge=1, le=60_000)
+    """Most files that a ZIP archive may hold."""
     proxy: ProxySettings | None = None
 
     @field_validator("proxy")

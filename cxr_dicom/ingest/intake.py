@@ -61,7 +61,7 @@ class Intake:
         receive: Callable[[], Part],
         *,
         sender: str,
-        sop_instance_uid: str,
+        sop_instance_uid: str | None = None,
         sop_class_uid: str | None = None,
         study_instance_uid: str | None = None,
         address: str | None = None,
@@ -76,7 +76,7 @@ class Intake:
         sender
             Calling AE title or name of the archive.
         sop_instance_uid, sop_class_uid, study_instance_uid
-            What the sender announced; the file must agree.
+            What the sender announced, if it announced anything; the file must agree.
         address
             Of the sender, for the audit trail.
         association
@@ -144,7 +144,7 @@ class Intake:
                 action, sender=sender, address=address, reason=reason, times=left_out + 1 if left_out else None
             )
 
-    def _read(self, part: Part, sop_instance_uid: str, sop_class_uid: str | None) -> StoredInstance:
+    def _read(self, part: Part, sop_instance_uid: str | None, sop_class_uid: str | None) -> StoredInstance:
         """Check who a file is, without touching its pixels."""
         try:
             header = read_header(part.path, (*IDENTITY, "Manufacturer"))
@@ -157,7 +157,8 @@ class Intake:
         if instance is None or instance.sop_class_uid not in self._sop_classes:
             found = shown(instance.sop_class_uid) if instance else "a DICOMDIR"
             raise RefusedError(Refusal.WRONG_SOP_CLASS, f"expected one of listener.sop_classes, found {found}")
-        if instance.sop_instance_uid != sop_instance_uid or sop_class_uid not in (None, instance.sop_class_uid):
+        announced = (sop_instance_uid or instance.sop_instance_uid, sop_class_uid or instance.sop_class_uid)
+        if announced != (instance.sop_instance_uid, instance.sop_class_uid):
             raise RefusedError(
                 Refusal.UID_MISMATCH, "expected the SOP UIDs of the request in the data set, found others"
             )
@@ -171,9 +172,9 @@ class Intake:
         return kept is not None and not is_whole(part.path) and is_whole(kept)
 
     def _refused(
-        self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str, address: str | None
+        self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str | None, address: str | None
     ) -> RefusedError:
-        uid = sop_instance_uid if len(sop_instance_uid) <= 64 else None
+        uid = sop_instance_uid if sop_instance_uid and len(sop_instance_uid) <= 64 else None
         self._audit.write(
             "instance_refused", sop_instance_uid=uid, sender=sender, address=address, reason=refusal, error=detail
         )

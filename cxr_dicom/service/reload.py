@@ -10,6 +10,7 @@ from cxr_dicom.deliver import build_destination
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.ingest.archive import build_archive
 from cxr_dicom.service.checks import machine
+from cxr_dicom.service.pages import expect_pages
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.worker import Build
 from cxr_dicom.system import telemetry
@@ -72,6 +73,7 @@ def expect_startable(loaded: Settings, current: Settings, build: Build) -> None:
     _expect_ports(loaded, current)
     if loaded.listener.enabled and loaded.listener.tls:
         server_tls(loaded.listener.tls)
+    expect_pages(loaded)
     for destination in loaded.destinations:
         build_destination(destination, lambda uid: None)
     for archive in loaded.poller.archives:
@@ -109,3 +111,5 @@ def _ports(settings: Settings) -> Iterator[tuple[str, Port]]:
         yield "listener.port", (settings.listener.address, settings.listener.port)
     if settings.service.metrics_port:
         yield "service.metrics_port", ("127.0.0.1", settings.service.metrics_port)
+    if settings.web.port:
+        yield "web.port", (settings.web.address, settings.web.port)

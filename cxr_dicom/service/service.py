@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
-from cxr_dicom.errors import CxrDicomError, SettingsError, how_to_install
+from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.ingest.archive import StudyQuery
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.intake import Intake
@@ -26,6 +25,7 @@ from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.health import Figure, Problem, Problems
 from cxr_dicom.service.metrics import MetricsServer
+from cxr_dicom.service.pages import open_pages
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.reload import Reload
@@ -34,9 +34,6 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
-
-if TYPE_CHECKING:
-    from cxr_dicom.web.live import LivePages
 
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 3600.0
@@ -98,9 +95,9 @@ class Service:
             self._metrics = self._measure()
             if self._metrics:
                 parts.callback(self._metrics.stop)
-            self._pages = self._show()
-            if self._pages:
-                parts.callback(self._pages.stop)
+            self.pages = open_pages(settings, self.intake, self.problems)
+            if self.pages:
+                parts.callback(self.pages.stop)
             parts.callback(self._stop_threads)
             self._start_threads()
             self._parts = parts.pop_all()
@@ -137,15 +134,12 @@ class Service:
         found = {}
         if not all(worker.is_alive for worker in self._workers):
             found["workers"] = Problem(text="a worker process died and is not yet replaced", is_fatal=True)
-        for thread in self._threads:
-            if not thread.is_alive():
-                found[thread.name] = Problem(text="stopped", is_fatal=True)
-        if self._listener and not self._listener.is_alive:
-            found["listener"] = Problem(text="stopped", is_fatal=True)
-        elif self._listener and (problem := self._listener.problem()):
-            found["listener"] = Problem(text=problem)
-        if self._pages and not self._pages.is_alive:
-            found["pages"] = Problem(text="stopped", is_fatal=True)
+        parts = {"listener": self._listener, "pages": self.pages}
+        stopped = [name for name, part in parts.items() if part and not part.is_alive]
+        stopped += [thread.name for thread in self._threads if not thread.is_alive()]
+        found |= dict.fromkeys(stopped, Problem(text="stopped", is_fatal=True))
+        if self._listener and (problem := self._listener.problem()):
+            found.setdefault("listener", Problem(text=problem))
         if self.refused_settings:
             found["settings"] = Problem(text=f"those that were read again are not used: {self.refused_settings}")
         found |= health.storage(self._spool, self._audit)
@@ -192,18 +186,6 @@ class Service:
     def _measure(self) -> MetricsServer | None:
         port = self.settings.service.metrics_port
         return MetricsServer(port, self._figures, self.problems) if port else None
-
-    def _show(self) -> LivePages | None:
-        port = self.settings.web.port
-        if port is None:
-            return None
-        try:
-            from cxr_dicom.web.live import LivePages
-        except ImportError as error:
-            raise SettingsError(f"web.port = {port}: needs starlette and uvicorn ({how_to_install('web')})") from error
-        return LivePages(
-            self.settings, port, self.ledger, lambda: {part: each.text for part, each in self.problems().items()}
-        )
 
     def _figures(self) -> list[Figure]:
         known = health.figures(self.ledger, self.settings)

@@ -67,6 +67,7 @@ class Page:
     handler: Handler | None = None  # works in a thread
     stream: AsyncHandler | None = None  # reads the body, or goes on answering, itself
     method: str = "GET"
+    is_upload: bool = False  # the body is a file, not a form
     title: str = ""  # of its entry in the navigation; empty: none
 
 
@@ -92,7 +93,8 @@ class Web:
         ]
         handlers = {HTTPException: _not_found, NotAnsweredError: _refused}
         application = Starlette(routes=routes, exception_handlers=handlers)
-        return Guard(application, self.settings, self.visitors, self.port)
+        uploads = [page.path for page in self.pages if page.is_upload]
+        return Guard(application, self.settings, self.visitors, self.port, uploads)
 
     async def _answer(self, page: Page, request: Request) -> Response:
         visitor: Visitor | None = request.scope["visitor"]
@@ -118,7 +120,7 @@ class Web:
         if request.method in SAFE_METHODS:
             return {}
         token = request.headers.get("x-form-token", "")
-        form = await _fields(request)
+        form = {} if page.is_upload else await _fields(request)
         if not self.visitors.is_own_form(visitor, token or form.get("form_token", "")):
             raise NotAnsweredError(
                 403, "This form was not made by a page of ours for you, or is too old. Load the page again."

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,13 +44,22 @@ _HEADERS = (
 
 
 class Guard:
-    """Stands before the application; what it lets through has ``scope["visitor"]``, None for a stranger."""
+    """Stands before the application; what it lets through has ``scope["visitor"]``, None for a stranger.
 
-    def __init__(self, app: ASGIApp, settings: WebSettings, visitors: Visitors, port: int) -> None:
+    Parameters
+    ----------
+    uploads
+        Paths on which a body may be as long as an upload.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: WebSettings, visitors: Visitors, port: int, uploads: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._settings = settings
         self._visitors = visitors
         self._cookie = cookie_name(port)
+        self._uploads = frozenset(uploads)
         own = settings.address if ":" not in settings.address else f"[{settings.address}]"
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", own)}
         self._hosts |= {host.lower() for host in settings.hosts}
@@ -62,7 +72,7 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         answer = _Answer(send)
-        longest = MAX_FORM_BYTES
+        longest = self._settings.max_upload_mb << 20 if scope["path"] in self._uploads else MAX_FORM_BYTES
         body = _Body(receive, longest)
         try:
             if refused := self._refused(scope, headers, longest):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from cxr_dicom.config import Settings
-from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.system import telemetry
 from cxr_dicom.web.application import Web
 from cxr_dicom.web.now import NowPages
+from cxr_dicom.web.send import SendPages
 from cxr_dicom.web.server import Server
+from cxr_dicom.web.settings import Answer, SettingsPages
 from cxr_dicom.web.spool import SpoolSite
 from cxr_dicom.web.studies import StudyPages
+from cxr_dicom.web.uploads import Uploads
 from cxr_dicom.web.view import link
 from cxr_dicom.web.visitors import Visitors
 
@@ -24,6 +27,11 @@ LINK_FILE = "web-link"  # in the spool, where there is no terminal
 class LivePages:
     """Serves the pages until `stop`.
 
+    Attributes
+    ----------
+    link
+        Who has it may do everything.
+
     Raises
     ------
     CxrDicomError
@@ -31,8 +39,14 @@ class LivePages:
     """
 
     def __init__(
-        self, settings: Settings, port: int, ledger: Ledger, problems: Callable[[], Mapping[str, str]]
+        self,
+        settings: Settings,
+        port: int,
+        intake: Intake,
+        problems: Callable[[], Mapping[str, str]],
+        check: Callable[[], Iterable[Answer]],
     ) -> None:
+        ledger = intake.ledger
         self._stopping = threading.Event()
         self._link_file = ledger.folder / LINK_FILE
         site, visitors = SpoolSite(ledger), Visitors(settings.web)
@@ -41,11 +55,17 @@ class LivePages:
             name=site.name,
             settings=settings.web,
             visitors=visitors,
-            pages=(*self._now.pages(), *StudyPages(site).pages()),
+            pages=(
+                *self._now.pages(),
+                *StudyPages(site).pages(),
+                *SendPages(Uploads(settings, intake), ledger).pages(),
+                *SettingsPages(settings, check).pages(),
+            ),
             port=port,
         )
         self._server = Server(web.application(), settings.web.address, port)
-        self._tell(link(web))
+        self.link = link(web)
+        self._tell(self.link)
         telemetry.event("pages_opened", address=settings.web.address, port=port)
 
     @property

@@ -34,6 +34,7 @@ from pydicom.uid import (
 
 OHIF_VERSIONS = ("3.12.10", "3.13.2")
 PLAYWRIGHT_VERSION = "1.65.1"
+AXE_VERSION = "4.14.1"
 
 SCRIPTS = Path(__file__).parent / "ohif"
 _DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
@@ -150,6 +151,11 @@ def ohif_build(version: str) -> Path:
 def playwright() -> Path:
     """Return the folder of playwright-core, which drives Chromium."""
     return _fetched(f"playwright-core@{PLAYWRIGHT_VERSION}") / "package"
+
+
+def axe() -> Path:
+    """Return the script of axe-core, which looks for what keeps people with disabilities out of a page."""
+    return _fetched(f"axe-core@{AXE_VERSION}") / "package" / "axe.min.js"
 
 
 def _fetched(package: str) -> Path:

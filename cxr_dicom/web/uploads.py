@@ -1,0 +1,166 @@
+"""What comes from a browser: one file after the other, through the same intake as C-STORE.
+
+A file is DICOM, a PNG or JPEG, of which a DX image is made, or a ZIP archive of such files. Nothing is ever named or
+placed by what a browser or an archive calls it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError, ImageError
+from cxr_dicom.ingest.intake import Intake, RefusedError
+from cxr_dicom.ingest.wrap import is_picture, wrap
+from cxr_dicom.store.spool import Part, PartFile
+
+SENDER = "WEB"  # of what came by a page, in rules and in the trail
+
+_CHUNK = 1 << 16
+_MAX_DIRECTORY_BYTES = 1 << 22  # of an archive
+_END = struct.Struct("<4s4H2LH")  # end of central directory record (APPNOTE.TXT 4.3.16)
+_MAX_COMMENT = 0xFFFF
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_LOCATOR_BYTES = 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError)
+
+
+class ArchiveRefusedError(CxrDicomError):
+    """An archive is not taken, or no further."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What became of one file."""
+
+    study_instance_uid: str = ""  # empty: refused
+    sop_instance_uid: str = ""
+    is_made_up: bool = False  # wrapped: patient, spacing and orientation are not known
+    reason: str = ""  # why it was refused
+
+
+class Uploads:
+    """Takes files in. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._settings = settings
+        self._intake = intake
+
+    def begin(self) -> PartFile:
+        """Open a file for what comes.
+
+        Raises
+        ------
+        SpoolFullError
+            If the disk is fuller than the settings want.
+        """
+        return self._intake.spool.begin()
+
+    def take(self, part: Part, address: str) -> list[Taken]:
+        """Take what came, one file or all of an archive; the part is gone afterwards."""
+        try:
+            if zipfile.is_zipfile(part.path) and _starts(part.path, b"PK"):
+                try:
+                    return list(self._unpacked(part.path, address))
+                except ArchiveRefusedError as error:
+                    return [Taken(reason=str(error))]
+            return [self._one(part, address)]
+        finally:
+            part.path.unlink(missing_ok=True)
+
+    def _unpacked(self, path: Path, address: str) -> Iterator[Taken]:
+        web = self._settings.web
+        left = web.max_upload_mb << 20
+        expect_small_directory(path, web.max_upload_files)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                for member in members:
+                    if member.flag_bits & 1 or member.compress_type not in _METHODS:
+                        yield Taken(reason="UNREADABLE: expected a member without password, stored or deflated")
+                        continue
+                    part, size = self._member(archive, member, left)
+                    left -= size
+                    if _starts(part.path, b"PK\x03\x04"):
+                        self._intake.spool.drop(part)
+                        yield Taken(reason="UNREADABLE: an archive within an archive is not opened")
+                        continue
+                    yield self._one(part, address)
+        except _DAMAGED as error:
+            raise ArchiveRefusedError(f"UNREADABLE: expected a whole archive, got {type(error).__name__}") from error
+
+    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> tuple[Part, int]:
+        """Unpack one file, whatever it says of its length."""
+        file, size = self.begin(), 0
+        try:
+            with archive.open(member) as stream:
+                while chunk := stream.read(_CHUNK):
+                    size += len(chunk)
+                    if size > left:
+                        raise ArchiveRefusedError(
+                            f"TOO_LONG: expected at most {self._settings.web.max_upload_mb} MB in an archive"
+                        )
+                    file.write(chunk)
+        except BaseException:
+            file.drop()
+            raise
+        return file.finish(), size
+
+    def _one(self, part: Part, address: str) -> Taken:
+        """Take one file that is no archive."""
+        is_made_up = is_picture(part.path)
+        try:
+            longest = self._settings.listener.max_instance_mb
+            if part.path.stat().st_size > longest << 20:
+                return Taken(reason=f"TOO_LONG: expected at most {longest} MB (listener.max_instance_mb)")
+            wrapped = self._wrapped(part) if is_made_up else part
+            instance = self._intake.store(lambda: wrapped, sender=SENDER, address=address)
+        except (RefusedError, ImageError) as error:
+            return Taken(reason=str(error))
+        finally:
+            self._intake.spool.drop(part)
+        return Taken(
+            study_instance_uid=instance.study_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            is_made_up=is_made_up,
+        )
+
+    def _wrapped(self, part: Part) -> Part:
+        dataset = wrap(part.path, max_pixels=self._settings.select.max_pixels)
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        return self._intake.spool.write_part([buffer.getvalue()])
+
+
+def expect_small_directory(path: Path, max_files: int) -> None:
+    """Check how long the list of an archive says it is, before all of it is read.
+
+    Raises
+    ------
+    ArchiveRefusedError
+        If it is too long, or cannot be found.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END.size - _MAX_COMMENT - _LOCATOR_BYTES))
+        tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0 or len(tail) - place < _END.size:
+        raise ArchiveRefusedError("UNREADABLE: expected a whole archive, found no list of its files")
+    _, _, _, _, files, directory, _, _ = _END.unpack_from(tail, place)
+    if _ZIP64_LOCATOR in tail[max(0, place - _LOCATOR_BYTES) : place] or files > max_files:
+        raise ArchiveRefusedError(f"TOO_LONG: expected at most {max_files} files in an archive, found more")
+    if directory > _MAX_DIRECTORY_BYTES:
+        raise ArchiveRefusedError(f"TOO_LONG: expected a list of at most {_MAX_DIRECTORY_BYTES >> 20} MB, found more")
+
+
+def _starts(path: Path, signature: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(signature)) == signature
