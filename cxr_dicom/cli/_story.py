@@ -17,7 +17,7 @@ def summary(row: Row) -> Iterator[str]:
     """Yield the lines of one study in a list."""
     yield f"{row['study_instance_uid']}  {row['state']}"
     yield from _below(
-        f"{when(row['changed_at'])}, {_count(row['instances'], 'image')}, {_count(row['objects'], 'object')}"
+        f"{when(row['changed_at'])}, {count(row['instances'], 'image')}, {count(row['objects'], 'object')}"
     )
     yield from _why(row)
 
@@ -58,13 +58,13 @@ def _why(row: Row) -> Iterator[str]:
 def _wait(row: Row) -> str:
     asks = "to keep" if row["state"] == "delivered" else "to take"
     said = ": ".join(filter(None, (row["status"], row["detail"])))
-    parts = [f"waits for {row['destination']} {asks} {_count(row['objects'], 'object')}"]
+    parts = [f"waits for {row['destination']} {asks} {count(row['objects'], 'object')}"]
     if row["out_since"]:
         parts.append(f"no answer since {when(row['out_since'])} ({row['out_cause']})")
     elif said:
         parts.append(f"it said {said}")
     if row["attempts"]:
-        parts.append(_count(row["attempts"], "failed attempt"))
+        parts.append(count(row["attempts"], "failed attempt"))
     if row["next_attempt_at"]:
         parts.append(f"next attempt {when(row['next_attempt_at'])}")
     return "; ".join(parts)
@@ -92,14 +92,15 @@ def _object(row: Row) -> Iterator[str]:
         said = ": ".join(filter(None, (each["status"], each["detail"])))
         parts = [f"{each['destination']} {each['state']}", said]
         if each["attempts"]:
-            parts.append(_count(each["attempts"], "failed attempt"))
+            parts.append(count(each["attempts"], "failed attempt"))
         if each["next_attempt_at"]:
             parts.append(f"next attempt {when(each['next_attempt_at'])}")
         yield from _below("; ".join(filter(None, parts)))
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def count(number: int, one: str, several: str = "") -> str:
+    """Write a number of things."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def _below(text: str) -> Iterable[str]:

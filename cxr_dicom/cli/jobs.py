@@ -34,16 +34,15 @@ def jobs() -> None:
 def list_(config: Path | None, state: str | None, limit: int, as_json: bool) -> None:
     """List studies, the latest change first, and say why each waits."""
     with open_ledger(config) as ledger:
-        rows = ledger.stories.summaries(state, limit=limit)
-        counts = ledger.stories.counts()
+        found = ledger.stories.summaries(state, limit=limit + 1)
+    rows = found[:limit]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
         click.echo("\n".join(_story.summary(row)))
-    number = sum(count for name, count in counts.items() if state in (None, name))
-    if number > len(rows):
-        click.echo(f"{len(rows)} of {number} studies; --limit shows more", err=True)
+    if len(found) > limit:
+        click.echo(f"there are more than {limit}; --limit shows them", err=True)
     elif not rows:
         click.echo(f"no study{f' is {state}' if state else ' yet'}", err=True)
 
@@ -99,7 +98,7 @@ def retry(
         click.echo(str(error), err=True)
     if left := len(found.refused):
         click.echo(f"{left} cannot be tried again", err=True)
-    click.echo(f"{len(found.studies)} studies will be tried again")
+    click.echo(f"{_story.count(len(found.studies), 'study', 'studies')} will be tried again")
 
 
 @jobs.command()

@@ -104,7 +104,7 @@ def test_a_list_that_is_cut_says_so(ledger, run):
     assert "no study yet" in run("list").output
     for number in range(3):
         made(ledger, f"1.{number}")
-    assert "2 of 3 studies; --limit shows more" in run("list", "--limit", 2).output
+    assert "there are more than 2; --limit shows them" in run("list", "--limit", 2).output
     assert "no study is DEAD" in run("list", "--state", "dead").output
 
 
@@ -162,7 +162,7 @@ def test_a_weekend_is_one_command(ledger, run):
     assert "0 studies" in run("retry", "--all", "--since", "2999-01-01").output
     assert "2 studies will be tried again" in run("retry", "--destination", "pacs").output
     assert [state(ledger, uid) for uid in ("1.1", "1.2", "1.3")] == ["ENCODED", "ENCODED", "DEAD"]
-    assert "1 studies" in run("retry", "--state", "dead", "--since", "36h").output
+    assert "1 study will" in run("retry", "--state", "dead", "--since", "36h").output
     assert "3 studies" in run("retry", "--all").output
     assert "1.3: will be tried again" in run("retry", "--last").output
 
@@ -176,7 +176,7 @@ def test_those_that_cannot_be_tried_again_are_told(ledger, run):
     found = run("retry", "--state", "ignored").output
     assert "1.1: its images were deleted" in found
     assert "1 cannot be tried again" in found
-    assert "1 studies will be tried again" in found
+    assert "1 study will be tried again" in found
 
 
 @pytest.mark.parametrize(
