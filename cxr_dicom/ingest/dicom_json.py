@@ -101,7 +101,7 @@ def only_part(content_type: str, body: bytes) -> bytes:
         return _file(body)
     if kind != "multipart/related" or not boundary or len(boundary) > _LONGEST_BOUNDARY:
         raise FetchError(f"expected a DICOM file, got {own_words(kind, {})}")
-    delimiter = b"--" + boundary.encode("utf-8", "surrogateescape")
+    delimiter = b"--" + boundary.encode("latin-1", "replace")
     begin = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter, 0, _LONGEST_HEAD)
     head = body.find(b"\r\n", begin + len(delimiter), begin + _LONGEST_HEAD)
     start = head + 2 if body[head : head + 4] == b"\r\n\r\n" else body.find(b"\r\n\r\n", head, head + _LONGEST_HEAD) + 2

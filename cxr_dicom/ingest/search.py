@@ -19,7 +19,7 @@ from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.ingest.matching import Item, Keys, Verdict, bounds, judge
 
 _MAX_STUDIES = 200_000
-_MAX_QUESTIONS = 5_000
+_MAX_QUESTIONS = 50_000
 _SMALLEST_CAP = 10  # studies; fewer are not doubted where they cannot be parted by date and time
 _CHARACTERS = frozenset(string.digits + string.ascii_uppercase)
 _DAY_END = "235959.999999"
@@ -34,6 +34,9 @@ class Answer:
     items: list[Item]
     is_cut: bool = False  # there may be more
     has_foreign: bool = False  # a key was ignored
+
+
+_Question = tuple[Keys, Answer | None]  # with its answer, where that is known
 
 
 @dataclass(kw_only=True)
@@ -76,20 +79,24 @@ class Search:
                 self._seen[uid] = item
                 yield item
 
-    def _whole(self, keys: Keys, original: Keys, first: Answer | None = None) -> Iterator[Item]:
+    def _whole(self, keys: Keys, original: Keys) -> Iterator[Item]:
         """Yield all that matches ``keys``, some of it perhaps twice."""
-        answer = first or self._asked(keys, original)
-        yield from answer.items
-        if len(answer.items) < 2 and not answer.is_cut:
-            return
-        if around := _around(keys, answer.items):
-            for part in around:
-                yield from self._whole(part, original)
-        elif not (yield from self._in_parts(keys, original, answer)) and answer.is_cut:
-            yield from self._wider(keys, original, answer)
+        waiting: list[_Question] = [(keys, None)]
+        while waiting:
+            asked, answer = waiting.pop()
+            answer = answer or self._asked(asked, original)
+            yield from answer.items
+            if len(answer.items) < 2 and not answer.is_cut:
+                continue
+            if around := _around(asked, answer.items):
+                waiting += ((part, None) for part in around)
+            elif not (yield from self._in_parts(asked, original, answer, waiting)) and answer.is_cut:
+                yield from self._wider(asked, original, answer)
 
-    def _in_parts(self, keys: Keys, original: Keys, answer: Answer) -> Generator[Item, None, bool]:
-        """Ask the same in parts; return whether that shows that all is found by now."""
+    def _in_parts(
+        self, keys: Keys, original: Keys, answer: Answer, waiting: list[_Question]
+    ) -> Generator[Item, None, bool]:
+        """Ask the same in parts; return whether that shows that all is found, or will be with what waits."""
         for parts in _parts(keys, answer.items):
             answers = [self._asked(part, original) for part in parts]
             for each in answers:
@@ -98,8 +105,7 @@ class Search:
                 continue
             known, found = _uids(answer), _uids(*answers)
             if found - known or any(each.is_cut for each in answers):
-                for part, each in zip(parts, answers, strict=True):
-                    yield from self._whole(part, original, each)
+                waiting += zip(parts, answers, strict=True)
                 return True
             if 2 * len(found) >= len(known):  # else it does not understand what parts them
                 return True

@@ -367,6 +367,13 @@ def test_a_server_in_trouble_is_told_from_a_missing_image(pacs, status):
         fetched(archive, pacs)
 
 
+def test_a_redirect_of_an_image_is_told_with_its_target(pacs):
+    login = {"Location": "https://sso.example/login?study=1.2"}
+    pacs.lie = lambda path, *_: (302, login, b"") if path.count("/") == 6 else None
+    with asked(pacs) as archive, pytest.raises(ConnectionFailedError, match=r"was sent to https://sso\.example$"):
+        fetched(archive, pacs)
+
+
 def test_an_image_of_more_than_the_bound_is_not_read(pacs):
     pacs.lie = lambda path, *_: (200, {"Content-Type": MULTIPART}, bytes(2 << 20)) if path.count("/") == 6 else None
     with asked(pacs) as archive, pytest.raises(FetchError, match="at most 1 MB"):

@@ -1,5 +1,8 @@
 """A search gives all studies or says that it could not prove it, whatever caps, pages and ignores."""
 
+import inspect
+import sys
+
 import pytest
 
 from cxr_dicom.ingest.archive import IncompleteAnswerError
@@ -76,6 +79,19 @@ def test_a_cap_hides_nothing(cap, says_so):
 def test_a_cap_on_one_day_hides_nothing(cap):
     found, said = searched(Server([study(n, time=f"10{n // 60:02}{n % 60:02}") for n in range(144)], cap))
     assert (len(found), said) == (144, [])
+
+
+def test_the_days_behind_a_cap_may_be_many():
+    """The newest come first, so that each answer is of one day, and the rest before it."""
+    limit = sys.getrecursionlimit()
+    days = [f"2025{month:02}{day:02}" for month in range(1, 13) for day in range(1, 11)]
+    studies = [study(n, day, f"{n % 24:02}0000") for n, day in enumerate(sorted(days * 2, reverse=True))]
+    sys.setrecursionlimit(len(inspect.stack()) + 80)
+    try:
+        found, said = searched(Server(studies, 2), {"StudyDate": "20250101-", "ModalitiesInStudy": "DX"})
+    finally:
+        sys.setrecursionlimit(limit)
+    assert (len(found), said) == (len(studies), [])
 
 
 def test_a_cap_on_one_second_hides_nothing():

@@ -102,7 +102,7 @@ class Dicomweb:
             file = only_part(answer.headers.get("Content-Type", ""), answer.content)
             store((file,), instance)
             return
-        if answer.status_code in _UNAVAILABLE:
+        if answer.status_code in _UNAVAILABLE or answer.is_redirect:
             raise answered(answer)
         raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}{reason_of(answer, {})}")
 
