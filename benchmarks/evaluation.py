@@ -36,7 +36,7 @@ def cost(name: str) -> tuple[float, float]:
     began = process_time()
     evaluation = evaluate(place, [place / "truth.csv"])
     tables.write(place / "EVAL", evaluation)
-    page.write(place / "EVAL", evaluation, lambda study, image: None)
+    page.write(place / "EVAL", evaluation, lambda study, image, line: None)
     return process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cxr_dicom import synthetic
 
@@ -26,6 +28,22 @@ def test_figures_of_the_anatomy_come_from_outlines(invoke, finished, as_experts,
     perfect = {each["name"]: (each["n"], each["dice"]["value"]) for each in found}
     assert perfect == dict.fromkeys(("heart", "left_lung", "right_lung"), (2, 1.0))
     assert "heart" in result.output
+
+
+def test_the_most_wrong_are_shown_as_pictures_also_those_of_wrapped_ones(invoke, run, tmp_path):
+    pixels = synthetic.radiograph().pixel_array
+    Image.fromarray((pixels / pixels.max() * 255).astype(np.uint8)).save(tmp_path / "radiograph.png")
+    finished = run(tmp_path / "radiograph.png", tmp_path / "OUT", "--wrap")
+    (row,) = finished.rows
+    truth = tmp_path / "truth.csv"
+    truth.write_text(f"sop_instance_uid,cardiothoracic_ratio\n{row['sop_instance_uid']},0.4\n")
+    assert invoke("evaluate", finished.out, "--truth", truth, "-o", tmp_path / "EVAL").exit_code == 0
+    page = (tmp_path / "EVAL" / "evaluation.html").read_text()
+    assert page.count('<img src="data:image/') == 1
+    assert "furthest from the truth" in page
+    found = json.loads((tmp_path / "EVAL" / "evaluation.json").read_text())["anatomy"]["measurements"]
+    (case,) = next(each for each in found if each["name"] == "cardiothoracic_ratio")["cases"]
+    assert (case["truth"], case["line"], case["sop_instance_uid"]) == (0.4, 1, row["sop_instance_uid"])
 
 
 def test_what_this_program_made_is_no_truth(invoke, finished, as_experts, tmp_path):

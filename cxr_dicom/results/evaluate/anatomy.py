@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ class OutlinedCase:
     """One image with its figures."""
 
     sop_instance_uid: str
+    study_instance_uid: str
+    line: int  # in results.jsonl
     dice: float
     mean_distance_mm: float | None
     p95_distance_mm: float | None
@@ -51,6 +53,17 @@ class StructureEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredCase:
+    """One image with both values."""
+
+    sop_instance_uid: str
+    study_instance_uid: str
+    line: int  # in results.jsonl
+    ours: float
+    truth: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasurementEvaluation:
     """Our value less the truth (Bland and Altman 1986, 1999)."""
 
@@ -64,6 +77,7 @@ class MeasurementEvaluation:
     limits: tuple[float, float] | None  # of agreement: bias - 1.96 and + 1.96 standard deviations
     limits_error: float | None  # half the width of the 95 % interval of either limit
     points: list[tuple[float, float]]  # mean of both, difference; at most 2000
+    cases: list[MeasuredCase] = field(default_factory=list)  # the most different first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +101,27 @@ def evaluate_measurements(images: Matched) -> list[MeasurementEvaluation]:
         ours, truth = by_unit[unit].at(images.rows), numbers[images.truths]
         both = np.isfinite(ours) & np.isfinite(truth)
         wanted = int(np.isfinite(truth).sum())
-        found.append(
-            _measurement(
-                name, unit, sorted(by_unit[unit].models), ours[both], truth[both], images.patients[both], wanted
-            )
+        made = _measurement(
+            name, unit, sorted(by_unit[unit].models), ours[both], truth[both], images.patients[both], wanted
         )
+        found.append(replace(made, cases=_apart(images, both, ours, truth)))
     return found
+
+
+def _apart(images: Matched, both: NDArray[np.bool_], ours: Values, truth: Values) -> list[MeasuredCase]:
+    """List images by how far both values lie apart."""
+    places, results = np.flatnonzero(both), images.results
+    order = places[np.argsort(-np.abs(ours - truth)[places], kind="stable")][:MAX_CASES]
+    return [
+        MeasuredCase(
+            sop_instance_uid=results.uids[row],
+            study_instance_uid=results.studies[row],
+            line=results.lines[row],
+            ours=float(ours[at]),
+            truth=float(truth[at]),
+        )
+        for at, row in zip(order, images.rows[order], strict=True)
+    ]
 
 
 def _measurement(
@@ -235,6 +264,8 @@ def _cases(results: Results, collected: _Collected, order: NDArray[np.intp]) -> 
     for at in order:
         yield OutlinedCase(
             sop_instance_uid=results.uids[collected.images[at]],
+            study_instance_uid=results.studies[collected.images[at]],
+            line=results.lines[collected.images[at]],
             dice=collected.dice[at],
             mean_distance_mm=_or_none(collected.mean[at]),
             p95_distance_mm=_or_none(collected.p95[at]),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cxr_dicom.results import pages
 from cxr_dicom.results.evaluate import Evaluation, FindingEvaluation, MeasurementEvaluation
+from cxr_dicom.results.evaluate.anatomy import MeasuredCase, OutlinedCase
 from cxr_dicom.results.evaluate.findings import MIN_PATIENTS
 from cxr_dicom.results.evaluate.statistics import Estimate
 from cxr_dicom.results.svg import Drawn, Plot, drawing, line, path, points, text, title
@@ -18,10 +20,14 @@ PAGE = "evaluation.html"
 MAX_PICTURES = 24  # of wrong calls
 MAX_SHOWN = 10  # wrong calls of a finding in its table
 
+MAX_APART = 6  # pictures of a measurement or a structure
+
+PictureOf = Callable[[str, str, int], str | None]
+
 _UNIT = [(0.0, "0"), (0.5, "0.5"), (1.0, "1")]
 
 
-def write(folder: Path, evaluation: Evaluation, picture_of: Callable[[str, str], str | None]) -> None:
+def write(folder: Path, evaluation: Evaluation, picture_of: PictureOf) -> None:
     """Write the page.
 
     Parameters
@@ -30,7 +36,7 @@ def write(folder: Path, evaluation: Evaluation, picture_of: Callable[[str, str],
         Where ``evaluation.html`` goes.
     picture_of
         Returns a small picture of an image as a ``data:`` URI, or None; called for few images, with their Study
-        and SOP Instance UIDs.
+        and SOP Instance UIDs and their line in ``results.jsonl``.
     """
     page = pages.template("evaluate/page.html.jinja").stream(
         it=evaluation,
@@ -39,6 +45,7 @@ def write(folder: Path, evaluation: Evaluation, picture_of: Callable[[str, str],
         forest=_forest,
         difference=_difference,
         wrong=_wrong(evaluation, picture_of),
+        apart=partial(_apart, picture_of=picture_of),
         estimate=estimate,
         fewest=MIN_PATIENTS,
         most=MAX_SHOWN,
@@ -140,7 +147,7 @@ def _difference(measurement: MeasurementEvaluation) -> Drawn | None:
     return drawing(parts, plot.width, plot.height, f"Differences of {pages.words(measurement.name)}")
 
 
-def _wrong(evaluation: Evaluation, picture_of: Callable[[str, str], str | None]) -> list[dict[str, Any]]:
+def _wrong(evaluation: Evaluation, picture_of: PictureOf) -> list[dict[str, Any]]:
     """The most wrong calls of all findings that have a picture; each image once."""
     cases = [(case, finding.name) for finding in evaluation.findings for case in finding.cases]
     cases.sort(key=lambda pair: -pair[0].wrong_by)
@@ -148,7 +155,17 @@ def _wrong(evaluation: Evaluation, picture_of: Callable[[str, str], str | None])
     for case, name in cases[: 4 * MAX_PICTURES]:
         if len(shown) == MAX_PICTURES or case.sop_instance_uid in shown:
             continue
-        source = picture_of(case.study_instance_uid, case.sop_instance_uid)
+        source = picture_of(case.study_instance_uid, case.sop_instance_uid, case.line)
         if source:
             shown[case.sop_instance_uid] = {"case": case, "finding": name, "source": source}
     return list(shown.values())
+
+
+def _apart(cases: Sequence[OutlinedCase | MeasuredCase], picture_of: PictureOf) -> list[dict[str, Any]]:
+    """The images of a measurement or a structure that are furthest from the truth, those with a picture."""
+    shown: list[dict[str, Any]] = []
+    for case in cases[: 2 * MAX_APART]:
+        source = picture_of(case.study_instance_uid, case.sop_instance_uid, case.line)
+        if source and len(shown) < MAX_APART:
+            shown.append({"case": case, "source": source})
+    return shown

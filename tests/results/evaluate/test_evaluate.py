@@ -108,7 +108,7 @@ def test_one_class_only_has_no_area_and_says_why(run, table, tmp_path):
     assert found.calls.specificity.value == pytest.approx(5 / 9)
     assert list(failures(evaluation, [(None, "auroc", 0.5)])) == ["mass: auroc is not defined is below 0.5"]
     tables.write(tmp_path / "EVAL", evaluation)
-    page.write(tmp_path / "EVAL", evaluation, lambda study, image: None)
+    page.write(tmp_path / "EVAL", evaluation, lambda study, image, line: None)
 
 
 def test_groups_have_a_smallest_size_and_a_difference_needs_its_interval(run, table, noisy):
@@ -136,7 +136,7 @@ def test_groups_have_a_smallest_size_and_a_difference_needs_its_interval(run, ta
     )
     folder = path.parent / "EVAL"
     tables.write(folder, evaluation)
-    page.write(folder, evaluation, lambda study, image: "data:image/png;base64,AA")
+    page.write(folder, evaluation, lambda study, image, line: "data:image/png;base64,AA")
     with (folder / "groups.csv").open() as file:
         values = {line["group"] for line in csv.DictReader(file)}
     assert "'=cmd()" in values
