@@ -82,6 +82,22 @@ def test_refusals_count_and_outages_between_them_do_not(here):  # noqa: F811
     assert here.now == pytest.approx(3.5 * DAY + 1000, abs=3 * retry.LONGEST_PAUSE)
 
 
+def test_attempts_that_come_late_in_an_outage_do_not_count_either(here):  # noqa: F811
+    """A courier that is busy elsewhere asks ten minutes after it could."""
+    here.courier = Courier(here.place, here.ledger, AuditTrail(here.folder), here.courier._spool, give_up_after=3600)
+    here.place.answers["send"] = Always(GONE)
+    here.courier.carry()
+    for _ in range(16):
+        here.now = max(due for (due,) in here.deliveries("next_attempt_at")) + 600
+        here.courier.carry()
+    here.place.answers["send"] = Always(DeliveryStatus.FAILED)
+    here.now += 1500
+    here.courier.carry()
+    assert here.deliveries("state", "status") == [("waiting", "0x0000")] * 3
+    rounds(here, DAY)
+    assert state(here.ledger) == "DEAD"
+
+
 def test_the_hours_are_those_of_the_settings(here):  # noqa: F811
     hours = Settings.model_validate({"retry": {"give_up_hours": 2}}).retry.give_up_hours
     here.courier = Courier(
