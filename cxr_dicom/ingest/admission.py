@@ -60,7 +60,7 @@ class Admission:
         str
             Why it is turned away; empty when it is let in.
         """
-        sought = ipaddress.ip_address(address.partition("%")[0])
+        sought = ipaddress.ip_address(address)
         if not (any(sought in each for each in self._networks) if self._networks else sought.is_loopback):
             return "not in listener.calling_addresses"
         address = _holder(address)
@@ -118,7 +118,7 @@ class Admission:
 
 def _holder(address: str) -> str:
     """Return an IPv4 address, or the network of an IPv6 address: a machine there has any number of addresses."""
-    sought = ipaddress.ip_address(address.partition("%")[0])
+    sought = ipaddress.ip_address(address)
     return address if sought.version == 4 else str(ipaddress.ip_network((sought, 64), strict=False))
 
 

@@ -32,6 +32,7 @@ def clock(monkeypatch):
         (["10.0.0.0/8", "192.168.1.4"], "192.168.1.5", False),
         (["10.0.0.0/8"], HERE, False),
         (["10.0.0.9/8"], THERE, True),
+        (["fe80::/10"], "fe80::1%eth0", True),
     ],
 )
 def test_only_known_addresses_connect(addresses, address, is_let_in):
