@@ -1,5 +1,6 @@
 """What all tests share: real files by name, and the short way from a data set to a selection."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ from cxr_dicom.select import select
 def pytest_collection_modifyitems(items):
     """Begin with the real servers: they take longest, and nothing should wait for them at the end."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """Take back what a test did to the logging of this process."""
+    logger = logging.getLogger("cxr_dicom")
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,6 @@ from cxr_dicom.records import Reason
 from cxr_dicom.system import telemetry
 
 
-@pytest.fixture(autouse=True)
-def restore():
-    logger = logging.getLogger("cxr_dicom")
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
-    logging.captureWarnings(False)
-
-
 def foreign_error():
     try:
         raise ValueError("Doe^Jane 1970-01-01")
