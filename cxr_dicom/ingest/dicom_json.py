@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from email.message import Message
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -17,6 +18,7 @@ from cxr_dicom.ingest.matching import Item, Keys, unpadded
 from cxr_dicom.system.network import ConnectionFailedError
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
+_LENGTHS = frozenset({"content-length", "transfer-encoding"})
 _MOST_VALUES = 1000  # of one attribute
 _LONGEST_HEAD = 1 << 16  # bytes of the headers of a part
 _LONGEST_BOUNDARY = 70  # RFC 2046 5.1.1
@@ -33,6 +35,8 @@ def items_of(answer: requests.Response) -> list[Item]:
         If it is no DICOM JSON.
     """
     if not answer.content.strip():
+        if answer.status_code != HTTPStatus.NO_CONTENT and not _LENGTHS & {name.lower() for name in answer.headers}:
+            raise _no_json(answer)  # it may have broken off
         return []
     try:  # numbers stay text: one of thousands of digits is nobody's
         found = json.loads(_decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)

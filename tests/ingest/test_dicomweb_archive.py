@@ -1,11 +1,14 @@
 """DICOMweb servers that lie, over HTTP: what they say is compared with what they were asked."""
 
 import json
+from io import BytesIO
 
 import pytest
+import requests
 
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, RemoteStudy, StudyQuery
+from cxr_dicom.ingest.dicom_json import items_of
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.ingest.pacs import MULTIPART, Pacs, asked, encoded, multipart, studies
 
@@ -40,9 +43,6 @@ def fetched(archive, pacs):
     (image,) = archive.instances(study, MODALITIES)
     archive.fetch(image, lambda chunks, about: kept.append(b"".join(chunks)))
     return kept
-
-
-# --- searching -----------------------------------------------------------------------------------
 
 
 def test_what_is_there_is_found_and_fetched(pacs):
@@ -153,6 +153,13 @@ def test_nothing_is_nothing(pacs, answer):
     pacs.lie = lambda *_: answer
     with asked(pacs) as archive:
         assert found(archive) == []
+
+
+def test_a_head_that_breaks_off_is_no_empty_answer():
+    answer = requests.Response()
+    answer.status_code, answer.raw = 200, BytesIO()
+    with pytest.raises(ConnectionFailedError, match="expected DICOM JSON from QIDO-RS, got nothing that says what it"):
+        items_of(answer)
 
 
 def odd(change):
@@ -371,6 +378,12 @@ def test_a_redirect_of_an_image_is_told_with_its_target(pacs):
     login = {"Location": "https://sso.example/login?study=1.2"}
     pacs.lie = lambda path, *_: (302, login, b"") if path.count("/") == 6 else None
     with asked(pacs) as archive, pytest.raises(ConnectionFailedError, match=r"was sent to https://sso\.example$"):
+        fetched(archive, pacs)
+
+
+def test_a_connection_that_closes_on_one_image_is_not_nobody_there(pacs):
+    pacs.file = lambda uid: 1 / 0
+    with asked(pacs) as archive, pytest.raises(ConnectionFailedError, match="BROKEN_OFF"):
         fetched(archive, pacs)
 
 

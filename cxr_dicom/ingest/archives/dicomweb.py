@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 import requests
+from urllib3.exceptions import ProtocolError
 
 from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
 from cxr_dicom.errors import FetchError
@@ -116,10 +118,20 @@ class Dicomweb:
 
     def _get(self, opened: requests.Session, path: str, accept: str) -> requests.Response:
         try:
-            return request(opened, self._settings, "GET", path, headers={"Accept": accept})
+            return self._requested(opened, path, headers={"Accept": accept})
         except ConnectionFailedError as error:
             if error.status == "TOO_LONG":
                 raise FetchError(f"expected an instance of at most {self._max_bytes >> 20} MB, found more") from error
+            raise
+
+    def _requested(self, opened: requests.Session, path: str, **options: Any) -> requests.Response:
+        """Ask; a connection that is closed before an answer may be the trouble of one study, unlike nobody there."""
+        try:
+            return request(opened, self._settings, "GET", path, **options)
+        except ConnectionFailedError as error:
+            cause = error.__cause__
+            if isinstance(cause, requests.ConnectionError) and cause.args and isinstance(cause.args[0], ProtocolError):
+                raise ConnectionFailedError("BROKEN_OFF", "the connection was closed before an answer") from cause
             raise
 
     def _ask(self, opened: requests.Session, keys: Keys) -> Answer:
@@ -167,7 +179,7 @@ class Dicomweb:
         self, opened: requests.Session, path: str, parameters: Mapping[str, str], keys: Keys
     ) -> tuple[list[Item], bool]:
         """Return one page, and whether the server says that there is more (PS3.18 8.3.4.4)."""
-        answer = request(opened, self._settings, "GET", path, params=parameters, headers=_SEARCH)
+        answer = self._requested(opened, path, params=parameters, headers=_SEARCH)
         if answer.status_code not in _FOUND:
             error = answered(answer)
             detail = f"{error.detail}{reason_of(answer, keys)}"
