@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cxr_dicom.records import EncodedObject
 from cxr_dicom.system import atomic, telemetry
 
 FILE_NAME = "audit.jsonl"
+
+_MODE = 0o600  # it says who sent what
 
 
 class AuditTrail:
@@ -46,7 +50,7 @@ class AuditTrail:
         telemetry.event(action, level=level, **known)
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         try:
-            atomic.append_line(self._path, line, mode=0o600)
+            atomic.append_line(self._path, line, mode=_MODE)
         except OSError as error:  # what was done is done, and its sender is told so; the log has the line instead
             telemetry.failure("audit", error)
             telemetry.event(action, level=logging.ERROR, **known)
@@ -54,7 +58,7 @@ class AuditTrail:
     def problem(self) -> str | None:
         """Say why nothing can be written to the trail; None when it can."""
         try:
-            with self._path.open("ab"):
+            with open(self._path, "ab", opener=partial(os.open, mode=_MODE)):
                 return None
         except OSError as error:
             return f"{self._path} cannot be written: {error.strerror}; the log has the lines instead"

@@ -1,0 +1,145 @@
+"""The audit trail: a line for each thing done, for its owner only; a trail that is broken stops nothing."""
+
+import json
+import logging
+import os
+import stat
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cxr_dicom.records import EncodedObject
+from cxr_dicom.store.audit import FILE_NAME, AuditTrail
+
+
+@pytest.fixture
+def trail(tmp_path):
+    return AuditTrail(tmp_path)
+
+
+@pytest.fixture
+def logged(caplog):
+    """Return level, action and fields of what was logged."""
+    caplog.set_level(logging.INFO, logger="cxr_dicom")
+    return lambda: [(record.levelname, record.action, record.fields) for record in caplog.records]
+
+
+@pytest.fixture
+def usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / FILE_NAME).read_text().splitlines()]
+
+
+def test_what_was_done_is_in_the_trail_and_in_the_log(trail, tmp_path, logged):
+    begun = datetime.now(UTC) - timedelta(milliseconds=1)
+    trail.write("study_done", study_instance_uid="1.2", objects=0, model=None)
+    trail.warn("study_held", study_instance_uid="1.3")
+    done, held = lines(tmp_path)
+    assert begun <= datetime.fromisoformat(done.pop("time")) <= datetime.now(UTC)
+    assert datetime.fromisoformat(held.pop("time")).utcoffset() == timedelta(0)
+    assert done == {"action": "study_done", "study_instance_uid": "1.2", "objects": 0}
+    assert held == {"action": "study_held", "study_instance_uid": "1.3"}
+    assert logged() == [
+        ("INFO", "study_done", {"study_instance_uid": "1.2", "objects": 0}),
+        ("WARNING", "study_held", {"study_instance_uid": "1.3"}),
+    ]
+
+
+def test_a_field_that_could_name_a_patient_is_in_neither(trail, tmp_path, logged):
+    with pytest.raises(ValueError, match="no field patient_name"):
+        trail.write("study_done", patient_name="Doe^Jane")
+    assert not (tmp_path / FILE_NAME).exists()
+    assert logged() == []
+
+
+def test_an_object_is_told_by_its_uids_and_its_model(trail, tmp_path):
+    made = EncodedObject(
+        path=tmp_path / "segmentation.dcm",
+        kind="segmentation",
+        sop_class_uid="1.1",
+        sop_instance_uid="1.2.3.4",
+        series_instance_uid="1.2.3",
+        source_sop_instance_uids=("1.2.8.9",),
+        model="painted",
+    )
+    trail.object_made("1.2", made)
+    (line,) = lines(tmp_path)
+    del line["time"]
+    assert line == {
+        "action": "object_made",
+        "study_instance_uid": "1.2",
+        "series_instance_uid": "1.2.3",
+        "sop_instance_uid": "1.2.3.4",
+        "sop_class_uid": "1.1",
+        "model": "painted",
+    }
+
+
+def test_a_trail_may_be_rotated_between_two_lines(trail, tmp_path):
+    trail.write("first")
+    (tmp_path / FILE_NAME).rename(tmp_path / "old")
+    trail.write("second")
+    assert [line["action"] for line in lines(tmp_path)] == ["second"]
+
+
+def test_where_the_trail_cannot_be_written_the_log_has_the_line(trail, tmp_path, logged):
+    (tmp_path / FILE_NAME).mkdir()
+    trail.write("study_done", study_instance_uid="1.2")
+    (first, (level, action, _), last) = logged()
+    assert first == ("INFO", "study_done", {"study_instance_uid": "1.2"})
+    assert (level, action) == ("ERROR", "audit_failed")
+    assert last == ("ERROR", "study_done", {"study_instance_uid": "1.2"})
+    assert trail.problem() == f"{tmp_path / FILE_NAME} cannot be written: Is a directory; the log has the lines instead"
+
+
+def test_a_trail_that_can_be_written_has_no_problem_and_loses_no_line_by_the_question(trail, tmp_path):
+    trail.write("first")
+    assert trail.problem() is None
+    assert [line["action"] for line in lines(tmp_path)] == ["first"]
+
+
+@pytest.mark.usefixtures("usual_umask")
+@pytest.mark.parametrize("begin", [AuditTrail.problem, lambda trail: trail.write("first")], ids=["asked", "written"])
+def test_a_trail_is_for_its_owner_only_whoever_begins_it(trail, tmp_path, begin):
+    begin(trail)
+    assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
+
+
+# --- senders -------------------------------------------------------------------------------------
+
+
+def test_a_sender_is_the_last_who_sent_the_instance_among_those_asked_for(trail):
+    for uid, sender in (("1.1", "FIRST"), ("1.2", "OTHER"), ("1.1", "LAST")):
+        trail.write("instance_received", sop_instance_uid=uid, sender=sender)
+    trail.write("object_refused", sop_instance_uid="1.1", sender="PACS")
+    assert trail.senders({"1.1", "1.3"}) == {"1.1": "LAST"}
+    assert trail.senders(()) == {}
+
+
+def test_there_is_no_sender_without_a_trail(trail):
+    assert trail.senders({"1.1"}) == {}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"action": "instance_received", "sop_instance_uid": "1.1", "sen',
+        b'{"action": "instance_received", "sender": "ROOM"}',
+        b'{"action": "instance_received", "sop_instance_uid": "1.1"}',
+        b'{"action": "instance_received", "sop_instance_uid": ["1.1"], "sender": "ROOM"}',
+        b'["instance_received"]',
+        b'"instance_received" \xff\xfe\x00',
+    ],
+    ids=["cut", "no uid", "no sender", "a list", "no object", "no text"],
+)
+def test_a_damaged_line_tells_nothing_and_hides_no_other(trail, tmp_path, damage):
+    trail.write("instance_received", sop_instance_uid="1.1", sender="BEFORE")
+    with (tmp_path / FILE_NAME).open("ab") as file:
+        file.write(damage + b"\n")
+    trail.write("instance_received", sop_instance_uid="1.2", sender="AFTER")
+    assert trail.senders({"1.1", "1.2"}) == {"1.1": "BEFORE", "1.2": "AFTER"}
