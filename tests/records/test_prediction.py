@@ -45,7 +45,7 @@ def test_an_error_is_that_of_the_number_that_was_asked_for():
     other = replace(OFF, measurement="heart_area")
     model = replace(painted.model("one"), errors=(other, OFF))
     assert (model.error_of("cardiothoracic_ratio"), model.error_of("heart_area")) == (OFF, other)
-    assert model.error_of("heart") is None
+    assert model.error_of("heart") is model.error_of("heart_area_of_all") is None
     assert painted.model("one").error_of("heart_area") is None
 
 
