@@ -1,6 +1,7 @@
 """What all tests share: real files by name, and the short way from a data set to a selection."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from pydicom.data import get_testdata_file
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
+
+# Before torch is imported, here and in the processes that tests start: the threads of several at once wait for each
+# other, which costs a small machine ten times what the networks do.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items):

@@ -129,7 +129,7 @@ def web(answers, tls=None, finds=lambda uid: False):
     server.daemon_threads = True
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.002,), daemon=True).start()
     try:
         yield server.server_address[1], posts
     finally:

@@ -50,7 +50,7 @@ def before(server, says=None, *, loses=0, forwards=True):
 
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     proxy.daemon_threads = True
-    Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+    Thread(target=proxy.serve_forever, args=(0.002,), daemon=True).start()
     try:
         yield proxy.server_address[1], posts
     finally:

@@ -23,8 +23,6 @@ from cxr_dicom.records.plane import Orientation
 from tests import ROOT
 from tests.infer import random_weights
 
-torch.set_num_threads(1)  # more of them wait for each other on a small machine
-
 
 @pytest.fixture(scope="session")
 def parity():
