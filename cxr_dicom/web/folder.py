@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Folder:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._lines = out / "results.jsonl"
+        self._reading = threading.Lock()
         self._index = self._read_index()
 
     @property
@@ -106,7 +108,10 @@ class Folder:
         with self._lines.open("rb") as file:
             for line, place in index.places[number][:_MAX_ROWS]:
                 file.seek(place)
-                yield line, json.loads(file.readline())
+                row = json.loads(file.readline())
+                if _key(row, line) != index.keys[number]:
+                    raise CxrDicomError(f"{self._lines}: written anew while it was read")
+                yield line, row
 
     def _objects(self, rows: Iterator[Row]) -> Iterator[StoredObject]:
         seen = set()
@@ -146,9 +151,10 @@ class Folder:
 
     def _fresh(self) -> _Index:
         """Return the index of the file as it is now."""
-        if self._index.stamp != _stamp(self._lines):
-            self._index = self._read_index()
-        return self._index
+        with self._reading:  # once, however many pages are asked for meanwhile
+            if self._index.stamp != _stamp(self._lines):
+                self._index = self._read_index()
+            return self._index
 
     def _read_index(self) -> _Index:
         index = _Index(_stamp(self._lines))
@@ -160,7 +166,7 @@ class Folder:
                     place += len(line)
         except OSError as error:
             raise CxrDicomError(f"{self._out}: not the output of `run`: no {self._lines.name} to read") from error
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CxrDicomError(
                 f"{self._lines}: expected one row of results on each line, got {type(error).__name__}"
             ) from error
@@ -177,7 +183,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _add(index: _Index, line: int, place: int, row: Row) -> None:
-    key = row["study_instance_uid"] or f"line-{line}"
+    key = _key(row, line)
     number = index.numbers.setdefault(key, len(index.keys))
     if number == len(index.keys):
         index.keys.append(key)
@@ -188,6 +194,10 @@ def _add(index: _Index, line: int, place: int, row: Row) -> None:
             index.numbers.setdefault(uid, number)
     for word in (row["outcome"], *_calls(row)):
         index.by_word.setdefault(word, {})[number] = None
+
+
+def _key(row: Row, line: int) -> str:
+    return row["study_instance_uid"] or f"line-{line}"
 
 
 def _calls(row: Row) -> list[str]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxr_dicom.config.web import WebSettings
 from cxr_dicom.web.answers import NotAnsweredError, refusal
-from cxr_dicom.web.visitors import Visitors, is_inside
+from cxr_dicom.web.visitors import Visitors, bearer, is_inside
 
 MAX_FORM_BYTES = 64 * 1024
 PIECE_SECONDS = 20.0  # between two pieces of a body, and for each piece of an answer to be taken
@@ -79,7 +79,7 @@ class Guard:
                 await refusal(refused)(scope, receive, answer)
                 return
             session = _cookie(headers, self._cookie)
-            peer = scope["client"][0] if scope.get("client") else ""
+            peer = _peer(scope)
             scope["session"] = session
             scope["visitor"] = self._visitors.recognise(headers, session, peer)
             await self._app(scope, body, answer)
@@ -101,9 +101,11 @@ class Guard:
             return NotAnsweredError(403, "Another page asked for this, and may not. Open the address in a new tab.")
         if any(_host_of(origin) != hosts[0].lower() for origin in origins):
             return NotAnsweredError(403, "This was sent by a page that is not ours.")
-        is_by_browser = "authorization" not in headers
+        is_by_browser = not bearer(headers)
         if scope["method"] not in SAFE_METHODS and is_by_browser and not origins:
             return NotAnsweredError(403, "Expected the Origin of the page that sends this, found none.")
+        if "transfer-encoding" in headers and "content-length" in headers:  # RFC 9112 section 6.1: smuggling
+            return NotAnsweredError(400, "Expected one way to tell the length of this request, found two.")
         try:
             length = int((headers.get("content-length") or ["0"])[0])
         except ValueError:
@@ -112,7 +114,7 @@ class Guard:
 
     def _is_expected(self, scope: Scope) -> bool:
         """Whether a peer may ask at all: from this machine, or as the proxy."""
-        peer = scope["client"][0] if scope.get("client") else ""
+        peer = _peer(scope)
         if peer == "::1" or peer.startswith("127."):
             return True
         return self._settings.proxy is not None and is_inside(peer, self._settings.proxy)
@@ -172,13 +174,16 @@ def _too_long(longest: int) -> NotAnsweredError:
     return NotAnsweredError(413, f"Expected at most {size}.")
 
 
+def _peer(scope: Scope) -> str:
+    """Return the address of the peer; a socket for both versions of IP writes one of IPv4 in its own way."""
+    address = scope["client"][0] if scope.get("client") else ""
+    return str(address).removeprefix("::ffff:")
+
+
 def _host_of(origin: str) -> str:
     return origin.lower().partition("://")[2]
 
 
 def _cookie(headers: dict[str, list[str]], name: str) -> str:
-    try:
-        found = SimpleCookie("; ".join(headers.get("cookie", []))).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    """Read ours as browsers do, past cookies of other programs that keep no grammar: they share this machine's."""
+    return cookie_parser("; ".join(headers.get("cookie", []))).get(name, "")

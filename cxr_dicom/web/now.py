@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from cxr_dicom.config import Settings
 from cxr_dicom.config.web import Right
@@ -95,20 +96,20 @@ class NowPages:
         """Tell when something changed, as server-sent events."""
         if self._streams >= _MAX_STREAMS:
             raise NotAnsweredError(503, "Too many pages are open.")
-        return StreamingResponse(self._events(), media_type="text/event-stream")
+        self._streams += 1  # now, for others ask before this one begins
+        return _Counted(self._events(), self._ended)
 
     async def _events(self) -> AsyncIterator[str]:
-        self._streams += 1
-        try:
-            until, told_at, told = time.monotonic() + _STREAM_SECONDS, 0.0, -1
-            while time.monotonic() < until and not self._stopping.is_set():
-                number = self._changes.number()
-                if number != told or time.monotonic() - told_at > _BEAT_SECONDS:
-                    told, told_at = number, time.monotonic()
-                    yield f"event: change\ndata: {number}\n\n"
-                await asyncio.sleep(_LOOK_SECONDS)
-        finally:
-            self._streams -= 1
+        until, told_at, told = time.monotonic() + _STREAM_SECONDS, 0.0, -1
+        while time.monotonic() < until and not self._stopping.is_set():
+            number = self._changes.number()
+            if number != told or time.monotonic() - told_at > _BEAT_SECONDS:
+                told, told_at = number, time.monotonic()
+                yield f"event: change\ndata: {number}\n\n"
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _ended(self) -> None:
+        self._streams -= 1
 
     def values(self) -> dict[str, Any]:
         """Return what the page says."""
@@ -195,6 +196,20 @@ class NowPages:
         if all(each["name"] != name for each in self._destinations()):
             raise NotAnsweredError(404, "There is no such destination.")
         return name
+
+
+class _Counted(StreamingResponse):
+    """Server-sent events that tell when they ended, however they did."""
+
+    def __init__(self, events: AsyncIterator[str], ended: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def _study(asked: Asked) -> str:

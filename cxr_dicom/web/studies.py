@@ -18,6 +18,7 @@ from cxr_dicom.web.application import Asked, Page
 from cxr_dicom.web.site import Search, ShownStudy, Site
 
 _MAX_QUERY = 64  # letters of a UID
+_PICTURES = ("image/jpeg", "image/png", "image/webp")
 _NOTHING = "Nothing is known of this here."
 
 
@@ -69,7 +70,10 @@ class StudyPages:
             raise NotAnsweredError(404, _NOTHING)
         figure = figures[int(number)]
         head, _, content = str(figure.get("layer") or figure["source"]).partition(",")
-        return Response(base64.b64decode(content), media_type=head.removeprefix("data:").partition(";")[0])
+        kind = head.removeprefix("data:").partition(";")[0]
+        if kind not in _PICTURES:  # a folder of somebody else may say that a picture is a page or a script
+            raise NotAnsweredError(404, _NOTHING)
+        return Response(base64.b64decode(content), media_type=kind)
 
     def download(self, asked: Asked) -> Response:
         """Return one object."""

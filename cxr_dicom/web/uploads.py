@@ -18,7 +18,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.ingest.intake import Intake, RefusedError
 from cxr_dicom.ingest.wrap import is_picture, wrap
-from cxr_dicom.store.spool import Part, PartFile
+from cxr_dicom.store.spool import Part, PartFile, SpoolFullError
 
 SENDER = "WEB"  # of what came by a page, in rules and in the trail
 
@@ -67,10 +67,14 @@ class Uploads:
         """Take what came, one file or all of an archive; the part is gone afterwards."""
         try:
             if zipfile.is_zipfile(part.path) and _starts(part.path, b"PK"):
+                taken: list[Taken] = []
                 try:
-                    return list(self._unpacked(part.path, address))
-                except ArchiveRefusedError as error:
-                    return [Taken(reason=str(error))]
+                    taken.extend(self._unpacked(part.path, address))
+                except (ArchiveRefusedError, SpoolFullError) as error:
+                    if isinstance(error, SpoolFullError) and not taken:
+                        raise
+                    taken.append(Taken(reason=str(error)))  # what was taken before stays, and is told
+                return taken
             return [self._one(part, address)]
         finally:
             part.path.unlink(missing_ok=True)
@@ -82,6 +86,8 @@ class Uploads:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]
+                if len(members) > web.max_upload_files:  # the end of the archive may say another number
+                    raise ArchiveRefusedError(_too_many(web.max_upload_files))
                 for member in members:
                     if member.flag_bits & 1 or member.compress_type not in _METHODS:
                         yield Taken(reason="UNREADABLE: expected a member without password, stored or deflated")
@@ -156,9 +162,13 @@ def expect_small_directory(path: Path, max_files: int) -> None:
         raise ArchiveRefusedError("UNREADABLE: expected a whole archive, found no list of its files")
     _, _, _, _, files, directory, _, _ = _END.unpack_from(tail, place)
     if _ZIP64_LOCATOR in tail[max(0, place - _LOCATOR_BYTES) : place] or files > max_files:
-        raise ArchiveRefusedError(f"TOO_LONG: expected at most {max_files} files in an archive, found more")
+        raise ArchiveRefusedError(_too_many(max_files))
     if directory > _MAX_DIRECTORY_BYTES:
         raise ArchiveRefusedError(f"TOO_LONG: expected a list of at most {_MAX_DIRECTORY_BYTES >> 20} MB, found more")
+
+
+def _too_many(most: int) -> str:
+    return f"TOO_LONG: expected at most {most} files in an archive, found more"
 
 
 def _starts(path: Path, signature: bytes) -> bool:

@@ -94,8 +94,8 @@ class Visitors:
         address
             Of the peer itself, whatever a header claims.
         """
-        if found := headers.get("authorization"):
-            return self._machine(found)
+        if shown := bearer(headers):
+            return self._machine(shown)
         if self._proxy and is_inside(address, self._proxy):
             if found := headers.get(self._proxy.header.lower()):
                 return self._user(found, self._proxy)
@@ -117,9 +117,8 @@ class Visitors:
         return not visitor.key or hmac.compare_digest(self.form_token(visitor).encode(), token.encode())
 
     def _machine(self, found: list[str]) -> Visitor | None:
-        scheme, _, token = found[0].partition(" ")
-        visitor = self._machines.get(_digest(token.strip()))
-        return visitor if visitor and len(found) == 1 and scheme.lower() == "bearer" else None
+        visitor = self._machines.get(_digest(found[0].partition(" ")[2].strip()))
+        return visitor if len(found) == 1 else None
 
     def _user(self, found: list[str], proxy: ProxySettings) -> Visitor | None:
         name = found[0].strip()
@@ -135,6 +134,11 @@ class Visitors:
                 self._sessions.pop(key, None)
                 return None
         return Visitor(name="link", rights=self._rights, key=f"session {key}")
+
+
+def bearer(headers: Mapping[str, list[str]]) -> list[str]:
+    """Return what a machine shows; the password of a login at the proxy (Basic, Negotiate) is none of ours."""
+    return [each for each in headers.get("authorization", ()) if each.lower().startswith("bearer ")]
 
 
 def is_inside(address: str, proxy: ProxySettings) -> bool:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.spool import Spool
+from cxr_dicom.web import now
 from cxr_dicom.web.application import Web
 from cxr_dicom.web.now import NowPages
 from cxr_dicom.web.site import PAGE_SIZE, Search
 from cxr_dicom.web.spool import SpoolSite
 from cxr_dicom.web.studies import StudyPages
 from cxr_dicom.web.visitors import ALL_RIGHTS, Visitors
-from tests.service_helpers import free_port, settings
+from tests.service_helpers import free_port, settings, wait_for
 from tests.store.ledger import helpers as made
 from tests.web import helpers
 
@@ -326,6 +328,24 @@ def test_pages_of_many_studies_take_no_more_steps_than_those_of_few(tmp_path, pa
         now.close()
         ledger.close()
     assert steps[1] < 2 * steps[0], steps
+
+
+def test_pages_that_are_opened_at_once_are_counted_too(ledger, monkeypatch):
+    monkeypatch.setattr(now, "_MAX_STREAMS", 3)
+    with live(ledger) as client:
+        asked = f"GET /now/changes HTTP/1.1\r\nHost: {client.host}\r\nCookie: {client.cookie}\r\n\r\n".encode()
+
+        def opened():
+            peers = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(20)]
+            for peer in peers:
+                peer.sendall(asked)
+            live = sum(peer.recv(12) == b"HTTP/1.1 200" for peer in peers)
+            for peer in peers:
+                peer.close()
+            return live
+
+        assert opened() == 3
+        assert wait_for(lambda: opened() == 3, seconds=10), "those that went count no more"
 
 
 def test_a_stop_is_not_held_up_by_an_open_page(ledger):

@@ -146,6 +146,23 @@ def test_more_files_than_the_settings_want_are_refused_before_one_is_read(client
     assert sources(client) == []
 
 
+def test_an_archive_that_tells_a_smaller_number_of_files_is_refused_all_the_same(client, dicom):
+    content = bytearray(archive([(f"{n}.dcm", dicom) for n in range(6)]))
+    place = content.rindex(b"PK\x05\x06")
+    content[place + 8 : place + 12] = struct.pack("<2H", 1, 1)
+    (taken,) = send(client, bytes(content))
+    assert taken["reason"].startswith("TOO_LONG")
+    assert sources(client) == []
+
+
+def test_what_was_taken_of_an_archive_that_is_damaged_further_on_is_told(client, dicom, png):
+    content = bytearray(archive([("a.dcm", dicom), ("b.png", png)]))
+    content[content.index(b"b.png") + 5 + 8] ^= 0xFF
+    taken = send(client, bytes(content))
+    assert [bool(each["study_instance_uid"]) for each in taken] == [True, False]
+    assert len(sources(client)) == 1
+
+
 @pytest.mark.parametrize("signature", [b"PK\x06\x07", None])
 def test_a_list_of_files_that_is_huge_is_not_read(client, dicom, signature):
     content = bytearray(archive([("a.dcm", dicom)]))
