@@ -6,6 +6,7 @@ A session is recorded when it starts. One that was killed has no end.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
 from cxr_dicom.config import RESULT_TABLES, Settings
 from cxr_dicom.ingest.manifest import Manifest
 from cxr_dicom.records import Outcome, Reason
+from cxr_dicom.results.rows import path_text
 from cxr_dicom.system import atomic
 
 _KEEP_SECONDS = 30.0  # at most so much of a session that is killed is not known
@@ -97,6 +99,7 @@ class RunRecord:
                 mode="json", include=set(RESULT_TABLES), exclude={"models": {"folder", "mirror"}}
             ),
             "settings_digest": settings.digest,
+            "started_in": _started_in(self._path.parent),
             "manifest": {"kind": manifest.kind, "digest": manifest.digest, "entries": len(manifest.entries)},
             "totals": {
                 **{str(outcome): tally.images[outcome] for outcome in Outcome},
@@ -116,6 +119,15 @@ def _read(path: Path) -> dict[str, Any]:
         return {**content, "sessions": list(content["sessions"])}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def _started_in(out: Path) -> str:
+    """Return the folder of this process as a path from `out`, so that both can be moved together."""
+    here = Path.cwd()
+    try:
+        return path_text(Path(os.path.relpath(here, out.resolve())))
+    except ValueError:  # another drive
+        return path_text(here)
 
 
 def _code(error: BaseException) -> str:

@@ -87,6 +87,9 @@ class Header:
     dataset: Dataset  # with file meta information that names the transfer syntax
     pixel_keyword: str  # "PixelData", "FloatPixelData", ...; empty when the file has none
     pixel_length: int | None  # bytes of the pixel data element; None when encapsulated or absent
+    pixel_start: int | None = (
+        None  # where they begin in the file, in bytes; None when it is deflated or they are absent
+    )
 
     @property
     def transfer_syntax(self) -> UID:
@@ -151,10 +154,12 @@ def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MO
     """
     with _open(path, most_elements) as source:
         dataset, pixels = _read(source, [Tag(tag) for tag in tags])
+        is_deflated = source.size is None
     return Header(
         dataset=dataset,
         pixel_keyword=keyword_for_tag(pixels.tag) if pixels else "",
         pixel_length=pixels.length if pixels and pixels.length != UNDEFINED_LENGTH else None,
+        pixel_start=pixels.value if pixels and not is_deflated else None,
     )
 
 

@@ -21,6 +21,7 @@ from cxr_dicom.results.report import Figure
 from cxr_dicom.results.schema import Row
 from cxr_dicom.web.site import PAGE_SIZE, Line, Listing, Search, ShownStudy, StoredObject
 
+_WRAPPED = "wrapped"  # kind of the instance that was made of a picture
 _MAX_ROWS = 1000  # of one study that are shown
 _MAX_STATES = 1000  # of pictures and downloads, whose names do not tell the study, that are looked through
 
@@ -30,6 +31,7 @@ class _Index:
     """Numbers of studies, in the order of their first rows, and where their rows lie."""
 
     stamp: tuple[int, int]  # size and time of the file
+    start: Path  # where relative paths of rows begin
     keys: list[str] = field(default_factory=list)
     places: list[list[tuple[int, int]]] = field(default_factory=list)  # line and offset of each row
     numbers: dict[str, int] = field(default_factory=dict)  # by key, and by UID of images and objects
@@ -119,9 +121,37 @@ class Folder:
             for each in row["objects"]:
                 if each["sop_instance_uid"] not in seen:
                     seen.add(each["sop_instance_uid"])
-                    yield StoredObject(uid=each["sop_instance_uid"], kind=each["kind"], path=self._file(each["path"]))
+                    yield StoredObject(uid=each["sop_instance_uid"], kind=each["kind"], path=self.file(each["path"]))
 
-    def _file(self, path: str) -> Path | None:
+    def studies(self) -> Sequence[str]:
+        """Return the keys of all studies, in the order of the rows."""
+        return self._fresh().keys
+
+    def rows(self, key: str) -> list[Row]:
+        """Return the rows of a study; none for one that is not here."""
+        index = self._fresh()
+        number = index.numbers.get(key)
+        if number is None or index.keys[number] != key:
+            return []
+        return [row for _, row in self._rows(index, number)]
+
+    def source(self, row: Row) -> Path | None:
+        """Return where the image of a row should lie: the instance made of a picture, else what the run was given.
+
+        Relative paths begin where the run was started, as `run.json` has it.
+        """
+        for made in row["exports"]:
+            if made["kind"] == _WRAPPED:
+                return self.file(made["path"])
+        if "://" in row["path"]:
+            return None  # fetched from elsewhere, and not kept
+        path = self._fresh().start / row["path"]
+        try:
+            return path if path.is_file() else None
+        except (OSError, ValueError):  # no name that a file may have
+            return None
+
+    def file(self, path: str) -> Path | None:
         """Return a file of the folder; None where there is none, or only outside of it."""
         try:
             inside = masks.inside(self._out, path)
@@ -157,7 +187,7 @@ class Folder:
             return self._index
 
     def _read_index(self) -> _Index:
-        index = _Index(_stamp(self._lines))
+        index = _Index(_stamp(self._lines), _start(self._out))
         place = 0
         try:
             with self._lines.open("rb") as file:
@@ -180,6 +210,15 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
+
+
+def _start(out: Path) -> Path:
+    """Return the folder where the run was started; that of this process, where an earlier version ran."""
+    try:
+        started_in = json.loads((out / "run.json").read_text(encoding="utf-8"))["started_in"]
+        return out.resolve() / str(started_in)
+    except (OSError, ValueError, LookupError, TypeError):
+        return Path.cwd()
 
 
 def _add(index: _Index, line: int, place: int, row: Row) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxr_dicom.config.web import Right, WebSettings
 from cxr_dicom.web.application import Page, Web
+from cxr_dicom.web.dicomweb.pages import DicomWeb
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.server import Server
 from cxr_dicom.web.studies import StudyPages
@@ -27,6 +29,7 @@ def view(out: Path, port: int | None, started: Callable[[str], None]) -> None:
     CxrDicomError
         If ``out`` is not the output of a run, or the port is taken.
     """
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # these quote values of patients
     web = pages_of(out, port or _free_port())
     server = Server(web.application(), web.settings.address, web.port)
     try:
@@ -43,7 +46,7 @@ def pages_of(out: Path, port: int) -> Web:
     site, settings = Folder(out), WebSettings(port=port)
     studies = StudyPages(site)
     first = Page(path="/", right=Right.LOOK, handler=studies.list)
-    shown: Sequence[Page] = (first, *studies.pages())
+    shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(site).pages())
     visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))
     return Web(name=site.name, settings=settings, visitors=visitors, pages=shown, port=port)
 

@@ -316,6 +316,7 @@ def test_run_json_says_with_what_it_was_made(inputs, tmp_path):
     assert [model["name"] for model in content["models"]] == ["offline-anatomy", "lung-opacity"]
     assert content["manifest"] == {"kind": "folder", "digest": manifest.read(str(inputs)).digest, "entries": 2}
     assert content["settings_digest"] == settings_with().digest
+    assert (tmp_path / content["started_in"]).samefile(".")
     assert set(content["seconds_per_stage"]) >= {"select", "read", "offline-anatomy", "measure", "encode"}
     assert tally.objects == len(written(tmp_path))
 

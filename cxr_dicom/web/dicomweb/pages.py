@@ -1,0 +1,183 @@
+"""The resources of DICOMweb that can be had, as pages of the application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from pydicom.uid import ExplicitVRLittleEndian
+from starlette.responses import Response, StreamingResponse
+
+from cxr_dicom.config.web import Right
+from cxr_dicom.dicom.structure import PIXEL_TAGS
+from cxr_dicom.errors import ImageError
+from cxr_dicom.ingest.folder import is_uid
+from cxr_dicom.web.answers import NotAnsweredError
+from cxr_dicom.web.application import Asked, Handler, Page
+from cxr_dicom.web.dicomweb import media, retrieval
+from cxr_dicom.web.dicomweb.holdings import Held, Holdings
+from cxr_dicom.web.dicomweb.media import Form
+from cxr_dicom.web.dicomweb.metadata import Json, metadata
+from cxr_dicom.web.dicomweb.search import Found, Query, Searches
+from cxr_dicom.web.folder import Folder
+
+ROOT = "/dicom-web"
+
+_STUDY = "/studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{uid}"
+_NOTHING = "There is no such resource here."
+
+
+class DicomWeb:
+    """The resources of one folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._holdings = Holdings(folder)
+        self._searches = Searches(self._holdings)
+
+    def pages(self) -> Sequence[Page]:
+        """Return the resources."""
+        resources: dict[str, Handler] = {
+            "/studies": self._studies,
+            _STUDY + "/series": self._series,
+            _STUDY + "/instances": self._instances,
+            _SERIES + "/instances": self._instances,
+            _STUDY + "/metadata": self._metadata,
+            _SERIES + "/metadata": self._metadata,
+            _INSTANCE + "/metadata": self._metadata,
+            _STUDY: self._whole,
+            _SERIES: self._whole,
+            _INSTANCE: self._whole,
+            _INSTANCE + "/frames/{frames}": self._frames,
+            _INSTANCE + "/bulkdata/{tag}": self._bulk,
+        }
+        right = Right.LOOK_AT_PATIENTS
+        return [Page(path=ROOT + path, right=right, handler=_told(answer)) for path, answer in resources.items()]
+
+    # --- searches --------------------------------------------------------------------------------
+
+    def _studies(self, asked: Asked) -> Response:
+        query = _query(asked)
+        return _results(self._searches.studies(query, _root(asked)), query)
+
+    def _series(self, asked: Asked) -> Response:
+        query = _query(asked)
+        return _results(self._searches.series(_uid(asked, "study"), query, _root(asked)), query)
+
+    def _instances(self, asked: Asked) -> Response:
+        query, series = _query(asked), _uid(asked, "series") if "series" in asked.request.path_params else ""
+        return _results(self._searches.instances(_uid(asked, "study"), series, query, _root(asked)), query)
+
+    # --- retrieval -------------------------------------------------------------------------------
+
+    def _metadata(self, asked: Asked) -> Response:
+        media.expect_json(_accept(asked))
+        found = self._found(asked)
+        root = _root(asked)
+        first = _metadata_of(found[0], root)  # now, while the answer can still be a refusal
+        return StreamingResponse(_listed(first, found[1:], root), media_type=media.JSON)
+
+    def _whole(self, asked: Asked) -> Response:
+        """Return whole instances, byte for byte as they are stored."""
+        found = self._found(asked)
+        forms = [
+            Form(media_type=media.DICOM, syntax=str(each.header(("SOPClassUID",)).transfer_syntax)) for each in found
+        ]
+        for form in forms:
+            accepted = media.chosen(form, _accept(asked))
+        if len(found) == 1 and not accepted.is_multipart and accepted.media_type == media.DICOM:
+            return StreamingResponse(retrieval.in_pieces(found[0].path), headers={"Content-Type": str(forms[0])})
+        return media.multipart(forms[0], (retrieval.in_pieces(each.path) for each in found))
+
+    def _frames(self, asked: Asked) -> Response:
+        (held,) = self._found(asked)
+        numbers = retrieval.numbers_of(asked.path("frames"))
+        pixels = retrieval.Pixels.of(held)
+        form = media.frame_form(pixels.header.transfer_syntax)
+        accepted = media.chosen(form, _accept(asked))
+        frames = pixels.frames(numbers)
+        if len(numbers) == 1 and not accepted.is_multipart and not accepted.is_anything:
+            return StreamingResponse(next(frames), headers={"Content-Type": str(form)})
+        return media.multipart(form, frames)
+
+    def _bulk(self, asked: Asked) -> Response:
+        (held,) = self._found(asked)
+        try:
+            tag = int(asked.path("tag"), 16) if len(asked.path("tag")) == 8 else 0
+        except ValueError:
+            tag = 0
+        if tag in PIXEL_TAGS:
+            pixels = retrieval.Pixels.of(held)
+            form = media.frame_form(pixels.header.transfer_syntax)
+            media.chosen(form, _accept(asked))
+            return media.multipart(form, pixels.whole())
+        form = Form(media_type=media.OCTETS, syntax=ExplicitVRLittleEndian)
+        media.chosen(form, _accept(asked))
+        return media.multipart(form, [[retrieval.value(held, tag)]])
+
+    def _found(self, asked: Asked) -> list[Held]:
+        """Return the instances that a path leads to."""
+        uids = {name: _uid(asked, name) for name in ("study", "series", "uid") if name in asked.request.path_params}
+        found = self._holdings.instances(**uids)
+        if not found:
+            raise NotAnsweredError(404, _NOTHING)
+        return found
+
+
+def _told(answer: Handler) -> Handler:
+    """Let a refusal be text: programs read it."""
+
+    def told(asked: Asked) -> Response:
+        try:
+            return answer(asked)
+        except NotAnsweredError as refused:
+            return Response(refused.text, refused.status, media_type="text/plain")
+        except (ImageError, OSError):
+            return Response("The file of this instance cannot be read.", 500, media_type="text/plain")
+
+    return told
+
+
+def _uid(asked: Asked, name: str) -> str:
+    if not is_uid(uid := asked.path(name)):
+        raise NotAnsweredError(400, "Expected UIDs in the path.")
+    return uid
+
+
+def _root(asked: Asked) -> str:
+    return str(asked.request.base_url).rstrip("/") + ROOT  # the guard has seen that Host is ours
+
+
+def _accept(asked: Asked) -> str:
+    return asked.query.get("accept") or ",".join(asked.request.headers.getlist("accept"))
+
+
+def _query(asked: Asked) -> Query:
+    media.expect_json(_accept(asked))
+    return Query.of(asked.request.query_params.multi_items())
+
+
+def _results(found: Found, query: Query) -> Response:
+    """Answer a search; what it did not do, or left out, is in a Warning (PS3.18 8.3.4)."""
+    warnings = []
+    if query.is_fuzzy:
+        warnings.append("The fuzzymatching parameter is not supported. Only literal matching has been performed.")
+    if found.has_more:
+        warnings.append("There are additional results that can be requested.")
+    headers = {"Warning": ", ".join(f'299 cxr-dicom "{each}"' for each in warnings)} if warnings else {}
+    if not found.results:
+        return Response(status_code=204, headers=headers)
+    return Response(json.dumps(found.results, allow_nan=False), media_type=media.JSON, headers=headers)
+
+
+def _metadata_of(held: Held, root: str) -> Json:
+    address = f"{root}/studies/{held.study}/series/{held.series}/instances/{held.uid}"
+    return metadata(held.header(), address)
+
+
+def _listed(first: Json, others: Sequence[Held], root: str) -> Iterator[str]:
+    yield "[" + json.dumps(first, allow_nan=False)
+    for held in others:
+        yield "," + json.dumps(_metadata_of(held, root), allow_nan=False)
+    yield "]"
