@@ -15,6 +15,7 @@ TABLES = {
     "[listener.tls]": service.ListenerTls,
     "[assembly]": service.AssemblySettings,
     "[service]": service.ServiceSettings,
+    "[retry]": service.RetrySettings,
     "[files]": service.FilesSettings,
     "[retention]": service.RetentionSettings,
     "[web]": web.WebSettings,
