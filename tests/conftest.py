@@ -10,6 +10,7 @@ from pydicom.data import get_testdata_file
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
+from tests.integration import rig
 
 # Before torch is imported, here and in the processes that tests start: the threads of several at once wait for each
 # other, which costs a small machine ten times what the networks do.
@@ -41,6 +42,21 @@ def real():
         return Path(path)
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def needs():
+    """Call a function of the rig; what it misses skips the test, or fails it in CI."""
+
+    def call(function, *arguments):
+        try:
+            return function(*arguments)
+        except rig.MissingError as missing:
+            if os.environ.get("CI") == "true":
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
+
+    return call
 
 
 @pytest.fixture

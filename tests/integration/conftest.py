@@ -1,7 +1,6 @@
 """Real servers: skipped on a developer's machine that lacks them, failed in CI."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -54,21 +53,6 @@ def pytest_runtest_makereport(item):
 def pytest_sessionfinish(session):
     if _outcomes and session.config.getoption("--update-screenshots", default=False):
         write_table(_outcomes.values())
-
-
-@pytest.fixture(scope="session")
-def needs():
-    """Call a function of the rig; what it misses skips the test, or fails it in CI."""
-
-    def call(function, *arguments):
-        try:
-            return function(*arguments)
-        except rig.MissingError as missing:
-            if os.environ.get("CI") == "true":
-                pytest.fail(str(missing))
-            pytest.skip(str(missing))
-
-    return call
 
 
 @pytest.fixture(scope="session")

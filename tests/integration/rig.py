@@ -106,6 +106,11 @@ def storescu() -> str:
     return program("storescu", package="dcmtk")
 
 
+def dcm2json() -> str:
+    """Return the path of DCMTK's writer of the DICOM JSON Model."""
+    return program("dcm2json", package="dcmtk")
+
+
 def program(*names: str, package: str) -> str:
     """Return the path of the first of ``names`` that is installed.
 

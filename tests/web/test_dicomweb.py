@@ -20,7 +20,7 @@ from cxr_dicom.web.dicomweb.holdings import Holdings
 from cxr_dicom.web.dicomweb.retrieval import in_pieces
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.guard import cookie_name
-from tests.integration.rig import program
+from tests.integration import rig
 from tests.web import helpers
 
 STUDY = "1.2.826.0.1"
@@ -182,11 +182,11 @@ def rounded(value):
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "odd"])
-def test_metadata_say_what_dcmtk_reads_in_the_file(client, files, tmp_path, name):
+def test_metadata_say_what_dcmtk_reads_in_the_file(client, files, needs, tmp_path, name):
     path = files[name]
     found = client.retrieve_instance_metadata(*uids(path))
     dcmread(path, stop_before_pixels=True).save_as(tmp_path / "header")  # it writes no JSON of compressed pixels
-    command = [program("dcm2json", package="dcmtk"), str(tmp_path / "header")]
+    command = [needs(rig.dcm2json), str(tmp_path / "header")]
     said = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     said.pop("00080005", None)  # JSON is UTF-8
     if name == "RG1_UNCR.dcm":
