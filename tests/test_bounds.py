@@ -44,6 +44,8 @@ TESTS = {  # by the first column of the table
     "a name that was bound to our address": "web/test_guard.py::test_a_name_that_was_bound_to_this_address_is_refused",
     "a request to the pages without end": "web/test_guard.py::test_a_body_that_does_not_say_how_long_it_is_ends_at",
     "500 slow clients of the pages": "web/test_guard.py::test_500_slow_clients_hold_nobody_up_and_are_closed",
+    "a folder of somebody else in `view`": "web/test_strangers.py::test_a_picture_is_a_picture",
+    "a search over every study, an answer without end": "web/test_dicomweb.py::test_a_search_reads_no_more_headers",
     "a ZIP archive that unpacks to gigabytes, has millions of files, or names with paths": (
         "web/test_send.py::test_a_bomb_ends_at_the_bound_and_leaves_nothing"
     ),

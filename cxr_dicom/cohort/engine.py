@@ -27,7 +27,7 @@ class EngineOptions:
     gpus_per_worker: float | None = None  # GPUs of a worker, or a part of one
 
     def expect_only(self, engine: str, *supported: str) -> None:
-        """Refuse an option that was given and is not ``heeded``.
+        """Refuse an option that was given and is not ``supported``.
 
         Raises
         ------

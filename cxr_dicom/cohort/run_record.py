@@ -20,6 +20,7 @@ from cxr_dicom.cohort.delivery import DestinationDownError
 from cxr_dicom.cohort.engine import EngineDescription
 from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
 from cxr_dicom.config import RESULT_TABLES, Settings
+from cxr_dicom.errors import WantError
 from cxr_dicom.ingest.manifest import Manifest
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.results.rows import path_text
@@ -133,4 +134,6 @@ def _started_in(out: Path) -> str:
 def _code(error: BaseException) -> str:
     if isinstance(error, DestinationDownError):
         return Reason.DESTINATION_UNREACHABLE
+    if isinstance(error, WantError):
+        return "WANT"
     return "INTERRUPTED" if isinstance(error, KeyboardInterrupt) else "ERROR"

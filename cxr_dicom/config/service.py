@@ -1,6 +1,6 @@
 """Settings of the service: where images come from, where objects go, what is kept.
 
-None of them can change a result; those that can are in ``config.py``.
+None of them can change a result; those that can are in ``config/__init__.py``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$"
 
 
 class Right(StrEnum):
-    """What a visitor may do; none follows from another, but for patients: who looks at them may look."""
+    """What a visitor may do. Each is given by itself; only ``look-at-patients`` includes ``look``."""
 
     LOOK = "look"  # states, numbers and reasons; UIDs, and nothing else of a patient
     LOOK_AT_PATIENTS = "look-at-patients"  # pictures, scores, measurements, objects

@@ -1,7 +1,7 @@
 """When to try again: a status becomes an answer, an answer becomes a decision. Nothing is done here.
 
 The table is that of ``docs/operations.md``: transient troubles are tried again with exponentially
-growing, jittered pauses for a day; a refusal is final.
+growing, jittered pauses; a refusal is final.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from cxr_dicom.cohort.run_record import RunRecord
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.tally import Tally
 from cxr_dicom.config import Settings
+from cxr_dicom.errors import WantError
 from cxr_dicom.ingest.manifest import Manifest
 from tests.cohort_rows import processed
 
@@ -63,9 +64,13 @@ def test_the_seconds_of_all_sessions_add_up_also_of_those_that_were_stopped(begu
     assert read(path)["totals"]["processed"] == 1, "an image that was processed again is one image"
 
 
-def test_a_destination_that_is_down_is_told_from_an_error_of_ours(begun, path):
-    stopped(begun(), DestinationDownError("down"))
-    assert read(path)["sessions"][0]["stopped_by"] == "DESTINATION_UNREACHABLE"
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(DestinationDownError("down"), "DESTINATION_UNREACHABLE"), (WantError("disk full"), "WANT")],
+)
+def test_what_is_not_an_error_of_ours_is_told_from_one(begun, path, error, told):
+    stopped(begun(), error)
+    assert read(path)["sessions"][0]["stopped_by"] == told
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pydicom.pixels import pack_bits
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
+from cxr_dicom.web.dicomweb import search
 from cxr_dicom.web.dicomweb.holdings import Holdings
 from cxr_dicom.web.dicomweb.retrieval import in_pieces
 from cxr_dicom.web.folder import Folder
@@ -270,6 +271,13 @@ def test_pages_of_results_follow_each_other_and_say_that_there_are_more(visitor,
     found = [each["0020000D"]["Value"][0] for each in json.loads(first.text) + json.loads(second.text)]
     assert sorted(found) == sorted(uids(path)[0] for path in files.values())
     assert visitor.get("/dicom-web/studies?offset=99").status == 204
+
+
+def test_a_search_reads_no_more_headers_than_the_bound(visitor, files, monkeypatch):
+    monkeypatch.setattr(search, "_MAX_READ", 1)
+    assert visitor.get("/dicom-web/studies?PatientID=1").status == 413
+    wanted = uids(next(iter(files.values())))[0]
+    assert visitor.get(f"/dicom-web/studies?StudyInstanceUID={wanted}").status == 200
 
 
 @pytest.mark.parametrize(
