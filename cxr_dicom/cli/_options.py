@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
     from cxr_dicom.config import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class OutputFolder(click.Path):
+    """A folder to write to. A URL is refused: as a path, ``s3://bucket`` is a local folder called ``s3:``."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of the folder."""
+        if url := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(value)):
+            why = "locks, and files that are replaced whole, need a file system; copy the folder afterwards"
+            self.fail(f"expected a folder, found a URL ({url[0]}): {why}", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 _PIPELINE = (
     click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import Refused
-from cxr_dicom.cli._options import exit_code, refusals, settings
+from cxr_dicom.cli._options import OutputFolder, exit_code, refusals, settings
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
@@ -25,7 +25,7 @@ FILES = {
 
 
 @click.command()
-@click.argument("out", default="cxr-dicom-demo", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", default="cxr-dicom-demo", type=OutputFolder())
 @click.option(
     "--network", is_flag=True, help="Send them by C-STORE through the service to a small archive on this machine."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
+from cxr_dicom.cli._options import OutputFolder
 from cxr_dicom.cli._service import config_option
 from cxr_dicom.cli._truth import fetched_truth, reading, table_options
 
@@ -36,7 +37,7 @@ METRICS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "n
     help="Fetch SEG, RTSTRUCT and SR of the studies from an archive of [poller], or from a DICOMweb URL.",
 )
 @config_option
-@click.option("-o", "--output", metavar="EVAL", type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
+@click.option("-o", "--output", metavar="EVAL", type=OutputFolder(), help="Output folder.")
 @table_options
 @click.option("--by", metavar="COLUMN", multiple=True, help="Column to group images by, such as the manufacturer.")
 @click.option(

@@ -15,7 +15,7 @@ from cxr_dicom.cli import _inputs, _options
     " 4 nothing eligible, 5 stopped because the destination is down or the disk full, 130 interrupted."
 )
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("-o", "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Output folder.")
+@click.option("-o", "--out", required=True, type=_options.OutputFolder(), help="Output folder.")
 @_inputs.input_options
 @_options.pipeline_options
 @_inputs.engine_options

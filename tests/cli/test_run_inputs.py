@@ -64,6 +64,22 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(ask, inputs, 
     assert (result.exit_code, list(tmp_path.iterdir())) == (2, []), result.output
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
+@pytest.mark.parametrize("url", ["s3://key:secret@bucket/out", "gs://bucket", "https://a.example/out", "file:///out"])
+def test_an_output_folder_on_the_web_is_refused_in_one_line_that_says_why(invoke, tmp_path, monkeypatch, url, dry):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("run", tmp_path, "-o", url, *OFFLINE, *dry)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+    line = result.stderr.splitlines()[-1]
+    assert f"found a URL ({url.partition('//')[0]}//): locks" in line
+    assert "secret" not in result.output
+
+
+def test_a_local_folder_with_a_colon_is_no_url(invoke, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "missing.csv: expected a file" in invoke("run", "missing.csv", "-o", "a:b/out", *OFFLINE).stderr
+
+
 def rows(out):
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
