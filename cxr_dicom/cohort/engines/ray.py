@@ -56,6 +56,11 @@ class Ray:
         CPUs that an actor reserves, and threads of its networks.
     gpus_per_worker
         GPUs that an actor reserves: 0.25 puts four on a GPU. One that reserves none sees none.
+
+    Raises
+    ------
+    SettingsError
+        If an actor would reserve one GPU and a part of another, which Ray does not give.
     """
 
     def __init__(
@@ -66,6 +71,9 @@ class Ray:
         cpus_per_worker: int = 1,
         gpus_per_worker: float | None = None,
     ) -> None:
+        if gpus_per_worker and not (gpus_per_worker <= 1 or gpus_per_worker % 1 == 0):  # nor NaN, nor infinity
+            expected = "expected a part of one, or a whole number"
+            raise SettingsError(f"engine ray: --gpus-per-worker {gpus_per_worker:g}: {expected}")
         self._workers = workers
         self._address = address
         self._cpus = cpus_per_worker
@@ -89,14 +97,14 @@ class Ray:
         Raises
         ------
         SettingsError
-            If Ray is not installed, or has no room for one worker.
+            If Ray is not installed, or no machine of it has room for one worker.
         CxrDicomError
             If the cluster cannot be reached, has another version of this package, or the task raised it.
         """
         if not items:
             return
         with _connected(self._address, (self._workers or 0) * self._cpus or cores()) as ray:
-            room = self._room(ray.cluster_resources())
+            room = self._room(ray.nodes())
             self._workers = self._workers or room
             options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "runtime_env": _environment(self._cpus)}
             pool = _Pool(ray, options, task, min(self._workers, len(items)))
@@ -106,15 +114,20 @@ class Ray:
                 pool.end()
                 self._machines = pool.machines
 
-    def _room(self, resources: dict[str, float]) -> int:
-        """Return how many workers the cluster can hold when nobody else uses it."""
-        cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        rooms = [have / need for have, need in ((cpus, self._cpus), (gpus, self._gpus)) if need]
-        room = int(min(rooms) + 1e-6)
+    def _room(self, nodes: Sequence[dict[str, Any]]) -> int:
+        """Return how many workers the machines hold when nobody else uses them; a worker lies on one, not across."""
+        offers = [node["Resources"] for node in nodes if node["Alive"]]
+        machines = [(offer.get("CPU", 0.0), offer.get("GPU", 0.0)) for offer in offers]
+        room = sum(self._on_one(*machine) for machine in machines)
         if room < 1:
-            need = f"{self._cpus} CPUs and {self._gpus:g} GPUs"
-            raise SettingsError(f"engine ray: a worker needs {need}, the cluster has {cpus:g} and {gpus:g}")
+            need = f"a worker needs {self._cpus} CPUs and {self._gpus:g} GPUs on one machine"
+            found = ", ".join(f"{cpus:g} and {gpus:g}" for cpus, gpus in sorted(set(machines))) or "none"
+            raise SettingsError(f"engine ray: {need}, those of the cluster have {found}")
         return room
+
+    def _on_one(self, cpus: float, gpus: float) -> int:
+        rooms = [have / need for have, need in ((cpus, self._cpus), (gpus, self._gpus)) if need]
+        return int(min(rooms) + 1e-6)
 
 
 def _environment(threads: int) -> dict[str, dict[str, str]]:

@@ -146,7 +146,9 @@ def test_as_many_workers_as_find_room(session, tmp_path):
 
 
 def test_a_worker_that_can_never_find_room_is_a_wrong_setting(session, tmp_path):
-    with pytest.raises(SettingsError, match="needs 1 CPUs and 2 GPUs, the cluster has 6 and 1"):
+    with pytest.raises(
+        SettingsError, match="needs 1 CPUs and 2 GPUs on one machine, those of the cluster have 6 and 1"
+    ):
         list(Ray(1, gpus_per_worker=2).process([1], Squares(tmp_path)))
 
 
