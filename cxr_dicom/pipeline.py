@@ -47,15 +47,20 @@ from cxr_dicom.system.digest import sha256
 class Pipeline:
     """Models and encoders, loaded once, and the way of a study through them.
 
+    Parameters
+    ----------
+    names
+        Models, where ``auto`` was resolved elsewhere, on a machine that speaks for several; None: as the settings say.
+
     Raises
     ------
     SettingsError, WeightsError
         If the settings name what does not exist, or weights are missing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, names: Sequence[str] | None = None) -> None:
         self.settings = settings
-        self.models = build_models(settings)
+        self.models = build_models(settings, names)
         self.encoders = build_encoders(settings)
 
     def process(self, study: Study, folder: Path) -> StudyResult:

@@ -19,6 +19,7 @@ from cxr_dicom.cohort.states import State
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.export import build_exporters
+from cxr_dicom.infer import resolve
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Reason
@@ -42,9 +43,14 @@ def check(settings: Settings, options: Options) -> None:
 
 
 class EntryTask:
-    """Processes entries into an output folder; see `cohort.engine.Task`."""
+    """Processes entries into an output folder; see `cohort.engine.Task`.
+
+    What ``auto`` stands for is decided here, once, where the run was started: a worker without those weights ends the
+    run, for with what it has itself one run would have two kinds of results.
+    """
 
     def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
+        self._names = resolve(settings)
         self._strangers = strangers_of(settings.models.names, settings.encode.objects)
         self._settings = settings
         self._out = out
@@ -93,7 +99,7 @@ class EntryTask:
             out=self._out,
             settings=self._settings,
             options=self._options,
-            pipeline=Pipeline(self._settings),
+            pipeline=Pipeline(self._settings, self._names),
             exporters=build_exporters(self._options.also, self._settings),
             delivery=_delivery(self._settings, self._options),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cxr_dicom.plugins import MODELS, Choice
@@ -24,8 +25,13 @@ def _info(choice: Choice) -> ModelInfo:
     return next(info for info in infos if info.name == choice.name)
 
 
-def build_models(settings: Settings) -> list[Model]:
+def build_models(settings: Settings, names: Sequence[str] | None = None) -> list[Model]:
     """Load the models that the settings name, in their order.
+
+    Parameters
+    ----------
+    names
+        What `resolve` answered to these settings elsewhere; None: it is asked here.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def build_models(settings: Settings) -> list[Model]:
     from cxr_dicom.infer.site import at_site
 
     built: list[Model] = []
-    for name in resolve(settings):
+    for name in names or resolve(settings):
         choice = MODELS.choose("models.names", name)
         model = choice.build("models.names", name, settings)
         built.append(model if choice.is_ours else ForeignModel(model, choice))

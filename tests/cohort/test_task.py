@@ -51,7 +51,7 @@ def pipeline():
 
 @pytest.fixture(autouse=True)
 def built_once(pipeline, monkeypatch):
-    monkeypatch.setattr("cxr_dicom.pipeline.Pipeline", lambda settings: pipeline)
+    monkeypatch.setattr("cxr_dicom.pipeline.Pipeline", lambda settings, names: pipeline)
 
 
 @pytest.fixture
