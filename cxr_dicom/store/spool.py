@@ -239,8 +239,8 @@ class Spool:
     def keep_shown(self, study_instance_uid: str, text: str) -> Path:
         """Write what pages show of a study beside its objects, in place of what was there."""
         path = self._study_folder("objects", study_instance_uid) / _SHOWN
-        with atomic.replacing(path, mode=0o600) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+        with atomic.open_text(path, mode=0o600) as file:
+            file.write(text)
         return path
 
     # --- files out -------------------------------------------------------------------------------

@@ -247,7 +247,9 @@ def send(url: str, paths: Sequence[Path], *, token: str = "") -> int:
     headers = {"Authorization": f"Bearer {token}"} if token else None
     datasets = [dcmread(path) for path in paths]
     try:
-        answer = DICOMwebClient(url, headers=headers).store_instances(datasets)
+        client = DICOMwebClient(url, headers=headers)
+        client.set_http_retry_params(retry=False)  # a person waits, and can press again
+        answer = client.store_instances(datasets)
     except Exception as error:  # what the libraries below raise is no closed list
         raise AnalysisError(f"{url} did not store the files: {type(error).__name__}") from error
     stored = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence", ())}
