@@ -31,6 +31,7 @@ from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch, end_this_process_after
 
 _MAX_CRASHES_IN_A_ROW = 10  # without an answer in between, per worker: then nothing works here
+_MAX_STARTS = 3  # of a worker that dies before it is ready; then its place stays empty
 _NEWS_TIMEOUT = 60.0  # seconds without news before the log says that no worker has found room
 _END_TIMEOUT = 10.0  # seconds for a worker to end by itself
 _OBJECT_STORE = 80 * 2**20  # bytes; about the least that Ray takes, for only small things travel
@@ -244,13 +245,22 @@ class _Pool(Generic[Item, Result]):
                 telemetry.event("ray_has_no_room_yet", level=logging.WARNING)
 
     def _replace(self, dead: _Worker[Item]) -> None:
-        self._crash_count += 1
-        if self._crash_count > _MAX_CRASHES_IN_A_ROW * len(self._workers):
-            question = f"is cxr-dicom {__version__} installed on every machine?"
-            raise CxrDicomError(f"Ray workers die, whatever they are given; {question}")
-        self._suspects.extend(dead.at_work.values())
+        question = f"is cxr-dicom {__version__} installed on every machine?"
         dead.end()
-        self._workers[self._workers.index(dead)] = self._new_worker()
+        if not dead.is_ready and dead.starts >= _MAX_STARTS:
+            telemetry.event("ray_worker_given_up", level=logging.WARNING)
+            self._workers.remove(dead)
+            if not self._workers:
+                raise CxrDicomError(f"Ray workers die before they are ready; {question}")
+            return
+        if dead.is_ready:
+            self._crash_count += 1
+            if self._crash_count > _MAX_CRASHES_IN_A_ROW * len(self._workers):
+                raise CxrDicomError(f"Ray workers die, whatever they are given; {question}")
+        self._suspects.extend(dead.at_work.values())
+        new = self._new_worker()
+        new.starts = 1 if dead.is_ready else dead.starts + 1
+        self._workers[self._workers.index(dead)] = new
 
 
 class _Worker(Generic[Item]):
@@ -266,6 +276,7 @@ class _Worker(Generic[Item]):
         self._actor = actor_class.remote(telemetry.configuration())
         self._start = self._actor.start.remote(__version__, str(Path.cwd()), task)
         self.is_ready = False
+        self.starts = 1  # in its place, since a worker was ready there
         self._is_alone = False
 
     @property

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 
 from cxr_dicom.system import telemetry
@@ -36,3 +37,17 @@ class Talking(Squares):
     def __call__(self, number):
         telemetry.event("squared", level=logging.WARNING, files=number)
         return number
+
+
+class Stillborn(Squares):
+    """Kills the worker that unpickles it, so many times."""
+
+    def __init__(self, folder, times):
+        super().__init__(folder)
+        self.times = times
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._note("started")
+        if len(self.pids("started")) <= self.times:
+            os.kill(os.getpid(), signal.SIGKILL)

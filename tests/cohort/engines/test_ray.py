@@ -21,7 +21,7 @@ from cxr_dicom.cohort.engines import ray as engine_ray
 from cxr_dicom.cohort.engines.ray import Ray
 from cxr_dicom.errors import CxrDicomError, SettingsError, WeightsError
 from tests import ROOT
-from tests.cohort.engines.ray_tasks import Environment, Gathering, Talking
+from tests.cohort.engines.ray_tasks import Environment, Gathering, Stillborn, Talking
 from tests.cohort.engines.tasks import Clumsy, Deadly, Squares
 
 if importlib.util.find_spec("ray") is None and not os.environ.get("CI"):
@@ -109,6 +109,18 @@ def test_workers_that_die_whatever_they_are_given_end_the_run(session, tmp_path,
     monkeypatch.setattr(engine_ray, "_MAX_CRASHES_IN_A_ROW", 2)
     with pytest.raises(CxrDicomError, match="whatever they are given"):
         list(Ray(1).process(range(100), Deadly(tmp_path)))
+
+
+def test_workers_that_die_before_they_are_ready_are_started_three_times_each(session, tmp_path):
+    task = Stillborn(tmp_path, times=1000)
+    with pytest.raises(CxrDicomError, match="die before they are ready; is cxr-dicom"):
+        list(Ray(2).process(range(100), task))
+    assert len(task.pids("started")) == 6
+
+
+def test_a_place_where_workers_are_never_ready_is_left_empty_and_the_others_do_the_rest(session, tmp_path):
+    task = Stillborn(tmp_path, times=4)
+    assert sorted(Ray(2).process(range(6), task)) == [(n, n**2) for n in range(6)]
 
 
 def test_a_programming_error_is_told_without_its_text_here_and_in_the_logs(session, tmp_path):
