@@ -49,6 +49,10 @@ TESTS = {  # by the first column of the table
     "a ZIP archive that unpacks to gigabytes, has millions of files, or names with paths": (
         "web/test_send.py::test_a_bomb_ends_at_the_bound_and_leaves_nothing"
     ),
+    "another build of OHIF in place of the pinned one, a tarball with paths or links": (
+        "web/test_ohif.py::test_a_tarball_with_tricks_leaves_nothing"
+    ),
+    "what OHIF, a large program of others, would load": "web/test_ohif.py::test_ohif_is_served_under_a_policy_of_its_",
     "HTML in a header, a name or a reason": "web/test_view.py::test_hostile_words_stay_words_wherever_they_stand",
 }
 

@@ -13,7 +13,12 @@ from cxr_dicom.cli import Refused
 @click.argument("out", metavar="OUT", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--port", type=click.IntRange(1, 65535), help="TCP port of this machine; default: one that is free.")
 @click.option("--open/--no-open", "opens", default=True, help="Open the browser of this machine.  [default: open]")
-def view(out: Path, port: int | None, opens: bool) -> None:
+@click.option(
+    "--ohif",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of another build of OHIF.  [default: what `viewer install` brought, if anything]",
+)
+def view(out: Path, port: int | None, opens: bool, ohif: Path | None) -> None:
     """Show what `run` wrote to OUT in a browser: its studies, pictures, numbers and objects.
 
     Nothing is changed. Only this machine reaches the pages, and only with the link that is printed.
@@ -27,7 +32,7 @@ def view(out: Path, port: int | None, opens: bool) -> None:
 
         raise Refused(f"the pages need starlette and uvicorn ({how_to_install('web')})") from error
     try:
-        viewing.view(out, port, lambda link: _say(link, opens=opens))
+        viewing.view(out, port, ohif, lambda link: _say(link, opens=opens))
     except CxrDicomError as error:
         raise Refused(str(error)) from error
 

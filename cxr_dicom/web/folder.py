@@ -121,7 +121,12 @@ class Folder:
             for each in row["objects"]:
                 if each["sop_instance_uid"] not in seen:
                     seen.add(each["sop_instance_uid"])
-                    yield StoredObject(uid=each["sop_instance_uid"], kind=each["kind"], path=self.file(each["path"]))
+                    yield StoredObject(
+                        uid=each["sop_instance_uid"],
+                        kind=each["kind"],
+                        path=self.file(each["path"]),
+                        series=each.get("series_instance_uid", ""),  # a folder of somebody else may have none
+                    )
 
     def studies(self) -> Sequence[str]:
         """Return the keys of all studies, in the order of the rows."""

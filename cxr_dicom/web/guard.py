@@ -26,20 +26,31 @@ BODY_SECONDS = 60.0  # for a body, and a second more for each
 BYTES_PER_SECOND = 16 * 1024
 
 SAFE_METHODS = ("GET", "HEAD")
+VIEWER_ROOT = "/ohif/"  # below it are files of others, with a policy of their own
 _METHODS = (*SAFE_METHODS, "POST")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
-_HEADERS = (
+_VIEWER_POLICY = (  # OHIF compiles (ndarray, WebAssembly), styles by script, and makes workers and pictures in memory
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:;"
+    " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_ALWAYS = (
     (b"cache-control", b"no-store"),
-    (b"content-security-policy", _POLICY.encode()),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
+)
+_HEADERS = (*_ALWAYS, (b"content-security-policy", _POLICY.encode()))
+_VIEWER_HEADERS = (
+    *_ALWAYS,
+    (b"content-security-policy", _VIEWER_POLICY.encode()),
+    (b"cross-origin-embedder-policy", b"require-corp"),  # its decoders share memory, which isolated pages only may
 )
 
 
@@ -71,7 +82,7 @@ class Guard:
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-        answer = _Answer(send)
+        answer = _Answer(send, _VIEWER_HEADERS if scope["path"].startswith(VIEWER_ROOT) else _HEADERS)
         longest = self._settings.max_upload_mb << 20 if scope["path"] in self._uploads else MAX_FORM_BYTES
         body = _Body(receive, longest)
         try:
@@ -156,16 +167,17 @@ class _Body:
 class _Answer:
     """An answer with our headers, whose reader must read."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._send = send
+        self._headers = tuple(headers)
         self.has_begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.has_begun = True
-            ours = {name for name, _ in _HEADERS}
+            ours = {name for name, _ in self._headers}
             given = [pair for pair in message.get("headers", []) if pair[0].lower() not in ours]
-            message = {**message, "headers": [*given, *_HEADERS]}
+            message = {**message, "headers": [*given, *self._headers]}
         await asyncio.wait_for(self._send(message), PIECE_SECONDS)
 
 

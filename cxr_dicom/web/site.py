@@ -52,6 +52,7 @@ class StoredObject:
     uid: str
     kind: str
     path: Path | None  # None: deleted by retention
+    series: str = ""  # Series Instance UID, where it is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from starlette.responses import FileResponse, Response
@@ -15,18 +15,35 @@ from cxr_dicom.records import Outcome
 from cxr_dicom.results.report import described
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.application import Asked, Page
-from cxr_dicom.web.site import Search, ShownStudy, Site
+from cxr_dicom.web.site import Search, ShownStudy, Site, StoredObject
 
 _MAX_QUERY = 64  # letters of a UID
 _PICTURES = ("image/jpeg", "image/png", "image/webp")
 _NOTHING = "Nothing is known of this here."
 
 
-class StudyPages:
-    """The pages of one site."""
+class Viewer(Protocol):
+    """What opens objects in the browser."""
 
-    def __init__(self, site: Site) -> None:
+    def link(self, study: str, stored: StoredObject) -> str:
+        """Return the address at which an object is open; empty for what is not shown."""
+
+    def leaves_out_spacing(self, study: str) -> bool:
+        """Whether the viewer is not told a Pixel Spacing, because it is zero."""
+
+
+class StudyPages:
+    """The pages of one site.
+
+    Parameters
+    ----------
+    viewer
+        Opens objects; None: there is none here.
+    """
+
+    def __init__(self, site: Site, viewer: Viewer | None = None) -> None:
         self._site = site
+        self._viewer = viewer
 
     def pages(self) -> Sequence[Page]:
         """Return the pages."""
@@ -60,7 +77,16 @@ class StudyPages:
                 if row["outcome"] == Outcome.PROCESSED
             ]
         others = [{**row, "line": line} for line, row in study.rows if row["outcome"] != Outcome.PROCESSED]
-        return asked.render("study.html.jinja", study=study, images=images, others=others, story=study.story)
+        links = self._links(study) if asked.visitor.may(Right.LOOK_AT_PATIENTS) else {}
+        return asked.render(
+            "study.html.jinja",
+            study=study,
+            images=images,
+            others=others,
+            story=study.story,
+            links=links,
+            is_without_spacing=bool(links and self._viewer and self._viewer.leaves_out_spacing(study.key)),
+        )
 
     def picture(self, asked: Asked) -> Response:
         """Return one picture of an image."""
@@ -82,6 +108,13 @@ class StudyPages:
         if path is None or not path.is_file():
             raise NotAnsweredError(404, _NOTHING)
         return FileResponse(path, media_type="application/dicom", filename=f"{uid}.dcm")
+
+    def _links(self, study: ShownStudy) -> Mapping[str, str]:
+        """Return where each object is open in the viewer, by its UID."""
+        if self._viewer is None:
+            return {}
+        found = {each.uid: self._viewer.link(study.key, each) for each in study.objects}
+        return {uid: address for uid, address in found.items() if address}
 
     def _study(self, asked: Asked) -> ShownStudy:
         key = asked.path("key")

@@ -7,30 +7,35 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cxr_dicom.config import load
 from cxr_dicom.config.web import Right, WebSettings
 from cxr_dicom.web.application import Page, Web
 from cxr_dicom.web.dicomweb.pages import DicomWeb
 from cxr_dicom.web.folder import Folder
+from cxr_dicom.web.ohif.install import place
+from cxr_dicom.web.ohif.pages import Ohif
 from cxr_dicom.web.server import Server
 from cxr_dicom.web.studies import StudyPages
 from cxr_dicom.web.visitors import Visitors
 
 
-def view(out: Path, port: int | None, started: Callable[[str], None]) -> None:
+def view(out: Path, port: int | None, build: Path | None, started: Callable[[str], None]) -> None:
     """Serve the pages until Ctrl-C.
 
     Parameters
     ----------
+    build
+        Folder of OHIF; None: what `viewer install` brought, if anything.
     started
         Called once with the link that lets its reader in.
 
     Raises
     ------
     CxrDicomError
-        If ``out`` is not the output of a run, or the port is taken.
+        If ``out`` is not the output of a run, ``build`` is not OHIF, or the port is taken.
     """
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # these quote values of patients
-    web = pages_of(out, port or _free_port())
+    web = pages_of(out, port or _free_port(), build or installed())
     server = Server(web.application(), web.settings.address, web.port)
     try:
         started(link(web))
@@ -41,12 +46,13 @@ def view(out: Path, port: int | None, started: Callable[[str], None]) -> None:
         server.stop()
 
 
-def pages_of(out: Path, port: int) -> Web:
-    """Return the pages of an output folder, which are looked at only."""
+def pages_of(out: Path, port: int, build: Path | None = None) -> Web:
+    """Return the pages of an output folder, which are looked at only; with a ``build`` of OHIF also that."""
     site, settings = Folder(out), WebSettings(port=port)
-    studies = StudyPages(site)
+    ohif = Ohif(build, site) if build else None
+    studies = StudyPages(site, ohif)
     first = Page(path="/", right=Right.LOOK, handler=studies.list)
-    shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(site).pages())
+    shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(site).pages(), *(ohif.pages() if ohif else ()))
     visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))
     return Web(name=site.name, settings=settings, visitors=visitors, pages=shown, port=port)
 
@@ -55,6 +61,12 @@ def link(web: Web) -> str:
     """Return the link that lets its reader in; its token stands where no browser sends it or keeps it."""
     host = f"[{web.settings.address}]" if ":" in web.settings.address else web.settings.address
     return f"http://{host}:{web.port}/enter#{web.visitors.link_token}"
+
+
+def installed() -> Path | None:
+    """Return the folder of OHIF that `viewer install` brought; None where it was not."""
+    folder = place(load())
+    return folder if folder.is_dir() else None
 
 
 def _free_port() -> int:

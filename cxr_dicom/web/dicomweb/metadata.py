@@ -16,7 +16,7 @@ from cxr_dicom.web.answers import NotAnsweredError
 Json = dict[str, Any]
 
 _MAX_INLINE = 4096  # bytes of a value that is no text or number
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 _PIXEL_VR = {"PixelData": "OW", "FloatPixelData": "OF", "DoubleFloatPixelData": "OD"}
 _UTF_8 = "ISO_IR 192"
 
@@ -59,6 +59,14 @@ def metadata(header: Header, address: str) -> Json:
     return made
 
 
+def leaves_out_spacing(header: Header) -> bool:
+    """Whether metadata are without a spacing that the header has, because it is zero."""
+    try:
+        return any(_has_zero(header.dataset[keyword]) for keyword in SPACINGS if keyword in header.dataset)
+    except PARSING_ERRORS:
+        return False
+
+
 def attributes(dataset: Dataset) -> Json:
     """Return what a data set says, without long binary values."""
     found = ((tag, _element(dataset, tag, None)) for tag in sorted(dataset.keys()))
@@ -69,7 +77,7 @@ def _element(dataset: Dataset, tag: BaseTag, uri: Callable[[BaseTag], str] | Non
     """Return one element; None for one that cannot be read, or must not be shown."""
     try:
         element = dataset[tag]
-        if element.keyword in _SPACINGS and _has_zero(element):
+        if element.keyword in SPACINGS and _has_zero(element):
             return None
         if element.keyword == "SpecificCharacterSet":
             return {"vr": "CS", "Value": [_UTF_8]}  # JSON is UTF-8 (PS3.18 F.2)

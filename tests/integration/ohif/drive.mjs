@@ -4,30 +4,13 @@
 // A step opens a series, and is done when the list `wait` of page.mjs has something in it, and `modality` is in the viewport.
 // Each visit loads the page once and writes NAME.json, and a screenshot NAME-STEP.png per step.
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { createRequire } from 'node:module';
-import { isPainted, repaint, state } from './page.mjs';
+import { browser, photograph, settled, STEP_MS } from './browser.mjs';
+import { isPainted, state } from './page.mjs';
 
 const plan = JSON.parse(fs.readFileSync(process.argv[2]));
-const { chromium } = createRequire(import.meta.url)(plan.playwright);
-const FLAGS = [
-  '--no-sandbox', // the tests may run as root in a container
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--hide-scrollbars',
-  '--no-first-run',
-  '--use-gl=angle', // WebGL in software: machines that run tests have no graphics card
-  '--use-angle=swiftshader',
-  '--enable-unsafe-swiftshader',
-];
 const START_TRIES = 4; // OHIF 3.12 sometimes dies at start with "__filename is not defined"
 const START_MS = 40_000;
-const STEP_MS = 40_000;
-const STILL_TRIES = 12;
-
-const sleep = ms => new Promise(done => setTimeout(done, ms));
 
 async function start(page, study, log) {
   for (let attempt = 1; attempt <= START_TRIES; attempt += 1) {
@@ -59,35 +42,6 @@ async function open(page, series) {
   await thumbnail.dblclick({ timeout: STEP_MS });
 }
 
-const hasShown = (now, { wait, modality }) => now[wait]?.length > 0 && (!modality || now.viewports.includes(modality));
-
-/** Waits until the step is there and the page has stopped to change, or the time is over. */
-async function settled(page, step) {
-  const deadline = Date.now() + STEP_MS;
-  let before = '';
-  while (Date.now() < deadline) {
-    await sleep(600);
-    const now = await page.evaluate(state);
-    const told = JSON.stringify(now);
-    if (told === before && hasShown(now, step)) return;
-    before = told;
-  }
-}
-
-/** Repaints, because OHIF does not always when a volume arrives late, and takes the picture when it no longer changes. */
-async function photograph(page, file) {
-  await page.mouse.move(1270, 800); // where nothing shows a hint
-  let before = Buffer.alloc(0);
-  for (let attempt = 0; attempt < STILL_TRIES; attempt += 1) {
-    await page.evaluate(repaint);
-    await sleep(400);
-    const now = await page.screenshot();
-    if (now.equals(before)) break;
-    before = now;
-  }
-  fs.writeFileSync(file, before);
-}
-
 async function make(context, { name, study, steps }) {
   const page = await context.newPage();
   const log = [];
@@ -113,17 +67,9 @@ async function make(context, { name, study, steps }) {
   await page.close();
 }
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'ohif-profile-'));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: plan.chromium,
-  headless: true,
-  args: FLAGS,
-  viewport: { width: 1280, height: 900 },
-});
+const { context, end } = await browser(plan);
 try {
-  await context.addInitScript(() => localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])));
   for (const visit of plan.visits) await make(context, visit);
 } finally {
-  await context.close();
-  fs.rmSync(profile, { recursive: true, force: true });
+  await end();
 }

@@ -1,0 +1,1 @@
+"""OHIF, the viewer of others: brought here once, then served beside the pages."""
