@@ -26,7 +26,7 @@ GATES: Mapping[
     },
     "Kind of object": {
         Reason.OWN_OUTPUT: ("own output", "the object was made by cxr-dicom"),
-        Reason.WRONG_SOP_CLASS: ("not CR or DX", "neither a CR nor a DX image"),
+        Reason.WRONG_SOP_CLASS: ("not CR or DX", "not a CR or DX image, and no accepted Secondary Capture"),
         Reason.FOR_PROCESSING: ("raw data", "raw data of the detector"),
         Reason.NOT_GRAYSCALE: ("colour", "a colour image"),
         Reason.MULTI_FRAME: ("several frames", "more than one frame"),
