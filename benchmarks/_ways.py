@@ -214,10 +214,10 @@ def _shape(model: Any) -> tuple[int, ...]:
     return 1, 1 if hasattr(model, "score") else 3, model.info.input_size, model.info.input_size
 
 
-def _build_clocked(settings: Settings) -> list[Any]:
+def _build_clocked(settings: Settings, names: Sequence[str] | None = None) -> list[Any]:
     from cxr_dicom.infer import build_models
 
-    return [_clocked(model) for model in build_models(settings)]
+    return [_clocked(model) for model in build_models(settings, names)]
 
 
 def _clocked(model: Any) -> Any:

@@ -12,8 +12,8 @@ from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
 from tests.integration import rig
 
-# Before torch is imported, here and in the processes that tests start: the threads of several at once wait for each
-# other, which costs a small machine ten times what the networks do.
+# Before torch is imported, here and in the processes that tests start: there is one for each core already, and the
+# threads of several would wait for each other.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 
