@@ -10,7 +10,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ, P_DATA_TF
@@ -72,7 +72,7 @@ class UpperLayer(DULServiceProvider):
             self.end(_told(error, "broke the protocol"), abort=True)
         finally:
             self.end("broke the protocol")
-            self.to_user_queue.put(None)  # type: ignore[arg-type]  # whoever still waits for a request stops waiting
+            self.to_user_queue.put(cast(Any, None))  # whoever still waits for a request stops waiting
             is_told = self._is_over or self.assoc.is_rejected
             self._on_end(self.assoc, "" if is_told else self._cause)
 
