@@ -20,19 +20,17 @@ class Scene:
         self.application.SetMRMLScene(self.scene)
         self.application.GetColorLogic().SetMRMLScene(self.scene)
         self.application.GetColorLogic().AddDefaultColorNodes()
-        self._logic(slicer.vtkMRMLColorLogic(), "Colors")
+        self._colours = self._logic(slicer.vtkMRMLColorLogic(), "Colors")  # the application does not keep it alive
         self._volumes = self._logic(slicer.vtkSlicerVolumesLogic(), "Volumes")
         self._segmentations = self._logic(slicer.vtkSlicerSegmentationsModuleLogic(), "Segmentations")
 
     def volume(self, path):
-        """Load a volume; return its values, and the LPS positions of its first voxel and steps in mm."""
+        """Load a volume."""
         node = self._volumes.AddArchetypeVolume(str(path), "volume", _SINGLE_FILE)
         assert node, f"Slicer does not load {path}"
-        image, to_world = node.GetImageData(), vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(to_world)
-        return _values(image), _place(to_world, (0, 0, 0))
+        return node
 
-    def segments(self, paths, names):
+    def segmentation(self, paths, names):
         """Load label maps into one segmentation.
 
         Parameters
@@ -41,11 +39,6 @@ class Scene:
             Label maps, one after another.
         names
             For each label map, the name of each of its labels in order.
-
-        Returns
-        -------
-        dict
-            By name: the pixels of the segment's own box, and the LPS position of the first with the steps in mm.
         """
         node = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
         for path in paths:
@@ -53,16 +46,11 @@ class Scene:
             assert labels, f"Slicer does not load {path}"
             assert self._segmentations.ImportLabelmapToSegmentationNode(labels, node)
             self.scene.RemoveNode(labels)
-        segmentation, found = node.GetSegmentation(), {}
-        flat = [name for each in names for name in each]
+        segmentation, flat = node.GetSegmentation(), [name for each in names for name in each]
         assert segmentation.GetNumberOfSegments() == len(flat)
         for number, name in enumerate(flat):
-            image, to_world = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
-            assert node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), image)
-            image.GetImageToWorldMatrix(to_world)
             segmentation.GetNthSegment(number).SetName(name)
-            found[name] = _values(image) > 0, _place(to_world, image.GetExtent()[::2])
-        return found
+        return node
 
     def table(self, groups):
         """Make a table of measurement groups: columns of the first, a row for each; return its cells as text."""
@@ -82,6 +70,25 @@ class Scene:
         logic.SetMRMLApplicationLogic(self.application)
         self.application.SetModuleLogic(name, logic)
         return logic
+
+
+def values_and_place(node):
+    """The values of a volume, and the LPS positions of its first voxel and steps in mm."""
+    to_world = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(to_world)
+    return _values(node.GetImageData()), _place(to_world, (0, 0, 0))
+
+
+def segments(node):
+    """By name of a segment: the pixels of its own box, and the LPS position of the first with the steps in mm."""
+    segmentation, found = node.GetSegmentation(), {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        image, to_world = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+        assert node.GetBinaryLabelmapRepresentation(segmentation.GetNthSegmentID(number), image)
+        image.GetImageToWorldMatrix(to_world)
+        name = segmentation.GetNthSegment(number).GetName()
+        found[name] = _values(image) > 0, _place(to_world, image.GetExtent()[::2])
+    return found
 
 
 def _values(image):

@@ -1,4 +1,4 @@
-"""Every kind of object that 3D Slicer shows, in Slicer's own scene: voxel by voxel, cell by cell."""
+"""Every kind of object that 3D Slicer shows, in Slicer's own scene: voxel by voxel, as drawn, cell by cell."""
 
 import json
 import os
@@ -43,19 +43,40 @@ def objects(analysis, encode):
     return encode(painted.study(analysis))
 
 
+@pytest.fixture(scope="module")
+def view(scene):
+    from tests.conformance.slicer_view import SliceView
+
+    return SliceView(scene.scene, scene.application)
+
+
+def slicer_places(analysis):
+    """Whether Slicer places the radiograph by a spacing of its own."""
+    return analysis.image.spacing.is_physical and "PixelSpacing" in pydicom.dcmread(analysis.image.instance.path)
+
+
 def of_kind(objects, kind):
     (found,) = [each.path for each in objects if each.kind is kind]
     return found
 
 
-def test_segments_are_the_masks_where_they_were_painted(scene, analysis, objects, tool, tmp_path):
+@pytest.fixture(scope="module")
+def segmentation(scene, objects, tool, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmentation")
     path = of_kind(objects, ObjectKind.SEGMENTATION)
-    tool("segimage2itkimage", "--inputDICOM", path, "--outputDirectory", tmp_path, "--mergeSegments")
-    described = json.loads((tmp_path / "meta.json").read_text())["segmentAttributes"]
+    tool("segimage2itkimage", "--inputDICOM", path, "--outputDirectory", folder, "--mergeSegments")
+    described = json.loads((folder / "meta.json").read_text())["segmentAttributes"]
     names = [[item["TrackingIdentifier"] for item in items] for items in described]
-    files = [tmp_path / f"{number}.nrrd" for number in range(1, len(names) + 1)]
-    found = scene.segments(files, names)
-    spacing = analysis.image.spacing
+    files = [folder / f"{number}.nrrd" for number in range(1, len(names) + 1)]
+    node = scene.segmentation(files, names)
+    yield node
+    scene.scene.RemoveNode(node)
+
+
+def test_segments_are_the_masks_where_they_were_painted(segmentation, analysis):
+    from tests.conformance.slicer_core import segments
+
+    found, spacing = segments(segmentation), analysis.image.spacing
     masks = {mask.structure.name: mask.region for mask in analysis.predictions[0].masks if mask.region.area}
     assert found.keys() == masks.keys()
     for name, region in masks.items():
@@ -68,11 +89,33 @@ def test_segments_are_the_masks_where_they_were_painted(scene, analysis, objects
         assert np.array_equal(whole, region.matrix()), name
 
 
+def test_a_slice_view_draws_every_structure_over_the_radiograph(scene, view, segmentation, analysis):
+    image = analysis.image
+    steps = image.spacing.rows_mm, image.spacing.columns_mm
+    radiograph = scene.volume(image.instance.path) if slicer_places(analysis) else None
+    segmentation.CreateDefaultDisplayNodes()
+    display, named = segmentation.GetDisplayNode(), segmentation.GetSegmentation()
+    display.SetOpacity2DFill(1)
+    display.SetVisibility2DOutline(False)
+    display.SetAllSegmentsVisibility(False)
+    bare = view.draw(image.shape, steps, radiograph)
+    assert radiograph is None or bare.std() > 10
+    for mask in analysis.predictions[0].masks:
+        if mask.region.area:
+            display.SetSegmentVisibility(named.GetSegmentIdBySegmentName(mask.structure.name), True)
+            drawn = (view.draw(image.shape, steps, radiograph) != bare).any(axis=2)
+            display.SetAllSegmentsVisibility(False)
+            wanted = np.kron(mask.region.matrix(), np.ones((4, 4), bool))
+            assert (drawn & wanted).sum() / (drawn | wanted).sum() >= 0.99, mask.structure.name
+
+
 @pytest.mark.parametrize("grid", ["float32", "coarse"])
 def test_the_map_lies_where_it_was_made(scene, analysis, encode, tool, tmp_path, grid):
+    from tests.conformance.slicer_core import values_and_place
+
     (written,) = encode(painted.study(analysis), "parametric_map", map=grid)
     tool("paramap2itkimage", "--inputDICOM", written.path, "--outputDirectory", tmp_path, "--prefix", "p")
-    values, (first, steps) = scene.volume(tmp_path / "p-pmap.nrrd")
+    values, (first, steps) = values_and_place(scene.volume(tmp_path / "p-pmap.nrrd"))
     heatmap, image = analysis.predictions[1].heatmaps[0], analysis.image
     spacing, shape = np.array([image.spacing.columns_mm, image.spacing.rows_mm]), image.shape
     if grid == "float32":
@@ -111,9 +154,11 @@ def test_tables_have_all_numbers(scene, analysis, objects, tool, tmp_path, kind)
 
 
 def test_the_radiograph_itself_is_placed_there_too(scene, analysis):
-    if not analysis.image.spacing.is_physical or "PixelSpacing" not in pydicom.dcmread(analysis.image.instance.path):
+    from tests.conformance.slicer_core import values_and_place
+
+    if not slicer_places(analysis):
         pytest.skip("the radiograph has no Pixel Spacing, and Slicer takes 1 mm")
-    _, (first, steps) = scene.volume(analysis.image.instance.path)
+    _, (first, steps) = values_and_place(scene.volume(analysis.image.instance.path))
     spacing = analysis.image.spacing
     assert np.allclose(first, 0)
     assert np.allclose(steps, [(spacing.columns_mm, 0, 0), (0, spacing.rows_mm, 0)])
