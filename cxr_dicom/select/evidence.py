@@ -26,8 +26,11 @@ _OF_THE_ORDER = (  # name all that was ordered: may say that this image has a vi
     "RequestedProcedureDescription",
 )
 _FIRST_JOINED = 0x0590  # scripts that join words: Hebrew and Arabic join articles, those of Asia all
-_ABBREVIATION = re.compile(r"(?<![^\W\d_])([^\W\d_])(?:\.\s?|-)([^\W\d_])(?![^\W\d_])\.?")  # p.a., A. P., P-A
-_HYPHENATED = re.compile(r"(?<![^\W\d_])(postero|antero|latero|dorso|ventro|cross|x)[\s_-]+(?=[^\W\d_])")
+_ABBREVIATION = re.compile(r"(?<![^\W\d_])([^\W\d_])(?:\.\s?|[-/])([^\W\d_])(?![^\W\d_])\.?")  # p.a., A. P., P-A
+_HYPHENATED = re.compile(
+    r"(?<![^\W\d_])(?:(postero|antero|latero|dorso|ventro)[\s_-]+(?=[^\W\d_])|(cross|x)[\s_-]+(?=table))"
+)
+_JOINED = re.compile(r"(?<=[^\W\d_A-Z]{2})(?=[A-Z])")  # ThoracicSpine, ChestPA
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def _body_part_examined(header: Header) -> Evidence:
     source = f"Body Part Examined is {shown(part)}"
     if squeezed in words.OTHER_BODY_PARTS or _mentions(part, words.BONE_WORDS):
         return Evidence(False, source)
-    chest = _mentions(part, words.CHEST_WORDS) or any(stem in squeezed for stem in words.CHEST_STEMS)
+    chest = _mentions_chest(part) or any(stem in squeezed for stem in words.CHEST_STEMS)
     other = _mentions(part, words.OTHER_PART_WORDS)
     return Evidence(chest, source) if chest != other else _NOTHING
 
@@ -104,7 +107,8 @@ def _anatomic_region(header: Header) -> Evidence:
         return Evidence(True)
     if codes and any(map(_is_other_region, items)):
         return Evidence(False, f"Anatomic Region is {shown(codes[0])}")
-    return _said_by_meanings(items, words.CHEST_WORDS, words.OTHER_PART_WORDS, "Anatomic Region")
+    text = _meanings(items)
+    return _one_of(_mentions_chest(text), _mentions(text, words.OTHER_PART_WORDS), "Anatomic Region means another one")
 
 
 def _is_other_region(item: Dataset) -> bool:
@@ -120,7 +124,7 @@ def _is_other_region(item: Dataset) -> bool:
 
 def _view_position(header: Header) -> Evidence:
     position = header.text("ViewPosition")
-    if _mentions(position, words.OTHER_POSITIONS):
+    if _mentions_other_view(position, words.OTHER_POSITIONS):
         return Evidence(False, f"View Position is {shown(position)}")
     return Evidence(True) if _mentions(position, words.FRONTAL_POSITIONS) else _NOTHING
 
@@ -131,17 +135,19 @@ def _view_code(header: Header) -> Evidence:
         return Evidence(False, f"View Code is {shown(codes[0])}")
     if any(code in words.VIEW_CODES for code in codes):
         return Evidence(True)
-    items = header.values("ViewCodeSequence")
-    return _said_by_meanings(items, words.FRONTAL_POSITIONS, words.OTHER_VIEW_WORDS, "View Code")
+    text = _meanings(header.values("ViewCodeSequence"))
+    yes, no = _mentions(text, words.FRONTAL_POSITIONS), _mentions_other_view(text, words.OTHER_VIEW_WORDS)
+    return _one_of(yes, no, "View Code means another one")
 
 
-def _said_by_meanings(
-    items: Iterable[Dataset], wanted: tuple[str, ...], unwanted: tuple[str, ...], name: str
-) -> Evidence:
-    """What the Code Meanings of codes that we do not know say; both kinds of words are nothing."""
-    text = " ".join(str(meaning) for item in items for meaning in values(item, "CodeMeaning"))
-    yes, no = _mentions(text, wanted), _mentions(text, unwanted)
-    return _NOTHING if yes == no else Evidence(yes, f"{name} means another one")
+def _meanings(items: Iterable[Dataset]) -> str:
+    """The Code Meanings of codes that we do not know."""
+    return " ".join(str(meaning) for item in items for meaning in values(item, "CodeMeaning"))
+
+
+def _one_of(yes: bool, no: bool, source: str) -> Evidence:
+    """What a text with words of one kind says; with words of both kinds, or of none, it says nothing."""
+    return _NOTHING if yes == no else Evidence(yes, source)
 
 
 def _depth_direction(header: Header) -> Evidence:
@@ -165,22 +171,30 @@ def _described_part(header: Header) -> Iterator[Evidence]:
     for keyword in (*_OF_THE_IMAGE, *_OF_THE_ORDER):
         text = header.text(keyword)
         yes, no = _mentions_chest(text), _mentions(text, words.OTHER_PART_WORDS)
-        if yes != no:
-            yield Evidence(yes, f"{keyword} names another part of the body")
+        yield _one_of(yes, no, f"{keyword} names another part of the body")
 
 
 def _described_view(header: Header) -> Iterator[Evidence]:
     """Yield what each description says; one with words of both kinds, as "PA and lateral", says nothing."""
     for keyword in (*_OF_THE_IMAGE, *_OF_THE_ORDER):
         text = header.text(keyword)
-        yes, no = _mentions(text, words.FRONTAL_WORDS), _mentions(text, words.OTHER_VIEW_WORDS)
+        yes, no = _mentions(text, words.FRONTAL_WORDS), _mentions_other_view(text, words.OTHER_VIEW_WORDS)
         if yes != no and (yes or keyword in _OF_THE_IMAGE):
             yield Evidence(yes, f"{keyword} names another view")
 
 
 def _mentions_chest(text: str) -> bool:
     """Whether a chest is named, and not only its spine."""
-    return _mentions(_pattern(words.NEAR_THE_CHEST).sub(" ", _folded(text)), words.CHEST_WORDS)
+    return _mentions(_without(text, words.NO_CHEST), words.CHEST_WORDS)
+
+
+def _mentions_other_view(text: str, patterns: tuple[str, ...]) -> bool:
+    """Whether another view is named, and not only that the patient lies on the back."""
+    return _mentions(_without(text, words.LYING), patterns)
+
+
+def _without(text: str, patterns: tuple[str, ...]) -> str:
+    return _pattern(patterns).sub(" ", _folded(text))
 
 
 def _mentions(text: str, patterns: tuple[str, ...]) -> bool:
@@ -195,14 +209,14 @@ def _pattern(patterns: tuple[str, ...]) -> re.Pattern[str]:
 def _word_pattern(word: str) -> str:
     letter = r"[^\W\d_]"
     parts = [re.escape(_folded(part)) for part in word.rstrip("*").split("*")]
-    stem = f"{letter}*".join(parts)
+    stem = f"{letter}*".join(parts).replace(r"\ ", r"[\W_]+")
     if ord(word[0]) >= _FIRST_JOINED:
         return stem
     return f"(?<!{letter}){stem}" + ("" if word.endswith("*") else f"(?!{letter})")
 
 
 def _folded(text: str) -> str:
-    """Without capitals, accents, dots of abbreviations and hyphens of compounds."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    """Without capitals, accents, dots of abbreviations and hyphens of compounds; what capitals join stands apart."""
+    decomposed = unicodedata.normalize("NFKD", _JOINED.sub(" ", text).casefold())
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return _HYPHENATED.sub(r"\1", _ABBREVIATION.sub(r"\1\2", plain))
+    return _HYPHENATED.sub(r"\1\2", _ABBREVIATION.sub(r"\1\2", plain))

@@ -11,7 +11,14 @@ Sources, besides textbooks of radiographic positioning:
 - View Position as published: MIMIC-CXR 2.0.0 (metadata.csv: AP, PA, LATERAL, LL, LAO, RAO, LPO, AP AXIAL,
   XTABLE LATERAL, SWIMMERS, PA LLD, PA RLD, AP LLD, AP RLD), PadChest (ViewPosition_DICOM: POSTEROANTERIOR,
   ANTEROPOSTERIOR, LATERAL, LLATERAL and the codes), VinDr-CXR (PA only), NIH ChestX-ray14 and RSNA (PA, AP);
-- Fujifilm's devices write the view into Acquisition Device Processing Description instead.
+- Fujifilm's devices write the view into Acquisition Device Processing Description instead;
+- study and series descriptions of 16,246 series of CR and DX in the Imaging Data Commons, version 25 (the index is in
+  the wheel idc-index-data 25.0.5; Siemens 101, Philips 302, Agfa 547, the rest Carestream, GE, Fujifilm and others).
+  Siemens begins its programs with where they are taken (T table, W wall stand, X free cassette: "W Chest Lat",
+  "X Forearm a.p. Left"), Philips with the view ("AP Landscape"; "Lat Thoracic" is the spine), Agfa with the part
+  ("Ribs OBLI Lower");
+- series descriptions of BIMCV-COVID19+ and -, with what its readers took each for ("W034 Tórax lat.", "DEC. SUPINO AP",
+  which is frontal, "PARRILLA COSTAL AP", "ESCAPULA Y").
 """
 
 from __future__ import annotations
@@ -62,24 +69,24 @@ PA_POSITIONS = ("pa", "posteroanterior*", "dorsoventral*", "后前*", "後前*",
 AP_POSITIONS = ("ap", "anteroposterior*", "ventrodorsal*", "前后*", "前後*", "전후*")
 _FRONTAL = ("frontal*", "frente", "прям*", "正位", "正面", "正侧", "正側", "정면")
 FRONTAL_POSITIONS = (*PA_POSITIONS, *AP_POSITIONS, *_FRONTAL)
+# On the back or on the belly: in Romance languages a frontal view; "dorsal decubitus", in English, is a lateral one.
+LYING = ("decub* supin*", "supin* decub*", "decub* dorsal*", "decub* pron*", "decub* ventral*")
 FRONTAL_WORDS = (*FRONTAL_POSITIONS, "face", "voor-achter", "voorachterwaarts", "forfra", "bagfra")
 
 OTHER_VIEW_WORDS = (
     *("lat", "lateral*", "latero*", "llateral*", "rlateral*", "llat", "rlat", "ll", "sagittal", "swimmer*"),
     *("profil*", "perfil*", "seitlich", "seitl", "zijdelings", "dwars*", "sidebilde", "sidobild", "sivukuva"),
-    *("boczn*", "bocn*", "oldal*", "бок", "боков*", "yan", "nghieng", "xtable", "crosstable"),
-    *("obl", "obliqu*", "oblicu*", "schrag*", "decub*", "lordot*", "axial", "tangential"),
+    *("boczn*", "bok", "bocn*", "oldal*", "бок", "боков*", "yan", "nghieng", "xtable", "crosstable"),
+    *("lao", "rao", "lpo", "rpo", "lld", "rld"),
+    *("obl", "obli", "obliqu*", "oblicu*", "schrag*", "decub*", "lordot*", "axial", "tangential"),
     *("側面", "側位", "侧位", "侧面", "斜位", "측면", "側像"),
 )
-OTHER_POSITIONS = (
-    *OTHER_VIEW_WORDS,
-    *("rl", "l lat", "r lat", "llo", "rlo", "lao", "rao", "lpo", "rpo", "lld", "rld"),
-)
+OTHER_POSITIONS = (*OTHER_VIEW_WORDS, "rl", "l lat", "r lat", "llo", "rlo")
 
 UNKNOWN_BODY_PARTS = frozenset({"unknown", "other", "none", "default", "general", "body", "wholebody", "special"})
 
 CHEST_WORDS = (
-    *("chest", "chestabdomen", "cxr", "thorax", "thorac*", "lung", "lungs"),  # English
+    *("chest", "chestabdomen", "chst", "cxr", "thorax", "thorac*", "lung", "lungs"),  # English
     *("lunge", "lungen", "thorakal", "brustkorb", "roethorax"),  # German
     *("poumon*", "pulmonaire", "poitrine", "torax", "pulmon*", "pulmao", "pulmoes", "pecho", "torac*", "polmon*"),
     *("borstkas", "longen", "lungor", "brystkasse", "keuhko*", "klatka", "piersiow*", "pluc*", "hrudni*", "mellkas*"),
@@ -97,6 +104,9 @@ NEAR_THE_CHEST = (
     *("hrudni pater*", "грудн* отдел*", "грудн* позвон*", "胸椎", "胸骨", "胸腰", "흉추"),
 )
 
+_UNCLEAR = ("ap thoracic", "lat thoracic", "lateral thoracic", "thoracic lat", "thoracic lateral")  # chest or spine
+NO_CHEST = (*NEAR_THE_CHEST, *_UNCLEAR)  # does not name a chest, although the word is in it
+
 # Body Part Examined by PS3.16 Annex L that is neither the chest nor so near that it says nothing.
 OTHER_BODY_PARTS = frozenset(
     {
@@ -111,12 +121,14 @@ OTHER_BODY_PARTS = frozenset(
     }
 )
 
-_ABDOMEN_WORDS = ("abdomen", "abdominal", "abdome", "kub", "bauch", "腹", "복부")  # beside a chest: of a newborn
+_ABDOMEN_WORDS = ("abdomen", "abdominal", "abdome", "abd", "kub", "bauch", "腹", "복부")  # beside a chest: of a newborn
 _BONE_WORDS = (
     *("pelvis", "pelvic", "spine", "cspine", "tspine", "lspine", "lumbar", "cervical"),
     *("rib", "ribs", "sternum", "clavicle", "scapula", "shoulder", "humerus", "elbow", "forearm", "wrist", "hand"),
     *("finger", "thumb", "hip", "femur", "knee", "patella", "tibia", "leg", "ankle", "foot", "heel", "toe", "arm"),
     *("calcaneus", "extremity", "skull", "head", "sinus", "sinuses", "neck", "facial", "nasal", "mandible"),
+    *("hands", "fingers", "hips", "femurs", "knees", "legs", "ankles", "feet", "toes", "shoulders", "elbows", "wrists"),
+    *("clavicles", "tib", "fib", "tibfib", "fibula", "parrilla costal*", "escapula", "omoplat*"),
     *("orbit", "orbits", "teeth", "dental", "breast", "mammo*", "sacrum", "coccyx", "scolios*"),
     *("becken", "wirbel*", "hws", "bws", "lws", "rippe*", "schulter", "ellenbogen", "handgelenk", "hufte"),
     *("knie", "sprunggelenk", "fuss", "schadel", "oberschenkel", "unterschenkel", "oberarm", "unterarm"),

@@ -3,9 +3,12 @@
 import warnings
 
 import pytest
+from pydicom import Dataset
 
 from cxr_dicom import synthetic
+from cxr_dicom.dicom.files import Header
 from cxr_dicom.records import ChestImage, Reason
+from cxr_dicom.select import evidence
 from tests.select.test_eligibility import SILENT, UNCODED, code, item, small
 
 UTF8 = {"SpecificCharacterSet": "ISO_IR 192"}
@@ -77,6 +80,7 @@ def test_the_spine_of_the_chest_is_no_chest(selected, text):
         ("LOCAL-1", "Thorax", None),
         ("LOCAL-2", "Something", None),
         ("LOCAL-3", "Left knee", Reason.NOT_CHEST),
+        ("LOCAL-4", "Thoracic spine", Reason.NOT_CHEST),
         ("72696002", "", Reason.NOT_CHEST),
     ],
 )
@@ -149,6 +153,54 @@ def test_every_view_code_of_the_standard_is_known():
 
     known = words.OTHER_VIEW_CODES | set(words.VIEW_CODES)
     assert {each.value for each in codes.cid4010.concepts.values()} <= known
+
+
+# Series descriptions of devices, from the Imaging Data Commons and from BIMCV-COVID19 (see words.py): what each says of
+# the part and of the view, as a reader takes it; None where nobody can know.
+OF_DEVICES = {
+    **dict.fromkeys(
+        ("W Chest PA", "W Chest a.p.", "X Chest AP", "PA Chest Landscape", "PEDS CXR AP"), (True, True)
+    ),  # Siemens, Agfa
+    **dict.fromkeys(
+        ("W033 TÓRAX PA *", "T035 TÓRAX AP", "TORAX SEDE AP", "PECHO AP", "ChestPA", "胸部PA"), (True, True)
+    ),
+    **dict.fromkeys(
+        ("W Chest Lat", "Lat Chest", "Lateral Chest", "W034 TÓRAX LAT. *", "ERECT TORAX LAT"), (True, False)
+    ),
+    **dict.fromkeys(
+        ("AP Landscape", "AP SkyPlate", "DIRECTO PA", "DEC. SUPINO AP", "SUP.AP PORTABLE"), (None, True)
+    ),  # Philips
+    **dict.fromkeys(("Lateral L", "LATERAL IZQ.", "BUCKY LAT", "X Table Lat", "cross-table lateral"), (None, False)),
+    **dict.fromkeys(("X Forearm a.p. Left", "X Tib Fib a.p. Left", "AP TibFib", "T FEMUR DISTAL AP"), (False, True)),
+    **dict.fromkeys(("PARRILLA COSTAL AP", "Ribs AP Lower", "AP Bliateral Feet L", "T Pelvis a.p."), (False, True)),
+    **dict.fromkeys(("Ribs OBLI Lower", "W T-spine Lat.", "Lateral Sacrum/Coccyx", "Lat Cervical"), (False, False)),
+    **dict.fromkeys(("XR_ThoracicSpine", "ESCAPULA Y", "LUMBAR-SPINE", "T HIP FROG", "KUB", "Abdomen"), (False, None)),
+    **dict.fromkeys(("CHEST PA - LAT", "TORAX FRENTE Y PERFIL", "CHST2", "TORAX CAMILLA"), (True, None)),
+    **dict.fromkeys(("PORTATIL", "L5-S1 Spot", "projection urogram", "= NONE ="), (None, None)),
+    "Lat Thoracic": (None, False),
+    "AP Thoracic": (None, True),  # Philips: the spine; elsewhere the chest
+}
+
+
+@pytest.mark.parametrize(("text", "said"), OF_DEVICES.items(), ids=list(OF_DEVICES))
+def test_series_descriptions_as_devices_write_them(text, said):
+    dataset = Dataset()
+    dataset.SpecificCharacterSet, dataset.SeriesDescription = "ISO_IR 192", text
+    header = Header(dataset=dataset, pixel_keyword="PixelData", pixel_length=0)
+    assert (evidence.body_part(header).holds, evidence.view(header).holds) == said
+
+
+@pytest.mark.parametrize(
+    "lying", ["Tórax decúbito supino", "Thorax de face en décubitus dorsal", "Torace decubito supino"]
+)
+def test_who_lies_on_the_back_is_frontal(selected, coded, lying):
+    image = selected(small(**UNCODED | UTF8 | {"StudyDescription": "Chest PA", "SeriesDescription": lying}))
+    assert isinstance(image, ChestImage), image
+    assert coded("ViewPosition", b"AP DECUB SUPINO", ViewCodeSequence=None).view == "AP"
+    side = selected(
+        small(**UNCODED | UTF8 | {"StudyDescription": "Chest PA", "SeriesDescription": "Left lateral decubitus"})
+    )
+    assert side.reason is Reason.NOT_FRONTAL
 
 
 # --- how things are spelled ----------------------------------------------------------------------
