@@ -78,11 +78,12 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     )
 
 
-def withheld(prediction: Prediction, why: str) -> Prediction:
-    """Return ``prediction`` without a call on anything that was measured on the image."""
+def withheld(prediction: Prediction, why: str, *, findings: bool) -> Prediction:
+    """Return ``prediction`` without a call on anything that was measured on the image, or on any finding."""
     measured = {measurement.name for measurement in prediction.measurements}
     statements = tuple(_uncalled(each, why) if each.measurement in measured else each for each in prediction.statements)
-    return replace(prediction, statements=statements)
+    uncalled = tuple(replace(finding, call=Presence.INDETERMINATE) for finding in prediction.findings)
+    return replace(prediction, statements=statements, findings=uncalled if findings else prediction.findings)
 
 
 def _uncalled(statement: Statement, why: str) -> Statement:

@@ -59,7 +59,7 @@ def test_what_was_measured_on_a_doubtful_image_is_not_called():
     called = measure(chest_image(), with_heart(89))
     other = replace(called.statements[0], name="of_another", measurement="asked elsewhere")
     kept, without = withheld(
-        replace(called, statements=(other, *called.statements)), "the picture is upside down"
+        replace(called, statements=(other, *called.statements)), "the picture is upside down", findings=False
     ).statements
     assert kept == other
     assert without.call is Presence.INDETERMINATE
@@ -68,4 +68,4 @@ def test_what_was_measured_on_a_doubtful_image_is_not_called():
 
 def test_the_reason_why_there_is_no_call_stays():
     uncalled = measure(chest_image(view="AP"), with_heart(89))
-    assert withheld(uncalled, "the picture is upside down").statements == uncalled.statements
+    assert withheld(uncalled, "the picture is upside down", findings=True).statements == uncalled.statements

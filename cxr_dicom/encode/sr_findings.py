@@ -142,8 +142,11 @@ def _group(analysis: ImageAnalysis, study: StudyAnalysis, columns: Sequence[_Col
 def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
     """What was called, and what could not be measured."""
     for finding, model in ranked(analysis):
-        at_site = [tree.reason(_site_point(finding.site_point))] if finding.site_point else []
-        yield tree.statement(finding.code, CALLS[finding.call], [*tree.algorithm_name(model), *at_site])
+        reasons = [_site_point(finding.site_point)] if finding.site_point else []
+        if finding.is_withheld and analysis.content:
+            reasons.append(f"No call: {analysis.content.sentence}.")
+        said = [*tree.algorithm_name(model), *map(tree.reason, reasons)]
+        yield tree.statement(finding.code, CALLS[finding.call], said)
     for prediction in analysis.predictions:
         for statement in prediction.statements:
             rule = tree.reason(f"Rule on {statement.measurement}: {statement.rule}")

@@ -29,6 +29,7 @@ _CALLED = {
     Presence.INDETERMINATE: "Scored without an operating point, so not called",
     Presence.ABSENT: "Not present",
 }
+_WITHHELD = "Scored and not called, because of the picture (see remarks)"
 _ANSWERS = {Presence.PRESENT: "yes", Presence.ABSENT: "no", Presence.INDETERMINATE: "no call"}
 _SUMMARY = Code(value="121111", scheme="DCM", meaning="Summary")
 _NOT_LOOKED_FOR = private("NOT_LOOKED_FOR", "Not looked for")
@@ -99,15 +100,23 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
 
 def _findings(found: Sequence[tuple[Finding, ModelInfo]]) -> Iterator[str]:
     several = len({model.name for _, model in found}) > 1
+    withheld = [(finding, model) for finding, model in found if finding.is_withheld]
     for call, title in _CALLED.items():
-        texts = [_scored(finding, model, several) for finding, model in found if finding.call is call]
-        if texts or (found and call is Presence.PRESENT):
+        texts = [
+            _scored(finding, model, several)
+            for finding, model in found
+            if finding.call is call and not finding.is_withheld
+        ]
+        if texts or (found and call is Presence.PRESENT and not withheld):
             yield f"{title}: {', '.join(texts) or 'none of the findings that were looked for'}."
+    if withheld:
+        texts = [_scored(finding, model, several) for finding, model in withheld]
+        yield f"{_WITHHELD}: {', '.join(texts)}."
 
 
 def _scored(finding: Finding, model: ModelInfo, several: bool) -> str:
     by = f" by {model.name}" if several else ""
-    point = "" if finding.operating_point is None else f" (from {_CALLED_FROM:.2f})"
+    point = "" if finding.operating_point is None or finding.is_withheld else f" (from {_CALLED_FROM:.2f})"
     return f"{finding.code.meaning} {finding.probability:.2f}{point}{by}"
 
 

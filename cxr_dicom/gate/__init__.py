@@ -74,7 +74,8 @@ def admit(radiograph: Radiograph, models: Sequence[Model], predict: Predict, set
     if content.doubt and settings.no_lungs == "skip":
         raise ImageError(Reason.NOT_A_CHEST_CONTENT, content.doubt)
     if not content.passed:
-        predictions = tuple(withheld(prediction, content.sentence) for prediction in predictions)
+        unknown = not content.is_familiar
+        predictions = tuple(withheld(each, content.sentence, findings=unknown) for each in predictions)
     return Passed(radiograph=radiograph, predictions=predictions, content=content)
 
 

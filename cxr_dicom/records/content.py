@@ -55,6 +55,12 @@ class Content:
         return not (self.doubt or turned or self.way.turn.is_mirror or self.way.inverted)
 
     @property
+    def is_familiar(self) -> bool:
+        """Whether the models saw a chest as those that they learnt from: upright, dense is bright. A mirror is one."""
+        changed = self.way.rotation != _UPRIGHT or self.way.inverted
+        return not self.doubt and (self.corrected or not changed)
+
+    @property
     def word(self) -> str:
         """One word for tables: ``as_declared``, ``doubtful``, or the words of the way, joined with ``+``."""
         return "+".join(self.way.words) or ("doubtful" if self.doubt else "as_declared")

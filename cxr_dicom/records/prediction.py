@@ -110,6 +110,11 @@ class Finding:
     call: Presence
     site_point: SiteOperatingPoint | None = None  # None: the operating point is the model's own
 
+    @property
+    def is_withheld(self) -> bool:
+        """Whether there is no call although there is an operating point: the picture is none that the model knows."""
+        return self.call is Presence.INDETERMINATE and self.operating_point is not None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mask:

@@ -53,7 +53,7 @@ class Presence(StrEnum):
 
     PRESENT = "present"
     ABSENT = "absent"
-    INDETERMINATE = "indeterminate"  # the model gives no operating point for it
+    INDETERMINATE = "indeterminate"  # no operating point, or a picture that allows no call
 
 
 class WayWord(StrEnum):

@@ -15,6 +15,7 @@ from cxr_dicom.measure import measure
 from cxr_dicom.records import AS_DECLARED, WAYS, Presence, Reason, Way
 from cxr_dicom.records.plane import Orientation
 from cxr_dicom.synthetic import radiograph
+from tests import painted
 
 SETTINGS = Settings.model_validate({"models": {"names": ["offline-anatomy"]}})
 NAMED = [way for way in WAYS if way != AS_DECLARED]
@@ -74,7 +75,8 @@ def admitted(decoded, models, **settings):
 
     def predict(taken):
         runs.append(taken)
-        return tuple(measure(taken.image, model.predict(taken, ())) for model in models)
+        outlined = tuple(measure(taken.image, model.predict(taken, ())) for model in models)
+        return (*outlined, painted.scores(taken.image))
 
     return gate.admit(decoded, models, predict, SelectSettings(**settings)), runs
 
@@ -155,6 +157,28 @@ def test_process_writes_what_is_no_chest_with_a_warning_and_without_a_call(decod
     assert passed.content.word == "doubtful"
     assert passed.warnings[0].startswith("no plausible frontal chest: ")
     assert all(s.call is Presence.INDETERMINATE for p in passed.predictions for s in p.statements)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "+".join(way.words) or "as declared")
+@pytest.mark.parametrize("setting", ["warn", "correct"])
+def test_findings_are_called_only_on_a_picture_that_the_models_know(decoded, models, picture, way, setting):
+    passed, _ = admitted(decoded(stored(picture, way)), models, orientation_by_content=setting)
+    changed = way.rotation != Orientation() or way.inverted
+    assert called(passed) == (setting == "correct" or not changed)
+
+
+def test_findings_are_not_called_on_what_is_no_chest(decoded, models):
+    passed, _ = admitted(decoded(OTHER["a disc with two dark fields"]), models, no_lungs="process")
+    assert not called(passed)
+
+
+def called(passed):
+    """Whether findings with an operating point have their call; all of them, or none."""
+    found = [f for p in passed.predictions for f in p.findings if f.operating_point is not None]
+    calls = {each.call is not Presence.INDETERMINATE for each in found}
+    assert {each.is_withheld for each in found} == {not each for each in calls}
+    (answer,) = calls
+    return answer
 
 
 def test_without_a_model_of_the_lungs_nothing_is_said(decoded):

@@ -174,7 +174,8 @@ def _caption(prediction: Prediction) -> str:
     present = sorted((f for f in prediction.findings if f.call is Presence.PRESENT), key=lambda f: -f.probability)
     lines += [f"{finding.code.meaning} {finding.probability:.2f}" for finding in present[:_MAX_FINDINGS]]
     if prediction.findings and not present:
-        lines.append("No finding called present")
+        is_withheld = any(finding.is_withheld for finding in prediction.findings)
+        lines.append("Findings are not called" if is_withheld else "No finding called present")
     return "\r\n".join([f"{prediction.model.name}: {NOT_FOR_CLINICAL_USE.lower()}", *lines])
 
 

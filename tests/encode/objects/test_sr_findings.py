@@ -6,6 +6,7 @@ import highdicom.sr as hd
 import pytest
 from pydicom.sr.codedict import codes
 
+from cxr_dicom.measure import withheld
 from cxr_dicom.records import Content, NumberError, Presence, Reason, Way
 from cxr_dicom.records.plane import Orientation
 from tests import painted
@@ -36,6 +37,20 @@ def test_the_reader_learns_first_what_was_found(image, reports):
         "Not present: Pleural effusion 0.56 (from 0.50).",
     ]
     assert section(report, "Not looked for") == ["All findings that are not named above."]
+
+
+def test_a_finding_without_a_call_because_of_the_picture_says_why(image, reports):
+    content = Content(way=Way(turn=Orientation(flip_rows=True, flip_columns=True)))
+    seen = withheld(painted.scores(image), content.sentence, findings=True)
+    study = replace(painted.analysis(image, (seen,)), content=content)
+    report = reports(image, study).findings
+    assert section(report, "Summary") == [
+        "Scored without an operating point, so not called: Pleural effusion 0.56.",
+        "Scored and not called, because of the picture (see remarks): Pleural effusion 0.56, Pleural effusion 0.56.",
+    ]
+    (each,) = groups(report)
+    said = [comments(item) for item in items(each, "CODE") if name(item) == "Pleural effusion"]
+    assert [any(content.sentence in text for text in texts) for texts in said].count(True) == 2
 
 
 def test_the_ratio_is_said_with_its_rule_and_its_error(image, reports):
