@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyarrow import parquet, types
 
@@ -178,3 +179,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def test_memory_does_not_grow_with_the_rows():
     assert peak_mb(9_000) < peak_mb(3_000) * 1.05
+
+
+def test_a_batch_by_way_of_json_is_what_arrow_makes_of_the_values(written):
+    table = tables.columns(rows)
+    schema = parquet.read_schema(written / "results.parquet")
+    values = [[column.value(row) for row in ROWS] for column in table]
+    arrays = [pa.array(cells, column.type) for cells, column in zip(values, schema, strict=True)]
+    assert tables._batch(schema, values).equals(pa.record_batch(arrays, schema=schema))
+
+
+def test_writing_a_table_does_not_import_pandas(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from cxr_dicom.results import tables; from tests import cohort_rows;"
+        f"made = cohort_rows.rows(3); tables.write_parquet(Path({str(tmp_path / 'x')!r}), lambda: iter(made));"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
