@@ -150,6 +150,7 @@ class Listener:
                 sop_instance_uid=str(request.AffectedSOPInstanceUID),
                 sop_class_uid=str(request.AffectedSOPClassUID),
                 address=association.requestor.address,
+                called_ae_title=association.requestor.primitive.called_ae_title,
                 association=association,
             )
         except RefusedError as error:
@@ -167,6 +168,8 @@ class Listener:
             association.acse.send_reject(*_NO_ROOM)
             self._intake.rejected(requestor.primitive.calling_ae_title, requestor.address, reason)
             association.kill()
+        elif requestor.primitive.called_ae_title in self._assembly.settings.urgent.called_ae_titles:
+            association.acceptor.ae_title = requestor.primitive.called_ae_title
 
     def _rejected(self, event: Any) -> None:
         requestor, answer = event.assoc.requestor, event.assoc.acceptor.primitive
@@ -175,7 +178,8 @@ class Listener:
 
     def _ended(self, association: Association, cause: str) -> None:
         cast(FileProvider, association.dimse).close()
-        self._assembly.left(association)
+        sends_all = association.requestor.ae_title in self._assembly.settings.whole_studies_from
+        self._assembly.left(association, sent_all=sends_all and not cause)
         if cause:
             asked = association.requestor.primitive
             sender = asked.calling_ae_title if asked else None

@@ -15,7 +15,7 @@ _INDENT = "    "
 
 def summary(row: Row) -> Iterator[str]:
     """Yield the lines of one study in a list."""
-    yield f"{row['study_instance_uid']}  {row['state']}"
+    yield f"{row['study_instance_uid']}  {row['state']}{'  urgent' if row['urgent'] else ''}"
     yield from _below(
         f"{when(row['changed_at'])}, {count(row['instances'], 'image')}, {count(row['objects'], 'object')}"
     )
@@ -24,7 +24,7 @@ def summary(row: Row) -> Iterator[str]:
 
 def story(row: Row) -> Iterator[str]:
     """Yield the lines of all that is known of a study."""
-    yield f"{row['study_instance_uid']}  {row['state']}"
+    yield f"{row['study_instance_uid']}  {row['state']}{'  urgent' if row['urgent'] else ''}"
     yield from _why(row)
     yield from _below(f"received {when(row['received_at'])}, changed {when(row['changed_at'])}")
     yield from _section("Images", row["instances"], _image)

@@ -32,6 +32,10 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # [assembly]
 # quiet_seconds = 30            # a study is complete after so much silence
 # at_most_seconds = 900
+# whole_studies_from = ["PACS"] # they send a study in one association: its release completes it
+# [assembly.urgent]             # which studies go before all others
+# called_ae_titles = ["CXRSTAT"]              # the listener answers to these names, too
+# words = ["STAT", "trauma"]    # in descriptions and priorities of the header
 
 # [service]
 # workers = 1

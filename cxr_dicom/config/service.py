@@ -130,13 +130,30 @@ class FilesSettings(Table):
     """Folders and files of `OUT` are for others too, as the umask says; otherwise 0700 and 0600."""
 
 
+Word = Annotated[str, Field(pattern=r"\S", max_length=64)]
+
+
+class UrgentSettings(Table):
+    """``[assembly.urgent]``: which studies go before all others, for one image of them that any of these is true of."""
+
+    senders: tuple[str, ...] = ()
+    """It came from one of these AE titles or archives."""
+    called_ae_titles: tuple[AeTitle, ...] = ()
+    """Its sender called us by one of these names, to which the listener answers besides its own."""
+    words: tuple[Word, ...] = ()
+    """One of these stands in a description or priority of its header, as a whole word, in any case."""
+
+
 class AssemblySettings(Table):
-    """``[assembly]``: when a study is complete."""
+    """``[assembly]``: when a study is complete, and which one is processed first."""
 
     quiet_seconds: Seconds = 30
     """No image of the study for so long, and no association open that sent one."""
     at_most_seconds: Seconds = 900
     """After so long it is complete in any case."""
+    whole_studies_from: tuple[AeTitle, ...] = ()
+    """Calling AE titles that send a study in one association: when they release it, its studies are complete."""
+    urgent: UrgentSettings = UrgentSettings()
 
 
 class RetentionSettings(Table):

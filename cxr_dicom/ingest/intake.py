@@ -9,13 +9,15 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from cxr_dicom.dicom.files import read_header
+from cxr_dicom.dicom.files import Header, read_header
 from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.ingest.admission import FloodGuard
 from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.counts import ATTRIBUTES, Counts
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
+from cxr_dicom.ingest.urgency import Urgency
 from cxr_dicom.records import MANUFACTURER, StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Arrival, Ledger, LedgerError
@@ -55,6 +57,8 @@ class Intake:
         self._audit = audit
         self._sop_classes = frozenset(sop_classes)
         self._flood_guard = FloodGuard()
+        self._urgency = Urgency(assembly.settings.urgent)
+        self._counts = Counts()
 
     def store(
         self,
@@ -65,6 +69,7 @@ class Intake:
         sop_class_uid: str | None = None,
         study_instance_uid: str | None = None,
         address: str | None = None,
+        called_ae_title: str | None = None,
         association: Hashable | None = None,
     ) -> StoredInstance:
         """Take one instance.
@@ -79,6 +84,8 @@ class Intake:
             What the sender announced, if it announced anything; the file must agree.
         address
             Of the sender, for the audit trail.
+        called_ae_title
+            The name by which the sender called us.
         association
             Keeps the study open until :meth:`Assembly.left`.
 
@@ -90,29 +97,32 @@ class Intake:
         try:
             part = receive()
             try:
-                instance = self._read(part, sop_instance_uid, sop_class_uid)
+                instance, header = self._read(part, sop_instance_uid, sop_class_uid)
                 if study_instance_uid not in (None, instance.study_instance_uid):
                     raise RefusedError(Refusal.UID_MISMATCH, "expected an image of the study that was asked for")
                 instance = replace(instance, sender=sender)
+                is_urgent = self._urgency.of(header, sender, called_ae_title)
                 arrival = self.ledger.studies.arrival(instance, part.sha256)
                 if arrival is Arrival.NEW and self._shadows(part, instance):
                     arrival = Arrival.KNOWN
                 if arrival is Arrival.NEW:
                     instance = self.spool.keep(part, instance)
-                    arrival = self.ledger.studies.add(instance, part.sha256)
+                    arrival = self.ledger.studies.add(instance, part.sha256, is_urgent=is_urgent)
                 if arrival is Arrival.OF_ANOTHER_STUDY:
                     if instance.path != part.path:  # only since `keep`
                         self.spool.delete([instance.path])
                     raise RefusedError(
                         Refusal.OTHER_STUDY, "expected a new SOP Instance UID, found one of an image of another study"
                     )
+                if is_urgent and arrival is Arrival.KNOWN:  # sent once more, so that it goes first
+                    self.ledger.studies.hurry(instance.study_instance_uid)
             finally:
                 self.spool.drop(part)
         except (SpoolError, LedgerError) as error:
             raise self._refused(Refusal.NO_SPACE, str(error), sender, sop_instance_uid, address) from error
         except RefusedError as error:
             raise self._refused(error.refusal, error.detail, sender, sop_instance_uid, address) from error
-        self._assembly.arrived(instance.study_instance_uid, association)
+        self._assembly.arrived(instance.study_instance_uid, association, is_whole=self._is_whole(header, instance))
         self._audit.write(
             "instance_received",
             study_instance_uid=instance.study_instance_uid,
@@ -121,6 +131,7 @@ class Intake:
             sender=sender,
             address=address,
             outcome=arrival,
+            urgent=is_urgent or None,
         )
         return instance
 
@@ -144,10 +155,12 @@ class Intake:
                 action, sender=sender, address=address, reason=reason, times=left_out + 1 if left_out else None
             )
 
-    def _read(self, part: Part, sop_instance_uid: str | None, sop_class_uid: str | None) -> StoredInstance:
+    def _read(
+        self, part: Part, sop_instance_uid: str | None, sop_class_uid: str | None
+    ) -> tuple[StoredInstance, Header]:
         """Check who a file is, without touching its pixels."""
         try:
-            header = read_header(part.path, (*IDENTITY, "Manufacturer"))
+            header = read_header(part.path, (*IDENTITY, "Manufacturer", *ATTRIBUTES, *self._urgency.attributes))
         except ImageError as error:
             raise RefusedError(Refusal.UNREADABLE, error.detail) from error
         try:
@@ -164,7 +177,14 @@ class Intake:
             )
         if header.values("Manufacturer") == [MANUFACTURER]:
             raise RefusedError(Refusal.OWN_OUTPUT, "expected a source image, found our own output")
-        return instance
+        return instance, header
+
+    def _is_whole(self, header: Header, instance: StoredInstance) -> bool:
+        """Whether the header proves that all images of the study are here; it costs nothing where it says nothing."""
+        if not self._counts.say(header):
+            return False
+        known = self.ledger.stories.images_of_series(instance.study_instance_uid)
+        return self._counts.are_reached(header, instance, known)
 
     def _shadows(self, part: Part, instance: StoredInstance) -> bool:
         """Whether a file with no pixels, or damaged ones, would take the place of one that is whole."""

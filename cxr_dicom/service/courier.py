@@ -54,10 +54,16 @@ class Courier:
         self._broke_off: set[str] = set()  # objects at which the destination broke off
         self._outages, self._refusals, self._own = telemetry.Repeats(), telemetry.Repeats(), telemetry.Repeats()
         self._asked_at = ledger.deliveries.asked_at(destination.name)
+        self.woken = threading.Event()
+
+    def wake(self) -> None:
+        """Look for what is due now, and not after the pause."""
+        self.woken.set()
 
     def run(self, stop: threading.Event, pause: float = 0.3) -> None:
-        """Carry until ``stop``; nothing that happens here ends it."""
+        """Carry until ``stop``, of which `wake` tells; nothing that happens here ends it."""
         while not stop.is_set():
+            self.woken.clear()
             try:
                 busy = self.carry(stop)
             except Exception as error:  # a locked ledger, a file that is gone: the next round may be better
@@ -66,7 +72,7 @@ class Courier:
                 busy = False
                 stop.wait(5)
             if not busy:
-                stop.wait(pause)
+                self.woken.wait(pause)
 
     def carry(self, stop: threading.Event | None = None) -> bool:
         """Do what is due now; tell whether there was anything."""

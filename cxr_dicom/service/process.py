@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 from cxr_dicom.config import Settings
@@ -13,11 +14,20 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.service.worker import Build, Worker
 from cxr_dicom.store.ledger import owner
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.bell import Bell
 from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch
 
-_PAUSE = 0.3  # seconds between looks at an empty queue
+_PAUSE = 0.3  # seconds between looks at an empty queue, for studies that come due or that a person wants
 _STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bells:
+    """What wakes the workers, and what they wake."""
+
+    study: Bell = field(default_factory=Bell)  # a study is complete
+    result: Bell = field(default_factory=Bell)  # a study was processed
 
 
 class WorkerProcess:
@@ -27,16 +37,22 @@ class WorkerProcess:
     ----------
     build
         Makes the pipeline, in the new process; must be importable there.
+    bells
+        Shared by all workers of a service.
     only_loads
         End when the models are loaded, and take no study.
     """
 
-    def __init__(self, settings: Settings, build: Build, *, only_loads: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, build: Build, bells: Bells | None = None, *, only_loads: bool = False
+    ) -> None:
         self.owner = owner()
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._watch = Watch()
-        arguments = (settings, build, self.owner, theirs, self._watch, telemetry.configuration(), only_loads)
+        self._bells = bells or Bells()  # kept: they end with the last who has them here
+        log = telemetry.configuration()
+        arguments = (settings, build, self.owner, theirs, self._watch, self._bells, log, only_loads)
         self._process = context.Process(target=_work, args=arguments, name="cxr-dicom-worker", daemon=True)
         self._process.start()
         theirs.close()
@@ -94,6 +110,7 @@ def _work(
     name: str,
     parent: Connection,
     watch: Watch,
+    bells: Bells,
     log: tuple[int, bool] | None,
     only_loads: bool,
 ) -> None:
@@ -103,7 +120,7 @@ def _work(
     telemetry.configure_as(log)
     bound_memory(settings.service.worker_memory_mb)
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(parent, stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(parent, stop, bells.study), daemon=True).start()
     try:
         worker = Worker(settings, build(settings), name)
     except CxrDicomError as error:
@@ -118,15 +135,17 @@ def _work(
         except Exception as error:  # a locked ledger: the claim is taken back when this process ends
             telemetry.failure("worker", error)
             raise SystemExit(1) from error
-        if not busy:
-            stop.wait(_PAUSE)
+        if busy:
+            bells.result.ring()
+        bells.study.wait(0 if busy else _PAUSE)  # the ring for a study that was taken is used up
     worker.close()
 
 
-def _listen(parent: Connection, stop: threading.Event) -> None:
+def _listen(parent: Connection, stop: threading.Event, bell: Bell) -> None:
     """Wait for the word to stop; end at once when the parent is gone, for its successor owns the studies."""
     try:
         parent.recv()
     except (EOFError, OSError):
         os._exit(1)
     stop.set()
+    bell.ring()  # perhaps for another worker, which then only looks once more

@@ -6,10 +6,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
@@ -26,9 +25,10 @@ from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.health import Figure, Problem, Problems
 from cxr_dicom.service.metrics import MetricsServer
 from cxr_dicom.service.pages import open_pages
-from cxr_dicom.service.process import WorkerProcess
+from cxr_dicom.service.process import Bells, WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.reload import Reload
+from cxr_dicom.service.retention import housekeep
 from cxr_dicom.service.worker import Build, build_pipeline
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
@@ -37,7 +37,6 @@ from cxr_dicom.system import telemetry
 
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 3600.0
-_DISCARDED_SECONDS = 3600.0  # a worker may still read a file that another one took the place of
 _FORGOTTEN_SECONDS = 30.0  # a worker that has no study any more is ended when it is busy for so long
 _WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
 
@@ -76,6 +75,8 @@ class Service:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._workers: list[WorkerProcess] = []
+        self._couriers: list[Courier] = []
+        self._bells = Bells()
         self._replace_at = 0.0
         self._housekeeping_at = 0.0
         with ExitStack() as parts:
@@ -107,6 +108,7 @@ class Service:
         """Do what is to be done every now and then; called from one thread."""
         for uid in self.assembly.due(self.ledger.studies.uids(StudyState.RECEIVING)):
             if self.ledger.studies.complete(uid):
+                self._bells.study.ring()
                 telemetry.event("study_complete", study_instance_uid=uid)
         self._end_overdue_workers()
         self._replace_dead_workers()
@@ -116,11 +118,13 @@ class Service:
 
     def run(self, until: threading.Event) -> None:
         """Tick until the event is set; a locked ledger, a full disk or a lack of memory does not end it."""
-        while not until.wait(_TICK_SECONDS):
+        while not until.is_set():
             try:
                 self.tick()
+                self.assembly.wait(_TICK_SECONDS)
             except (CxrDicomError, OSError) as error:
                 telemetry.failure("tick", error)
+                until.wait(_TICK_SECONDS)
 
     def is_idle(self) -> bool:
         """Whether nothing is under way: no study before its end, no delivery due."""
@@ -201,6 +205,7 @@ class Service:
                 self._spool,
                 give_up_after=self.settings.retry.give_up_hours * 3600,
             )
+            self._couriers.append(carrier)
             self._threads.append(
                 threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
             )
@@ -209,11 +214,24 @@ class Service:
                 threading.Thread(target=self.polling.run, args=(self._stop,), name="poller", daemon=True)
             )
         self._threads.append(threading.Thread(target=self._drift.run, args=(self._stop,), name="drift", daemon=True))
+        self._threads.append(threading.Thread(target=self._hear_results, name="results", daemon=True))
         for thread in self._threads:
             thread.start()
 
+    def _hear_results(self) -> None:
+        """Wake the couriers when a worker has something for them."""
+        while not self._stop.is_set():
+            if self._bells.result.wait(_TICK_SECONDS):
+                self._wake_couriers()
+
+    def _wake_couriers(self) -> None:
+        for carrier in self._couriers:
+            carrier.wake()
+
     def _stop_threads(self) -> None:
         self._stop.set()
+        self._bells.result.ring()
+        self._wake_couriers()
         for thread in self._threads:
             thread.join(self.settings.service.stop_seconds)
 
@@ -221,7 +239,7 @@ class Service:
 
     def _start_workers(self) -> None:
         for _ in range(self.settings.service.workers):
-            self._workers.append(WorkerProcess(self.settings, self._build))
+            self._workers.append(WorkerProcess(self.settings, self._build, self._bells))
         for worker in self._workers:
             worker.wait_until_ready()
 
@@ -242,7 +260,7 @@ class Service:
             self._replace_at = time.monotonic() + _WORKER_PAUSE_SECONDS
             for uid in self.ledger.studies.take_back(worker.owner) or (None,):
                 telemetry.event("worker_died", level=logging.WARNING, study_instance_uid=uid)
-            self._workers[number] = WorkerProcess(self.settings, self._build)
+            self._workers[number] = WorkerProcess(self.settings, self._build, self._bells)
 
     def _stop_workers(self) -> None:
         until = time.monotonic() + self.settings.service.stop_seconds
@@ -251,32 +269,6 @@ class Service:
         for worker in self._workers:
             worker.stop(max(0.0, until - time.monotonic()))
             self.ledger.studies.take_back(worker.owner, is_interruption=False)
-
-
-def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
-    """Delete what was kept long enough, and what another file took the place of."""
-    kept, stories = settings.retention, ledger.stories
-    for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
-        _expire(ledger, spool, partial(stories.expired, days, table=table), partial(stories.drop_files, table=table))
-    for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
-        telemetry.event("study_forgotten", study_instance_uid=uid)
-    recovery.delete_discarded(spool, ledger, older_than_seconds=_DISCARDED_SECONDS)
-
-
-def _expire(
-    ledger: Ledger, spool: Spool, expired: Callable[..., list[str]], drop: Callable[[str], Iterable[Path]]
-) -> list[str]:
-    """Delete the files that ``drop`` gives of each study that is ``expired``; return the studies.
-
-    An image that comes meanwhile waits for one study to be deleted, and not for all of them.
-    """
-    studies = []
-    for uid in expired():
-        with ledger.transaction():
-            if expired(study_instance_uid=uid):  # still: no image came since
-                spool.delete(drop(uid))
-                studies.append(uid)
-    return studies
 
 
 def serve(
@@ -382,7 +374,7 @@ def poll_once(
             rounds = service.polling.once(queries)
             while not service.is_idle():
                 service.tick()
-                time.sleep(_TICK_SECONDS)
+                service.assembly.wait(_TICK_SECONDS)
         finally:
             service.stop()
     finally:

@@ -45,6 +45,7 @@ FIELDS = frozenset(
         "destination",
         "archive",
         "times",
+        "urgent",  # whether an image is of an emergency
         "by",  # the login of a person of this house who did something, and by what means
         "via",
     }

@@ -28,6 +28,7 @@ class Line:
 
     key: str  # Study Instance UID, or "line-" and a number for what has none
     states: Sequence[str]
+    is_urgent: bool = False  # goes before the others
     reasons: Sequence[str] = ()
     images: int = 0
     objects: int = 0

@@ -91,6 +91,7 @@ def _line(row: Row, calls: Sequence[str]) -> Line:
     return Line(
         key=row["study_instance_uid"],
         states=[row["state"]],
+        is_urgent=bool(row["urgent"]),
         reasons=[row["reason"]] if row["reason"] else [],
         images=row["instances"],
         objects=row["objects"],

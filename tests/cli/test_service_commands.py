@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from cxr_dicom.cli import cli
 from cxr_dicom.config import load
-from cxr_dicom.service.service import housekeep
+from cxr_dicom.service.retention import housekeep
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.synthetic import radiograph

@@ -14,6 +14,7 @@ TABLES = {
     "[listener]": service.ListenerSettings,
     "[listener.tls]": service.ListenerTls,
     "[assembly]": service.AssemblySettings,
+    "[assembly.urgent]": service.UrgentSettings,
     "[service]": service.ServiceSettings,
     "[retry]": service.RetrySettings,
     "[files]": service.FilesSettings,

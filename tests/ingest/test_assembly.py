@@ -1,3 +1,6 @@
+import threading
+import time
+
 import pytest
 
 from cxr_dicom.config.service import AssemblySettings
@@ -62,3 +65,46 @@ def test_an_image_that_came_while_the_states_were_read_is_not_lost(assembly, clo
     assembly.arrived("1", "association")
     assert assembly.due([]) == []
     assert due_at(assembly, clock, 60) == [False]
+
+
+def test_an_image_that_proves_that_all_came_ends_the_waiting_although_its_association_is_open(assembly, clock):
+    assembly.arrived("1", "association", is_whole=True)
+    assert due_at(assembly, clock, 0) == [True]
+
+
+def test_an_image_after_the_proof_is_waited_for_anew(assembly, clock):
+    assembly.arrived("1", is_whole=True)
+    assembly.arrived("1")
+    assert due_at(assembly, clock, 29, 30) == [False, True]
+
+
+def test_the_release_of_an_association_that_sends_all_completes_its_studies_and_no_other(assembly, clock):
+    assembly.arrived("1", "association")
+    assembly.arrived("2", "another")
+    assembly.left("association", sent_all=True)
+    assert assembly.due(["1", "2"]) == ["1"]
+
+
+def test_who_still_sends_of_a_study_is_waited_for(assembly, clock):
+    assembly.arrived("1", "association")
+    assembly.arrived("1", "another")
+    assembly.left("association", sent_all=True)
+    assert due_at(assembly, clock, 60) == [False]
+    assembly.left("another", sent_all=True)
+    assert due_at(assembly, clock, 60) == [True]
+
+
+def test_the_wait_ends_when_a_study_is_complete_and_not_later(assembly, clock):
+    assembly.arrived("1")
+    assembly.due(["1"])
+    began = time.monotonic()
+    clock.now = 29.9
+    assembly.wait(60)
+    assert 0.1 <= time.monotonic() - began < 30
+
+
+def test_a_proof_ends_the_wait(assembly):
+    threading.Timer(0.1, assembly.arrived, ("1",), {"is_whole": True}).start()
+    began = time.monotonic()
+    assembly.wait(60)
+    assert time.monotonic() - began < 30

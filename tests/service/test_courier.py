@@ -207,27 +207,60 @@ class Stop(threading.Event):
         return self.is_set()
 
 
+class Woken:
+    """Stands for what wakes a courier: it rests as `stop` is waited for."""
+
+    def __init__(self, stop):
+        self.wait = stop.wait
+
+    def clear(self):
+        pass
+
+
+def run(courier, stop, **more):
+    courier.woken = Woken(stop)
+    courier.run(stop, **more)
+
+
+def test_a_courier_that_is_woken_does_not_wait_for_the_end_of_its_pause(here):
+    here.place.answers["verify"] = [DeliveryStatus.COMMITTED] * 3
+    here.courier.carry()
+    here.courier.carry()
+    stop, looked = threading.Event(), threading.Semaphore(0)
+    carry = here.courier.carry
+    here.courier.carry = lambda stop: (carry(stop), looked.release())[0]
+    thread = threading.Thread(target=here.courier.run, args=(stop,), kwargs={"pause": 600})
+    thread.start()
+    assert looked.acquire(timeout=10)
+    here.courier.wake()
+    assert looked.acquire(timeout=10)
+    stop.set()
+    here.courier.wake()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_a_courier_rests_only_when_there_is_nothing_to_do(here):
     here.place.answers["verify"] = [DeliveryStatus.COMMITTED] * 3
     stop = Stop(2)
-    here.courier.run(stop)
+    run(here.courier, stop)
     assert stop.waited == [0.3, 0.3]
     assert here.deliveries("state") == [("committed",)] * 3
     stop = Stop(1)
-    here.courier.run(stop, pause=7)
+    run(here.courier, stop, pause=7)
     assert stop.waited == [7]
 
 
 def test_trouble_of_our_own_does_not_end_a_courier_and_is_not_tried_again_at_once(here, caplog):
     here.place.answers["send"] = [LedgerError("locked")]
     stop = Stop(2)
-    here.courier.run(stop)
+    run(here.courier, stop)
     assert stop.waited == [5, 0.3]
     assert len(here.place.asked) == 1
     (record,) = (each for each in caplog.records if each.getMessage() == "courier_failed")
     assert record.fields == {"destination": "pacs", "error": "locked"}
     here.place.answers["verify"] = [DeliveryStatus.COMMITTED] * 3
-    here.courier.run(Stop(1))
+    run(here.courier, Stop(1))
     assert here.deliveries("state", "attempts") == [("committed", 0)] * 3
 
 
@@ -241,14 +274,14 @@ def test_the_log_says_which_destination_does_not_answer(here, caplog):
 def test_a_stop_that_comes_while_objects_are_sent_ends_the_batch(here):
     stop = threading.Event()
     say, here.place.send = here.place.send, lambda objects: (stop.set(), say(objects))[1]
-    here.courier.run(stop)
+    run(here.courier, stop)
     assert here.deliveries("state") == [("delivered",), ("waiting",), ("waiting",)]
 
 
 def test_a_courier_that_is_stopped_does_nothing(here):
     stop = threading.Event()
     stop.set()
-    here.courier.run(stop)
+    run(here.courier, stop)
     assert here.place.asked == []
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 
-from cxr_dicom.service.service import housekeep
+from cxr_dicom.service.retention import housekeep
 from cxr_dicom.store.spool import SpoolError
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import (

@@ -55,6 +55,17 @@ MISTAKES = [
     ),
     ("service.metrics_port", "is listener.port too", {"listener": {"port": 21}, "service": {"metrics_port": 21}}),
     ("service.workers", "this machine has", {"service": {"workers": 64}}),
+    # who goes first
+    (
+        "assembly.urgent.senders",
+        "STAT: neither in listener.calling_ae_titles nor an archive",
+        {"listener": {"calling_ae_titles": ["CT1"]}, "assembly": {"urgent": {"senders": ["STAT"]}}},
+    ),
+    (
+        "assembly.urgent.called_ae_titles",
+        "CXRDICOM: is listener.ae_title too",
+        {"assembly": {"urgent": {"called_ae_titles": ["CXRDICOM"]}}},
+    ),
     # archives
     (
         "poller.archives.vna.retrieve",

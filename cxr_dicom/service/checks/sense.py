@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydicom.uid import UID
 
@@ -136,16 +136,21 @@ def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
     for modality in rules.modalities:
         if modality not in (*_RADIOGRAPHY, "OT"):
             yield wrong(f"{key}.modalities", f"{modality}: no such image is processed, only CR and DX")
-    senders = {*settings.listener.calling_ae_titles, *(each.name for each in settings.poller.archives)}
-    for sender in rules.senders:
-        if settings.listener.calling_ae_titles and sender not in senders:
-            yield wrong(f"{key}.senders", f"{sender}: neither in listener.calling_ae_titles nor an archive")
+    yield from _senders(settings, f"{key}.senders", rules.senders)
     called = _called(settings)
     for finding in rules.findings:
         if called is not None and finding not in called:
             known = any(finding in info.predicts for info in model_infos().values())
             why = "no model of models.names calls it" if known or finding in _STATEMENTS else "no model knows it"
             yield wrong(f"{key}.findings", f"{finding}: {why}; they call {', '.join(sorted(called)) or 'nothing'}")
+
+
+def _senders(settings: Settings, key: str, senders: Iterable[str]) -> Iterator[Check]:
+    """Find senders that cannot send."""
+    known = {*settings.listener.calling_ae_titles, *(each.name for each in settings.poller.archives)}
+    for sender in senders:
+        if settings.listener.calling_ae_titles and sender not in known:
+            yield wrong(key, f"{sender}: neither in listener.calling_ae_titles nor an archive")
 
 
 def _called(settings: Settings) -> set[str] | None:
@@ -184,6 +189,10 @@ def _numbers(settings: Settings) -> Iterator[Check]:
     if assembly.quiet_seconds > assembly.at_most_seconds:
         why = f"more than at_most_seconds = {assembly.at_most_seconds:g}, which closes each study"
         yield wrong("assembly.quiet_seconds", f"{assembly.quiet_seconds:g}: {why}")
+    yield from _senders(settings, "assembly.urgent.senders", assembly.urgent.senders)
+    if settings.listener.ae_title in assembly.urgent.called_ae_titles:
+        why = "is listener.ae_title too, so all that comes goes first, and nothing does"
+        yield wrong("assembly.urgent.called_ae_titles", f"{settings.listener.ae_title}: {why}")
     for name in ("sources_days", "objects_days"):
         if getattr(retention, name) == 0:
             yield warning(f"retention.{name}", "0: deleted within the hour after a study is finished")

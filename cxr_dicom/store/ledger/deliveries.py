@@ -211,6 +211,15 @@ class Deliveries:
                 self.settle(uid)
         return len(rows)
 
+    def hurry(self, study_instance_uid: str) -> None:
+        """Send what waits of a study before all that is not urgent."""
+        with self._ledger.transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET urgent = 1 WHERE sop_instance_uid IN"
+                " (SELECT sop_instance_uid FROM objects WHERE study_instance_uid = ?)",
+                (study_instance_uid,),
+            )
+
     # --- storage commitment ----------------------------------------------------------------------
 
     def open_commitment(self, transaction_uid: str, destination: str) -> None:
@@ -238,20 +247,22 @@ class Deliveries:
     def _send(self, connection: sqlite3.Connection, uid: str, destination: str, *, verify: bool) -> None:
         """Let an object wait for a destination, unless it was sent there or is on its way."""
         connection.execute(
-            "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state WHERE deliveries.state = ?",
-            (uid, destination, _State.WAITING, verify, time.time(), _State.WITHDRAWN),
+            "INSERT INTO deliveries (sop_instance_uid, destination, state, verify, changed_at, urgent)"
+            " SELECT ?, ?, ?, ?, ?, urgent FROM studies JOIN objects USING (study_instance_uid)"
+            " WHERE sop_instance_uid = ? ON CONFLICT DO UPDATE SET state = excluded.state, urgent = excluded.urgent"
+            " WHERE deliveries.state = ?",
+            (uid, destination, _State.WAITING, verify, time.time(), uid, _State.WITHDRAWN),
         )
 
     def _due(self, destination: str, which: str, limit: int) -> list[DueDelivery]:
-        """Return the deliveries for which `retry.is_due`, without reading the others."""
-        now = time.time()
-        found = [
-            *self._next(destination, f"{which} AND next_attempt_at IS NULL", limit),
-            *self._next(destination, f"{which} AND next_attempt_at <= ?", limit, now),
-            *self._next(destination, f"{which} AND next_attempt_at > ?", limit, now + retry.LONGEST_ASKED_PAUSE),
-        ]
-        found.sort(key=lambda row: (row["changed_at"], row["number"]))
+        """Return the deliveries for which `retry.is_due`, the urgent first, without reading the others."""
+        now, found = time.time(), []
+        for which_now in (f"{which} AND urgent = {urgent}" for urgent in (1, 0)):
+            found += self._next(destination, f"{which_now} AND next_attempt_at IS NULL", limit)
+            found += self._next(destination, f"{which_now} AND next_attempt_at <= ?", limit, now)
+            latest = now + retry.LONGEST_ASKED_PAUSE
+            found += self._next(destination, f"{which_now} AND next_attempt_at > ?", limit, latest)
+        found.sort(key=lambda row: (-row["urgent"], row["changed_at"], row["number"]))
         return [self._delivery(row) for row in found[:limit]]
 
     def _next(self, destination: str, which: str, limit: int, *values: float) -> list[sqlite3.Row]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_COUNTED = 100  # of what was refused
 _LATEST = 500  # results of today whose times are looked at
 _SUMMARY = (
-    "SELECT study_instance_uid, state, reason, received_at, changed_at,"
+    "SELECT study_instance_uid, state, urgent, reason, received_at, changed_at,"
     " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
     " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects FROM studies s"
 )

@@ -186,4 +186,16 @@ MIGRATIONS = (
         path TEXT NOT NULL
     ) STRICT;
     """,
+    """
+    -- studies of emergencies, and the way of their objects, go before all others
+    ALTER TABLE studies ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX studies_to_claim ON studies (state, urgent DESC, received_at);
+    DROP INDEX deliveries_to_send;
+    DROP INDEX deliveries_to_verify;
+    CREATE INDEX deliveries_to_send ON deliveries (destination, urgent, next_attempt_at, changed_at)
+        WHERE state = 'waiting';
+    CREATE INDEX deliveries_to_verify ON deliveries (destination, urgent, next_attempt_at, changed_at)
+        WHERE state = 'delivered' AND verify;
+    """,
 )

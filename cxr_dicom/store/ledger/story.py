@@ -41,7 +41,7 @@ class Stories:
         """Return studies, the newest change first: state, numbers of images and objects, reason, what it waits for."""
         condition, values = ("WHERE state = ?", (state,)) if state else ("", ())
         rows = self._ledger.rows(
-            "SELECT study_instance_uid, state, reason, received_at, changed_at, next_attempt_at,"  # noqa: S608 - constants
+            "SELECT study_instance_uid, state, urgent, reason, received_at, changed_at, next_attempt_at,"  # noqa: S608
             " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
             " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects"
             f" FROM studies s {condition} ORDER BY changed_at DESC LIMIT ?",
@@ -161,6 +161,14 @@ class Stories:
         """Return the state of a study; None when nothing is known of it."""
         rows = self._ledger.rows("SELECT state FROM studies WHERE study_instance_uid = ?", study_instance_uid)
         return StudyState(rows[0]["state"]) if rows else None
+
+    def images_of_series(self, study_instance_uid: str) -> dict[str, int]:
+        """Count the images of each series of a study."""
+        rows = self._ledger.rows(
+            "SELECT series_instance_uid uid, count(*) n FROM instances WHERE study_instance_uid = ? GROUP BY 1",
+            study_instance_uid,
+        )
+        return {row["uid"]: row["n"] for row in rows}
 
     def received_at(self, sop_instance_uid: str) -> float | None:
         """Return when an instance came last, with new content; None for one that never came."""

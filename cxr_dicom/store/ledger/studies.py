@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
 
 
+_TO_CLAIM = "SELECT * FROM studies INDEXED BY studies_to_claim WHERE state = ? ORDER BY urgent DESC, received_at"
+
+
 class ClaimLostError(CxrDicomError):
     """A worker finished a study that is no longer its own; its result is not kept."""
 
@@ -80,9 +83,9 @@ class Studies:
             return Arrival.OF_ANOTHER_STUDY
         return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW
 
-    def add(self, instance: StoredInstance, sha256: str) -> Arrival:
+    def add(self, instance: StoredInstance, sha256: str, *, is_urgent: bool = False) -> Arrival:
         """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
-        return self._ledger.together.make(partial(self._add, instance, sha256))
+        return self._ledger.together.make(partial(self._add, instance, sha256, is_urgent=is_urgent))
 
     def knows(self, sop_instance_uid: str) -> bool:
         """Whether an instance was received."""
@@ -102,7 +105,13 @@ class Studies:
         """Close a study that is RECEIVING; tell whether it was."""
         return self.move(study_instance_uid, (StudyState.RECEIVING,), StudyState.COMPLETE)
 
-    def _add(self, instance: StoredInstance, sha256: str) -> Arrival:
+    def hurry(self, study_instance_uid: str) -> None:
+        """Let a study go before all that are not urgent, here and to its destinations."""
+        with self._ledger.transaction() as connection:
+            connection.execute("UPDATE studies SET urgent = 1 WHERE study_instance_uid = ?", (study_instance_uid,))
+            self._ledger.deliveries.hurry(study_instance_uid)
+
+    def _add(self, instance: StoredInstance, sha256: str, *, is_urgent: bool = False) -> Arrival:
         now = time.time()
         with self._ledger.transaction() as connection:
             arrival = self.arrival(instance, sha256)
@@ -129,6 +138,8 @@ class Studies:
                 ),
             )
             self._reopen(connection, instance.study_instance_uid)
+            if is_urgent:
+                self.hurry(instance.study_instance_uid)
             self._ledger.count("received")
         return arrival
 
@@ -243,8 +254,8 @@ class Studies:
         return state
 
     def _next_waiting(self, connection: sqlite3.Connection, now: float, max_interruptions: int) -> sqlite3.Row | None:
-        """Return the oldest study that is due, or was interrupted too often; rows behind it are not read."""
-        rows = connection.execute("SELECT * FROM studies WHERE state = ? ORDER BY received_at", (StudyState.COMPLETE,))
+        """Return the oldest study that is due, or was interrupted too often, the urgent first; no row behind it."""
+        rows = connection.execute(_TO_CLAIM, (StudyState.COMPLETE,))
         due = (
             row
             for row in rows

@@ -10,7 +10,7 @@ _NEW_IMAGE = "a new image came"
 
 TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and when
     StudyState.RECEIVING: {
-        StudyState.COMPLETE: "it was quiet for long enough, the poller has fetched all, or `jobs complete`",
+        StudyState.COMPLETE: "all of it is proved to be here, it was quiet for long enough, or `jobs complete`",
     },
     StudyState.COMPLETE: {
         StudyState.RUNNING: "a worker claimed it",

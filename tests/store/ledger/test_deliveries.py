@@ -17,6 +17,19 @@ def test_states_follow_the_receipts(ledger):
         assert state(ledger) == ("ENCODED" if uid == "9.1" else "SENT")
 
 
+def test_objects_of_an_urgent_study_are_sent_first(ledger):
+    for number, is_urgent in enumerate((False, True, False)):
+        study = f"1.2.{number}"
+        ledger.studies.add(instance(ledger, f"{study}.1", study), "aa", is_urgent=is_urgent)
+        claim = claimed(ledger)
+        routes = [Route(destination="pacs", verify=False)]
+        ledger.studies.finish(claim, result(ledger, claim, f"9.{number}"), [], routes)
+    assert uids(ledger.deliveries.due("pacs")) == ["9.1", "9.0", "9.2"]
+    assert uids(ledger.deliveries.due("pacs", limit=1)) == ["9.1"]
+    ledger.studies.hurry("1.2.2")
+    assert uids(ledger.deliveries.due("pacs")) == ["9.1", "9.2", "9.0"]
+
+
 def test_a_route_may_take_some_kinds_only(ledger):
     ledger.studies.add(instance(ledger), "aa")
     claim = claimed(ledger)
@@ -173,7 +186,7 @@ def test_what_is_due_is_found_without_reading_all_that_waits(backlog, ask):
         getattr(backlog.deliveries, ask)("pacs")
         connection.set_trace_callback(None)
         plans = [" ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {each}")) for each in asked]
-    assert len(plans) == 3
+    assert len(plans) == 6  # three for the urgent, three for the others
     for plan in plans:
         assert "USING INDEX deliveries_to_" in plan
         assert "TEMP B-TREE" not in plan

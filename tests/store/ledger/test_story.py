@@ -98,7 +98,7 @@ def test_studies_are_listed_by_state_the_newest_change_first_with_their_numbers(
     monkeypatch.setattr("time.time", lambda: 4000.0)
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "more")
     ledger.studies.complete("1.2.3")
-    row = {"reason": "", "objects": 0, "next_attempt_at": None, "waits_for": []}
+    row = {"reason": "", "urgent": 0, "objects": 0, "next_attempt_at": None, "waits_for": []}
     newest = {"study_instance_uid": "1.2.3", "state": "COMPLETE", "received_at": 1000.0, "changed_at": 4000.0}
     others = [
         {"study_instance_uid": study, "state": "RECEIVING", "received_at": at, "changed_at": at, "instances": 1, **row}

@@ -116,6 +116,34 @@ def test_one_study_is_claimed_once(ledger):
     assert sum(claim is not None for claim in claims) == 1
 
 
+def test_the_urgent_are_claimed_first_and_each_kind_in_the_order_of_its_arrival(ledger):
+    for number, is_urgent in enumerate((False, True, False, True)):
+        uid = f"1.2.{number}"
+        ledger.studies.add(instance(ledger, f"{uid}.1", uid), "aa", is_urgent=is_urgent)
+        ledger.studies.complete(uid)
+    ledger.studies.hurry("1.2.2")
+    claims = [ledger.studies.claim(str(number), max_interruptions=9) for number in range(4)]
+    assert [claim.study.study_instance_uid for claim in claims] == ["1.2.1", "1.2.2", "1.2.3", "1.2.0"]
+
+
+def test_a_study_stays_urgent_when_other_images_come(ledger):
+    ledger.studies.add(instance(ledger), "aa", is_urgent=True)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    assert ledger.stories.show(STUDY)["urgent"] == 1
+
+
+def test_a_claim_reads_the_first_study_of_an_index(ledger):
+    ledger.studies.add(instance(ledger), "aa")
+    queries = []
+    connection = ledger._connection()
+    connection.set_trace_callback(queries.append)
+    claimed(ledger)
+    connection.set_trace_callback(None)
+    (query,) = [query for query in queries if "ORDER BY urgent" in query]
+    (step,) = [row["detail"] for row in ledger.rows(f"EXPLAIN QUERY PLAN {query}")]
+    assert "studies_to_claim" in step
+
+
 def test_images_that_arrive_during_a_run_make_it_run_again(ledger):
     ledger.studies.add(instance(ledger), "aa")
     claim = claimed(ledger)
