@@ -105,7 +105,7 @@ class Pipeline:
     @cached_property
     def strangers(self) -> tuple[tuple[str, str, str, str], ...]:
         """Models and encoders of other packages: seam, name, distribution and version."""
-        return plugins.strangers_of([model.info.name for model in self.models], self.settings.encode.objects)
+        return plugins.strangers_of([model.info.name for model in self.models], self.settings.encode.written)
 
     def close(self) -> None:
         """Give the models' memory back."""

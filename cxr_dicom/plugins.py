@@ -238,7 +238,7 @@ MODELS = Seam("models", "cxr_dicom.infer.models", declared=_models, reserved=("a
 ENCODERS = Seam(
     "encoders",
     "cxr_dicom.encode.objects",
-    reserved={kind.replace("_", "-") for kind in ObjectKind},
+    reserved={"auto", *(kind.replace("_", "-") for kind in ObjectKind)},
 )
 DESTINATIONS = Seam("destinations", "cxr_dicom.deliver.destinations")
 ARCHIVES = Seam("archives", "cxr_dicom.ingest.archives")

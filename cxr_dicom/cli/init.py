@@ -48,7 +48,7 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # names = ["auto"]
 
 # [encode]
-# objects = ["seg", "sr", "parametric-map"]
+# objects = ["auto"]            # seg, sr, parametric-map, presentation-state; or name them
 # content_time = "auto"         # the service dates objects by the clock; "source": as the image
 
 # [retry]

@@ -51,7 +51,7 @@ class EntryTask:
 
     def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
         self._names = resolve(settings)
-        self._strangers = strangers_of(settings.models.names, settings.encode.objects)
+        self._strangers = strangers_of(settings.models.names, settings.encode.written)
         self._settings = settings
         self._out = out
         self._options = options
@@ -93,7 +93,7 @@ class EntryTask:
 
         atomic.share(self._settings.files.shared)  # a worker is a process of its own
 
-        if (here := strangers_of(self._settings.models.names, self._settings.encode.objects)) != self._strangers:
+        if (here := strangers_of(self._settings.models.names, self._settings.encode.written)) != self._strangers:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
         return Tools(
             out=self._out,

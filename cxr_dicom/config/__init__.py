@@ -114,11 +114,15 @@ _WITHOUT_EFFECT = {  # on a result, given the weights and the digest of the oper
 }
 
 
+AUTO_OBJECTS = "auto"
+_OBJECTS = ("seg", "sr", "parametric-map")  # what every place writes that is told nothing
+
+
 class EncodeSettings(_Table):
     """``[encode]``: which objects are written, and how."""
 
-    objects: tuple[str, ...] = ("seg", "sr", "parametric-map")
-    """Kinds of objects to write."""
+    objects: tuple[str, ...] = (AUTO_OBJECTS,)
+    """Kinds of objects to write; `auto`: `seg`, `sr`, `parametric-map`, and in the service `presentation-state`."""
     geometry: Literal["viewer", "strict"] = "viewer"
     """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
     segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
@@ -129,6 +133,16 @@ class EncodeSettings(_Table):
     """Maps of findings: `top` that of the highest score of an image; `all` one for each finding."""
     content_time: Literal["auto", "source", "now"] = "auto"
     """Content dates taken from the source image, or from the clock; `auto`: `now` in the service, else `source`."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The kinds of objects to write, with what ``auto`` stands for where nobody decided."""
+        return self.with_auto(_OBJECTS)
+
+    def with_auto(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the kinds of objects with ``kinds`` in place of ``auto``."""
+        named = (kind for name in self.objects for kind in (kinds if name == AUTO_OBJECTS else (name,)))
+        return tuple(dict.fromkeys(named))
 
 
 class Settings(_Table):
@@ -158,10 +172,11 @@ class Settings(_Table):
 
     def decided(self, *, service: bool) -> Settings:
         """Return these settings with what was left open decided, as it is in the service or elsewhere."""
-        changes: dict[str, Any] = {}
+        objects = self.encode.with_auto((*_OBJECTS, "presentation-state") if service else _OBJECTS)
+        encode: dict[str, Any] = {} if objects == self.encode.objects else {"objects": objects}
         if self.encode.content_time == "auto":
-            content_time = "now" if service else "source"
-            changes["encode"] = self.encode.model_copy(update={"content_time": content_time})
+            encode["content_time"] = "now" if service else "source"
+        changes: dict[str, Any] = {"encode": self.encode.model_copy(update=encode)} if encode else {}
         if self.select.secondary_capture == "auto":
             policy = "skip" if service else "process"
             changes["select"] = self.select.model_copy(update={"secondary_capture": policy})

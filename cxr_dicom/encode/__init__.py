@@ -22,7 +22,7 @@ def build_encoders(settings: Settings) -> list[Encoder]:
     from cxr_dicom.encode.foreign import ForeignEncoder
 
     built: list[Encoder] = []
-    for name in settings.encode.objects:
+    for name in settings.encode.written:
         choice = ENCODERS.choose("encode.objects", name)
         encoder = choice.build("encode.objects", settings)
         built.append(encoder if choice.is_ours else ForeignEncoder(encoder, choice))

@@ -25,7 +25,7 @@ MM2_PER_CM2 = 100
 
 def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
     """Yield the objects that the settings ask for about one image, but for reports on the study."""
-    for kind in settings.encode.objects:
+    for kind in settings.encode.written:
         if kind in _RESULTS:
             yield from _RESULTS[kind](analysis, earlier, settings)
 

@@ -61,7 +61,7 @@ def citable_segmentations(
     analysis: ImageAnalysis, prediction: Prediction, settings: Settings
 ) -> list[SegmentationPlan]:
     """Return those whose segments a report may cite: readers and validators know segments of BINARY only."""
-    if "seg" not in settings.encode.objects:
+    if "seg" not in settings.encode.written:
         return []
     return [plan for plan in plan_segmentations(analysis, prediction, settings) if plan.type == "BINARY"]
 

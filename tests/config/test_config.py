@@ -151,8 +151,34 @@ def test_the_digest_does_not_follow_where_a_result_is_computed(key, value):
 def test_a_content_time_left_open_is_that_of_the_source_unless_someone_decides():
     left_open, source, now = (load(overrides={"encode": {"content_time": c}}) for c in ("auto", "source", "now"))
     assert left_open.digest == source.digest
-    assert left_open.decided(service=True).encode == now.encode
-    assert source.decided(service=True).encode == source.encode
+    assert left_open.decided(service=True).encode.content_time == now.encode.content_time
+    assert source.decided(service=True).encode.content_time == source.encode.content_time
+
+
+@pytest.mark.parametrize(
+    ("named", "elsewhere", "in_service"),
+    [
+        (None, ("seg", "sr", "parametric-map"), ("seg", "sr", "parametric-map", "presentation-state")),
+        (["auto"], ("seg", "sr", "parametric-map"), ("seg", "sr", "parametric-map", "presentation-state")),
+        (["seg", "sr", "parametric-map"],) + 2 * (("seg", "sr", "parametric-map"),),
+        (
+            ["key-objects", "auto"],
+            ("key-objects", "seg", "sr", "parametric-map"),
+            ("key-objects", "seg", "sr", "parametric-map", "presentation-state"),
+        ),
+        (["presentation-state", "seg"],) + 2 * (("presentation-state", "seg"),),
+    ],
+)
+def test_the_service_writes_presentation_states_too_unless_someone_decides(named, elsewhere, in_service):
+    settings = load(overrides={"encode": {"objects": named}} if named else None)
+    assert settings.encode.written == settings.decided(service=False).encode.objects == elsewhere
+    assert settings.decided(service=True).encode.objects == in_service
+    assert settings.decided(service=True).decided(service=False).encode.objects == in_service
+
+
+def test_the_digest_of_objects_left_open_is_that_of_those_written():
+    named = load(overrides={"encode": {"objects": ["seg", "sr", "parametric-map"]}})
+    assert load().digest == named.digest != load().decided(service=True).digest
 
 
 def test_secondary_captures_are_skipped_in_the_service_only_unless_someone_decides():

@@ -79,7 +79,7 @@ def check(settings: Settings) -> Iterator[Check]:
 def sop_classes(settings: Settings, kinds: Sequence[str] = ()) -> dict[UID, set[str]]:
     """Return the SOP classes that our encoders write by these settings, of ``kinds`` only, with their kinds."""
     found: dict[UID, set[str]] = {}
-    for kind in (kind for name in settings.encode.objects for kind in KINDS.get(name, ())):
+    for kind in (kind for name in settings.encode.written for kind in KINDS.get(name, ())):
         if kinds and kind not in kinds:
             continue
         of_kind = _SEGMENTATIONS[settings.encode.segmentation] if kind is ObjectKind.SEGMENTATION else (_CLASSES[kind],)

@@ -129,7 +129,7 @@ def _destinations(settings: Settings) -> Iterator[Check]:
 
 def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
     """Rules that let nothing through, for they name what never comes."""
-    written = {kind for name in settings.encode.objects for kind in KINDS.get(name, (kind_of(name),))}
+    written = {kind for name in settings.encode.written for kind in KINDS.get(name, (kind_of(name),))}
     for kind in rules.kinds:
         if kind not in written:
             yield wrong(f"{key}.kinds", f"{kind}: encode.objects writes none ({', '.join(sorted(written))})")
@@ -175,10 +175,10 @@ def _names(settings: Settings) -> Iterator[Check]:
         for name in names:
             if name not in known and name != AUTO:
                 yield wrong(key, f"{name!r} is not one of {', '.join(sorted(known))}")
-    for name in settings.encode.objects:
+    for name in settings.encode.written:
         if name not in encoder_names():
             yield wrong("encode.objects", f"{name!r} is not one of {', '.join(sorted(encoder_names()))}")
-    if not settings.encode.objects:
+    if not settings.encode.written:
         yield wrong("encode.objects", "empty: nothing is written")
     if settings.models.folder and not settings.models.folder.is_dir():
         yield warning("models.folder", f"{settings.models.folder}: there is no such folder")
