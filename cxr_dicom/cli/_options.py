@@ -39,7 +39,10 @@ _PIPELINE = (
     ),
     click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings file (TOML)."),
     click.option(
-        "--geometry", type=click.Choice(["viewer", "strict"]), help="viewer: with a synthetic Frame of Reference."
+        "--geometry",
+        type=click.Choice(["viewer", "strict", "picture"]),
+        help="viewer: with a synthetic Frame of Reference; strict: without; picture: as viewer, and pictures of the "
+        "radiograph with what was found, for viewers that do not show the radiograph itself.",
     ),
     click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
 )

@@ -99,6 +99,11 @@ def _show(tally: Tally, out: Path) -> None:
     places += [(f"radiographs/{SPACED}", "a radiograph that 3D Slicer and OHIF can show"), *_results_of(SPACED, rows)]
     for file, what in places:
         console.print(f"{out / file}: {what}", highlight=False, soft_wrap=True)
+    console.print(
+        "RG1_UNCR.dcm has Pixel Spacing 0\\0, and OHIF 3.13 shows it black: `cxr-dicom run --geometry picture` "
+        "writes pictures of it that every viewer shows.",
+        highlight=False,
+    )
 
 
 def _results_of(name: str, rows: list[Row]) -> list[tuple[str, str]]:

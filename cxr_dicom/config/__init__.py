@@ -123,8 +123,9 @@ class EncodeSettings(_Table):
 
     objects: tuple[str, ...] = (AUTO_OBJECTS,)
     """Kinds of objects to write; `auto`: `seg`, `sr`, `parametric-map`, and in the service `presentation-state`."""
-    geometry: Literal["viewer", "strict"] = "viewer"
-    """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none."""
+    geometry: Literal["viewer", "strict", "picture"] = "viewer"
+    """`viewer`: a synthetic Frame of Reference, which OHIF and Slicer need; `strict`: none; `picture`: as `viewer`, and
+    the radiograph with what was found as a picture (Secondary Capture), where viewers do not show the radiograph."""
     segmentation: Literal["auto", "binary", "labelmap", "both"] = "auto"
     """`auto`: BINARY where Columns is a multiple of 8, which all viewers unpack rightly, else LABELMAP."""
     map: Literal["float32", "coarse"] = "float32"
@@ -137,7 +138,8 @@ class EncodeSettings(_Table):
     @property
     def written(self) -> tuple[str, ...]:
         """The kinds of objects to write, with what ``auto`` stands for where nobody decided."""
-        return self.with_auto(_OBJECTS)
+        pictures = ("secondary-capture",) if self.geometry == "picture" else ()
+        return tuple(dict.fromkeys((*self.with_auto(_OBJECTS), *pictures)))
 
     def with_auto(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
         """Return the kinds of objects with ``kinds`` in place of ``auto``."""

@@ -22,7 +22,7 @@ _THICKNESS_MM = 1
 
 def has_plane(settings: Settings) -> bool:
     """Whether objects state a synthetic plane."""
-    return settings.encode.geometry == "viewer"
+    return settings.encode.geometry != "strict"
 
 
 def set_frame_of_reference(dataset: Dataset, image: ChestImage) -> None:

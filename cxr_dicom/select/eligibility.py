@@ -314,7 +314,10 @@ def _warnings(candidate: _Candidate) -> Iterator[str]:
     elif directions(header) not in _TURNS:
         yield "Patient Orientation is missing or unknown: taken as stored in the standard view"
     if header.values("PixelSpacing") and not _lengths(header, "PixelSpacing"):
-        yield "Pixel Spacing is not usable: OHIF 3.13 shows an image black whose Pixel Spacing is 0"
+        yield (
+            "Pixel Spacing is not usable: OHIF 3.13 shows an image black whose Pixel Spacing is 0; "
+            "--geometry picture writes pictures that every viewer shows"
+        )
     if _spacing(header).source is SpacingSource.NONE:
         yield "no usable spacing: lengths are in pixels"
     excess = (header.pixel_length or 0) - _expected_length(header)

@@ -176,6 +176,12 @@ def test_the_service_writes_presentation_states_too_unless_someone_decides(named
     assert settings.decided(service=True).decided(service=False).encode.objects == in_service
 
 
+def test_pictures_come_with_the_geometry_of_that_name():
+    settings = load(overrides={"encode": {"geometry": "picture"}})
+    assert settings.encode.written == ("seg", "sr", "parametric-map", "secondary-capture")
+    assert settings.decided(service=True).encode.written[-2:] == ("presentation-state", "secondary-capture")
+
+
 def test_the_digest_of_objects_left_open_is_that_of_those_written():
     named = load(overrides={"encode": {"objects": ["seg", "sr", "parametric-map"]}})
     assert load().digest == named.digest != load().decided(service=True).digest

@@ -16,10 +16,11 @@ def test_the_plane_begins_at_the_origin_with_the_spacing_of_the_source(selected,
         assert first.PlanePositionSequence[0].ImagePositionPatient == [0, 0, 0]
 
 
-def test_viewer_and_strict(image, written):
+@pytest.mark.parametrize("planar", ["viewer", "picture"])
+def test_viewer_and_strict(image, written, planar):
     study = painted.study(painted.analysis(image))
     for segmentation in ("binary", "labelmap"):
-        for dataset in written("seg", study, painted.settings(segmentation=segmentation)):
+        for dataset in written("seg", study, painted.settings(segmentation=segmentation, geometry=planar)):
             shared, first = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence[0]
             assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
             assert first.PlanePositionSequence[0].ImagePositionPatient == [0, 0, 0]
