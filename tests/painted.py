@@ -66,9 +66,19 @@ def region(shape, top, left, bottom, right):
     return Region.from_matrix(inside)
 
 
-def anatomy(image, apart=False, **changes):
-    """Two lungs, a heart that overlaps the left one unless it is ``apart``, and a structure that was not found."""
+def anatomy(image, apart=False, beside=0, **changes):
+    """Two lungs, a heart that overlaps the left one unless it is ``apart``, and a structure that was not found.
+
+    ``beside`` is how many ribs lie below, where they overlap nothing.
+    """
     heart = (0.85, 0.35, 1.0, 0.7) if apart else (0.4, 0.35, 0.75, 0.7)
+    ribs = (
+        Mask(
+            structure=structure(f"rib_{number}", codes.THORAX),
+            region=region(image.shape, 0.85, number / (beside + 1) - 0.05, 1.0, number / (beside + 1) + 0.05),
+        )
+        for number in range(1, beside + 1)
+    )
     masks = (
         Mask(
             structure=structure("right_lung", laterality=codes.RIGHT), region=region(image.shape, 0.1, 0.1, 0.8, 0.45)
@@ -76,6 +86,7 @@ def anatomy(image, apart=False, **changes):
         Mask(structure=structure("left_lung", laterality=codes.LEFT), region=region(image.shape, 0.1, 0.55, 0.8, 0.9)),
         Mask(structure=structure("heart", codes.HEART), region=region(image.shape, *heart)),
         Mask(structure=structure("spine", codes.SPINE), region=Region.from_matrix(np.zeros(image.shape, bool))),
+        *ribs,
     )
     return measure(image, Prediction(model=model("painted-anatomy"), **{"masks": masks, **changes}))
 

@@ -15,11 +15,11 @@ from pydicom.uid import (
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.grayscale import set_grayscale
 from cxr_dicom.encode.identity import Reference, image_identity
+from cxr_dicom.encode.numbers import is_line, structure_numbers
 from cxr_dicom.encode.segments import plan_segmentations
 from cxr_dicom.encode.succession import Succession, chain, succeed
-from cxr_dicom.records import Heatmap, ImageAnalysis, Mask, Measurement, ObjectKind, Prediction, WrittenObject
+from cxr_dicom.records import Heatmap, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
 
-LINE_POINTS = 2
 MM2_PER_CM2 = 100
 
 
@@ -117,45 +117,6 @@ def pictured(analysis: ImageAnalysis, prediction: Prediction) -> list[str]:
     if analysis.preview is None:
         return []
     return ["anatomy"] * bool(prediction.masks) + [heatmap.name for heatmap in prediction.heatmaps]
-
-
-def is_line(measurement: Measurement) -> bool:
-    """Whether a value stands between two points."""
-    return measurement.value is not None and len(measurement.points) == LINE_POINTS
-
-
-def structure_numbers(analysis: ImageAnalysis, prediction: Prediction) -> dict[Mask, list[Measurement]]:
-    """Return what was measured of each structure that ``prediction`` outlines, by any model.
-
-    Structures without a number are left out. That with most numbers comes first, and all have their
-    numbers in its order: Slicer takes the first row of a table for its head.
-    """
-    found: dict[Mask, list[Measurement]] = {}
-    for other in analysis.predictions:
-        for measurement in other.measurements:
-            mask = _mask_of(measurement, other, analysis)
-            if measurement.value is not None and mask and mask in prediction.masks:
-                found.setdefault(mask, []).append(measurement)
-    found = {mask: found[mask] for mask in prediction.masks if mask in found}
-    ordered = dict(sorted(found.items(), key=lambda item: -len(item[1])))
-    columns = list(dict.fromkeys(number.code for numbers in ordered.values() for number in numbers))
-    return {mask: sorted(numbers, key=lambda number: columns.index(number.code)) for mask, numbers in ordered.items()}
-
-
-def is_of_structure(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
-    """Whether the value is one of a structure that was outlined."""
-    return measurement.value is not None and _mask_of(measurement, prediction, analysis) is not None
-
-
-def _mask_of(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> Mask | None:
-    """The outlined structure that a number is of, ``heart`` of ``heart_area``; of its own model, else of the first."""
-    if len(measurement.points) == LINE_POINTS:
-        return None
-    for owner in (prediction, *analysis.predictions):
-        masks = [m for m in owner.masks if m.region.area and measurement.name.startswith(f"{m.structure.name}_")]
-        if masks:
-            return max(masks, key=lambda mask: len(mask.structure.name))
-    return None
 
 
 def shown(measurement: Measurement) -> str:

@@ -15,7 +15,9 @@ from pydicom.uid import UID, SegmentationStorage
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.identity import Identity, Reference, image_identity
+from cxr_dicom.encode.numbers import is_line, structure_numbers
 from cxr_dicom.records import ImageAnalysis, Mask, ObjectKind, Prediction
+from cxr_dicom.records.plane import Region
 
 SegmentationType = Literal["BINARY", "LABELMAP"]
 
@@ -44,14 +46,16 @@ def plan_segmentations(
     """Yield the segmentations of one model on one image; none when every mask is empty.
 
     BINARY holds all structures. A LABELMAP holds structures that do not overlap; each further
-    set of disjoint structures has its own. ``auto`` takes LABELMAP where Columns is not a multiple
-    of 8: there Weasis before 4.6.6 unpacks BINARY wrongly, and OHIF 3.13 where Rows x Columns is not.
+    set of disjoint structures has its own, with no fewer structures than the reports of the model have
+    groups, as far as they fit: Slicer raises when one with fewer is loaded before such a report. ``auto``
+    takes LABELMAP where Columns is not a multiple of 8: there Weasis before 4.6.6 unpacks BINARY
+    wrongly, and OHIF 3.13 where Rows x Columns is not.
     """
     masks = tuple(mask for mask in prediction.masks if mask.region.area)
     if not masks:
         return
     for kind in _types(settings, analysis.image.shape):
-        for number, group in enumerate([masks] if kind == "BINARY" else _label_maps(prediction, masks), start=1):
+        for number, group in enumerate([masks] if kind == "BINARY" else _label_maps(analysis, prediction), start=1):
             variant = f"{kind} {number}"
             identity = image_identity(ObjectKind.SEGMENTATION, analysis, [prediction], settings, variant)
             yield SegmentationPlan(type=kind, identity=identity, masks=tuple(group))
@@ -66,11 +70,40 @@ def citable_segmentations(
     return [plan for plan in plan_segmentations(analysis, prediction, settings) if plan.type == "BINARY"]
 
 
-def _label_maps(prediction: Prediction, masks: Sequence[Mask]) -> list[list[Mask]]:
+def _label_maps(analysis: ImageAnalysis, prediction: Prediction) -> list[list[Mask]]:
     """The disjoint sets of a prediction; reports ask for them too."""
     if prediction not in _disjoint:
-        _disjoint[prediction] = disjoint(masks)
-    return _disjoint[prediction]
+        _disjoint[prediction] = disjoint([mask for mask in prediction.masks if mask.region.area])
+    lines = sum(is_line(measurement) for measurement in prediction.measurements)
+    return filled(_disjoint[prediction], max(lines, len(structure_numbers(analysis, prediction))))
+
+
+def filled(groups: Sequence[Sequence[Mask]], least: int) -> list[list[Mask]]:
+    """Give sets of disjoint masks that have fewer than ``least`` some of those that have more, where they fit."""
+    places = {id(mask): place for place, mask in enumerate(mask for group in groups for mask in group)}
+    levelled = [list(group) for group in groups]
+    for small in sorted(levelled, key=len):
+        for large in sorted(levelled, key=len, reverse=True):
+            for mask in large[::-1]:
+                if len(small) >= least or len(large) <= least:
+                    break
+                if not any(_overlap(mask.region, other.region) for other in small):
+                    large.remove(mask)
+                    small.append(mask)
+    return [sorted(group, key=lambda mask: places[id(mask)]) for group in levelled]
+
+
+def _overlap(one: Region, other: Region) -> bool:
+    """Whether two regions share a pixel."""
+    top, left = max(one.box.top, other.box.top), max(one.box.left, other.box.left)
+    bottom, right = min(one.box.bottom, other.box.bottom), min(one.box.right, other.box.right)
+    if top >= bottom or left >= right:
+        return False
+    shared = (
+        region.pixels[top - region.box.top : bottom - region.box.top, left - region.box.left : right - region.box.left]
+        for region in (one, other)
+    )
+    return bool(np.logical_and(*shared).any())
 
 
 def disjoint(masks: Sequence[Mask]) -> list[list[Mask]]:

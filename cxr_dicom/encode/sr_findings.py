@@ -21,6 +21,7 @@ from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import CALLS, NO_UNITS, PROBABILITY_SCHEME, coding_scheme_items
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import Reference, derived_uid, study_identity
+from cxr_dicom.encode.numbers import is_line, is_of_structure
 from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, report_document
 from cxr_dicom.encode.sr_summary import Section, ranked, summary
@@ -171,8 +172,8 @@ def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
         yield _Column((model.name, finding.code), _score(finding, model))
     for prediction in analysis.predictions:
         for measurement in prediction.measurements:
-            of_structure = results.is_of_structure(measurement, prediction, analysis)
-            if measurement.value is not None and not results.is_line(measurement) and not of_structure:
+            of_structure = is_of_structure(measurement, prediction, analysis)
+            if measurement.value is not None and not is_line(measurement) and not of_structure:
                 item = tree.number(
                     measurement.code,
                     measurement.value,

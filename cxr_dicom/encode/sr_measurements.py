@@ -19,6 +19,7 @@ from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
 from cxr_dicom.encode.identity import tracking_uid
+from cxr_dicom.encode.numbers import is_line, structure_numbers
 from cxr_dicom.encode.outline import outlines
 from cxr_dicom.encode.segments import SegmentationPlan, citable_segmentations
 from cxr_dicom.encode.sr_document import evidence, report_document
@@ -38,9 +39,7 @@ def measurement_report(
 ) -> Encoded | None:
     """Return the report of the lines that a model's masks gave; None when there is none."""
     image = analysis.image
-    groups = [
-        _line(image, measurement, prediction) for measurement in prediction.measurements if results.is_line(measurement)
-    ]
+    groups = [_line(image, measurement, prediction) for measurement in prediction.measurements if is_line(measurement)]
     if not groups:
         return None
     place = results.measurement_report(analysis, prediction, earlier, settings)
@@ -60,7 +59,7 @@ def structure_report(
     analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
 ) -> Encoded | None:
     """Return the report of what was measured of a model's structures; None when there is nothing."""
-    found = results.structure_numbers(analysis, prediction)
+    found = structure_numbers(analysis, prediction)
     if not found:
         return None
     plans = citable_segmentations(analysis, prediction, settings)
@@ -157,4 +156,4 @@ def _number(
 def _line_of(measurement: Measurement, prediction: Prediction) -> Measurement | None:
     """Return the line that a number derives from first."""
     origins = (other for other in prediction.measurements if other.name in measurement.derived_from[:1])
-    return next((other for other in origins if results.is_line(other)), None)
+    return next((other for other in origins if is_line(other)), None)

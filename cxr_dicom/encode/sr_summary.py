@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cxr_dicom.dicom.codes import private
 from cxr_dicom.encode import results
 from cxr_dicom.encode.common import spacing_text
+from cxr_dicom.encode.numbers import is_of_structure, structure_numbers
 from cxr_dicom.records import (
     Code,
     Finding,
@@ -79,7 +80,7 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
     for prediction in analysis.predictions:
         yield from _ruled(prediction)
     for prediction in analysis.predictions:
-        for mask, numbers in results.structure_numbers(analysis, prediction).items():
+        for mask, numbers in structure_numbers(analysis, prediction).items():
             text = "; ".join(f"{number.code.meaning.lower()} {results.shown(number)}" for number in numbers)
             yield _STRUCTURE, [f"{mask.structure.title}: {text}."]
     yield (
@@ -140,4 +141,4 @@ def _ruled(prediction: Prediction) -> Iterator[tuple[Code, list[str]]]:
 def _stands_alone(measurement: Measurement, prediction: Prediction, analysis: ImageAnalysis) -> bool:
     """Whether no other line states it: neither a rule's number nor one of a structure. A failure is always stated."""
     ruled = any(statement.measurement == measurement.name for statement in prediction.statements)
-    return not ruled and not results.is_of_structure(measurement, prediction, analysis)
+    return not ruled and not is_of_structure(measurement, prediction, analysis)

@@ -7,15 +7,13 @@ import pytest
 from pydicom.uid import EnhancedSRStorage, ParametricMapStorage
 
 from cxr_dicom.dicom import codes
+from cxr_dicom.encode.numbers import is_line, is_of_structure, structure_numbers
 from cxr_dicom.encode.results import (
-    is_line,
-    is_of_structure,
     mapped,
     pictured,
     presented,
     results,
     shown,
-    structure_numbers,
     structure_predictions,
 )
 from cxr_dicom.records import Code, Mask, Measurement, Prediction, Presence

@@ -20,6 +20,7 @@ from cxr_dicom.encode.codes import ascii_text
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, new_object
 from cxr_dicom.encode.grayscale import set_grayscale
 from cxr_dicom.encode.identity import tracking_uid
+from cxr_dicom.encode.numbers import is_line
 from cxr_dicom.encode.outline import outlines
 from cxr_dicom.encode.source import reference, referenced_series
 from cxr_dicom.records import (
@@ -147,7 +148,7 @@ def _outlines(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
 
 def _lines(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
     for measurement in prediction.measurements:
-        if results.is_line(measurement):
+        if is_line(measurement):
             yield _polyline(
                 measurement.points, measurement.name, tracking_uid(image, prediction.model, measurement.name)
             )
