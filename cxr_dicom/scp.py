@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from pydicom import Dataset
-from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
@@ -23,22 +22,13 @@ from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.dimse import FileProvider
-from cxr_dicom.ingest.intake import Intake, Refusal, RefusedError
+from cxr_dicom.ingest.intake import STATUS, TRANSFER_SYNTAXES, Intake, RefusedError
 from cxr_dicom.ingest.server import Server
 from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import server_tls
 
 SUCCESS = 0x0000
-_STATUS = {  # PS3.4 B.2.3 and PS3.7 C
-    Refusal.NO_SPACE: 0xA700,  # out of resources: the sender tries again
-    Refusal.UNREADABLE: 0xC000,  # cannot understand
-    Refusal.INVALID_UID: 0xC000,
-    Refusal.OTHER_STUDY: 0xC001,
-    Refusal.UID_MISMATCH: 0xA900,  # data set does not match SOP class
-    Refusal.WRONG_SOP_CLASS: 0x0122,  # SOP class not supported
-    Refusal.OWN_OUTPUT: 0x0124,  # not authorised
-}
 _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
     (1, 3): "not in listener.calling_ae_titles",
     (1, 7): "called another name than listener.ae_title",
@@ -47,9 +37,6 @@ _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
 _NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
 _NO_ROOM = (0x02, 0x03, 0x02)  # rejected for now, by the presentation layer, local limit exceeded (PS3.8 9.3.4)
 _UNLIMITED = 1_000_000  # associations, for pynetdicom: we count ourselves
-
-# A deflated instance of a few kilobytes may unpack to gigabytes; every sender has another syntax to offer.
-TRANSFER_SYNTAXES = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
 OnCommitment = Callable[[str, Dataset], bool]
 
@@ -154,7 +141,7 @@ class Listener:
                 association=association,
             )
         except RefusedError as error:
-            return _refused(_STATUS[error.refusal], error.refusal)
+            return _refused(STATUS[error.refusal], error.refusal)
         except Exception as error:  # the sender must hear something, and the next instance may be fine
             telemetry.failure("store", error)
             return _refused(0xA700, "INTERNAL_ERROR")

@@ -49,6 +49,9 @@ TESTS = {  # by the first column of the table
     "a ZIP archive that unpacks to gigabytes, has millions of files, or names with paths": (
         "web/test_send.py::test_a_bomb_ends_at_the_bound_and_leaves_nothing"
     ),
+    "a store request (STOW-RS) without end, with a wrong boundary, other parts, thousands of instances": (
+        "web/test_store.py::test_a_body_without_end_ends_at_a_bound"
+    ),
     "another build of OHIF in place of the pinned one, a tarball with paths or links": (
         "web/test_ohif.py::test_a_tarball_with_tricks_leaves_nothing"
     ),

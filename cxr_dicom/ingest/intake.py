@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
+from pydicom.uid import AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
+
 from cxr_dicom.dicom.files import Header, read_header
 from cxr_dicom.dicom.pixels import is_whole
 from cxr_dicom.dicom.text import shown
@@ -34,6 +36,24 @@ class Refusal(StrEnum):
     UID_MISMATCH = "UID_MISMATCH"  # the data set is not what the request announced
     OTHER_STUDY = "OTHER_STUDY"  # an image of another study has its SOP Instance UID
     OWN_OUTPUT = "OWN_OUTPUT"
+    WRONG_TRANSFER_SYNTAX = "WRONG_TRANSFER_SYNTAX"
+    TOO_LONG = "TOO_LONG"
+
+
+STATUS = {  # of C-STORE, and Failure Reason of STOW-RS (PS3.4 B.2.3, PS3.7 C, PS3.18 table I.2-2)
+    Refusal.NO_SPACE: 0xA700,  # out of resources: the sender tries again
+    Refusal.UNREADABLE: 0xC000,  # cannot understand
+    Refusal.INVALID_UID: 0xC000,
+    Refusal.TOO_LONG: 0xC000,
+    Refusal.OTHER_STUDY: 0xC001,
+    Refusal.UID_MISMATCH: 0xA900,  # data set does not match SOP class
+    Refusal.WRONG_SOP_CLASS: 0x0122,  # SOP class not supported
+    Refusal.OWN_OUTPUT: 0x0124,  # not authorised
+    Refusal.WRONG_TRANSFER_SYNTAX: 0xC122,  # transfer syntax not supported
+}
+
+# A deflated instance of a few kilobytes may unpack to gigabytes; every sender has another syntax to offer.
+TRANSFER_SYNTAXES = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 
 
 class RefusedError(CxrDicomError):
@@ -46,7 +66,7 @@ class RefusedError(CxrDicomError):
 
 
 class Intake:
-    """Shared by the listener and the poller; safe to use from many threads."""
+    """Shared by the listener, the poller and the pages; safe to use from many threads."""
 
     def __init__(
         self, spool: Spool, ledger: Ledger, assembly: Assembly, audit: AuditTrail, sop_classes: Iterable[str]
@@ -134,6 +154,10 @@ class Intake:
             urgent=is_urgent or None,
         )
         return instance
+
+    def left(self, association: Hashable) -> None:
+        """Note that an association, or a request, ended: its studies are quiet from now on."""
+        self._assembly.left(association)
 
     def rejected(self, sender: str, address: str, reason: str) -> None:
         """Note that an association was asked for and not given."""

@@ -27,10 +27,11 @@ def expect_pages(settings: Settings) -> None:
     if settings.web.port is None:
         return
     try:
-        from cxr_dicom.web.server import Server  # noqa: F401 - for its libraries
+        from cxr_dicom.web.dicomweb.store import Store  # noqa: F401 - for its libraries
+        from cxr_dicom.web.server import Server  # noqa: F401 - likewise
         from cxr_dicom.web.visitors import Visitors
     except ImportError as error:
-        needs = f"needs starlette and uvicorn ({how_to_install('web')})"
+        needs = f"needs starlette, uvicorn and python-multipart ({how_to_install('web')})"
         raise SettingsError(f"web.port = {settings.web.port}: {needs}") from error
     Visitors(settings.web)
 

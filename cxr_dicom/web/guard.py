@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 
 from starlette.requests import cookie_parser
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxr_dicom.config.web import WebSettings
@@ -60,7 +61,7 @@ class Guard:
     Parameters
     ----------
     uploads
-        Paths on which a body may be as long as an upload.
+        Paths, as routes have them, to which a body may be sent that is as long as an upload.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Guard:
         self._settings = settings
         self._visitors = visitors
         self._cookie = cookie_name(port)
-        self._uploads = frozenset(uploads)
+        self._uploads = [compile_path(path)[0] for path in uploads]
         own = settings.address if ":" not in settings.address else f"[{settings.address}]"
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", own)}
         self._hosts |= {host.lower() for host in settings.hosts}
@@ -83,7 +84,8 @@ class Guard:
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         answer = _Answer(send, _VIEWER_HEADERS if scope["path"].startswith(VIEWER_ROOT) else _HEADERS)
-        longest = self._settings.max_upload_mb << 20 if scope["path"] in self._uploads else MAX_FORM_BYTES
+        is_upload = scope["method"] == "POST" and any(path.match(scope["path"]) for path in self._uploads)
+        longest = self._settings.max_upload_mb << 20 if is_upload else MAX_FORM_BYTES
         body = _Body(receive, longest)
         try:
             if refused := self._refused(scope, headers, longest):

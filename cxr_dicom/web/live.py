@@ -11,14 +11,18 @@ from cxr_dicom.config import Settings
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.system import telemetry
 from cxr_dicom.web.application import Web
+from cxr_dicom.web.dicomweb.holdings import SpoolHoldings
+from cxr_dicom.web.dicomweb.pages import DicomWeb
+from cxr_dicom.web.dicomweb.store import Store
 from cxr_dicom.web.now import NowPages
+from cxr_dicom.web.ohif.pages import Ohif
 from cxr_dicom.web.send import SendPages
 from cxr_dicom.web.server import Server
 from cxr_dicom.web.settings import Answer, SettingsPages
 from cxr_dicom.web.spool import SpoolSite
 from cxr_dicom.web.studies import StudyPages
 from cxr_dicom.web.uploads import Uploads
-from cxr_dicom.web.view import link
+from cxr_dicom.web.view import installed, link
 from cxr_dicom.web.visitors import Visitors
 
 LINK_FILE = "web-link"  # in the spool, where there is no terminal
@@ -51,14 +55,19 @@ class LivePages:
         self._link_file = ledger.folder / LINK_FILE
         site, visitors = SpoolSite(ledger), Visitors(settings.web)
         self._now = NowPages(settings, ledger, problems, self._stopping)
+        holdings, build = SpoolHoldings(ledger), installed(settings)
+        ohif = Ohif(build, holdings) if build else None
         web = Web(
             name=site.name,
             settings=settings.web,
             visitors=visitors,
             pages=(
                 *self._now.pages(),
-                *StudyPages(site).pages(),
+                *StudyPages(site, ohif).pages(),
                 *SendPages(Uploads(settings, intake), ledger).pages(),
+                *DicomWeb(holdings).pages(),
+                *Store(settings, intake).pages(),
+                *(ohif.pages() if ohif else ()),
                 *SettingsPages(settings, check).pages(),
             ),
             port=port,

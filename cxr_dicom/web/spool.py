@@ -57,6 +57,7 @@ class SpoolSite:
                 uid=each["sop_instance_uid"],
                 kind=each["kind"],
                 path=self._ledger.folder / each["path"] if each["path"] else None,
+                series="" if each["twin_of"] else each["series_instance_uid"],  # a BINARY twin is shown by no viewer
             )
             for each in story["objects"]
         ]

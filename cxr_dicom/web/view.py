@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxr_dicom.config import load
+from cxr_dicom.config import Settings, load
 from cxr_dicom.config.web import Right, WebSettings
 from cxr_dicom.web.application import Page, Web
+from cxr_dicom.web.dicomweb.holdings import FolderHoldings
 from cxr_dicom.web.dicomweb.pages import DicomWeb
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.ohif.install import place
@@ -49,10 +50,11 @@ def view(out: Path, port: int | None, build: Path | None, started: Callable[[str
 def pages_of(out: Path, port: int, build: Path | None = None) -> Web:
     """Return the pages of an output folder, which are looked at only; with a ``build`` of OHIF also that."""
     site, settings = Folder(out), WebSettings(port=port)
-    ohif = Ohif(build, site) if build else None
+    holdings = FolderHoldings(site)
+    ohif = Ohif(build, holdings) if build else None
     studies = StudyPages(site, ohif)
     first = Page(path="/", right=Right.LOOK, handler=studies.list)
-    shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(site).pages(), *(ohif.pages() if ohif else ()))
+    shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(holdings).pages(), *(ohif.pages() if ohif else ()))
     visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))
     return Web(name=site.name, settings=settings, visitors=visitors, pages=shown, port=port)
 
@@ -63,9 +65,9 @@ def link(web: Web) -> str:
     return f"http://{host}:{web.port}/enter#{web.visitors.link_token}"
 
 
-def installed() -> Path | None:
+def installed(settings: Settings | None = None) -> Path | None:
     """Return the folder of OHIF that `viewer install` brought; None where it was not."""
-    folder = place(load())
+    folder = place(settings or load())
     return folder if folder.is_dir() else None
 
 

@@ -17,7 +17,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr_dicom.web.dicomweb import search
-from cxr_dicom.web.dicomweb.holdings import Holdings
+from cxr_dicom.web.dicomweb.holdings import FolderHoldings
 from cxr_dicom.web.dicomweb.retrieval import in_pieces
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.guard import cookie_name
@@ -332,7 +332,7 @@ def sourced(folder, name, path, **more):
     about = helpers.row(study=study, series_instance_uid=series, sop_instance_uid=uid, path=name, **more)
     made = helpers.write_out(folder / "deep" / "out", [about])
     (made / "run.json").write_text(json.dumps({"started_in": "../.."}))
-    return Holdings(Folder(made)).instances(study)
+    return FolderHoldings(Folder(made)).instances(study)
 
 
 def test_the_radiograph_is_found_from_where_the_run_was_started(tmp_path, files):

@@ -166,6 +166,14 @@ def test_ohif_is_served_under_a_policy_of_its_own_to_those_who_may_look(client):
     assert "cross-origin-embedder-policy" not in own
 
 
+@pytest.mark.parametrize("place", ["", "viewer", "viewer/cxr-dicom", "segmentation", "local", "notfoundstudy"])
+def test_every_place_within_ohif_can_be_loaded_anew(client, place):
+    assert client.get(f"/ohif/{place}?StudyInstanceUIDs=1.2").status == 401
+    page = client.enter().get(f"/ohif/{place}?StudyInstanceUIDs=1.2")
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "/ohif/app.bundle.0f.js" in page.text
+
+
 def test_bundles_are_told_where_the_others_lie_and_no_other_file_is_had(client):
     client.enter()
     assert client.get("/ohif/app.bundle.0f.js").text == 'r.p = "/ohif/";load(r.p + "1.js")'

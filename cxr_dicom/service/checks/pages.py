@@ -16,9 +16,10 @@ def check(settings: Settings) -> Iterator[Check]:
     if web.port is None:
         return
     try:
+        from cxr_dicom.web.dicomweb.store import Store  # noqa: F401 - for its libraries
         from cxr_dicom.web.visitors import Visitors, is_inside
     except ImportError:
-        yield wrong("web.port", f"needs starlette and uvicorn ({how_to_install('web')})")
+        yield wrong("web.port", f"needs starlette, uvicorn and python-multipart ({how_to_install('web')})")
         return
     yield machine.check_port("web.port", web.address, web.port, machine.running(settings.spool.folder.absolute()))
     if web.tokens_file:

@@ -129,6 +129,23 @@ class Overview:
         )
         return [dict(row) for row in rows]
 
+    def studies(self) -> list[str]:
+        """Return all studies, the latest change first."""
+        rows = self._ledger.rows("SELECT study_instance_uid FROM studies ORDER BY changed_at DESC")
+        return [row["study_instance_uid"] for row in rows]
+
+    def files(self, study_instance_uid: str) -> list[Row]:
+        """Return series, UID and path of what lies in the spool: images, then objects without BINARY twins."""
+        rows = self._ledger.rows(
+            "SELECT series_instance_uid, sop_instance_uid, path FROM instances"
+            " WHERE study_instance_uid = ? AND path IS NOT NULL UNION ALL"
+            " SELECT series_instance_uid, sop_instance_uid, path FROM objects"
+            " WHERE study_instance_uid = ? AND path IS NOT NULL AND twin_of IS NULL",
+            study_instance_uid,
+            study_instance_uid,
+        )
+        return [dict(row) for row in rows]
+
     def calls(self, study_instance_uids: Sequence[str]) -> Mapping[str, list[str]]:
         """Return the findings that were called present in each study."""
         marks = ", ".join("?" * len(study_instance_uids))

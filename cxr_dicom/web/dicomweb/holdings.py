@@ -1,7 +1,8 @@
-"""Which instances an output folder leads to: the objects in it, and the images that its rows name."""
+"""Which instances can be had: those that an output folder leads to, or those in the spool of the service."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from cxr_dicom.dicom.files import Header, read_header
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.results.schema import Row
+from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.web.folder import Folder
 
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -31,19 +33,16 @@ class Held:
         return read_header(self.path, keywords)
 
 
-class Holdings:
-    """The instances of a folder.
+class Holdings(ABC):
+    """The instances that can be had.
 
-    A path of a row is believed only where the file there has the UIDs of the row: what is at that path may be
-    another file by now, and rows may come from anywhere.
+    A path is believed only where the file there has the UIDs that are said of it: what is at that path may be another
+    file by now, and rows of a folder may come from anywhere.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-
+    @abstractmethod
     def studies(self) -> Sequence[str]:
-        """Return Study Instance UIDs, in the order of the rows."""
-        return [key for key in self._folder.studies() if is_uid(key)]
+        """Return Study Instance UIDs, in the order in which searches tell them."""
 
     def instances(self, study: str, series: str = "", uid: str = "") -> list[Held]:
         """Return instances of a study; with UIDs only those of a series, or one.
@@ -57,6 +56,21 @@ class Holdings:
                 found[each.uid] = each
         return list(found.values())
 
+    @abstractmethod
+    def _named(self, study: str) -> Iterator[Held]:
+        """Yield what is said to be there."""
+
+
+class FolderHoldings(Holdings):
+    """What an output folder leads to: the objects in it, and the images that its rows name."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def studies(self) -> Sequence[str]:
+        """Return Study Instance UIDs, in the order of the rows."""
+        return [key for key in self._folder.studies() if is_uid(key)]
+
     def _named(self, study: str) -> Iterator[Held]:
         for row in self._folder.rows(study):
             series, uid = row["series_instance_uid"], row["sop_instance_uid"]
@@ -69,6 +83,22 @@ class Holdings:
         for each in row["objects"]:
             if path := self._folder.file(each["path"]):
                 yield Held(study=study, series=each["series_instance_uid"], uid=each["sop_instance_uid"], path=path)
+
+
+class SpoolHoldings(Holdings):
+    """What lies in the spool of the service: what was received, and what was made of it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def studies(self) -> Sequence[str]:
+        """Return Study Instance UIDs, the latest change first."""
+        return self._ledger.overview.studies()
+
+    def _named(self, study: str) -> Iterator[Held]:
+        for row in self._ledger.overview.files(study):
+            path = self._ledger.folder / row["path"]
+            yield Held(study=study, series=row["series_instance_uid"], uid=row["sop_instance_uid"], path=path)
 
 
 def _is_itself(held: Held) -> bool:

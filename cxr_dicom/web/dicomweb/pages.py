@@ -19,7 +19,6 @@ from cxr_dicom.web.dicomweb.holdings import Held, Holdings
 from cxr_dicom.web.dicomweb.media import Form
 from cxr_dicom.web.dicomweb.metadata import Json, metadata
 from cxr_dicom.web.dicomweb.search import Found, Query, Searches
-from cxr_dicom.web.folder import Folder
 
 ROOT = "/dicom-web"
 
@@ -30,11 +29,11 @@ _NOTHING = "There is no such resource here."
 
 
 class DicomWeb:
-    """The resources of one folder."""
+    """The resources of what is held."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._holdings = Holdings(folder)
-        self._searches = Searches(self._holdings)
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._searches = Searches(holdings)
 
     def pages(self) -> Sequence[Page]:
         """Return the resources."""
@@ -59,22 +58,22 @@ class DicomWeb:
 
     def _studies(self, asked: Asked) -> Response:
         query = _query(asked)
-        return _results(self._searches.studies(query, _root(asked)), query)
+        return _results(self._searches.studies(query, root_of(asked)), query)
 
     def _series(self, asked: Asked) -> Response:
         query = _query(asked)
-        return _results(self._searches.series(_uid(asked, "study"), query, _root(asked)), query)
+        return _results(self._searches.series(_uid(asked, "study"), query, root_of(asked)), query)
 
     def _instances(self, asked: Asked) -> Response:
         query, series = _query(asked), _uid(asked, "series") if "series" in asked.request.path_params else ""
-        return _results(self._searches.instances(_uid(asked, "study"), series, query, _root(asked)), query)
+        return _results(self._searches.instances(_uid(asked, "study"), series, query, root_of(asked)), query)
 
     # --- retrieval -------------------------------------------------------------------------------
 
     def _metadata(self, asked: Asked) -> Response:
-        media.expect_json(_accept(asked))
+        media.expect_json(accept_of(asked))
         found = self._found(asked)
-        root = _root(asked)
+        root = root_of(asked)
         first = _metadata_of(found[0], root)  # now, while the answer can still be a refusal
         return StreamingResponse(_listed(first, found[1:], root), media_type=media.JSON)
 
@@ -85,7 +84,7 @@ class DicomWeb:
             Form(media_type=media.DICOM, syntax=str(each.header(("SOPClassUID",)).transfer_syntax)) for each in found
         ]
         for form in forms:
-            accepted = media.chosen(form, _accept(asked))
+            accepted = media.chosen(form, accept_of(asked))
         if len(found) == 1 and not accepted.is_multipart and accepted.media_type == media.DICOM:
             return StreamingResponse(retrieval.in_pieces(found[0].path), headers={"Content-Type": str(forms[0])})
         return media.multipart(forms[0], (retrieval.in_pieces(each.path) for each in found))
@@ -95,7 +94,7 @@ class DicomWeb:
         numbers = retrieval.numbers_of(asked.path("frames"))
         pixels = retrieval.Pixels.of(held)
         form = media.frame_form(pixels.header.transfer_syntax)
-        accepted = media.chosen(form, _accept(asked))
+        accepted = media.chosen(form, accept_of(asked))
         frames = pixels.frames(numbers)
         if len(numbers) == 1 and not accepted.is_multipart and not accepted.is_anything:
             return StreamingResponse(next(frames), headers={"Content-Type": str(form)})
@@ -110,10 +109,10 @@ class DicomWeb:
         if tag in PIXEL_TAGS:
             pixels = retrieval.Pixels.of(held)
             form = media.frame_form(pixels.header.transfer_syntax)
-            media.chosen(form, _accept(asked))
+            media.chosen(form, accept_of(asked))
             return media.multipart(form, pixels.whole())
         form = Form(media_type=media.OCTETS, syntax=ExplicitVRLittleEndian)
-        media.chosen(form, _accept(asked))
+        media.chosen(form, accept_of(asked))
         return media.multipart(form, [[retrieval.value(held, tag)]])
 
     def _found(self, asked: Asked) -> list[Held]:
@@ -145,16 +144,18 @@ def _uid(asked: Asked, name: str) -> str:
     return uid
 
 
-def _root(asked: Asked) -> str:
+def root_of(asked: Asked) -> str:
+    """Return where the resources are."""
     return str(asked.request.base_url).rstrip("/") + ROOT  # the guard has seen that Host is ours
 
 
-def _accept(asked: Asked) -> str:
+def accept_of(asked: Asked) -> str:
+    """Return what a client accepts."""
     return asked.query.get("accept") or ",".join(asked.request.headers.getlist("accept"))
 
 
 def _query(asked: Asked) -> Query:
-    media.expect_json(_accept(asked))
+    media.expect_json(accept_of(asked))
     return Query.of(asked.request.query_params.multi_items())
 
 

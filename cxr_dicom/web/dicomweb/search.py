@@ -84,7 +84,7 @@ class Found:
 
 
 class Searches:
-    """Searches in one folder."""
+    """Searches in what is held."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings

@@ -20,7 +20,6 @@ from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.application import Asked, Page
 from cxr_dicom.web.dicomweb.holdings import Holdings
 from cxr_dicom.web.dicomweb.metadata import SPACINGS, leaves_out_spacing
-from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.guard import VIEWER_ROOT
 from cxr_dicom.web.site import StoredObject
 
@@ -45,7 +44,6 @@ _TYPES = {
     ".wasm": "application/wasm",
     ".woff2": "font/woff2",
 }
-_ROUTES = ("", "viewer")  # of OHIF itself, all on the first page
 _SETTINGS = "app-config.js"
 _ROOTS = {  # what a build says of where its files lie, which is the root of a host
     ".js": re.compile(rb'(\b\w+\.p ?= ?")/(?="[;,])'),  # of webpack
@@ -71,7 +69,7 @@ _PAGE = """<!doctype html>
 
 
 class Ohif:
-    """A build of OHIF that shows what a folder leads to.
+    """A build of OHIF that shows what is held.
 
     Raises
     ------
@@ -79,11 +77,11 @@ class Ohif:
         If ``build`` holds no OHIF.
     """
 
-    def __init__(self, build: Path, folder: Folder) -> None:
+    def __init__(self, build: Path, holdings: Holdings) -> None:
         self._files = _files(build)
         self._page = _first_page(build, self._files)
         self._settings = resources.files(__package__).joinpath(_SETTINGS).read_text(encoding="utf-8")
-        self._holdings = Holdings(folder)
+        self._holdings = holdings
 
     def pages(self) -> Sequence[Page]:
         """Return the one page, whose path is any."""
@@ -103,7 +101,7 @@ class Ohif:
 
     def _answer(self, asked: Asked) -> Response:
         name = asked.path("name")
-        if name in _ROUTES:
+        if "." not in name.rpartition("/")[2]:  # no file: a place within OHIF, which its first page opens
             return HTMLResponse(self._page)
         if name == _SETTINGS:
             return Response(self._settings, media_type=_TYPES[".js"])
