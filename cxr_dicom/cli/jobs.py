@@ -140,6 +140,29 @@ def withdraw(config: Path | None, destination: str, yes: bool) -> None:
 
 @jobs.command()
 @config_option
+@click.option("--destination", required=True, help="Its name in the settings.")
+def pause(config: Path | None, destination: str) -> None:
+    """Send nothing to a destination until `resume`; what waits for it is not given up meanwhile."""
+    known = [each.name for each in load_settings(config).destinations]
+    if destination not in known:
+        raise Refused(f"--destination: expected one of {', '.join(known) or 'those in the settings, which has none'}")
+    with open_actions(config) as (actions, _):
+        actions.pause(destination)
+    click.echo(f"{destination}: paused")
+
+
+@jobs.command()
+@config_option
+@click.option("--destination", required=True, help="Its name, in the settings or formerly there.")
+def resume(config: Path | None, destination: str) -> None:
+    """Send to a paused destination again."""
+    with open_actions(config) as (actions, _):
+        actions.resume(destination)
+    click.echo(f"{destination}: resumed")
+
+
+@jobs.command()
+@config_option
 @_yes
 def rebuild(config: Path | None, yes: bool) -> None:
     """Make a new ledger of the files in the spool, when the old one is damaged; stop the service first.

@@ -18,7 +18,12 @@ from cxr_dicom.cli import Refused
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of another build of OHIF.  [default: what `viewer install` brought, if anything]",
 )
-def view(out: Path, port: int | None, opens: bool, ohif: Path | None) -> None:
+@click.option(
+    "--tokens-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the tokens of machines that may ask, as `web.tokens_file`.",
+)
+def view(out: Path, port: int | None, opens: bool, ohif: Path | None, tokens_file: Path | None) -> None:
     """Show what `run` wrote to OUT in a browser: its studies, pictures, numbers and objects.
 
     Nothing is changed. Only this machine reaches the pages, and only with the link that is printed.
@@ -32,7 +37,7 @@ def view(out: Path, port: int | None, opens: bool, ohif: Path | None) -> None:
 
         raise Refused(f"the pages need starlette and uvicorn ({how_to_install('web')})") from error
     try:
-        viewing.view(out, port, ohif, lambda link: _say(link, opens=opens))
+        viewing.view(out, port, ohif, tokens_file, lambda link: _say(link, opens=opens))
     except CxrDicomError as error:
         raise Refused(str(error)) from error
 

@@ -18,9 +18,11 @@ from cxr_dicom.records import Outcome, Presence
 from cxr_dicom.results import masks
 from cxr_dicom.results.pages import amount
 from cxr_dicom.results.report import Figure
-from cxr_dicom.results.schema import Row
+from cxr_dicom.results.schema import HeaderColumns, Row
+from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.site import PAGE_SIZE, Line, Listing, Search, ShownStudy, StoredObject
 
+_NEEDED = Row.__required_keys__ - HeaderColumns.__required_keys__ - {"content", "geometry"}  # which rows always had
 _WRAPPED = "wrapped"  # kind of the instance that was made of a picture
 _MAX_ROWS = 1000  # of one study that are shown
 _MAX_STATES = 1000  # of pictures and downloads, whose names do not tell the study, that are looked through
@@ -72,7 +74,7 @@ class Folder:
         begin = int(search.after) if search.after.isdecimal() and len(search.after) < 10 else 0
         page = numbers[begin : begin + PAGE_SIZE]
         return Listing(
-            lines=[_line(index.keys[number], self._rows(index, number)) for number in page],
+            lines=[self._line(index, number) for number in page],
             total=len(numbers),
             next=str(begin + PAGE_SIZE) if begin + PAGE_SIZE < len(numbers) else "",
         )
@@ -112,8 +114,12 @@ class Folder:
                 file.seek(place)
                 row = json.loads(file.readline())
                 if _key(row, line) != index.keys[number]:
-                    raise CxrDicomError(f"{self._lines}: written anew while it was read")
-                yield line, row
+                    raise NotAnsweredError(503, f"{self._lines.name} was written anew while it was read.")
+                if missing := sorted(_NEEDED - row.keys()):
+                    raise NotAnsweredError(
+                        422, f"Line {line} of {self._lines.name}: expected {missing[0]}, found none."
+                    )
+                yield line, dict.fromkeys(Row.__required_keys__) | row
 
     def _objects(self, rows: Iterator[Row]) -> Iterator[StoredObject]:
         seen = set()
@@ -127,6 +133,12 @@ class Folder:
                         path=self.file(each["path"]),
                         series=each.get("series_instance_uid", ""),  # a folder of somebody else may have none
                     )
+
+    def _line(self, index: _Index, number: int) -> Line:
+        try:
+            return _line(index.keys[number], self._rows(index, number))
+        except (NotAnsweredError, LookupError, TypeError, AttributeError, ValueError):  # rows of somebody else
+            return Line(key=index.keys[number], states=(Outcome.FAILED,), reasons=("its rows cannot be read",))
 
     def studies(self) -> Sequence[str]:
         """Return the keys of all studies, in the order of the rows."""
@@ -188,7 +200,10 @@ class Folder:
         """Return the index of the file as it is now."""
         with self._reading:  # once, however many pages are asked for meanwhile
             if self._index.stamp != _stamp(self._lines):
-                self._index = self._read_index()
+                try:
+                    self._index = self._read_index()
+                except CxrDicomError as error:
+                    raise NotAnsweredError(503, f"{self._lines.name} cannot be read now.") from error
             return self._index
 
     def _read_index(self) -> _Index:
@@ -197,6 +212,8 @@ class Folder:
         try:
             with self._lines.open("rb") as file:
                 for number, line in enumerate(file, start=1):
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
                     _add(index, number, place, json.loads(line))
                     place += len(line)
         except OSError as error:

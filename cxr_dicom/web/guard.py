@@ -1,6 +1,7 @@
 """What stands before any page: whose request it is, where it comes from, how long it may take and be.
 
-- Host must be a name of ours, else a foreign name was bound to this address (DNS rebinding).
+- Host must be a name of ours, else a foreign name was bound to this address (DNS rebinding). Machines, which show a
+  token that no browser sends by itself, may leave the port out, as some clients of DICOMweb do.
 - What a foreign page makes a browser ask is refused, by Sec-Fetch-Site and Origin, for pages too: cookies do
   not know ports, and another port of this machine is "same-site".
 - Bodies are bounded in size, in time as a whole, and between two pieces; so is what an answer waits for its reader.
@@ -13,7 +14,6 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from starlette.requests import cookie_parser
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,7 +73,9 @@ class Guard:
         self._cookie = cookie_name(port)
         self._uploads = [compile_path(path)[0] for path in uploads]
         own = settings.address if ":" not in settings.address else f"[{settings.address}]"
-        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", own)}
+        self._port = port
+        self._names = frozenset(("127.0.0.1", "localhost", "[::1]", own))
+        self._hosts = {f"{name}:{port}" for name in self._names}
         self._hosts |= {host.lower() for host in settings.hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +85,7 @@ class Guard:
         headers: dict[str, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        self._complete_host(scope, headers)
         answer = _Answer(send, _VIEWER_HEADERS if scope["path"].startswith(VIEWER_ROOT) else _HEADERS)
         is_upload = scope["method"] == "POST" and any(path.match(scope["path"]) for path in self._uploads)
         longest = self._settings.max_upload_mb << 20 if is_upload else MAX_FORM_BYTES
@@ -91,7 +94,7 @@ class Guard:
             if refused := self._refused(scope, headers, longest):
                 await refusal(refused)(scope, receive, answer)
                 return
-            session = _cookie(headers, self._cookie)
+            session = self._visitors.session(_cookies(headers, self._cookie))
             peer = _peer(scope)
             scope["session"] = session
             scope["visitor"] = self._visitors.recognise(headers, session, peer)
@@ -124,6 +127,14 @@ class Guard:
         except ValueError:
             return NotAnsweredError(400, "The length of this request is no number.")
         return _too_long(longest) if length > longest else None
+
+    def _complete_host(self, scope: Scope, headers: dict[str, list[str]]) -> None:
+        """Add the port to a Host of a machine that leaves it out, for addresses in answers are made of it."""
+        hosts = headers.get("host", [])
+        if bearer(headers) and len(hosts) == 1 and hosts[0].lower() in self._names - self._hosts:
+            headers["host"] = [f"{hosts[0].lower()}:{self._port}"]
+            others = [pair for pair in scope["headers"] if pair[0].lower() != b"host"]
+            scope["headers"] = [*others, (b"host", headers["host"][0].encode())]
 
     def _is_expected(self, scope: Scope) -> bool:
         """Whether a peer may ask at all: from this machine, or as the proxy."""
@@ -198,6 +209,7 @@ def _host_of(origin: str) -> str:
     return origin.lower().partition("://")[2]
 
 
-def _cookie(headers: dict[str, list[str]], name: str) -> str:
-    """Read ours as browsers do, past cookies of other programs that keep no grammar: they share this machine's."""
-    return cookie_parser("; ".join(headers.get("cookie", []))).get(name, "")
+def _cookies(headers: dict[str, list[str]], name: str) -> list[str]:
+    """Read all that have our name, past cookies of other programs that keep no grammar: they share this machine's."""
+    pairs = (each.partition("=") for line in headers.get("cookie", []) for each in line.split(";"))
+    return [value.strip() for key, _, value in pairs if key.strip() == name]

@@ -63,7 +63,7 @@ class LivePages:
             visitors=visitors,
             pages=(
                 *self._now.pages(),
-                *StudyPages(site, ohif).pages(),
+                *StudyPages(site, ohif, holdings).pages(),
                 *SendPages(Uploads(settings, intake), ledger).pages(),
                 *DicomWeb(holdings).pages(),
                 *Store(settings, intake).pages(),

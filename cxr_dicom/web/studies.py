@@ -13,11 +13,13 @@ from cxr_dicom.config.web import Right
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.records import Outcome
 from cxr_dicom.results.report import described
-from cxr_dicom.web.answers import NotAnsweredError
+from cxr_dicom.web.answers import NotAnsweredError, seen_other
 from cxr_dicom.web.application import Asked, Page
-from cxr_dicom.web.site import Search, ShownStudy, Site, StoredObject
+from cxr_dicom.web.site import PAGE_SIZE, Listing, Search, ShownStudy, Site, StoredObject
 
 _MAX_QUERY = 64  # letters of a UID
+_MAX_NUMBER = 64  # characters; the standard has 16
+_SECONDS = 8.0  # for a search that reads files
 _PICTURES = ("image/jpeg", "image/png", "image/webp")
 _NOTHING = "Nothing is known of this here."
 
@@ -32,6 +34,13 @@ class Viewer(Protocol):
         """Whether the viewer is not told a Pixel Spacing, because it is zero."""
 
 
+class Files(Protocol):
+    """What lies there of the studies."""
+
+    def with_accession_number(self, number: str, seconds: float) -> tuple[list[str], bool]:
+        """Return the studies with an accession number, and whether all were looked at."""
+
+
 class StudyPages:
     """The pages of one site.
 
@@ -39,17 +48,21 @@ class StudyPages:
     ----------
     viewer
         Opens objects; None: there is none here.
+    files
+        Find studies by what only their files say; None: nothing does.
     """
 
-    def __init__(self, site: Site, viewer: Viewer | None = None) -> None:
+    def __init__(self, site: Site, viewer: Viewer | None = None, files: Files | None = None) -> None:
         self._site = site
         self._viewer = viewer
+        self._files = files
 
     def pages(self) -> Sequence[Page]:
         """Return the pages."""
         study, patients = "/studies/{key}", Right.LOOK_AT_PATIENTS
         return (
             Page(path="/studies", right=Right.LOOK, handler=self.list, title="Studies"),
+            Page(path="/studies/by-accession-number", right=patients, handler=self.by_number, method="POST"),
             Page(path=study, right=Right.LOOK, handler=self.show),
             Page(path=f"{study}/pictures/{{image}}/{{number}}", right=patients, handler=self.picture),
             Page(path=f"{study}/objects/{{uid}}", right=patients, handler=self.download),
@@ -64,7 +77,27 @@ class StudyPages:
         search = Search(uid=uid, word=word if word in known else "", after=asked.query.get("after", "")[:128])
         listing = self._site.find(search)
         further = urlencode({"uid": uid, "word": search.word, "after": listing.next}) if listing.next else ""
-        return asked.render("studies.html.jinja", listing=listing, search=search, words=words, further=further)
+        return self._listed(asked, listing, search, further=further)
+
+    def by_number(self, asked: Asked) -> Response:
+        """Search by accession number; it comes in a form, for browsers keep addresses, and is not stored."""
+        number = asked.form.get("number", "").strip()
+        if self._files is None or not 0 < len(number) <= _MAX_NUMBER:
+            raise NotAnsweredError(400, f"Expected an accession number of 1 to {_MAX_NUMBER} characters.")
+        found, is_whole = self._files.with_accession_number(number, _SECONDS)
+        if len(found) == 1 and is_whole:
+            return seen_other(f"/studies/{found[0]}")
+        lines = [
+            line for uid in found[:PAGE_SIZE] for line in self._site.find(Search(uid=uid)).lines if line.key == uid
+        ]
+        listing = Listing(lines=lines, total=len(found))
+        return self._listed(asked, listing, Search(), is_whole=is_whole, is_by_number=True)
+
+    def _listed(self, asked: Asked, listing: Listing, search: Search, **values: object) -> Response:
+        has_files, words = self._files is not None, self._site.words()
+        return asked.render(
+            "studies.html.jinja", listing=listing, search=search, words=words, has_files=has_files, **values
+        )
 
     def show(self, asked: Asked) -> Response:
         """Show one study; without the right to look at patients, what became of it only."""

@@ -20,13 +20,15 @@ from cxr_dicom.web.studies import StudyPages
 from cxr_dicom.web.visitors import Visitors
 
 
-def view(out: Path, port: int | None, build: Path | None, started: Callable[[str], None]) -> None:
+def view(out: Path, port: int | None, build: Path | None, tokens: Path | None, started: Callable[[str], None]) -> None:
     """Serve the pages until Ctrl-C.
 
     Parameters
     ----------
     build
         Folder of OHIF; None: what `viewer install` brought, if anything.
+    tokens
+        File with the tokens of machines, as ``web.tokens_file``.
     started
         Called once with the link that lets its reader in.
 
@@ -36,7 +38,7 @@ def view(out: Path, port: int | None, build: Path | None, started: Callable[[str
         If ``out`` is not the output of a run, ``build`` is not OHIF, or the port is taken.
     """
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")  # these quote values of patients
-    web = pages_of(out, port or _free_port(), build or installed())
+    web = pages_of(out, port or _free_port(), build or installed(), tokens)
     server = Server(web.application(), web.settings.address, web.port)
     try:
         started(link(web))
@@ -47,12 +49,12 @@ def view(out: Path, port: int | None, build: Path | None, started: Callable[[str
         server.stop()
 
 
-def pages_of(out: Path, port: int, build: Path | None = None) -> Web:
+def pages_of(out: Path, port: int, build: Path | None = None, tokens: Path | None = None) -> Web:
     """Return the pages of an output folder, which are looked at only; with a ``build`` of OHIF also that."""
-    site, settings = Folder(out), WebSettings(port=port)
+    site, settings = Folder(out), WebSettings(port=port, tokens_file=tokens)
     holdings = FolderHoldings(site)
     ohif = Ohif(build, holdings) if build else None
-    studies = StudyPages(site, ohif)
+    studies = StudyPages(site, ohif, holdings)
     first = Page(path="/", right=Right.LOOK, handler=studies.list)
     shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(holdings).pages(), *(ohif.pages() if ohif else ()))
     visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))

@@ -9,7 +9,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -21,6 +21,7 @@ ALL_RIGHTS = frozenset(Right)
 
 _SESSION_SECONDS = 12 * 3600.0
 _MAX_SESSIONS = 256
+_MAX_COOKIES = 16  # of our name that are looked at
 _MIN_TOKEN_LENGTH = 32
 _NAME = re.compile(r"[\w.@+-]{1,64}")  # of a user or machine: it stands in the audit trail
 
@@ -77,6 +78,10 @@ class Visitors:
             self._sessions[_digest(session)] = time.monotonic() + _SESSION_SECONDS
         return session
 
+    def session(self, cookies: Sequence[str]) -> str:
+        """Return the cookie of a session that lasts, for others may set some of the same name; empty if none does."""
+        return next((each for each in cookies[:_MAX_COOKIES] if self._lasts(_digest(each))), "")
+
     def leave(self, session: str) -> None:
         """End a session."""
         with self._guard:
@@ -129,11 +134,14 @@ class Visitors:
 
     def _guest(self, session: str) -> Visitor | None:
         key = _digest(session)
+        return Visitor(name="link", rights=self._rights, key=f"session {key}") if self._lasts(key) else None
+
+    def _lasts(self, key: str) -> bool:
         with self._guard:
             if self._sessions.get(key, 0.0) < time.monotonic():
                 self._sessions.pop(key, None)
-                return None
-        return Visitor(name="link", rights=self._rights, key=f"session {key}")
+                return False
+        return True
 
 
 def bearer(headers: Mapping[str, list[str]]) -> list[str]:

@@ -226,3 +226,18 @@ def test_a_real_other_user_gets_one_line(command, mode):
     told = [line for line in (found.stdout + found.stderr).splitlines() if "sudo -u" in line]
     assert len(told) == 1, found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_destination_is_paused_and_resumed_by_a_person_who_stands_in_the_trail(ledger, run, spool, tmp_path):
+    with (tmp_path / "c.toml").open("a") as file:
+        file.write('[[destinations]]\nkind = "folder"\nname = "pacs"\npath = "out"\n')
+    assert run("resume", "--destination", "pacs").exit_code == 2
+    assert run("pause", "--destination", "pasc").exit_code == 2
+    assert not ledger.overview.paused()
+    assert run("pause", "--destination", "pacs").output == "pacs: paused\n"
+    assert set(ledger.overview.paused()) == {"pacs"}
+    assert run("pause", "--destination", "pacs").exit_code == 2
+    assert run("resume", "--destination", "pacs").output == "pacs: resumed\n"
+    lines = [json.loads(line) for line in (spool / "audit.jsonl").read_text().splitlines()]
+    assert [each["action"] for each in lines] == ["destination_paused", "destination_resumed"]
+    assert {each["via"] for each in lines} == {"command"}

@@ -73,6 +73,17 @@ def test_a_wrong_token_or_cookie_does_not_let_in(client):
     assert client.get("/").status == 401
 
 
+@pytest.mark.parametrize("others", [("x" * 43,), ("",), ("a", "b", '"')], ids=repr)
+def test_a_cookie_of_our_name_that_another_program_set_keeps_nobody_out(client, others):
+    own = client.enter().cookie
+    theirs = [f"{guard.cookie_name(client.port)}={each}" for each in others]
+    for cookies in ([own, *theirs], [*theirs, own]):
+        client.cookie = "; ".join(cookies)
+        assert client.get("/").status == 200
+    client.cookie = "; ".join(theirs)
+    assert client.get("/").status == 401
+
+
 def test_who_leaves_must_enter_again(client):
     client.enter()
     assert client.post("/leave").status == 303

@@ -78,9 +78,9 @@ def image(number=1, study="1.2.826.0.7", **values):
     return made
 
 
-def file_of(dataset):
+def file_of(dataset, *, enforce_file_format=True):
     buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
+    dataset.save_as(buffer, enforce_file_format=enforce_file_format)
     return buffer.getvalue()
 
 
@@ -119,14 +119,15 @@ def test_dicomweb_client_stores_finds_and_gets_the_same_bytes(client):
         each.SOPInstanceUID for each in sent
     ]
     assert "FailedSOPSequence" not in said
-    assert {path.read_bytes() for path in sources(client)} == {file_of(each) for each in sent}, "with a preamble"
+    posted = [bytes(128) + b"DICM" + file_of(each, enforce_file_format=False) for each in sent]  # it sends no preamble
+    assert sorted(path.read_bytes() for path in sources(client)) == sorted(posted)
     found = web.search_for_studies()
     assert {each["0020000D"]["Value"][0] for each in found} == {"1.2.826.0.7", "1.2.826.0.8"}
     (again,) = web.retrieve_study("1.2.826.0.8")
     assert again == sent[2]
     url = said.ReferencedSOPSequence[2].RetrieveURL
     answer = session.get(url, headers={"Accept": "application/dicom"})
-    assert answer.content == file_of(sent[2])
+    assert answer.content == posted[2]
 
 
 def test_what_is_stored_is_in_the_trail_and_waits_for_the_rest_of_its_study(client):
@@ -259,6 +260,14 @@ def test_who_may_not_send_or_is_a_browser_elsewhere_is_refused(client):
     assert send(client, whole, origin="http://elsewhere.example").status == 403
     assert send(client, whole, accept="text/html").status == 406
     assert sources(client) == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST"])
+def test_a_machine_may_leave_the_port_out_of_host(client, host):
+    answer = send(client, body(file_of(image())), host=host)
+    assert answer.status == 200
+    assert json.loads(answer.text)["00081190"]["Value"][0].startswith(f"http://{host.lower()}:{client.port}/")
+    assert send(client, body(file_of(image())), host="evil.example").status == 421
 
 
 # --- bounds --------------------------------------------------------------------------------------

@@ -170,3 +170,31 @@ def test_a_folder_that_was_written_anew_is_read_once_for_all_who_ask(out, monkey
         found = list(pool.map(lambda _: site.find(Search()).total, range(4)))
     assert found == [3] * 4
     assert len(read) == 1
+
+
+def test_a_row_that_lacks_a_column_spoils_no_other(tmp_path):
+    half = {key: value for key, value in helpers.row(2).items() if key != "measurements"}
+    odd = helpers.row(3) | {"scores": {}, "measurements": {"cardiothoracic_ratio": 7}}
+    folder_ = helpers.write_out(tmp_path / "out", [helpers.row(1), half, odd])
+    with helpers.shown(folder_) as client:
+        page = client.enter().get("/studies")
+        assert page.status == 200
+        assert page.text.count("its rows cannot be read") == 2
+        answer = client.get("/studies/1.2.826.0.2")
+        assert (answer.status, "measurements" in answer.text) == (422, True)
+        assert client.get("/studies/1.2.826.0.1").status == 200
+
+
+def test_a_row_that_is_being_written_is_not_read_yet_and_one_that_is_damaged_is_told(out, client):
+    client.enter()
+    whole = json.dumps(helpers.row(3))
+    with (out / "results.jsonl").open("a") as file:
+        file.write(whole[:100])
+    assert "2 studies" in client.get("/studies").text
+    with (out / "results.jsonl").open("a") as file:
+        file.write(whole[100:] + "\n")
+    assert "3 studies" in client.get("/studies").text
+    with (out / "results.jsonl").open("a") as file:
+        file.write("{\n")
+    answer = client.get("/studies")
+    assert (answer.status, "cannot be read now" in answer.text) == (503, True)

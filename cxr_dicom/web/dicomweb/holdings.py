@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,21 @@ class Holdings(ABC):
             if is_wanted and each.uid not in found and _is_itself(each):
                 found[each.uid] = each
         return list(found.values())
+
+    def with_accession_number(self, number: str, seconds: float) -> tuple[list[str], bool]:
+        """Return the studies with an accession number, which only their files know; and whether all were looked at.
+
+        One file of each study is read, for so many seconds at most.
+        """
+        found: list[str] = []
+        until = time.monotonic() + seconds
+        for study in self.studies():
+            if time.monotonic() > until:
+                return found, False
+            held = next((each for each in self._named(study) if _is_itself(each)), None)
+            if held and held.header(("AccessionNumber",)).text("AccessionNumber") == number:
+                found.append(study)
+        return found, True
 
     @abstractmethod
     def _named(self, study: str) -> Iterator[Held]:
