@@ -283,7 +283,7 @@ def _set_pixels(dataset: Dataset, pixels: Grey) -> None:
     dataset.HighBit, dataset.PixelRepresentation = bits - 1, 0
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.PresentationLUTShape = "IDENTITY"
-    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = 2 ** (bits - 1), 2**bits, "LINEAR"
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (bits - 1), 2**bits  # LINEAR unless another function is told
     content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OW" if bits > 8 else "OB"

@@ -383,4 +383,3 @@ def _describe_dx(dataset: Dataset, photometric: Photometric) -> None:
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.PresentationLUTShape = "INVERSE" if photometric == "MONOCHROME1" else "IDENTITY"
     dataset.AcquisitionContextSequence = []
-    dataset.VOILUTFunction = "LINEAR"

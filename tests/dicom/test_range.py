@@ -17,7 +17,7 @@ def flat(share, marker=None, **attributes):
     if marker is not None:
         values = values.copy()
         values[:5, :5] = marker
-    stated = {"bits_stored": 16, "WindowCenter": None, "WindowWidth": None, "VOILUTFunction": None}
+    stated = {"bits_stored": 16, "WindowCenter": None, "WindowWidth": None}
     dataset = synthetic.radiograph(96, 80, **stated | attributes)
     dataset.PixelData = np.rint(values * 65535).astype("<u2").tobytes()
     return dataset

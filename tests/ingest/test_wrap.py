@@ -137,6 +137,10 @@ def test_the_picture_is_shown_as_it_is(saved, selected):
             assert np.abs(shown - (pixels / np.float32(top) * 2 - 1) * 1024).max() < 0.1
 
 
+def test_nothing_is_said_that_is_the_default(saved):
+    assert "VOILUTFunction" not in wrap(saved(GREY)), "OHIF 3.13 shows a black image where it is said"
+
+
 # --- attributes ----------------------------------------------------------------------------------
 
 

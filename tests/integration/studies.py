@@ -85,8 +85,6 @@ def real(source, folder, pixel_spacing=None):
 def drawn(folder, beside=()):
     """Write a synthetic DX whose size allows BINARY, with predictions painted by hand.
 
-    It has no VOI LUT Function, with which OHIF 3.13 shows any image white.
-
     Parameters
     ----------
     beside
@@ -117,7 +115,7 @@ def with_lateral(folder):
 
 def drawn_radiograph(rows, columns, **attributes):
     """Return a DX that every viewer shows."""
-    return radiograph(rows, columns, VOILUTFunction=None, ViewCodeSequence=None, **attributes)
+    return radiograph(rows, columns, ViewCodeSequence=None, **attributes)
 
 
 def spot(shape, heatmap):

@@ -214,3 +214,8 @@ def test_a_copy_with_pixel_spacing_is_another_study_of_the_same_pixels():
     assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID
     assert copy.SOPInstanceUID == synthetic.with_pixel_spacing(source, 0.175).SOPInstanceUID
     assert copy.SOPInstanceUID != synthetic.with_pixel_spacing(source, 0.2).SOPInstanceUID
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_nothing_is_said_that_is_the_default(modality):
+    assert "VOILUTFunction" not in synthetic.radiograph(64, 64, modality=modality), "absent is LINEAR"
