@@ -94,10 +94,8 @@ class StudyPages:
         return self._listed(asked, listing, Search(), is_whole=is_whole, is_by_number=True)
 
     def _listed(self, asked: Asked, listing: Listing, search: Search, **values: object) -> Response:
-        has_files, words = self._files is not None, self._site.words()
-        return asked.render(
-            "studies.html.jinja", listing=listing, search=search, words=words, has_files=has_files, **values
-        )
+        values = {"further": "", "is_whole": True, "is_by_number": False, "has_files": self._files is not None} | values
+        return asked.render("studies.html.jinja", listing=listing, search=search, words=self._site.words(), **values)
 
     def show(self, asked: Asked) -> Response:
         """Show one study; without the right to look at patients, what became of it only."""

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from cxr_dicom import synthetic
 from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.web import studies
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.site import PAGE_SIZE, Search
 from tests.web import helpers
@@ -141,3 +143,41 @@ def test_a_row_is_read_where_it_lies_also_after_long_ones(tmp_path):
     folder = Folder(helpers.write_out(tmp_path, rows))
     (shown,) = folder.study("1.2.826.0.39").rows
     assert shown[1] == json.loads(json.dumps(rows[38]))
+
+
+# --- accession numbers ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Two studies of one accession number, one of another, in an output folder with their radiographs."""
+    rows = []
+    for number, accession in enumerate(("A&1 ", "A&1", "B2"), start=1):
+        made = synthetic.radiograph(16, 16, study=str(number), AccessionNumber=accession)
+        made.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+        uids = {"series_instance_uid": made.SeriesInstanceUID, "sop_instance_uid": made.SOPInstanceUID}
+        rows.append(helpers.row(number, study=made.StudyInstanceUID, path=str(tmp_path / f"{number}.dcm"), **uids))
+    with helpers.shown(helpers.write_out(tmp_path / "out", rows)) as client:
+        client.uids = [row["study_instance_uid"] for row in rows]
+        yield client.enter()
+
+
+def by_number(client, number):
+    return client.post("/studies/by-accession-number", form_token=client.form_token, number=number)
+
+
+def test_a_study_is_found_by_its_accession_number_which_stands_in_no_address(numbered):
+    assert 'method="post" action="/studies/by-accession-number"' in numbered.get("/studies").text
+    answer = by_number(numbered, " B2 ")
+    assert (answer.status, answer.headers["location"]) == (303, f"/studies/{numbered.uids[2]}")
+    several = by_number(numbered, "A&1")
+    assert several.status == 200
+    assert [uid in several.text for uid in numbered.uids] == [True, True, False]
+    nothing = by_number(numbered, "<b>")
+    assert (nothing.status, "No study fits this search" in nothing.text) == (200, True)
+    assert by_number(numbered, "").status == by_number(numbered, "x" * 65).status == 400
+
+
+def test_a_search_by_accession_number_ends_in_time_and_says_so(numbered, monkeypatch):
+    monkeypatch.setattr(studies, "_SECONDS", -1.0)
+    assert "Not every study was looked at" in by_number(numbered, "B2").text
