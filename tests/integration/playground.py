@@ -1,7 +1,7 @@
 """Everything on one machine, to look at: `scripts/playground`.
 
-A modality, the service, an archive and a viewer: DCMTK's storescu sends the real radiograph of the demo to
-`cxr-dicom serve`, as a modality would, and to the archive; the service delivers there what it makes.
+A modality, the service and a viewer: DCMTK's storescu sends the real radiograph of the demo to `cxr-dicom serve`, as a
+modality would; the pages of the service show it, and open it in OHIF. No archive is needed.
 """
 
 import argparse
@@ -36,14 +36,12 @@ port = {port}
 [assembly]
 quiet_seconds = 2
 
-[[destinations]]
-name = "archive"
-kind = "dicomweb"
-url = "{archive}/dicom-web"
+[web]
+port = {web_port}
 """
 _CXR_DICOM = (sys.executable, "-m", "cxr_dicom")
-_DELIVERED = ("SENT", "COMMITTED")
-_ENDED = (*_DELIVERED, "IGNORED", "HELD", "DEAD")
+_MADE = ("ENCODED", "SENT", "COMMITTED")
+_ENDED = (*_MADE, "IGNORED", "HELD", "DEAD")
 _LOOK_EVERY_SECONDS = 0.5
 
 
@@ -54,7 +52,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="cxr-dicom-playground-") as folder:
-            _play(options.ohif, [path.resolve() for path in options.radiographs], Path(folder))
+            _play([path.resolve() for path in options.radiographs], Path(folder))
     except (rig.MissingError, rig.NotRunningError) as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -66,30 +64,29 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/playground", description=__doc__)
     parser.add_argument("radiographs", nargs="*", type=Path, help="files or folders; default: that of the demo")
-    parser.add_argument("--ohif", choices=rig.OHIF_VERSIONS, default=rig.OHIF_VERSIONS[-1], help="version of OHIF")
     return parser.parse_args()
 
 
-def _play(version: str, radiographs: list[Path], folder: Path) -> None:
-    rig.node()
+def _play(radiographs: list[Path], folder: Path) -> None:
     rig.storescu()
     studies = _studies(radiographs or [_demo(folder)])
-    print(f"Getting OHIF {version} (50 MB the first time)", flush=True)
-    rig.ohif_build(version)
-    with (
-        rig.orthanc(folder) as archive,
-        rig.ohif(version, archive, folder / "ohif.log") as viewer,
-        _service(folder, archive) as service,
-    ):
+    print("Getting OHIF (50 MB the first time)", flush=True)
+    brought = subprocess.run([*_CXR_DICOM, "viewer", "install"], capture_output=True, text=True, check=False)
+    if brought.returncode:
+        raise rig.MissingError(brought.stderr.strip())
+    with _service(folder) as service:
         for paths in studies.values():
-            rig.send(paths, archive.dicom_port, archive.ae_title)
             rig.send(paths, service.port, "CXRDICOM")
+        link = service.link()
         for study in studies:
             state = service.wait_for(study)
-            print(f"{state:8} {viewer}/viewer?StudyInstanceUIDs={study}", flush=True)
-        print(f"Archive  {archive.url}/app/explorer.html")
-        print(f"Service  storescu -aec CXRDICOM 127.0.0.1 {service.port} FILE")
-        print("Double-click a result in the list on the left. Ctrl-C ends all of it.", flush=True)
+            print(f"{state:8} {link.partition('/enter')[0]}/studies/{study}", flush=True)
+        print(f"Pages    {link}")
+        print(f"Send     storescu -aec CXRDICOM 127.0.0.1 {service.port} FILE")
+        print(
+            "Open the link of the pages first: it lets you in. Each object of a study has a link to OHIF. Ctrl-C ends it."
+        )
+        sys.stdout.flush()
         threading.Event().wait()
 
 
@@ -139,7 +136,11 @@ class _Service:
             if shown["state"] != state:
                 state = shown["state"]
                 print(f"{state} {shown['reason']}".rstrip(), flush=True)
-        return "Open" if state in _DELIVERED else state
+        return "Open" if state in _MADE else state
+
+    def link(self) -> str:
+        """Return the link of the pages, which the service leaves where only its owner reads it."""
+        return (self._config.parent / "spool" / "web-link").read_text().strip()
 
     def _show(self, study: str) -> dict[str, str]:
         command = [*_CXR_DICOM, "jobs", "show", study, "--json", "--config", str(self._config)]
@@ -153,10 +154,10 @@ class _Service:
 
 
 @contextmanager
-def _service(folder: Path, archive: rig.Archive) -> Iterator[_Service]:
-    """Run `cxr-dicom serve` on a free port; it delivers to ``archive`` by STOW-RS."""
+def _service(folder: Path) -> Iterator[_Service]:
+    """Run `cxr-dicom serve` on free ports, with its pages."""
     port, config, log = rig.free_port(), folder / "cxr-dicom.toml", folder / "serve.log"
-    config.write_text(_CONFIG.format(folder=folder, port=port, archive=archive.url))
+    config.write_text(_CONFIG.format(folder=folder, port=port, web_port=rig.free_port()))
     with rig.process([*_CXR_DICOM, "serve", "--config", str(config)], log) as running:
         service = _Service(config, port, running, log)
         service.wait_until_ready()

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import urllib.request
 from functools import partial
+from http.cookiejar import CookieJar
 
 import pytest
 
 from cxr_dicom.records import StudyState
+from cxr_dicom.web.ohif.install import VERSION
 from tests.integration import rig
+from tests.integration.test_view_in_ohif import installed
 
 
 @pytest.fixture
-def playground(needs):
-    for get in (rig.orthanc_program, rig.node, rig.storescu):
-        needs(get)
-    needs(rig.ohif_build, rig.OHIF_VERSIONS[-1])
+def playground(needs, tmp_path, monkeypatch):
+    needs(rig.storescu)
+    monkeypatch.setenv("CXR_DICOM_MODELS__FOLDER", str(tmp_path / "weights"))  # OHIF lies beside it
+    installed(needs(rig.ohif_build, VERSION), tmp_path / f"ohif-{VERSION}")
     heeds_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in background
     command = [sys.executable, "-m", "tests.integration.playground"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heeds_ctrl_c) as process:
@@ -27,26 +30,33 @@ def playground(needs):
 
 
 def test_the_printed_study_is_there_until_the_playground_ends(playground):
-    states, viewer, study = _printed(playground)
-    assert states[-1] == "SENT"
-    with urllib.request.urlopen(f"{viewer}/dicom-web/studies/{study}/series") as answer:
+    states, pages, study, token = _printed(playground)
+    assert states[-1] == "ENCODED"
+    visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    visitor.addheaders = [("Origin", pages)]
+    visitor.open(f"{pages}/enter", data=f"token={token}".encode()).close()
+    with visitor.open(f"{pages}/dicom-web/studies/{study}/series") as answer:
         modalities = sorted(series["00080060"]["Value"][0] for series in json.load(answer))
     assert modalities == ["CR", "OT", "OT", "OT", "SEG", "SR", "SR", "SR"]
-    with urllib.request.urlopen(f"{viewer}/viewer?StudyInstanceUIDs={study}") as answer:
+    with visitor.open(f"{pages}/studies/{study}") as answer:
+        (link, *_) = re.findall(r'href="(/ohif/viewer\?[^"]+)"', answer.read().decode())
+    with visitor.open(pages + link.replace("&amp;", "&")) as answer:
         assert "OHIF" in answer.read().decode()
     playground.send_signal(signal.SIGINT)
     assert playground.wait(30) == 0
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(viewer)
+        urllib.request.urlopen(pages)
 
 
 def _printed(process):
-    """The states that the study went through, the viewer's address, and the study."""
-    states = []
+    """The states that the study went through, the address of the pages, the study, and what lets in."""
+    states, study = [], ""
     for line in process.stdout:
         if line.strip() in set(StudyState):
             states.append(line.strip())
-        if found := re.fullmatch(r"Open +(http://\S+)/viewer\?StudyInstanceUIDs=(\S+)\n", line):
-            return states, *found.groups()
+        if found := re.fullmatch(r"Open +(http://\S+)/studies/(\S+)\n", line):
+            study = found[2]
+        if found := re.fullmatch(r"Pages +(http://\S+)/enter#(\S+)\n", line):
+            return states, found[1], study, found[2]
     pytest.fail("no link was printed")
     return None

@@ -47,6 +47,7 @@ EMPTY = {
     "listing": type("L", (), {"lines": (), "total": 0})(),
     "search": type("S", (), {"uid": "", "word": ""})(),
     "words": {},
+    **dict.fromkeys(("has_files", "is_by_number", "is_whole"), False),
 }
 
 
