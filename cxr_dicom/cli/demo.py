@@ -104,6 +104,15 @@ def _show(tally: Tally, out: Path) -> None:
         "writes pictures of it that every viewer shows.",
         highlight=False,
     )
+    console.print(f"In the browser{_with_ohif()}: cxr-dicom view {out}", highlight=False, soft_wrap=True)
+
+
+def _with_ohif() -> str:
+    """Say whether the browser would show OHIF too."""
+    from cxr_dicom.config import load
+    from cxr_dicom.web.ohif.install import place
+
+    return " and OHIF" if place(load()).is_dir() else " (with OHIF after `cxr-dicom viewer install`)"
 
 
 def _results_of(name: str, rows: list[Row]) -> list[tuple[str, str]]:

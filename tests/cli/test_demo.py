@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from pydicom.data import data_manager
 
+from cxr_dicom.cli.demo import _with_ohif
+from cxr_dicom.web.ohif.install import VERSION
+
 
 @pytest.fixture
 def without_pydicom_data(monkeypatch):
@@ -39,6 +42,14 @@ def test_the_table_says_what_was_made_and_why_not_and_where_to_look(demo):
     output, _ = demo
     for text in ("RG1_UNCR.dcm", "segmentation", "NOT_CHEST", "offline-anatomy", "models pull", "report.html"):
         assert text in output
+
+
+def test_it_ends_with_the_command_that_shows_it_in_the_browser(demo, tmp_path, monkeypatch):
+    output, _ = demo
+    assert "In the browser (with OHIF after `cxr-dicom viewer install`): cxr-dicom view" in output.splitlines()[-1]
+    monkeypatch.setenv("CXR_DICOM_MODELS__FOLDER", str(tmp_path / "weights"))
+    (tmp_path / f"ohif-{VERSION}").mkdir()
+    assert _with_ohif() == " and OHIF"
 
 
 def test_lossless_twins_measure_the_same(demo):

@@ -83,9 +83,7 @@ def _play(radiographs: list[Path], folder: Path) -> None:
             print(f"{state:8} {link.partition('/enter')[0]}/studies/{study}", flush=True)
         print(f"Pages    {link}")
         print(f"Send     storescu -aec CXRDICOM 127.0.0.1 {service.port} FILE")
-        print(
-            "Open the link of the pages first: it lets you in. Each object of a study has a link to OHIF. Ctrl-C ends it."
-        )
+        print("Open the link of the pages first, which lets you in. Each object has a link to OHIF. Ctrl-C ends it.")
         sys.stdout.flush()
         threading.Event().wait()
 
