@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from http.cookiejar import CookieJar
 from pathlib import Path
+from urllib.request import HTTPCookieProcessor, build_opener
 
 from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratios
 from cxr_dicom import synthetic
@@ -28,6 +30,7 @@ ROWS, COLUMNS = 2500, 2048
 DCMTK = "listener: MB/s, against DCMTK storescp"
 FORKED = f"{DCMTK} --fork"
 PYNETDICOM = "listener: MB/s, against the storescp application of pynetdicom"
+WATCHED = "listener: MB/s with the Now page open, against without"
 
 Server = Callable[[Path, int], Sequence[str]]  # the command that receives into a folder on a port
 
@@ -36,7 +39,7 @@ def measure(plan: Plan) -> Iterator[Row]:
     """Yield a row for each of the others."""
     storescu, storescp = program("storescu"), program("storescp")
     if not storescu or not storescp:
-        for row in (DCMTK, FORKED, PYNETDICOM):
+        for row in (DCMTK, FORKED, PYNETDICOM, WATCHED):
             yield Missing(row, "DCMTK is not installed")
         return
     with folder() as place:
@@ -47,6 +50,8 @@ def measure(plan: Plan) -> Iterator[Row]:
         for row, other, goal in ((DCMTK, dcmtk, 0.8), (FORKED, forked, 0.8), (PYNETDICOM, by_pynetdicom, 1.0)):
             pairs = in_turn(partial(speed, by_cxr_dicom), partial(speed, other), plan.repeats)
             yield ratios(row, pairs, at_least=goal)
+        pairs = in_turn(partial(speed, while_watched), partial(speed, with_pages), plan.repeats)
+        yield ratios(WATCHED, pairs, at_least=0.95)
 
 
 def program(name: str) -> str | None:
@@ -76,6 +81,16 @@ def by_cxr_dicom(out: Path, port: int) -> Sequence[str]:
     return sys.executable, "-c", "from benchmarks.listener import listen; listen()", str(out), str(port)
 
 
+def with_pages(out: Path, port: int) -> Sequence[str]:
+    """The same with the pages for a browser, which nobody looks at."""
+    return (*by_cxr_dicom(out, port), "pages")
+
+
+def while_watched(out: Path, port: int) -> Sequence[str]:
+    """The same with a visitor, in a process of its own, who does what the script of the Now page does."""
+    return (*by_cxr_dicom(out, port), "pages", "visitor")
+
+
 def by_pynetdicom(out: Path, port: int) -> Sequence[str]:
     """The application that pynetdicom brings."""
     return sys.executable, "-m", "pynetdicom", "storescp", "-q", "-od", str(out), str(port)
@@ -91,14 +106,33 @@ def listen() -> None:
     from cxr_dicom.store.ledger import Ledger
     from cxr_dicom.store.spool import Spool
 
-    out, port = sys.argv[1:]
+    out, port, *more = sys.argv[1:]
     settings = Settings.model_validate({"spool": {"folder": out}, "listener": {"port": int(port)}})
     spool, ledger = Spool(settings), Ledger(Path(out))
     assembly = Assembly(settings.assembly)
     intake = Intake(spool, ledger, assembly, AuditTrail(spool.folder), settings.listener.sop_classes)
     listener = Listener(settings.listener, intake, assembly, lambda *report: False)
+    if more:
+        from cxr_dicom.web.live import LivePages
+
+        pages = LivePages(settings, _free_port(), intake, dict, lambda: ())
+        if "visitor" in more:
+            command = "from benchmarks.listener import look; look()"
+            subprocess.Popen((sys.executable, "-c", command, pages.link))
     listener.start()
     signal.pause()
+
+
+def look() -> None:
+    """Be a visitor of the Now page, until the service ends."""
+    page, _, token = sys.argv[1].partition("/enter#")
+    visitor = build_opener(HTTPCookieProcessor(CookieJar()))
+    visitor.addheaders = [("Origin", page)]
+    visitor.open(f"{page}/enter", data=f"token={token}".encode()).close()
+    with visitor.open(f"{page}/now/changes") as changes:
+        for line in changes:
+            if line.startswith(b"event: change"):
+                visitor.open(f"{page}/now/part").read()
 
 
 def megabytes_per_second(place: Path, storescu: str, shares: list[list[Path]], server: Server) -> float:
@@ -118,9 +152,7 @@ def megabytes_per_second(place: Path, storescu: str, shares: list[list[Path]], s
 @contextmanager
 def receiving(out: Path, server: Server) -> Iterator[int]:
     """Run a server on a free port until the end of the block; what it received is deleted."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = _free_port()
     out.mkdir()
     process = subprocess.Popen(server(out, port), cwd=ROOT)
     try:
@@ -132,6 +164,12 @@ def receiving(out: Path, server: Server) -> Iterator[int]:
         process.wait()
         shutil.rmtree(out)
         os.sync()  # what one way left to be written is not the other's to wait for
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -212,7 +212,7 @@ class Folder:
         try:
             with self._lines.open("rb") as file:
                 for number, line in enumerate(file, start=1):
-                    if not line.endswith(b"\n"):
+                    if index.keys and not line.endswith(b"\n"):
                         break  # it is being written
                     _add(index, number, place, json.loads(line))
                     place += len(line)

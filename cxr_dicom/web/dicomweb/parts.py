@@ -12,7 +12,7 @@ from python_multipart.multipart import MultipartParser
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.dicomweb.media import DICOM
 
-_MAX_BOUNDARY = 70  # characters (RFC 2046 5.1.1)
+_MAX_BOUNDARY = 200  # characters; RFC 2046 5.1.1 has 70, and Orthanc sends 73
 _MAX_HEADERS = 16  # of a part
 _MAX_HEADER_BYTES = 1024
 _PIECE = 1 << 16  # bytes that are looked through at a time: so many parts may end in them
