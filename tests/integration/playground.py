@@ -122,7 +122,7 @@ class _Service:
     def wait_until_ready(self) -> None:
         """Wait until the models are loaded and the listener answers."""
         print("Starting cxr-dicom serve", flush=True)
-        while not rig.listens(self.port):
+        while not rig.listens(self.port) or not self.link():
             self._pause()
 
     def wait_for(self, study: str) -> str:
@@ -137,8 +137,9 @@ class _Service:
         return "Open" if state in _MADE else state
 
     def link(self) -> str:
-        """Return the link of the pages, which the service leaves where only its owner reads it."""
-        return (self._config.parent / "spool" / "web-link").read_text().strip()
+        """Return the link of the pages, which the service leaves where only its owner reads it; empty before it has."""
+        left = self._config.parent / "spool" / "web-link"
+        return left.read_text().strip() if left.exists() else ""
 
     def _show(self, study: str) -> dict[str, str]:
         command = [*_CXR_DICOM, "jobs", "show", study, "--json", "--config", str(self._config)]
