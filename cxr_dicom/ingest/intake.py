@@ -143,7 +143,7 @@ class Intake:
         except RefusedError as error:
             raise self._refused(error.refusal, error.detail, sender, sop_instance_uid, address) from error
         self._assembly.arrived(instance.study_instance_uid, association, is_whole=self._is_whole(header, instance))
-        self._audit.write(
+        self._audit.note(
             "instance_received",
             study_instance_uid=instance.study_instance_uid,
             sop_instance_uid=instance.sop_instance_uid,
@@ -219,7 +219,7 @@ class Intake:
         self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str | None, address: str | None
     ) -> RefusedError:
         uid = sop_instance_uid if sop_instance_uid and len(sop_instance_uid) <= 64 else None
-        self._audit.write(
+        self._audit.warn(
             "instance_refused", sop_instance_uid=uid, sender=sender, address=address, reason=refusal, error=detail
         )
         return RefusedError(refusal, detail)

@@ -76,6 +76,7 @@ class Polling:
         self._ledger = ledger
         self._intake = intake
         self._today = today
+        self._troubles = {archive.name: telemetry.Repeats() for archive in self._archives}
         self._unchanged: dict[tuple[str, str], tuple[float, float]] = {}  # since when, and when it was compared last
 
     def run(self, stop: threading.Event) -> None:
@@ -99,19 +100,27 @@ class Polling:
                 self._round(archive, made, queries, stop or threading.Event())
             except CxrDicomError as error:
                 made.error = str(error)
-                telemetry.failure("poll", error, archive=archive.name)
                 if isinstance(error, ConnectionFailedError) and error.retry_after and stop:
                     stop.wait(min(error.retry_after, 3600))
             except Exception as error:  # an answer that nobody foresaw: the next round may succeed
                 made.error = telemetry.safe_description(error)
-                telemetry.failure("poll", error, archive=archive.name)
-            telemetry.event("poll_done", archive=archive.name, studies=made.studies, files=made.instances)
+            self._tell(made)
             if made.error:
                 self._ledger.places.failed(Place.ARCHIVE, archive.name, made.error)
             else:
                 self._ledger.places.answered(Place.ARCHIVE, archive.name)
             rounds.append(made)
         return rounds
+
+    def _tell(self, made: Round) -> None:
+        """Log a round: what came, and the same trouble of the same archive once."""
+        troubles = self._troubles[made.archive]
+        if made.error:
+            troubles.failed("poll_failed", made.error, level=logging.ERROR, archive=made.archive)
+        elif not made.failed and not made.put_off:
+            troubles.ended("poll_recovered", archive=made.archive)
+        level = logging.INFO if made.instances else logging.DEBUG
+        telemetry.event("poll_done", level=level, archive=made.archive, studies=made.studies, files=made.instances)
 
     def _round(self, archive: Archive, made: Round, queries: Sequence[StudyQuery], stop: threading.Event) -> None:
         newest = self._ledger.polls.watermark(archive.name)
@@ -195,13 +204,13 @@ class Polling:
         told = telemetry.safe_description(error)
         waiting = PutOff(attempts=attempts, next_attempt_at=time.time() + pause, reason=told)
         self._ledger.polls.set_put_off(archive.name, uid, waiting)
-        telemetry.event(
+        self._troubles[archive.name].failed(
             "study_put_off",
+            told,
             level=logging.WARNING,
             archive=archive.name,
             study_instance_uid=uid,
             seconds=pause,
-            error=told,
         )
 
     def _is_due(self, archive: Archive, study: RemoteStudy) -> bool:
@@ -255,7 +264,13 @@ class Polling:
             made.instances += 1
         except FetchError as error:
             made.failed += 1
-            telemetry.failure("fetch", error, archive=archive.name, sop_instance_uid=instance.sop_instance_uid)
+            self._troubles[archive.name].failed(
+                "fetch_failed",
+                str(error),
+                level=logging.ERROR,
+                archive=archive.name,
+                sop_instance_uid=instance.sop_instance_uid,
+            )
 
     def _missing(self, archive: Archive, found: Iterable[RemoteInstance]) -> Iterable[RemoteInstance]:
         for instance in found:

@@ -47,7 +47,7 @@ def record(
             ledger.deliveries.record(receipt, retry_at=decision.time, is_verifying=is_verifying)
     else:
         ledger.deliveries.record(receipt, is_verifying=is_verifying)
-    audit.write(
+    audit.note(
         f"object_{receipt.delivery_status}",
         study_instance_uid=due.study_instance_uid,
         sop_instance_uid=receipt.sop_instance_uid,

@@ -79,6 +79,7 @@ class Service:
         self._bells = Bells()
         self._replace_at = 0.0
         self._housekeeping_at = 0.0
+        self._troubles = telemetry.Repeats()
         with ExitStack() as parts:
             self.ledger = Ledger(spool.folder)
             parts.callback(self.ledger.close)
@@ -109,7 +110,7 @@ class Service:
         for uid in self.assembly.due(self.ledger.studies.uids(StudyState.RECEIVING)):
             if self.ledger.studies.complete(uid):
                 self._bells.study.ring()
-                telemetry.event("study_complete", study_instance_uid=uid)
+                telemetry.event("study_complete", level=logging.DEBUG, study_instance_uid=uid)
         self._end_overdue_workers()
         self._replace_dead_workers()
         if time.monotonic() >= self._housekeeping_at:
@@ -123,7 +124,7 @@ class Service:
                 self.tick()
                 self.assembly.wait(_TICK_SECONDS)
             except (CxrDicomError, OSError) as error:
-                telemetry.failure("tick", error)
+                self._troubles.failed("tick_failed", telemetry.safe_description(error), level=logging.ERROR)
                 until.wait(_TICK_SECONDS)
 
     def is_idle(self) -> bool:

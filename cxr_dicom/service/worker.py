@@ -7,6 +7,7 @@ neither listener nor delivery with it. A worker ends with its parent, however th
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -15,10 +16,10 @@ from typing import Protocol
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer.base import Model
-from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Skipped, Study, StudyResult
+from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Skipped, Study, StudyResult, StudyState
 from cxr_dicom.service.routes import routes
 from cxr_dicom.store.audit import AuditTrail
-from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger
+from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger, LedgerError
 from cxr_dicom.store.spool import Spool, SpoolFullError
 from cxr_dicom.system import retry, telemetry
 
@@ -61,13 +62,18 @@ class Worker:
         self._spool = Spool(settings)
         self._ledger = Ledger(self._spool.folder)
         self._audit = AuditTrail(self._spool.folder)
+        self._troubles = telemetry.Repeats()
         self._wants: dict[str, int] = {}  # how often a study wanted what this machine does not have now
 
     def step(self) -> bool:
         """Process one study; tell whether there was one. Without room on the disk none is taken."""
         if self._lacks_room():
             return False
-        claim = self._ledger.studies.claim(self._name, max_interruptions=self._settings.service.max_interruptions)
+        try:
+            claim = self._ledger.studies.claim(self._name, max_interruptions=self._settings.service.max_interruptions)
+        except LedgerError as error:  # locked for long: no study was taken, and the models stay loaded
+            self._troubles.failed("worker_failed", str(error), level=logging.ERROR)
+            return False
         if claim is None:
             return False
         try:
@@ -75,8 +81,10 @@ class Worker:
         except ClaimLostError as error:
             telemetry.failure("study", error, study_instance_uid=claim.study.study_instance_uid)
         except Exception as error:  # not the study's fault, as far as we know: it counts as an attempt
-            telemetry.failure("study", error, study_instance_uid=claim.study.study_instance_uid)
-            self._fail(claim, telemetry.safe_description(error))
+            told = telemetry.safe_description(error)
+            uid = claim.study.study_instance_uid
+            self._troubles.failed("study_failed", told, level=logging.ERROR, study_instance_uid=uid)
+            self._fail(claim, told)
         return True
 
     def close(self) -> None:
@@ -104,7 +112,7 @@ class Worker:
             self._delete_forgotten(result)
             raise
         self._wants.pop(uid, None)
-        self._tell(result, str(state))
+        self._tell(result, state)
 
     def _shown(self, result: StudyResult) -> Path | None:
         """Keep what pages show of a study, where there are pages; no study fails for it."""
@@ -151,7 +159,7 @@ class Worker:
             self._postpone(claim, result, is_want=is_want)
         else:
             self._ledger.studies.finish(claim, result, self._infos())
-            self._tell(result, "DEAD")
+            self._tell(result, StudyState.DEAD)
 
     def _postpone(self, claim: Claim, result: StudyResult, *, is_want: bool) -> None:
         """Try again later; what this machine lacks is no attempt, and is asked for without end."""
@@ -161,7 +169,7 @@ class Worker:
             failures = self._wants[uid] = self._wants.get(uid, -1) + 1
         until = time.time() + retry.pause_after(failures + 3)  # from 2 s on
         self._ledger.studies.postpone(claim, result, until, counts=not is_want)
-        self._tell(result, "COMPLETE")
+        self._tell(result, StudyState.COMPLETE)
 
     def _lacks_room(self) -> bool:
         try:
@@ -176,12 +184,14 @@ class Worker:
         wants = [want for want in _WANTS if not (is_bounded and want == "MemoryError")]
         return self._lacks_room() or any(detail.startswith(tuple(wants)) for detail in details)
 
-    def _tell(self, result: StudyResult, state: str) -> None:
+    def _tell(self, result: StudyResult, state: StudyState) -> None:
         made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
         for each in made.values():  # once each: a findings report belongs to every image of its study
             self._audit.object_made(result.study_instance_uid, each)
         reasons = sorted({str(each.reason) for each in result.instances if each.reason})
-        self._audit.write(
+        is_trouble = state in (StudyState.COMPLETE, StudyState.DEAD)  # it will be tried again, or needs a person
+        write = self._audit.warn if is_trouble else self._audit.write
+        write(
             "study_processed",
             study_instance_uid=result.study_instance_uid,
             state=state,

@@ -17,6 +17,7 @@ from cxr_dicom.system import atomic, telemetry
 FILE_NAME = "audit.jsonl"
 
 _MODE = 0o600  # it says who sent what
+_OF_ONE = ("_uid", "seconds", "times")  # how fields of one study or image end
 
 
 class AuditTrail:
@@ -28,9 +29,10 @@ class AuditTrail:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
+        self._warnings = telemetry.Repeats()
 
     def write(self, action: str, **fields: telemetry.Value | None) -> None:
-        """Append a line, and log the same; a trail that cannot be written stops nothing and is told by `problem`.
+        """Append a line, and log the same; a trail that cannot be written stops nothing and `problem` says so.
 
         Parameters
         ----------
@@ -39,15 +41,22 @@ class AuditTrail:
         fields
             As for `telemetry.event`.
         """
-        self._append(action, logging.INFO, fields)
+        telemetry.event(action, level=logging.INFO, **fields)
+        self._append(action, telemetry.known(fields))
+
+    def note(self, action: str, **fields: telemetry.Value | None) -> None:
+        """Do as `write` for what comes with every image and object: the log has it only when all is asked for."""
+        telemetry.event(action, level=logging.DEBUG, **fields)
+        self._append(action, telemetry.known(fields))
 
     def warn(self, action: str, **fields: telemetry.Value | None) -> None:
-        """Do as `write`, and log it as a warning."""
-        self._append(action, logging.WARNING, fields)
+        """Do as `write`, and log it as a warning: the same of several studies or images once an hour, with a count."""
+        known = telemetry.known(fields)
+        words = " ".join(str(value) for name, value in known.items() if not name.endswith(_OF_ONE))
+        self._warnings.tell(action, words, level=logging.WARNING, **known)
+        self._append(action, known)
 
-    def _append(self, action: str, level: int, fields: Mapping[str, telemetry.Value | None]) -> None:
-        known = {name: value for name, value in fields.items() if value is not None}
-        telemetry.event(action, level=level, **known)
+    def _append(self, action: str, known: Mapping[str, telemetry.Value]) -> None:
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         try:
             atomic.append_line(self._path, line, mode=_MODE)
@@ -79,7 +88,7 @@ class AuditTrail:
 
     def object_made(self, study_instance_uid: str, made: EncodedObject) -> None:
         """Append that an object was made for a study."""
-        self.write(
+        self.note(
             "object_made",
             study_instance_uid=study_instance_uid,
             series_instance_uid=made.series_instance_uid,

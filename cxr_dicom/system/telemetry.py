@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cxr_dicom.errors import CxrDicomError
@@ -56,6 +57,7 @@ _LOGGER.addHandler(logging.NullHandler())  # a library is silent until the progr
 _configuration: tuple[int, bool] | None = None
 
 _REPEAT_SECONDS = 3600.0
+_RETURN_SECONDS = 600.0  # for what comes and goes
 _MOST_REPEATS = 50  # kinds of trouble that are counted
 _NUMBERS = re.compile(r"\d+")
 
@@ -79,10 +81,20 @@ def event(action: str, *, level: int = logging.INFO, **fields: Value | None) -> 
     ValueError
         For a field that is not on the list.
     """
+    _LOGGER.log(level, action, extra={"action": action, "fields": known(fields)})
+
+
+def known(fields: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Return the fields that have a value.
+
+    Raises
+    ------
+    ValueError
+        For a field that is not on the list.
+    """
     if unknown := fields.keys() - FIELDS:
         raise ValueError(f"a log record has no field {', '.join(sorted(unknown))}")
-    known = {name: value for name, value in fields.items() if value is not None}
-    _LOGGER.log(level, action, extra={"action": action, "fields": known})
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def failure(action: str, error: BaseException, **fields: Value | None) -> None:
@@ -93,6 +105,8 @@ def failure(action: str, error: BaseException, **fields: Value | None) -> None:
 class Repeats:
     """Writes the same trouble of one peer once an hour, with a count, and not each time it comes.
 
+    Threads may share it.
+
     Parameters
     ----------
     clock
@@ -101,31 +115,49 @@ class Repeats:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._guard = threading.Lock()
         self._since = 0.0
         self._total = 0
+        self._is_known = False  # whether anything was written since it was over
         self._untold: dict[str, tuple[float, int]] = {}  # by action and words: when it was written, how often since
 
     def failed(self, action: str, words: str, *, level: int, **fields: Value | None) -> None:
-        """Write that ``action`` failed, unless the same was written within the hour; numbers make no difference."""
-        now, key = self._clock(), _NUMBERS.sub("0", f"{action} {words}")
+        """Write that ``action`` failed, with ``words`` as its error, unless `tell` would not."""
+        self.tell(action, words, level=level, error=words, **fields)
+
+    def tell(self, action: str, words: str, *, level: int, **fields: Value | None) -> None:
+        """Write ``action``, unless the same was written within the hour.
+
+        It is the same when action and ``words`` are, whatever the numbers in them. When it comes again after its end,
+        it is written again after ten minutes.
+        """
+        with self._guard:
+            times = self._counted(_NUMBERS.sub("0", f"{action} {words}"))
+        if times is not None:
+            event(action, level=level, **{**fields, "times": times + 1 if times else fields.get("times")})
+
+    def ended(self, action: str, **fields: Value | None) -> None:
+        """Write that it is over, how often it came and how long it took; nothing where nothing was written of it."""
+        with self._guard:
+            total, seconds, is_known = self._total, round(self._clock() - self._since), self._is_known
+            self._total, self._is_known = 0, False
+        if is_known:
+            event(action, level=logging.WARNING, times=total, seconds=seconds, **fields)
+
+    def _counted(self, key: str) -> int | None:
+        """Count one more; return how many were left out before it, None when it is left out too."""
+        now = self._clock()
         self._since = self._since if self._total else now
         self._total += 1
         told_at, times = self._untold.pop(key, (now - _REPEAT_SECONDS, 0))
-        if now - told_at < _REPEAT_SECONDS:
+        if now - told_at < (_REPEAT_SECONDS if self._is_known else _RETURN_SECONDS):
             self._untold[key] = (told_at, times + 1)
-            return
+            return None
         if len(self._untold) >= _MOST_REPEATS:
             del self._untold[next(iter(self._untold))]
         self._untold[key] = (now, 0)
-        event(action, level=level, error=words, times=times + 1 if times else None, **fields)
-
-    def ended(self, action: str, **fields: Value | None) -> None:
-        """Write that it is over, how often it came and how long it took; nothing where there was nothing."""
-        if self._total:
-            seconds = round(self._clock() - self._since)
-            event(action, level=logging.WARNING, times=self._total, seconds=seconds, **fields)
-        self._total = 0
-        self._untold.clear()
+        self._is_known = True
+        return times
 
 
 def safe_description(error: BaseException) -> str:

@@ -219,3 +219,19 @@ def test_a_round_that_finds_nothing_says_what_it_asked_for(make, shelf, capsys):
     assert said() == (
         f"{nothing}StudyDate=20260103-, ModalitiesInStudy=CR or DX: 1 studies match, nothing of them is new\n"
     )
+
+
+def test_an_archive_in_trouble_all_day_is_a_few_lines_and_not_one_for_each_round_and_study(make, shelf, caplog, clock):
+    shelf.images = [image("20260106", seed, str(seed)) for seed in range(20)]
+    poller = make(TODAY)
+    shelf.troubled = {each.SOPInstanceUID: GONE for each in shelf.images}
+    poller.once()
+    shelf.trouble = ConnectionFailedError("UNREACHABLE", "connection refused")
+    for _ in range(20):
+        clock(30)
+        poller.once()
+    shelf.trouble, shelf.troubled = None, {}
+    clock(4000)
+    poller.once()
+    told = [(each.getMessage(), each.fields.get("times")) for each in caplog.records if "archive" in each.fields]
+    assert told == [("fetch_failed", None), ("study_put_off", None), ("poll_failed", None), ("poll_recovered", 60)]

@@ -131,12 +131,18 @@ def program(*names: str, package: str) -> str:
 @contextmanager
 def orthanc(folder: Path) -> Iterator[Archive]:
     """Run Orthanc with DICOMweb on free ports of the loopback interface; it stores into ``folder``."""
+    archive, command = orthanc_command(folder)
+    with running(command, folder / "orthanc.log", f"{archive.url}/dicom-web/studies"):
+        yield archive
+
+
+def orthanc_command(folder: Path) -> tuple[Archive, list[str]]:
+    """Return where an Orthanc will be, and how it is started, any number of times."""
     executable = orthanc_program()
     archive = Archive(f"http://127.0.0.1:{free_port()}", free_port())
     settings = folder / "orthanc.json"
     settings.write_text(json.dumps(_orthanc_settings(archive, folder)))
-    with _running([executable, str(settings)], folder / "orthanc.log", f"{archive.url}/dicom-web/studies"):
-        yield archive
+    return archive, [executable, str(settings)]
 
 
 @contextmanager
@@ -144,7 +150,7 @@ def ohif(version: str, archive: Archive, log: Path) -> Iterator[str]:
     """Serve one version of OHIF on ``archive``; yields its URL."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [node(), str(SCRIPTS / "server.mjs"), str(ohif_build(version)), url.rpartition(":")[2], archive.url]
-    with _running(command, log, f"{url}/app-config.js"):
+    with running(command, log, f"{url}/app-config.js"):
         yield url
 
 
@@ -250,11 +256,11 @@ def process(command: list[str], log: Path) -> Iterator["subprocess.Popen[bytes]"
 
 
 @contextmanager
-def _running(command: list[str], log: Path, url: str) -> Iterator[None]:
+def running(command: list[str], log: Path, url: str) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a server until the block ends; the block begins when ``url`` answers."""
     with process(command, log) as server:
         _await(url, server, log)
-        yield
+        yield server
 
 
 def _await(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

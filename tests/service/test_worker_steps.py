@@ -201,3 +201,14 @@ def test_of_a_study_that_is_forgotten_while_it_runs_no_file_stays(here, worker, 
     assert here.ledger.stories.show(study) is None
     assert here.files("sources") == here.files("objects") == []
     assert told(here, "object_made") == told(here, "study_processed") == []
+
+
+def test_a_locked_ledger_costs_a_worker_neither_its_models_nor_a_line_each_time(here, worker, pipeline, caplog):
+    study = received(here, radiograph(32, 32))
+    worker._ledger.rows("PRAGMA busy_timeout = 5")
+    with here.ledger.transaction():
+        assert [worker.step() for _ in range(5)] == [False] * 5
+    assert [each.action for each in caplog.records if each.levelname == "ERROR"] == ["worker_failed"]
+    assert worker.step()
+    story = here.ledger.stories.show(study)
+    assert (story["state"], story["interruptions"], pipeline.closed) == ("ENCODED", 0, 0)

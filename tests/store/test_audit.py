@@ -50,6 +50,28 @@ def test_what_was_done_is_in_the_trail_and_in_the_log(trail, tmp_path, logged):
     ]
 
 
+def test_what_comes_with_every_image_is_in_the_trail_and_logged_only_when_all_is_asked_for(trail, tmp_path, logged):
+    trail.note("instance_received", sop_instance_uid="1.2.3", sender="ROOM")
+    (line,) = lines(tmp_path)
+    assert (line["action"], line["sop_instance_uid"], line["sender"]) == ("instance_received", "1.2.3", "ROOM")
+    assert logged() == []
+
+
+def test_the_same_warning_of_many_images_is_one_line_of_the_log_and_each_is_in_the_trail(trail, tmp_path, logged):
+    for number in range(5):
+        trail.warn("instance_refused", sop_instance_uid=f"1.2.{number}", sender="ROOM", reason="WRONG_SOP_CLASS")
+    trail.warn("instance_refused", sop_instance_uid="1.2.9", sender="WARD", reason="WRONG_SOP_CLASS")
+    assert [line["sop_instance_uid"] for line in lines(tmp_path)] == [f"1.2.{number}" for number in (0, 1, 2, 3, 4, 9)]
+    assert [(level, fields["sender"]) for level, _, fields in logged()] == [("WARNING", "ROOM"), ("WARNING", "WARD")]
+
+
+def test_a_warning_that_is_not_logged_is_held_to_the_same_fields(trail, tmp_path):
+    trail.warn("instance_refused", sender="ROOM")
+    with pytest.raises(ValueError, match="no field patient_name"):
+        trail.warn("instance_refused", sender="ROOM", patient_name="Doe^Jane")
+    assert len(lines(tmp_path)) == 1
+
+
 def test_a_field_that_could_name_a_patient_is_in_neither(trail, tmp_path, logged):
     with pytest.raises(ValueError, match="no field patient_name"):
         trail.write("study_done", patient_name="Doe^Jane")

@@ -89,3 +89,47 @@ def test_text_has_date_time_and_level(capsys):
     day = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(rf'{day} error delivery_failed destination=pacs error="timed out" times=3', first)
     assert re.fullmatch(rf"{day} warning drift_alarm", second)
+
+
+@pytest.fixture
+def repeats():
+    """Repeats on a clock that a test moves."""
+    now = [0.0]
+    made = telemetry.Repeats(lambda: now[0])
+    made.wait = lambda seconds: now.__setitem__(0, now[0] + seconds)
+    return made
+
+
+def of(caplog):
+    return [(each.action, each.fields.get("times")) for each in caplog.records]
+
+
+def fails(repeats, words="no answer for 3 s"):
+    repeats.failed("delivery_failed", words, level=logging.ERROR, destination="pacs")
+
+
+def test_a_peer_that_comes_and_goes_is_told_every_ten_minutes_and_not_each_time(repeats, caplog):
+    for _ in range(10):  # each minute
+        fails(repeats)
+        repeats.ended("delivery_recovered", destination="pacs")
+        repeats.wait(60)
+    fails(repeats)
+    repeats.ended("delivery_recovered", destination="pacs")
+    assert of(caplog) == [
+        *(("delivery_failed", None), ("delivery_recovered", 1)),
+        *(("delivery_failed", 10), ("delivery_recovered", 1)),
+    ]
+
+
+def test_an_outage_that_lasts_is_told_every_hour_until_its_end(repeats, caplog):
+    for seconds in range(8):  # each quarter of an hour
+        fails(repeats, f"no answer for {seconds} s")
+        repeats.wait(900)
+    repeats.ended("delivery_recovered", destination="pacs")
+    assert of(caplog) == [("delivery_failed", None), ("delivery_failed", 4), ("delivery_recovered", 8)]
+
+
+def test_another_trouble_is_told_at_once(repeats, caplog):
+    fails(repeats)
+    fails(repeats, "login page")
+    assert of(caplog) == [("delivery_failed", None)] * 2
