@@ -67,6 +67,8 @@ def test_the_radiograph_is_there_even_without_a_spacing(shown, result, chest):
 
 def test_segments_are_the_masks_on_the_pixels_of_the_radiograph(shown, chest):
     (node,), (structures,) = shown.segmentations, chest.structures().values()
+    assert node.GetDisplayNode().GetVisibility2DOutline()
+    assert not node.GetDisplayNode().GetVisibility2DFill()
     for index, structure in enumerate(structures):
         segment = node.GetSegmentation().GetNthSegment(index)
         assert segment.GetName() == structure.title
@@ -135,7 +137,8 @@ def test_tables_hold_every_number_with_its_operating_point(scene, chest):
     assert rows == [["Mass", "0.750", "0.500", "present", "m"], ["Effusion", "0.200", "", "indeterminate", "m"]]
     measured = shown.measurements
     assert measured.GetNumberOfRows() == len(chest.row["measurements"])
-    cells = {measured.GetCellText(row, 0): measured.GetCellText(row, 2) for row in range(measured.GetNumberOfRows())}
+    cells = {measured.GetCellText(row, 0): measured.GetCellText(row, 1) for row in range(measured.GetNumberOfRows())}
+    assert cells["Area"].isdigit()
     assert float(cells["Cardiothoracic ratio"]) == pytest.approx(
         chest.row["measurements"]["cardiothoracic_ratio"]["value"], rel=1e-3
     )

@@ -90,6 +90,7 @@ class Loader:
     def _segmentation(self, model: str, structures: Iterable[Structure], place: _Place) -> Any:
         node = self._scene.AddNewNodeByClass("vtkMRMLSegmentationNode", self._scene.GenerateUniqueName(model))
         node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetVisibility2DFill(False)  # outlines leave radiograph and heatmap to be seen
         for structure in structures:
             labelmap = _image(structure.mask.astype(np.uint8), slicer.vtkOrientedImageData())
             labelmap.SetImageToWorldMatrix(place.to_ras())
@@ -191,11 +192,16 @@ def _measurements(row: Mapping[str, Any]) -> dict[str, list[str]]:
     measured = list(row["measurements"].values())
     return {
         "Measurement": [each["meaning"] for each in measured],
-        "Site": [" ".join(filter(None, (each["laterality"], each["site"]))) for each in measured],
-        "Value": [each["reason"] if each["value"] is None else f"{each['value']:.4g}" for each in measured],
+        "Value": [each["reason"] if each["value"] is None else _plain(each["value"]) for each in measured],
         "Unit": [each["unit"].strip("{}") for each in measured],
+        "Site": [" ".join(filter(None, (each["laterality"], each["site"]))) for each in measured],
         "Model": [each["model"] for each in measured],
     }
+
+
+def _plain(value: float) -> str:
+    """Four digits, and areas of many pixels without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _picture(path: Any) -> np.ndarray:
