@@ -78,6 +78,23 @@ def measure(image: ChestImage, prediction: Prediction) -> Prediction:
     )
 
 
+def cardiothoracic_ratio(outlines: Mapping[str, Region]) -> float | None:
+    """Greatest transverse cardiac diameter over greatest inner transverse thoracic diameter (Danzer 1919).
+
+    Parameters
+    ----------
+    outlines
+        ``right_lung``, ``left_lung`` and ``heart`` in the standard view.
+
+    Returns
+    -------
+    float or None
+        None where one is missing or empty.
+    """
+    drawn = {name: region for name, region in outlines.items() if region.area}
+    return _quotient(_heart_width(drawn), _thorax_width(drawn))
+
+
 def withheld(prediction: Prediction, why: str, *, findings: bool) -> Prediction:
     """Return ``prediction`` without a call on anything that was measured on the image, or on any finding."""
     measured = {measurement.name for measurement in prediction.measurements}
@@ -143,19 +160,22 @@ def _line(image: ChestImage, name: str, code: Code, site: Code, width: _Width | 
 
 def _ratio(heart: _Width | None, thorax: _Width | None) -> Measurement:
     missing = " and ".join(text for text, width in (("no heart", heart), ("not both lungs", thorax)) if width is None)
-    value = None
-    if heart and thorax and (thorax_length := thorax.right - thorax.left) > 0:
-        value = (heart.right - heart.left) / thorax_length
     return Measurement(
         name="cardiothoracic_ratio",
         code=_RATIO,
-        value=value,
+        value=_quotient(heart, thorax),
         unit=codes.RATIO,
         site=codes.THORAX,
         derived_from=("cardiac_width", "thoracic_width"),
         method="greatest transverse cardiac diameter over greatest inner transverse thoracic diameter (Danzer 1919)",
         reason=f"{missing} outlined" if missing else "",
     )
+
+
+def _quotient(heart: _Width | None, thorax: _Width | None) -> float | None:
+    if heart is None or thorax is None or thorax.right <= thorax.left:
+        return None
+    return (heart.right - heart.left) / (thorax.right - thorax.left)
 
 
 def _spine_distance(image: ChestImage, upright: Mapping[str, Region], thorax: _Width | None) -> Iterable[Measurement]:

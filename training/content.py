@@ -21,12 +21,12 @@ from PIL import Image
 from torch.nn import functional
 
 from cxr_dicom.gate import shape
+from cxr_dicom.infer.models.offline_anatomy import OfflineAnatomy
 from cxr_dicom.infer.offline.frontal import SIZE, WEIGHTS_FILE, frontal_network
 from cxr_dicom.infer.offline.postprocess import normalise
-from cxr_dicom.infer.offline.unet import load
 from cxr_dicom.records.plane import TURNS, Region
 from training.drawings import make
-from training.evaluate import WEIGHTS, masks_of
+from training.evaluate import SETTINGS, masks_of
 from training.radiographs import records
 
 STEPS = 2200
@@ -222,8 +222,8 @@ def main() -> None:
     package = Path(__file__).parent.parent / "cxr_dicom"
     tensors = {k: v.half() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     safetensors.torch.save_file(tensors, package / "infer" / "offline" / WEIGHTS_FILE)
-    anatomy = load(WEIGHTS.read_bytes())
-    content = shapes([masks_of(anatomy, record.pixels()) for record in learnt[::5]])
+    anatomy = OfflineAnatomy(SETTINGS, "cpu")
+    content = shapes([masks_of(anatomy, record.path) for record in learnt[::5]])
     (package / "gate" / shape.SHAPES_FILE).write_text(json.dumps(content) + "\n")
 
 

@@ -14,20 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional
 
-from cxr_dicom.infer.offline.postprocess import THRESHOLD, clean, implausible, normalise
-from cxr_dicom.infer.offline.unet import CompactUNet, load, predict
+from cxr_dicom.config import Settings
+from cxr_dicom.dicom.pixels import read
+from cxr_dicom.infer.models.offline_anatomy import OfflineAnatomy
+from cxr_dicom.infer.offline.postprocess import implausible
+from cxr_dicom.ingest.folder import scan
+from cxr_dicom.ingest.memory import as_file
+from cxr_dicom.ingest.wrap import wrap
+from cxr_dicom.select import select
 
 from .measures import cardiothoracic_ratio, dice, interval
 from .pictures import sheet
-from .pseudo import square
 from .radiographs import Record, records
 from .shape import ORGANS, polygon
 
 OUTLINES = Path(__file__).with_name("outlines.json")
 WEIGHTS = Path(__file__).parents[1] / "cxr_dicom" / "infer" / "offline" / "anatomy.safetensors"
+SETTINGS = Settings()
 SIDE = 512  # pixels of the radiographs and of the masks that are compared
 
 
@@ -45,11 +49,14 @@ class Score:
     ratio_drawn: float  # of the outlines
 
 
-def masks_of(network: CompactUNet, pixels: np.ndarray) -> np.ndarray:
-    """(3, 512, 512) bool masks of one square radiograph, as the package makes them."""
-    image = square(normalise(pixels), network.input_size)[0, 0].numpy()
-    maps = torch.from_numpy(clean(predict(network, image)))[None]
-    return functional.interpolate(maps, (SIDE, SIDE), mode="bilinear", align_corners=False)[0].numpy() > THRESHOLD
+def masks_of(model: OfflineAnatomy, picture: Path) -> np.ndarray:
+    """(3, 512, 512) bool masks of one radiograph: what `cxr-dicom run --wrap` outlines on it."""
+    with as_file(wrap(picture)) as file:
+        (study,), _ = scan([file])
+        (image,) = select(study, SETTINGS.select).images
+        prediction = model.predict(read(image, SETTINGS.pixels), ())
+    found = {mask.structure.name: mask.region.matrix() for mask in prediction.masks}
+    return np.stack([found.get(organ, np.zeros(image.shape, bool)) for organ in ORGANS])
 
 
 def compare(record: Record, found: np.ndarray, contours: dict[str, list]) -> Score:
@@ -139,10 +146,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--pictures", type=Path, help="folder for the model card's pictures")
     arguments = parser.parse_args()
-    network = load(arguments.weights.read_bytes())
+    model = OfflineAnatomy(SETTINGS, "cpu", arguments.weights.read_bytes())
     outlines = json.loads(OUTLINES.read_text())
     held_out = [record for record in records(arguments.data) if record.held_out]
-    found = {record.image: masks_of(network, record.pixels()) for record in held_out}
+    found = {record.image: masks_of(model, record.path) for record in held_out}
     scores = [compare(r, found[r.image], outlines[r.image]) for r in held_out if r.image in outlines]
     print(report(scores, found, held_out))
     if arguments.pictures:

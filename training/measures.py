@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from cxr_dicom import measure
+from cxr_dicom.records.plane import Region
+
+from .shape import ORGANS
+
 
 def dice(found: np.ndarray, wanted: np.ndarray, ignored: np.ndarray | None = None) -> float:
     """Overlap of two masks, 0 to 1.
@@ -27,35 +32,21 @@ def dice(found: np.ndarray, wanted: np.ndarray, ignored: np.ndarray | None = Non
 
 
 def cardiothoracic_ratio(masks: np.ndarray) -> float:
-    """Greatest width of the heart over greatest inner width of the thorax.
+    """The package's own cardiothoracic ratio of outlines, whoever drew them.
 
     Parameters
     ----------
     masks : ndarray
-        (3, rows, columns) bool: right lung, left lung, heart.
+        (3, rows, columns) bool in the standard view: right lung, left lung, heart.
 
     Returns
     -------
     float
         NaN when a lung or the heart is missing.
-
-    Notes
-    -----
-    The width of the thorax is the greatest distance between the outer borders
-    of the two lungs in one row, that of the heart the distance between its
-    outermost columns: the two parts of the heart's width are taken from the
-    midline at the rows where each is widest, and add up to that.
     """
-    if not masks.any((1, 2)).all():
-        return float("nan")
-    columns = np.flatnonzero(masks[2].any(0))
-    heart = columns[-1] - columns[0] + 1
-    rows = np.flatnonzero(masks[0].any(1) & masks[1].any(1))
-    if len(rows) == 0:
-        return float("nan")
-    both = masks[0] | masks[1]
-    widths = [(line := np.flatnonzero(both[row]))[-1] - line[0] + 1 for row in rows]
-    return float(heart / max(widths))
+    outlines = {organ: Region.from_matrix(mask) for organ, mask in zip(ORGANS, masks, strict=True)}
+    ratio = measure.cardiothoracic_ratio(outlines)
+    return float("nan") if ratio is None else ratio
 
 
 def interval(values, statistic=np.median, rounds: int = 2000, seed: int = 0):

@@ -13,6 +13,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from cxr_dicom.results.evaluate import statistics
+from cxr_dicom.results.evaluate.reliability import reliability
 
 REPEATS = 500
 PATIENTS = 200
@@ -25,7 +26,9 @@ TRUE = {
     "sensitivity": float(norm.sf(POINT - SHIFT)),
     "specificity": float(norm.cdf(POINT)),
     "difference of AUROC": 0.0,
+    "difference of AUROC, a group of 10 with and 10 without": 0.0,
     "calibration error, scores right": 0.0,
+    "calibration error, 1 of 100 wrong and sure": 0.01,
 }
 TOO_HIGH = 0.5  # on the logit scale
 
@@ -48,10 +51,30 @@ def probabilities(dice: np.random.Generator, patients: int, each: int) -> tuple[
     return dice.random(patients)[whose] < expit(logit), expit(logit), expit(logit + TOO_HIGH)
 
 
+def small_group(dice: np.random.Generator, each: int) -> statistics.Estimate:
+    """Difference of the area in a small group and in the rest; both are 0.95, so that a small group may have 1."""
+    groups = ((True, True, 10), (True, False, 10), (False, True, 60), (False, False, 140))
+    chosen, sick = (np.repeat([group[at] for group in groups], [group[2] for group in groups]) for at in (0, 1))
+    whose = np.repeat(np.arange(sick.size), each)
+    own, shared = dice.normal(size=whose.size), dice.normal(size=sick.size)
+    spread = (own + shared[whose]) / np.sqrt(2) if each > 1 else own
+    scores = spread + np.sqrt(2) * norm.ppf(0.95) * sick[whose]
+    parts = [chosen[whose], ~chosen[whose]]
+    areas = [(part, statistics.area(sick[whose][part], scores[part], whose[part])) for part in parts]
+    return statistics.difference(*areas, whose).estimate(0.95)
+
+
+def sure(dice: np.random.Generator, patients: int, each: int) -> statistics.Estimate:
+    """Calibration error of scores that are 0 or 1."""
+    scores = np.repeat(dice.random(patients) < SHARE, each)
+    wrong = np.repeat(dice.random(patients) < TRUE["calibration error, 1 of 100 wrong and sure"], each)
+    return reliability(scores ^ wrong, scores.astype(float), np.repeat(np.arange(patients), each)).error
+
+
 def calibration_error() -> float:
     """Expected calibration error of infinitely many images whose scores are too high, from one large sample."""
     truth, _, scores = probabilities(np.random.default_rng(1), 2_000_000, 1)
-    value = statistics.reliability(truth, scores, np.arange(truth.size)).error.value
+    value = reliability(truth, scores, np.arange(truth.size)).error.value
     assert value is not None
     return value
 
@@ -71,14 +94,17 @@ def intervals(dice: np.random.Generator, each: int) -> dict[str, statistics.Esti
     parts = [(half, truth[half], scores[half], whose[half]), (~half, truth[~half], scores[~half], whose[~half])]
     areas = [(flags, statistics.area(y, s, w)) for flags, y, s, w in parts]
     sick, likely, likelier = probabilities(dice, PATIENTS, each)
+    further = dice.spawn(1)[0]
     return {
         "AUROC": statistics.auroc(truth, scores, whose),
         "average precision": statistics.precision(truth, scores, whose),
         "sensitivity": statistics.proportion(scores[truth] >= POINT, whose[truth]),
         "specificity": statistics.proportion(scores[~truth] < POINT, whose[~truth]),
         "difference of AUROC": statistics.difference(*areas, whose).estimate(0.95),
-        "calibration error, scores too high": statistics.reliability(sick, likelier, whose).error,
-        "calibration error, scores right": statistics.reliability(sick, likely, whose).error,
+        "difference of AUROC, a group of 10 with and 10 without": small_group(further, each),
+        "calibration error, scores too high": reliability(sick, likelier, whose).error,
+        "calibration error, scores right": reliability(sick, likely, whose).error,
+        "calibration error, 1 of 100 wrong and sure": sure(further, PATIENTS, each),
     }
 
 

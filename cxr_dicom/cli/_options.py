@@ -17,18 +17,34 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class OutputFolder(click.Path):
-    """A folder to write to. A URL is refused: as a path, ``s3://bucket`` is a local folder called ``s3:``."""
+class _Output(click.Path):
+    """A path to write to. A URL is refused: as a path, ``s3://bucket`` is a local folder called ``s3:``."""
+
+    what = "file"
+    why = "files that are replaced whole need a file system; copy it afterwards"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if url := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(value)):
+            self.fail(f"expected a {self.what}, found a URL ({url[0]}): {self.why}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputFile(_Output):
+    """A file to write."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+
+class OutputFolder(_Output):
+    """A folder to write to."""
+
+    what = "folder"
+    why = "locks, and files that are replaced whole, need a file system; copy the folder afterwards"
 
     def __init__(self) -> None:
         super().__init__(file_okay=False, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path of the folder."""
-        if url := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(value)):
-            why = "locks, and files that are replaced whole, need a file system; copy the folder afterwards"
-            self.fail(f"expected a folder, found a URL ({url[0]}): {why}", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 _PIPELINE = (

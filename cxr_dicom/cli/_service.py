@@ -38,6 +38,13 @@ def load_settings(config: Path | None) -> Settings:
         raise Refused(str(error)) from error
 
 
+def share_output(config: Path | None) -> None:
+    """Let what this command writes be for others too, where the settings say so (``files.shared``)."""
+    from cxr_dicom.system import atomic
+
+    atomic.share(load_settings(config).files.shared)
+
+
 def config_path(config: Path | None) -> Path | None:
     """Return the file that was named, or the one in this folder."""
     if config is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
+from cxr_dicom.cli._options import OutputFile
 from cxr_dicom.cli._truth import reading, table_options
 
 if TYPE_CHECKING:
@@ -27,14 +28,7 @@ KINDS = ("sensitivity", "specificity", "ppv", "youden")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="CSV or Parquet, as `evaluate` reads it.",
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write (TOML).",
-)
+@click.option("-o", "--output", metavar="FILE", required=True, type=OutputFile(), help="The file to write (TOML).")
 @click.option(
     "--aim",
     "aims",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
+from cxr_dicom.cli._options import OutputFile
+from cxr_dicom.cli._service import config_option, share_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +26,8 @@ _part = click.FloatRange(0, 1)
 @click.command(epilog="Exit codes: 0 compared, 2 usage, 3 less alike than asked for, 4 no image in both.")
 @click.argument("a", metavar="A", type=_run)
 @click.argument("b", metavar="B", type=_run)
-@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option("--html", metavar="FILE", type=OutputFile(), help="Write a page.")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--masks/--no-masks", default=True, show_default=True, help="Read the segmentations, for Dice.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that read them.")
@@ -34,6 +37,7 @@ def compare(
     a: Path,
     b: Path,
     html: Path | None,
+    config: Path | None,
     as_json: bool,
     masks: bool,
     workers: int,
@@ -49,6 +53,8 @@ def compare(
         raise click.UsageError("--min-dice needs the masks; leave out --no-masks")
     from cxr_dicom.results.compare import broken_limits
 
+    if html:
+        share_output(config)
     comparison = _compare(a, b, masks=masks, workers=workers, html=html)
     if as_json:
         click.echo(json.dumps(comparison.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))

@@ -11,7 +11,7 @@ import click
 
 from cxr_dicom.cli import EXIT_FAILED, EXIT_NOTHING, Refused
 from cxr_dicom.cli._options import OutputFolder
-from cxr_dicom.cli._service import config_option
+from cxr_dicom.cli._service import config_option, share_output
 from cxr_dicom.cli._truth import fetched_truth, reading, table_options
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def evaluate(
     if not (truths or origin):
         raise click.UsageError("give --truth, --from, or both")
     wanted = [_limit(text) for text in limits]
+    if output:
+        share_output(config)
     with fetched_truth(out, origin, config) as fetched:
         evaluation = _evaluate(out, (*truths, *fetched), reading(columns, patient, uncertain, blank, by), output)
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxr_dicom.cli import Refused
+from cxr_dicom.cli._options import OutputFile
 from cxr_dicom.cli._service import DEFAULT_CONFIG
 from cxr_dicom.system import atomic
 
@@ -86,7 +87,7 @@ folder = "spool"                # received images, objects, ledger; on a local d
 
 
 @click.command()
-@click.argument("path", default=DEFAULT_CONFIG, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("path", default=DEFAULT_CONFIG, type=OutputFile())
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def init(path: Path, force: bool) -> None:
     """Write a commented settings file to PATH, ./cxr-dicom.toml when not given."""

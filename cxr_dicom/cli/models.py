@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxr_dicom.cli import Refused
+from cxr_dicom.cli._options import OutputFile, OutputFolder
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
@@ -62,7 +63,7 @@ def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: b
     type=click.Path(exists=True, path_type=Path),
     help="What `evaluate -o EVAL` found at this site.",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write a page.")
+@click.option("-o", "--output", metavar="FILE", type=OutputFile(), help="Write a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def card(name: str, config: Path | None, evaluation: Path | None, output: Path | None, as_json: bool) -> None:
     """Tell what is known of model NAME, for those who decide about it.
@@ -71,10 +72,13 @@ def card(name: str, config: Path | None, evaluation: Path | None, output: Path |
     the operating points of the settings and an evaluation.
     """
     from cxr_dicom.results import card as cards
+    from cxr_dicom.system import atomic
 
     with _refusing():
-        made = cards.card(_chosen((name,))[0].name, _settings(config), evaluation)
+        settings = _settings(config)
+        made = cards.card(_chosen((name,))[0].name, settings, evaluation)
         if output:
+            atomic.share(settings.files.shared)
             cards.write(output, made)
     if as_json:
         click.echo(json.dumps(made.as_dict(), ensure_ascii=False, allow_nan=False, indent=1))
@@ -101,7 +105,7 @@ def path(name: str | None, config: Path | None) -> None:
 @_names
 @_config
 @click.option("--all", "is_all", is_flag=True, help="Every model that is served by HTTP.")
-@click.option("--dest", type=click.Path(file_okay=False, path_type=Path), help="Folder; default: as `models path`.")
+@click.option("--dest", type=OutputFolder(), help="Folder; default: as `models path`.")
 def pull(names: tuple[str, ...], config: Path | None, is_all: bool, dest: Path | None) -> None:
     """Fetch weights; an interrupted download is continued.
 
@@ -137,7 +141,7 @@ def verify(names: tuple[str, ...], config: Path | None) -> None:
 
 
 @models.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=OutputFile())
 @_names
 @_config
 def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:

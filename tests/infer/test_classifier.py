@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torchxrayvision as xrv
 
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer import classifier, model_infos
-from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.infer.findings import FINDINGS, names
 from cxr_dicom.infer.models import chexpert, jfhealthcare, xrv_densenet121
 from cxr_dicom.records import Presence
 
@@ -111,6 +112,29 @@ def test_predicts_names_the_targets_of_upstream(info, home):
     home.build(info.name)
     lock = json.loads((home.folder / info.weights_file).with_suffix(".lock.json").read_text())
     assert info.predicts == tuple(FINDINGS[label].name for label in lock["targets"] if label)
+
+
+def test_titles_and_cards_say_what_upstream_ships():
+    """How many findings, how many operating points where some are missing, and how many data sets."""
+    known = {"xrv-resnet50-all": xrv.models.model_urls["resnet50-res512-all"]}
+    for name, info in model_infos().items():
+        if name.startswith("xrv-densenet121-"):
+            known[name] = xrv.models.model_urls["densenet121-res224-" + name.removeprefix("xrv-densenet121-")]
+        if name in known:
+            labels = [label for label in known[name]["labels"] if label]
+            points = [p for label, p in zip(known[name]["labels"], known[name]["op_threshs"], strict=True) if label]
+            missing = [names(label)[0] for label, p in zip(labels, points, strict=True) if math.isnan(p)]
+            assert info.title.startswith(f"{len(labels)} findings"), name
+            assert ("operating points" in info.title) == bool(missing), name
+            if missing:
+                assert f", {len(labels) - len(missing)} with operating points," in info.title
+                assert all(finding in info.failures[0] for finding in missing)
+    sets = re.search("datasets: (.*) datasets", xrv.autoencoders.model_urls["101-elastic"]["description"])[1].split()
+    assert len(sets) == 5
+    assert "five public data sets" in model_infos()["xrv-resnetae"].title
+    assert len(re.split(", | and ", model_infos()["xrv-resnetae"].trained_on.partition(", as upstream")[0])) == len(
+        sets
+    )
 
 
 def test_heatmaps_are_of_the_findings_called_present_and_of_the_top_one(home, radiograph):

@@ -33,7 +33,10 @@ MODELS = (
         ),
         weights_file=_FILE,
         weights_url=weights.RELEASE + _FILE,
-        trained_on="by its file name NIH ChestX-ray14, PadChest, RSNA Pneumonia Challenge and MIMIC-CXR",
+        trained_on=(
+            "NIH ChestX-ray14, PadChest, RSNA Pneumonia Challenge, MIMIC-CXR and CheXpert, as upstream says; its file"
+            " name leaves out CheXpert"
+        ),
         failures=(
             "A high error says that an image is unlike those that it was trained on, not that it is diseased.",
             "There is no threshold: compare within your own images.",

@@ -21,6 +21,7 @@ from cxr_dicom.config.operating_points import FindingPoint, Interval, ModelPoint
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.results.calibrate.curves import Curve, Flags, Groups, Values, calibrated, fitted
 from cxr_dicom.results.evaluate import Matched, Reading, read_matched, statistics
+from cxr_dicom.results.evaluate.reliability import reliability
 
 __all__ = ["Aim", "Calibration", "Method", "Refusal", "calibrate", "threshold"]
 
@@ -269,7 +270,7 @@ def _judged(sample: _Sample, aim: Aim, method: Method) -> _Judged | None:
     if method == "none":
         return _Judged(called=called, errors=None)
     before, after = (
-        statistics.reliability(sample.truth, values, sample.patients).error.value or 0.0
+        reliability(sample.truth, values, sample.patients).error.value or 0.0
         for values in (sample.scores, probabilities)
     )
     return _Judged(called=called, errors=(before, after))

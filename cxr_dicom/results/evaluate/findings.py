@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cxr_dicom.records import Presence
 from cxr_dicom.results.evaluate import statistics
+from cxr_dicom.results.evaluate.reliability import Reliability, reliability
 from cxr_dicom.results.evaluate.scored import Column, Matched
-from cxr_dicom.results.evaluate.statistics import Auroc, Difference, Estimate, Reliability
+from cxr_dicom.results.evaluate.statistics import Auroc, Difference, Estimate
 
 MIN_PATIENTS = 10  # with a finding, and without: below, a group's figures say nothing
 MAX_CASES = 50  # of a finding that are listed
@@ -161,7 +162,7 @@ def _finding(part: _Part, images: Matched, groups: list[GroupEvaluation]) -> Fin
         auroc=statistics.auroc(part.truth, part.scores, patients),
         average_precision=statistics.precision(part.truth, part.scores, patients),
         calls=_calls(part, patients),
-        reliability=statistics.reliability(part.truth, part.scores, patients),
+        reliability=reliability(part.truth, part.scores, patients),
         curve=statistics.curve(part.truth, part.scores) if has_curve else [],
         groups=groups,
         cases=_cases(part, images, points),
@@ -249,7 +250,7 @@ def _group(by: str, value: str, part: _Part, images: Matched) -> tuple[GroupEval
         positives=int(part.truth.sum()),
         patients_with=sick,
         patients_without=well,
-        auroc=area.estimate(sick, well) if isinstance(area, Auroc) else replace(none, why=area),
+        auroc=area.estimate() if isinstance(area, Auroc) else replace(none, why=area),
         sensitivity=calls.sensitivity if calls and sick >= MIN_PATIENTS else none,
         specificity=calls.specificity if calls and well >= MIN_PATIENTS else none,
     )

@@ -20,8 +20,6 @@ Groups = NDArray[np.intp]  # number of the patient of each image
 
 CONFIDENCE = 0.95
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
-BINS = 10  # of a reliability diagram, of equal width from 0 to 1
-DRAWS = 2000  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +40,20 @@ class Auroc:
     value: float
     variance: float
     influence: Values  # of each image on the area; sums to 0 over the images
+    patients_with: int
+    patients_without: int
 
-    def estimate(self, positives: int, negatives: int) -> Estimate:
-        """Give the interval, for the numbers of patients with and without the finding."""
-        n = self.influence.size
+    def interval(self, level: float = CONFIDENCE) -> tuple[float, float]:
+        """Interval of a level."""
+        z = _quantile(level)
         if self.variance <= 0:  # all on one side: DeLong's interval would have no width
-            low, high = _newcombe(self.value, positives, negatives)
-        else:
-            low, high = logit_interval(self.value, self.variance)
-        return Estimate(value=self.value, low=low, high=high, n=n)
+            return _newcombe(self.value, self.patients_with, self.patients_without, z)
+        return logit_interval(self.value, self.variance, z)
+
+    def estimate(self) -> Estimate:
+        """Give the area with its interval."""
+        low, high = self.interval()
+        return Estimate(value=self.value, low=low, high=high, n=self.influence.size)
 
 
 def area(truth: Flags, scores: Values, patients: Groups) -> Auroc | str:
@@ -82,7 +85,13 @@ def area(truth: Flags, scores: Values, patients: Groups) -> Auroc | str:
         + 2 * everybody / (everybody - 1) * float(of_positives @ of_negatives) / (positives * negatives)
     )
     influence = np.where(truth, away / positives, away / negatives)
-    return Auroc(value=value, variance=max(variance, 0.0), influence=influence)
+    return Auroc(
+        value=value,
+        variance=max(variance, 0.0),
+        influence=influence,
+        patients_with=sick,
+        patients_without=well,
+    )
 
 
 def _placement(truth: Flags, scores: Values) -> Values:
@@ -106,27 +115,37 @@ def auroc(truth: Flags, scores: Values, patients: Groups) -> Estimate:
     found = area(truth, scores, patients)
     if isinstance(found, str):
         return Estimate(value=None, n=truth.size, why=found)
-    return found.estimate(count(patients[truth]), count(patients[~truth]))
+    return found.estimate()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Of two areas under the curve, with its standard error."""
+    """Of two areas under the curve."""
 
-    value: float
-    error: float
-    n: int
+    first: Auroc
+    second: Auroc
+    correlation: float  # of both, by the patients who are in both; 0 where none is
 
     def estimate(self, level: float) -> Estimate:
-        """Give the interval of a level, such as 0.95; more where many differences are asked for."""
-        half = float(norm.ppf((1 + level) / 2)) * self.error
-        return Estimate(value=self.value, low=max(-1.0, self.value - half), high=min(1.0, self.value + half), n=self.n)
+        """Give the interval of a level, such as 0.95; more where many differences are asked for.
+
+        It is put together from those of both areas (Zou and Donner 2008), which are not symmetric: a small group whose
+        images are all in order has an area of 1, and nearly as much room below it.
+        """
+        a, b = self.first.value, self.second.value
+        (a_low, a_high), (b_low, b_high) = self.first.interval(level), self.second.interval(level)
+        down, up = self._together(a - a_low, b_high - b), self._together(a_high - a, b - b_low)
+        low, high = max(-1.0, a - b - down), min(1.0, a - b + up)
+        return Estimate(value=a - b, low=low, high=high, n=self.first.influence.size)
+
+    def _together(self, one: float, other: float) -> float:
+        return float(np.sqrt(max(0.0, one * one + other * other - 2 * self.correlation * one * other)))
 
 
 def difference(first: tuple[Flags, Auroc], second: tuple[Flags, Auroc], patients: Groups) -> Difference:
     """Area of the first images less that of the second, both parts of all images.
 
-    A patient may have images in both parts: what both add up to is summed by patient.
+    A patient may have images in both parts: what they add to each is summed by patient.
 
     Parameters
     ----------
@@ -135,12 +154,14 @@ def difference(first: tuple[Flags, Auroc], second: tuple[Flags, Auroc], patients
     patients
         (n,) of all images.
     """
-    influence = np.zeros(patients.size)
-    influence[first[0]] += first[1].influence
-    influence[second[0]] -= second[1].influence
-    sums = _summed(influence, patients)
-    error = float(np.sqrt(sums.size / (sums.size - 1) * (sums @ sums)))
-    return Difference(value=first[1].value - second[1].value, error=error, n=int(first[0].sum()))
+    sums = []
+    for chosen, area_of in (first, second):
+        influence = np.zeros(patients.size)
+        influence[chosen] = area_of.influence
+        sums.append(_summed(influence, patients))
+    scale = float(np.sqrt((sums[0] @ sums[0]) * (sums[1] @ sums[1])))
+    correlation = float(sums[0] @ sums[1]) / scale if scale else 0.0
+    return Difference(first=first[1], second=second[1], correlation=correlation)
 
 
 def proportion(hits: Flags, patients: Groups, level: float = CONFIDENCE) -> Estimate:
@@ -159,7 +180,7 @@ def proportion(hits: Flags, patients: Groups, level: float = CONFIDENCE) -> Esti
 
 def wilson(share: float, n: float, level: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's interval of a share of ``n``, which need not be whole."""
-    z = float(norm.ppf((1 + level) / 2))
+    z = _quantile(level)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
     return (0.0 if share == 0 else max(0.0, centre - half)), (1.0 if share == 1 else min(1.0, centre + half))
@@ -226,81 +247,6 @@ def _from_here_on(values: Values) -> Values:
     return np.cumsum(values[::-1])[::-1]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """Images with similar scores."""
-
-    n: int
-    score: float  # mean
-    observed: Estimate  # share with the finding
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reliability:
-    """Whether scores are probabilities: among images that score 0.3, 30 % should have the finding."""
-
-    bins: list[Bin]  # those that hold images
-    error: Estimate  # expected calibration error: mean distance of score and share, weighted by images
-    brier: float | None  # mean squared distance of score and truth
-
-
-def reliability(truth: Flags, scores: Values, patients: Groups) -> Reliability:
-    """Compare scores with what was observed, in bins of equal width (Guo et al. 2017)."""
-    if not truth.size:
-        return _unreliable("no image to count", 0)
-    if scores.min() < 0 or scores.max() > 1:
-        return _unreliable("scores are not between 0 and 1", truth.size)
-    places = np.minimum((scores * BINS).astype(int), BINS - 1)
-    bins = []
-    for number in np.unique(places):
-        inside = places == number
-        observed = proportion(truth[inside], patients[inside])
-        bins.append(Bin(n=int(inside.sum()), score=float(scores[inside].mean()), observed=observed))
-    return Reliability(
-        bins=bins,
-        error=_calibration_error(scores - truth, places, patients),
-        brier=float(np.mean((scores - truth) ** 2)),
-    )
-
-
-def _unreliable(why: str, n: int) -> Reliability:
-    return Reliability(bins=[], error=Estimate(value=None, n=n, why=why), brier=None)
-
-
-def _calibration_error(off: Values, bins: NDArray[np.intp], patients: Groups) -> Estimate:
-    """Sum of the distances of all bins, with an interval for a figure that chance makes larger, never smaller.
-
-    The sums of the bins are nearly normal, and their covariance is known from the patients. So is what chance alone
-    would give, if every score were right: below its 97.5th percentile the lower limit is 0. Above, it is the lower one
-    of the normal interval's and of the reflected one's of 2000 draws, the upper one the normal interval's.
-
-    Parameters
-    ----------
-    off
-        (n,) score less truth.
-    bins, patients
-        (n,) of each.
-    """
-    n, people = off.size, count(patients)
-    sums = np.bincount(patients * BINS + bins, weights=off, minlength=(int(patients.max()) + 1) * BINS)
-    by_patient = sums.reshape(-1, BINS)
-    mean = by_patient.sum(axis=0) / n
-    value = float(np.abs(mean).sum())
-    if people < 2:
-        return Estimate(value=value, n=n, why="an interval needs two patients")
-    centred = by_patient.T @ by_patient - np.outer(mean, mean) * n * n / people
-    covariance = centred * people / (people - 1) / n**2
-    sign = np.where(mean < 0, -1.0, 1.0)
-    half = Z * float(np.sqrt(max(0.0, float(sign @ covariance @ sign))))
-    spread, axes = np.linalg.eigh(covariance)
-    chance = np.random.default_rng(0).normal(size=(DRAWS, BINS)) * np.sqrt(np.clip(spread, 0, None)) @ axes.T
-    upper = (1 + CONFIDENCE) / 2
-    low = 0.0
-    if value > np.quantile(np.abs(chance).sum(axis=1), upper):
-        low = max(0.0, min(value - half, 2 * value - float(np.quantile(np.abs(mean + chance).sum(axis=1), upper))))
-    return Estimate(value=value, low=low, high=min(1.0, value + half), n=n)
-
-
 def curve(truth: Flags, scores: Values, most: int = 200) -> list[tuple[float, float]]:
     """Points of the ROC curve: 1 - specificity and sensitivity, at most about ``most``."""
     order = np.argsort(-scores, kind="stable")
@@ -312,12 +258,12 @@ def curve(truth: Flags, scores: Values, most: int = 200) -> list[tuple[float, fl
     return [(0.0, 0.0), *zip(x[kept].tolist(), y[kept].tolist(), strict=True)]
 
 
-def logit_interval(value: float, variance: float) -> tuple[float, float]:
+def logit_interval(value: float, variance: float, z: float = Z) -> tuple[float, float]:
     """Interval that stays between 0 and 1: symmetric on the logit scale."""
     if not 0 < value < 1:
-        half = Z * float(np.sqrt(variance))
+        half = z * float(np.sqrt(variance))
         return max(0.0, value - half), min(1.0, value + half)
-    centre, half = np.log(value / (1 - value)), Z * np.sqrt(variance) / (value * (1 - value))
+    centre, half = np.log(value / (1 - value)), z * np.sqrt(variance) / (value * (1 - value))
     low, high = 1 / (1 + np.exp(-(centre + np.array((-half, half)))))
     return float(low), float(high)
 
@@ -333,7 +279,11 @@ def numbered(names: Iterable[str]) -> Groups:
     return np.array([known.setdefault(name, len(known)) for name in names], np.intp)
 
 
-def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
+def _quantile(level: float) -> float:
+    return float(norm.ppf((1 + level) / 2))
+
+
+def _newcombe(value: float, positives: int, negatives: int, z: float) -> tuple[float, float]:
     """Interval of an area without a variance: at 0, at 1, or of scores all alike.
 
     Newcombe 2006, method 5: Hanley and McNeil's variance at the limit itself.
@@ -342,7 +292,7 @@ def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, floa
 
     def excess(limit: float) -> float:
         other = limit * (1 - limit) * (1 + half * ((1 - limit) / (2 - limit) + limit / (1 + limit)))
-        return abs(value - limit) - Z * float(np.sqrt(max(0.0, other / (positives * negatives))))
+        return abs(value - limit) - z * float(np.sqrt(max(0.0, other / (positives * negatives))))
 
     edge = 1e-9
     low = 0.0 if value == 0 else float(brentq(excess, edge, min(value, 1 - edge)))
