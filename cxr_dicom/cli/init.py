@@ -60,6 +60,10 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # objects_days = 30
 # rows_days = 365
 
+# [monitor]                     # the period in which all was well; default: from the first image on
+# reference = 2026-01-05
+# reference_days = 56           # whole weeks
+
 # [[destinations]]
 # name = "pacs"
 # kind = "dicom"

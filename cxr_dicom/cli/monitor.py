@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, Refused
-from cxr_dicom.cli._service import config_option, open_ledger
+from cxr_dicom.cli._service import config_option, load_settings, open_ledger
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,20 +22,21 @@ _day = click.DateTime(["%Y-%m-%d"])
 
 @click.command(epilog="Exit codes: 0 nothing changed, 2 usage, or too few days to compare, 3 an alarm.")
 @config_option
-@click.option("--reference", "reference_from", type=_day, help="First day of the reference period; default: the first.")
-@click.option("--reference-days", type=int, default=56, show_default=True, help="Its length: whole weeks.")
+@click.option("--reference", "reference_from", type=_day, help="First day of the reference period.")
+@click.option("--reference-days", type=int, help="Its length: whole weeks.")
 @click.option("--until", type=_day, help="Day after the last one that is compared; default: today (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def monitor(
     config: Path | None,
     reference_from: datetime | None,
-    reference_days: int,
+    reference_days: int | None,
     until: datetime | None,
     as_json: bool,
 ) -> None:
     """Compare the last day and week of `serve` with a period in which all was well.
 
-    Volume, refusals, views, calls, scores, the cardiothoracic ratio, implausible anatomy, time to delivery, models.
+    Volume, refusals, views, calls, scores, the cardiothoracic ratio, implausible anatomy, time to delivery, models. The
+    reference period is that of [monitor] in the settings; without it, the first 56 days.
     """
     from cxr_dicom.results.monitor import NotEnoughError
 
@@ -53,12 +54,23 @@ def monitor(
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def _report(config: Path | None, reference_from: date | None, reference_days: int, until: date | None) -> Report:
+def _report(config: Path | None, reference_from: date | None, reference_days: int | None, until: date | None) -> Report:
+    from pydantic import ValidationError
+
     from cxr_dicom.results.monitor import monitor, wanted
 
+    given = {"reference": reference_from, "reference_days": reference_days}
+    settings = load_settings(config).monitor
+    try:
+        settings = settings.model_validate(
+            settings.model_dump() | {key: value for key, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise Refused(f"{problem['loc'][0]}: {problem['msg']}") from error
     with open_ledger(config) as ledger:
-        images = wanted(ledger, reference_from=reference_from, reference_days=reference_days, until=until)
-    return monitor(images, reference_from=reference_from, reference_days=reference_days, until=until)
+        images = wanted(ledger, settings, until=until)
+    return monitor(images, settings, until=until)
 
 
 def _show(report: Report) -> None:

@@ -31,6 +31,7 @@ from cxr_dicom.config.service import (
     Destination,
     FilesSettings,
     ListenerSettings,
+    MonitorSettings,
     PollerSettings,
     RetentionSettings,
     RetrySettings,
@@ -162,6 +163,7 @@ class Settings(_Table):
     poller: PollerSettings = PollerSettings()
     destinations: tuple[Destination, ...] = ()
     retention: RetentionSettings = RetentionSettings()
+    monitor: MonitorSettings = MonitorSettings()
     retry: RetrySettings = RetrySettings()
     files: FilesSettings = FilesSettings()
 

@@ -6,6 +6,7 @@ None of them can change a result; those that can are in ``config/__init__.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,13 +169,36 @@ class RetentionSettings(Table):
     objects_days: float = Field(default=30, ge=0)
     """Objects that were made, also those that go to no destination."""
     rows_days: float = Field(default=365, ge=0)
-    """The ledger's memory of a study; the poller fetches again what is forgotten and still in its window."""
+    """The ledger's memory of a study; the poller fetches again what is forgotten and still in its window. Studies of
+    the reference period of ``[monitor]`` are remembered."""
 
     @model_validator(mode="after")
     def _rows_last(self) -> RetentionSettings:
         if self.rows_days < max(self.sources_days, self.objects_days):
             raise ValueError("rows_days must not be less than sources_days and objects_days")
         return self
+
+
+class MonitorSettings(Table):
+    """``[monitor]``: the period in which all was well, which each day and week is compared with."""
+
+    reference: date | None = None
+    """Its first day (UTC); None: that of the first image. Its studies stay in the ledger, so it does not move."""
+    reference_days: int = Field(default=56, ge=14, multiple_of=7)
+    """Its length in whole weeks, so that each day of the week counts alike."""
+
+    def period(self, first: float | None) -> tuple[date, date] | None:
+        """Return its first day and the day after its last; None before there is an image.
+
+        Parameters
+        ----------
+        first
+            When the oldest image was observed, in seconds since 1970.
+        """
+        begin = self.reference
+        if begin is None and first is not None:
+            begin = datetime.fromtimestamp(first, UTC).date()
+        return None if begin is None else (begin, begin + timedelta(days=self.reference_days))
 
 
 # --- the way in ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from cxr_dicom.config.service import MonitorSettings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.service.health import Figure
 from cxr_dicom.store.ledger import Ledger
@@ -20,10 +21,10 @@ _PAUSE_SECONDS = 600.0
 
 
 class DriftWatch:
-    """Compares each finished day and week with the first 56 days of the ledger."""
+    """Compares each finished day and week with the reference period of the settings."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, settings: MonitorSettings) -> None:
+        self._ledger, self._settings = ledger, settings
         self._report: Report | None = None
         self._looked: date | None = None
 
@@ -43,7 +44,8 @@ class DriftWatch:
         from cxr_dicom.results.monitor import NotEnoughError, monitor, wanted  # statistics load slowly
 
         try:
-            self._report = monitor(wanted(self._ledger, until=day), until=day)
+            images = wanted(self._ledger, self._settings, until=day)
+            self._report = monitor(images, self._settings, until=day)
         except NotEnoughError:
             self._report = None
         self._looked = day

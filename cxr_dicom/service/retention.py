@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, time
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +21,19 @@ def housekeep(settings: Settings, spool: Spool, ledger: Ledger) -> None:
     kept, stories = settings.retention, ledger.stories
     for table, days in (("instances", kept.sources_days), ("objects", kept.objects_days)):
         _expire(ledger, spool, partial(stories.expired, days, table=table), partial(stories.drop_files, table=table))
-    for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days), stories.forget):
+    reference = _reference(settings, ledger)
+    for uid in _expire(ledger, spool, partial(stories.expired, kept.rows_days, kept=reference), stories.forget):
         telemetry.event("study_forgotten", study_instance_uid=uid)
     recovery.delete_discarded(spool, ledger, older_than_seconds=_DISCARDED_SECONDS)
+
+
+def _reference(settings: Settings, ledger: Ledger) -> tuple[float, float] | None:
+    """Return begin and end of the reference period, in seconds since 1970; None before there is an image."""
+    period = settings.monitor.period(ledger.observations.first())
+    if period is None:
+        return None
+    begin, over = (datetime.combine(day, time.min, UTC).timestamp() for day in period)
+    return begin, over
 
 
 def _expire(

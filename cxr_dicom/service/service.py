@@ -93,7 +93,7 @@ class Service:
             if self._listener:
                 parts.callback(self._listener.stop, 5.0)
             self.polling = Polling(settings, self.ledger, self.intake)
-            self._drift = DriftWatch(self.ledger)
+            self._drift = DriftWatch(self.ledger, settings.monitor)
             self._metrics = self._measure()
             if self._metrics:
                 parts.callback(self._metrics.stop)

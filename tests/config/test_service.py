@@ -19,6 +19,7 @@ TABLES = {
     "[retry]": service.RetrySettings,
     "[files]": service.FilesSettings,
     "[retention]": service.RetentionSettings,
+    "[monitor]": service.MonitorSettings,
     "[web]": web.WebSettings,
     "[web.proxy]": web.ProxySettings,
     "[poller]": service.PollerSettings,
@@ -64,6 +65,8 @@ def test_where_a_result_goes_does_not_change_it():
         ('[[destinations]]\nkind = "folder"\nname = "x"\npath = "y"\n' * 2, "same name"),
         ('[[poller.archives]]\nkind = "dicomweb"\nname = "x"\nurl = "ftp://x"', "'ftp://x'"),
         ("[retention]\nrows_days = 1", "rows_days must not be less"),
+        ("[monitor]\nreference_days = 10", "monitor.reference_days"),
+        ("[monitor]\nreference_days = 7", "monitor.reference_days"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value(tmp_path, text, words):

@@ -7,10 +7,14 @@ from datetime import timedelta
 import pytest
 
 from benchmarks.replays import drift as drift_replay
+from cxr_dicom.config import Settings
+from cxr_dicom.config.service import MonitorSettings
 from cxr_dicom.results.monitor import REFERENCE_DAYS
 from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.metrics import exposition
+from cxr_dicom.service.retention import housekeep
 from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.spool import Spool
 
 BEGIN = drift_replay.BEGIN.date()
 CHANGE_AT = REFERENCE_DAYS + 10
@@ -60,7 +64,7 @@ def ledger(tmp_path):
 
 def test_an_alarm_is_a_line_in_the_log_once_a_day_and_a_gauge(ledger, caplog):
     caplog.set_level(logging.WARNING, logger="cxr_dicom")
-    watch = DriftWatch(ledger)
+    watch = DriftWatch(ledger, MonitorSettings())
     assert list(watch.figures()) == []
     quiet = watch.look(BEGIN + timedelta(days=CHANGE_AT))
     assert quiet.alarms == []
@@ -78,7 +82,7 @@ def test_an_alarm_is_a_line_in_the_log_once_a_day_and_a_gauge(ledger, caplog):
 
 
 def test_a_young_ledger_says_nothing(tmp_path):
-    watch = DriftWatch(Ledger(tmp_path))
+    watch = DriftWatch(Ledger(tmp_path), MonitorSettings())
     assert watch.look() is None
     assert exposition(watch.figures()) == "\n"
 
@@ -104,3 +108,44 @@ def test_the_command_says_since_when_and_ends_with_code_3(ledger, tmp_path):
     early = monitor(10)
     assert early.exit_code == 2
     assert "a day after it is needed" in early.output
+
+
+@pytest.mark.parametrize("first", [None, 14], ids=["from the first image", "from a day of the settings"])
+def test_retention_leaves_the_reference_where_it_is(ledger, tmp_path, first):
+    """Once a year of rows was over the reference slid with the oldest that were left, and a slow drift with it."""
+    reference = None if first is None else BEGIN + timedelta(days=first)
+    keep = {"sources_days": 0, "objects_days": 0, "rows_days": 0}
+    settings = Settings.model_validate(
+        {"retention": keep, "monitor": {"reference": reference, "reference_days": 42}, "spool": {"folder": tmp_path}}
+    )
+    day = BEGIN + timedelta(days=CHANGE_AT)
+    before = DriftWatch(ledger, settings.monitor).look(day)
+    count = "SELECT count(*) FROM studies"
+    (all_studies,) = next(iter(ledger.rows(count)))
+    housekeep(settings, Spool(settings), ledger)
+    (left,) = next(iter(ledger.rows(count)))
+    assert left < all_studies  # what is not in it was forgotten
+    after = DriftWatch(ledger, settings.monitor).look(day)
+    begin = BEGIN + timedelta(days=first or 0)
+    assert after.reference == before.reference == (str(begin), str(begin + timedelta(days=41)))
+    assert after.reference_images == before.reference_images > 1000
+
+
+def test_the_reference_of_the_settings_is_that_of_the_command(ledger, tmp_path):
+    from click.testing import CliRunner
+
+    from cxr_dicom.cli import cli
+
+    config = tmp_path / "cxr-dicom.toml"
+    begin = BEGIN + timedelta(days=7)
+    config.write_text(f"[spool]\nfolder = '{tmp_path}'\n[monitor]\nreference = {begin}\nreference_days = 28\n")
+
+    def monitor(*options):
+        arguments = ["monitor", "--config", str(config), "--json", "--until", str(BEGIN + timedelta(days=CHANGE_AT))]
+        return CliRunner().invoke(cli, [*arguments, *options])
+
+    assert json.loads(monitor().stdout)["reference"] == [str(begin), str(begin + timedelta(days=27))]
+    chosen = monitor("--reference", str(BEGIN), "--reference-days", "14")
+    assert json.loads(chosen.stdout)["reference"] == [str(BEGIN), str(BEGIN + timedelta(days=13))]
+    wrong = monitor("--reference-days", "10")
+    assert (wrong.exit_code, "reference_days: Input should be" in wrong.output) == (2, True)

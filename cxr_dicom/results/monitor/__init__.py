@@ -12,14 +12,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from cxr_dicom.config.service import MonitorSettings
 from cxr_dicom.results.monitor.watched import Change, Days, changes
 from cxr_dicom.store.ledger import Ledger, Observation
 
 __all__ = ["Alarm", "Change", "NotEnoughError", "Report", "monitor", "replay", "wanted"]
 
-REFERENCE_DAYS = 56  # eight of each day of the week
 LOOK_BACK_DAYS = 28  # how far an alarm is followed back
 WINDOWS = (1, 7)  # days
+_DEFAULT = MonitorSettings()
+REFERENCE_DAYS = _DEFAULT.reference_days  # eight of each day of the week
 
 
 class NotEnoughError(ValueError):
@@ -59,9 +61,8 @@ class Report:
 
 def monitor(
     observations: Sequence[Observation],
+    settings: MonitorSettings = _DEFAULT,
     *,
-    reference_from: date | None = None,
-    reference_days: int = REFERENCE_DAYS,
     until: date | None = None,
     look_back: int = LOOK_BACK_DAYS,
 ) -> Report:
@@ -71,9 +72,8 @@ def monitor(
     ----------
     observations
         Images, from the reference period on.
-    reference_from, reference_days
-        The period in which all was well; default: the first 56 days. Whole weeks, so that each day of the week counts
-        alike.
+    settings
+        The period in which all was well; default: the first 56 days.
     until
         The day after the last one that is compared; default: today (UTC).
     look_back
@@ -82,16 +82,14 @@ def monitor(
     Raises
     ------
     NotEnoughError
-        If the period is no number of whole weeks, or not over, or has no images.
+        If the period is not over, or has no images.
     """
     days = Days(observations)
     end = until or datetime.now(UTC).date()
-    begin = reference_from or days.first
-    if reference_days < 14 or reference_days % 7:
-        raise NotEnoughError(f"a reference of whole weeks is needed, at least 14 days; found {reference_days} days")
-    if begin is None:
+    period = settings.period(days.first_second)
+    if period is None:
         raise NotEnoughError("no image was observed yet")
-    over = begin + timedelta(days=reference_days)
+    begin, over = period
     if end < over + timedelta(days=1):
         raise NotEnoughError(f"the reference period ends on {over - timedelta(days=1)}; a day after it is needed")
     reference = days.part(begin, over)
@@ -119,34 +117,34 @@ def monitor(
 
 def wanted(
     ledger: Ledger,
+    settings: MonitorSettings = _DEFAULT,
     *,
-    reference_from: date | None = None,
-    reference_days: int = REFERENCE_DAYS,
     until: date | None = None,
     look_back: int = LOOK_BACK_DAYS,
 ) -> list[Observation]:
     """Read of a ledger what `monitor` needs for the same arguments: the reference, and the last weeks."""
-    first = ledger.observations.first()
-    if first is None:
+    period = settings.period(ledger.observations.first())
+    if period is None:
         return []
-    begin = reference_from or datetime.fromtimestamp(first, UTC).date()
-    over, end = begin + timedelta(days=reference_days), until or datetime.now(UTC).date()
+    begin, over = period
+    end = until or datetime.now(UTC).date()
     recent = max(over, end - timedelta(days=look_back + max(WINDOWS)))
     between = ledger.observations.between
     return [*between(_second(begin), _second(over)), *between(_second(recent), _second(end))]
 
 
 def replay(
-    observations: Sequence[Observation], *, reference_days: int = REFERENCE_DAYS, stop: date | None = None
+    observations: Sequence[Observation], settings: MonitorSettings = _DEFAULT, *, stop: date | None = None
 ) -> Iterator[tuple[date, list[str]]]:
     """Yield each day after the reference with what alarms on it, as a monitor that runs once a day says it."""
     days = Days(observations)
-    if days.first is None or days.last is None:
+    period = settings.period(days.first_second)
+    if period is None or days.last is None:
         return
-    over = days.first + timedelta(days=reference_days)
+    begin, over = period
     end = over + timedelta(days=1)
     while end <= (stop or days.last + timedelta(days=1)):
-        found = list(_on(days, days.first, over, end))
+        found = list(_on(days, begin, over, end))
         _, limit = _limit(found)
         yield end - timedelta(days=1), sorted({change.what for change in found if _is_alarm(change, limit)})
         end += timedelta(days=1)

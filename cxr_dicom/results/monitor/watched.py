@@ -55,9 +55,9 @@ class Days:
             seen.add(image.study_instance_uid)
 
     @property
-    def first(self) -> date | None:
-        """The first day with an image."""
-        return self._days[0] if self._days else None
+    def first_second(self) -> float | None:
+        """When the first image was observed, in seconds since 1970."""
+        return self._all[0].observed_at if self._all else None
 
     @property
     def last(self) -> date | None:

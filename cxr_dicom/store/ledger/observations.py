@@ -1,6 +1,6 @@
 """What the ledger keeps of each image so that a change can be seen: scores, calls, measurements, origin; UIDs only.
 
-A row goes when its study is forgotten (``retention.rows_days``).
+A row goes when its study is forgotten (``retention.rows_days``), but for those of the reference period (``[monitor]``).
 """
 
 from __future__ import annotations

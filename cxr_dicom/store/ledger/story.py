@@ -195,14 +195,26 @@ class Stories:
                 connection.execute(f"DELETE FROM {table} WHERE study_instance_uid = ?", (study_instance_uid,))  # noqa: S608
         return [self._ledger.folder / row["path"] for row in rows]
 
-    def expired(self, days: float, table: str | None = None, study_instance_uid: str | None = None) -> list[str]:
+    def expired(
+        self,
+        days: float,
+        table: str | None = None,
+        study_instance_uid: str | None = None,
+        kept: tuple[float, float] | None = None,
+    ) -> list[str]:
         """Return studies that are finished for so long, with nothing left to deliver, or to commit where asked.
 
         With ``table``, ``instances`` or ``objects``: only those that still have files of it. With
-        ``study_instance_uid``: at most this one.
+        ``study_instance_uid``: at most this one. With ``kept``: none with an image that was observed from then to
+        before then.
         """
         has_files = f" AND EXISTS ({_files_in(table)} AND study_instance_uid = s.study_instance_uid)" if table else ""
         only = " AND study_instance_uid = ?" if study_instance_uid else ""
+        if kept:
+            only += (
+                " AND NOT EXISTS (SELECT 1 FROM observations b WHERE b.study_instance_uid = s.study_instance_uid"
+                " AND b.observed_at >= ? AND b.observed_at < ?)"
+            )
         rows = self._ledger.rows(
             "SELECT study_instance_uid FROM studies s WHERE changed_at < ?"  # noqa: S608 - constants
             f" AND state NOT IN ({', '.join('?' * len(KEPT))}){has_files}{only}"
@@ -211,6 +223,7 @@ class Stories:
             time.time() - days * 86400,
             *KEPT,
             *([study_instance_uid] if study_instance_uid else []),
+            *(kept or ()),
         )
         return [row["study_instance_uid"] for row in rows]
 

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.replays import drift as drift_replay
+from cxr_dicom.config.service import MonitorSettings
 from cxr_dicom.results.monitor import REFERENCE_DAYS, NotEnoughError, monitor, replay
 from cxr_dicom.results.monitor.watched import psi
 
@@ -80,9 +81,8 @@ def test_images_of_one_study_count_once():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reference_days": 10}, "whole weeks"),
         ({"until": BEGIN + timedelta(days=REFERENCE_DAYS)}, "a day after it is needed"),
-        ({"reference_from": date(2024, 1, 1), "until": date(2026, 1, 1)}, "no image was observed from"),
+        ({"settings": MonitorSettings(reference=date(2024, 1, 1)), "until": date(2026, 1, 1)}, "no image was observed"),
     ],
 )
 def test_too_few_days_are_said(options, message):
