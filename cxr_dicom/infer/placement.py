@@ -64,11 +64,8 @@ class Placement:
         return Region.from_matrix(self.orientation.to_source(window), offset, self.shape)
 
     def inside(self, size: int) -> tuple[slice, slice]:
-        """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image."""
-        rows, columns = (
-            slice(*(ceil(pixel * size / self.side - 0.5) for pixel in (pixels.start, pixels.stop)))
-            for pixels in self._image()
-        )
+        """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image; one at the least."""
+        rows, columns = (_samples(pixels, size / self.side) for pixels in self._image())
         return rows, columns
 
     def to_source(self, values: Array) -> Array:
@@ -101,6 +98,15 @@ class Placement:
             _overlap(range(-self.top, rows - self.top), square),
             _overlap(range(-self.left, columns - self.left), square),
         )
+
+
+def _samples(pixels: range, scale: float) -> slice:
+    """Samples whose centres lie on pixels; the one around their middle where they are too few to reach any."""
+    start, stop = (ceil(pixel * scale - 0.5) for pixel in (pixels.start, pixels.stop))
+    if start < stop:
+        return slice(start, stop)
+    middle = int((pixels.start + pixels.stop) / 2 * scale)
+    return slice(middle, middle + 1)
 
 
 _squares: WeakKeyDictionary[Radiograph, dict[tuple[int, Fit], tuple[NDArray[np.float32], Placement]]] = (

@@ -152,6 +152,13 @@ def test_other_pictures_are_no_chest(decoded, models, real, name):
     assert refused.value.reason is Reason.NOT_A_CHEST_CONTENT
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (2000, 3), (3, 2000)])
+def test_a_picture_of_hardly_a_line_is_no_chest(decoded, models, shape):
+    with pytest.raises(ImageError) as refused:
+        admitted(decoded(np.full(shape, 0.5)), models)
+    assert refused.value.reason is Reason.NOT_A_CHEST_CONTENT
+
+
 def test_process_writes_what_is_no_chest_with_a_warning_and_without_a_call(decoded, models):
     passed, _ = admitted(decoded(OTHER["a disc with two dark fields"]), models, no_lungs="process")
     assert passed.content.word == "doubtful"
