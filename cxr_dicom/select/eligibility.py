@@ -187,8 +187,8 @@ def _unknown_part(candidate: _Candidate) -> str:
 
 
 def _other_view(candidate: _Candidate) -> str:
-    shown = candidate.view
-    return f"expected a frontal view, {shown.source}" if shown.holds is False else ""
+    found = candidate.view
+    return f"expected a frontal view, {found.source}" if found.holds is False else ""
 
 
 def _unknown_view(candidate: _Candidate) -> str:
