@@ -1,7 +1,11 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from cxr_dicom.system.bell import Bell
 
@@ -47,3 +51,21 @@ def test_ringing_without_end_blocks_nobody():
     for _ in range(100_000):
         bell.ring()
     assert bell.wait(0)
+
+
+FUTEX, CLOCK_REALTIME = 202, 256  # number of the call on x86-64, and a flag of its second argument
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64" or not Path("/proc/self/syscall").exists(), reason="reads /proc")
+def test_a_wait_ends_in_time_whatever_becomes_of_the_clock():
+    bell = Bell()
+    waiter = threading.Thread(target=bell.wait, args=(30,))
+    waiter.start()
+    call = ["running"]
+    until = time.monotonic() + 20
+    while call[0] == "running" and time.monotonic() < until:
+        call = Path(f"/proc/self/task/{waiter.native_id}/syscall").read_text().split()
+    bell.ring()
+    waiter.join()
+    assert call[0].isdigit()
+    assert not (int(call[0]) == FUTEX and int(call[2], 16) & CLOCK_REALTIME)
