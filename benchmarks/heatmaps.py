@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 def measure(plan: Plan) -> Iterator[Row]:
     """Yield both rows; one thread."""
-    both = [plan.apart(compare, plan.repeats, stop, threads=1) for stop in (False, True)]
+    side = 64 if plan.is_quick else 224
+    both = [plan.apart(compare, plan.repeats, side, stop, threads=1) for stop in (False, True)]
     yield ratios("heatmaps: time of 18 backward passes, against the closed form", both[0], at_least=10)
     yield ratios("heatmaps: the same, where gradients stop at the last feature map", both[1])
 
 
-def compare(repeats: int, stops_early: bool) -> list[tuple[float, float]]:
+def compare(repeats: int, side: int, stops_early: bool) -> list[tuple[float, float]]:
     """Measure pairs, from pixels to 18 maps each."""
     import torch
     from torchxrayvision.models import DenseNet
 
     torch.manual_seed(1)
-    network, pixels = DenseNet(num_classes=18).eval(), torch.rand(1, 1, 224, 224)
+    network, pixels = DenseNet(num_classes=18).eval(), torch.rand(1, 1, side, side)
     backward, closed = partial(by_backward, network, pixels, stops_early), partial(in_closed_form, network, pixels)
     if not torch.allclose(backward(), closed(), atol=1e-3):  # this warms up, too
         raise RuntimeError("expected the same maps in both ways, found others")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socketserver
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,22 @@ from tests.integration import rig
 # threads of several would wait for each other.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+# A server looks so often (seconds) whether it is to end. By itself each half second, and hundreds of tests have one.
+socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
+
+
+LONGEST = ("test_ohif.py", "test_bench.py", "test_ray.py", "test_backend.py", "test_service.py", "test_monitor.py")
+
 
 def pytest_collection_modifyitems(items):
-    """Begin with the real servers: they take longest, and nothing should wait for them at the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    """Begin with the files that take longest, then the other real servers: nothing should wait for them at the end."""
+
+    def place(item):
+        if item.path.name in LONGEST:
+            return LONGEST.index(item.path.name)
+        return len(LONGEST) + ("integration" not in item.path.parts)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from pydicom import Dataset
@@ -79,33 +79,48 @@ class Peer:
         yield from self.get(event)
 
 
-@contextmanager
+class Server:
+    """Runs for all tests of this file, for it takes a while; it speaks as the peer of the test does."""
+
+    def __init__(self, answers_roles):
+        self.peer = None
+        entity = AE("QR")
+        for model in (
+            StudyRootQueryRetrieveInformationModelFind,
+            StudyRootQueryRetrieveInformationModelGet,
+            StudyRootQueryRetrieveInformationModelMove,
+            Verification,
+        ):
+            entity.add_supported_context(model)
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(
+                context.abstract_syntax,
+                list(AllTransferSyntaxes),
+                scu_role=answers_roles or None,
+                scp_role=answers_roles or None,
+            )
+        handlers = [
+            (evt.EVT_C_FIND, lambda event: self.peer.on_find(event)),
+            (evt.EVT_C_GET, lambda event: self.peer.on_get(event)),
+            (evt.EVT_C_MOVE, lambda event: iter([(None, None)])),
+        ]
+        self.running = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.port = self.running.server_address[1]
+
+
+@pytest.fixture(scope="module")
+def servers():
+    made = {answers_roles: Server(answers_roles) for answers_roles in (True, False)}
+    yield made
+    for server in made.values():
+        server.running.shutdown()
+
+
 def asked(peer, **more):
-    entity = AE("QR")
-    for model in (
-        StudyRootQueryRetrieveInformationModelFind,
-        StudyRootQueryRetrieveInformationModelGet,
-        StudyRootQueryRetrieveInformationModelMove,
-        Verification,
-    ):
-        entity.add_supported_context(model)
-    for context in AllStoragePresentationContexts:
-        entity.add_supported_context(
-            context.abstract_syntax,
-            list(AllTransferSyntaxes),
-            scu_role=peer.answers_roles or None,
-            scp_role=peer.answers_roles or None,
-        )
-    handlers = [
-        (evt.EVT_C_FIND, peer.on_find),
-        (evt.EVT_C_GET, peer.on_get),
-        (evt.EVT_C_MOVE, lambda event: iter([(None, None)])),
-    ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    try:
-        yield client(server.server_address[1], **more)
-    finally:
-        server.shutdown()
+    """Make a client of the server, which speaks as ``peer`` from now on."""
+    server = peer.servers[peer.answers_roles]
+    server.peer = peer
+    return client(server.port, **more)
 
 
 def client(port, **more):
@@ -114,9 +129,9 @@ def client(port, **more):
 
 
 @pytest.fixture
-def peer():
+def peer(servers):
     made = Peer(list(studies(3)))
-    made.answers_roles = True
+    made.servers, made.answers_roles = servers, True
     return made
 
 
@@ -146,8 +161,7 @@ def test_an_archive_that_gives_no_more_than_it_likes_hides_nothing(peer, status)
             yield answer
 
     peer.find = capped
-    with asked(peer) as archive:
-        assert set(found(archive)) == uids(peer)
+    assert set(found(asked(peer))) == uids(peer)
 
 
 def test_a_cap_that_cannot_be_passed_is_told(peer):
@@ -159,8 +173,8 @@ def test_a_cap_that_cannot_be_passed_is_told(peer):
         yield 0xFE00, None
 
     peer.find = capped
-    with asked(peer) as archive, pytest.raises(IncompleteAnswerError, match="1 studies were given, and nothing proves"):
-        found(archive)
+    with pytest.raises(IncompleteAnswerError, match="1 studies were given, and nothing proves"):
+        found(asked(peer))
 
 
 @pytest.mark.parametrize("key", ["AccessionNumber", "ModalitiesInStudy", "StudyDate"])
@@ -168,8 +182,7 @@ def test_a_key_that_is_ignored_lets_no_foreign_study_in(peer, key, caplog):
     peer.ignores = {key}
     peer.images[1][{"AccessionNumber": "PatientID", "ModalitiesInStudy": "Modality"}.get(key, key)].value = "20250101"
     query = StudyQuery(accession_number="A0") if key == "AccessionNumber" else ALL
-    with asked(peer) as archive:
-        assert set(found(archive, query)) <= {peer.images[0].StudyInstanceUID, peer.images[2].StudyInstanceUID}
+    assert set(found(asked(peer), query)) <= {peer.images[0].StudyInstanceUID, peer.images[2].StudyInstanceUID}
     assert f"do not match {key}" in caplog.records[0].fields["reason"]
 
 
@@ -187,16 +200,15 @@ def test_a_question_that_is_refused_is_asked_more_plainly(peer, status, caplog):
             yield from true(query)
 
     peer.find = picky
-    with asked(peer) as archive:
-        assert set(found(archive)) == uids(peer) - {peer.images[1].StudyInstanceUID}
+    assert set(found(asked(peer))) == uids(peer) - {peer.images[1].StudyInstanceUID}
     (told,) = (each.fields["reason"] for each in caplog.records)
     assert "(no key ModalitiesInStudy, ...)" in told
 
 
 def test_a_search_that_fails_is_told_with_its_status(peer):
     peer.find = lambda query: iter([(0xA700, None)])
-    with asked(peer) as archive, pytest.raises(ConnectionFailedError, match="0xA700: C-FIND failed: out of resources"):
-        found(archive)
+    with pytest.raises(ConnectionFailedError, match="0xA700: C-FIND failed: out of resources"):
+        found(asked(peer))
 
 
 def odd(found):
@@ -210,8 +222,7 @@ def odd(found):
 
 def test_matches_as_archives_write_them_are_read(peer):
     peer.change = odd
-    with asked(peer) as archive:
-        assert set(found(archive)) == uids(peer)
+    assert set(found(asked(peer))) == uids(peer)
 
 
 def test_a_match_that_cannot_be_read_holds_up_no_other(peer):
@@ -222,8 +233,8 @@ def test_a_match_that_cannot_be_read_holds_up_no_other(peer):
 
     peer.change = first_is_bad
     got = []
-    with asked(peer) as archive, pytest.raises(IncompleteAnswerError, match="cannot be read"):
-        got.extend(each.study_instance_uid for each in archive.studies(ALL, MODALITIES))
+    with pytest.raises(IncompleteAnswerError, match="cannot be read"):
+        got.extend(each.study_instance_uid for each in asked(peer).studies(ALL, MODALITIES))
     assert set(got) == {each.StudyInstanceUID for each in peer.images[1:]}
 
 
@@ -239,8 +250,8 @@ def test_a_search_without_end_comes_to_one(peer, monkeypatch):
             yield 0xFF00, item
 
     peer.find = endless
-    with asked(peer) as archive, pytest.raises(ConnectionFailedError):
-        found(archive)
+    with pytest.raises(ConnectionFailedError):
+        found(asked(peer))
 
 
 def test_an_archive_that_drips_costs_its_time_limit():
@@ -297,8 +308,7 @@ def fetched(archive, peer):
 
 def test_images_of_another_study_are_not_listed(peer, caplog):
     peer.ignores = {"StudyInstanceUID"}
-    with asked(peer) as archive:
-        assert [each.sop_instance_uid for each in listed(archive, peer)] == [peer.images[0].SOPInstanceUID]
+    assert [each.sop_instance_uid for each in listed(asked(peer), peer)] == [peer.images[0].SOPInstanceUID]
     assert "does not match StudyInstanceUID" in caplog.records[0].fields["reason"]
 
 
@@ -310,8 +320,8 @@ def test_a_listing_that_is_cut_is_not_whole(peer):
         yield 0xFE00, None
 
     peer.find = cut
-    with asked(peer) as archive, pytest.raises(FetchError, match="lists only some"):
-        listed(archive, peer)
+    with pytest.raises(FetchError, match="lists only some"):
+        listed(asked(peer), peer)
 
 
 @pytest.mark.parametrize("answers_roles", [True, False])
@@ -325,8 +335,7 @@ def test_a_c_get_needs_no_answer_about_roles(peer, answers_roles):
         yield from Peer._get(peer, event)
 
     peer.get = get
-    with asked(peer) as archive:
-        assert len(fetched(archive, peer)) == 1
+    assert len(fetched(asked(peer), peer)) == 1
 
 
 def test_an_archive_that_takes_the_wrong_one_of_many_syntaxes_is_offered_each_by_itself(peer):
@@ -342,9 +351,9 @@ def test_an_archive_that_takes_the_wrong_one_of_many_syntaxes_is_offered_each_by
             yield 0xA702, None
 
     peer.get = get
-    with asked(peer) as archive:
-        assert len(fetched(archive, peer)) == 1
-        assert len(fetched(archive, peer)) == 1
+    archive = asked(peer)
+    assert len(fetched(archive, peer)) == 1
+    assert len(fetched(archive, peer)) == 1
     assert [JPEG2000Lossless in each for each in chosen] == [False, True, True]
 
 
@@ -354,8 +363,8 @@ def test_another_image_than_asked_is_not_taken(peer):
         yield 0xFF00, peer.images[1]
 
     peer.get = get
-    with asked(peer) as archive, pytest.raises(FetchError, match="C-GET of"):
-        fetched(archive, peer)
+    with pytest.raises(FetchError, match="C-GET of"):
+        fetched(asked(peer), peer)
 
 
 @pytest.mark.parametrize("error", [FetchError("damaged"), ConnectionFailedError("X", "y")])
@@ -363,12 +372,14 @@ def test_why_we_did_not_take_an_image_is_not_the_archive_s_word(peer, error):
     def refuse(chunks, about):
         raise error
 
-    with asked(peer) as archive, pytest.raises(type(error), match=str(error)):
+    archive = asked(peer)
+    with pytest.raises(type(error), match=str(error)):
         archive.fetch(listed(archive, peer)[0], refuse)
 
 
 def test_a_destination_that_the_archive_does_not_know_is_said_in_words(peer):
-    with asked(peer, retrieve="move") as archive, pytest.raises(FetchError, match="0xA801, it does not know our AE"):
+    archive = asked(peer, retrieve="move")
+    with pytest.raises(FetchError, match="0xA801, it does not know our AE"):
         archive.fetch(listed(archive, peer)[0], lambda *_: None)
 
 

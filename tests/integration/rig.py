@@ -129,7 +129,7 @@ def program(*names: str, package: str) -> str:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Archive]:
+def orthanc(folder: Path, dicom_port: int | None = None) -> Iterator[Archive]:
     """Run Orthanc with DICOMweb on free ports of the loopback interface; it stores into ``folder``."""
     archive, command = orthanc_command(folder)
     with running(command, folder / "orthanc.log", f"{archive.url}/dicom-web/studies"):
@@ -139,7 +139,7 @@ def orthanc(folder: Path) -> Iterator[Archive]:
 def orthanc_command(folder: Path) -> tuple[Archive, list[str]]:
     """Return where an Orthanc will be, and how it is started, any number of times."""
     executable = orthanc_program()
-    archive = Archive(f"http://127.0.0.1:{free_port()}", free_port())
+    archive = Archive(f"http://127.0.0.1:{free_port()}", dicom_port or free_port())
     settings = folder / "orthanc.json"
     settings.write_text(json.dumps(_orthanc_settings(archive, folder)))
     return archive, [executable, str(settings)]
