@@ -30,9 +30,28 @@ def small_pspnet(monkeypatch):
     monkeypatch.setattr(chestx_det, "MODELS", (replace(chestx_det.MODELS[0], input_size=192),))
 
 
-def test_a_classifier_gives_the_same_scores_and_maps(home, rg1):
+@pytest.fixture(scope="module")
+def compiled():
+    """Networks that OpenVINO compiled, by their number of threads: each takes a while."""
+    return {}
+
+
+@pytest.fixture
+def classifier(home, compiled):
+    """Give the classifier on OpenVINO."""
+
+    def build():
+        threads = torch.get_num_threads()
+        if threads not in compiled:
+            compiled[threads] = home.build("xrv-densenet121-all", "openvino")
+        return compiled[threads]
+
+    return build
+
+
+def test_a_classifier_gives_the_same_scores_and_maps(home, rg1, classifier):
     expected = home.build("xrv-densenet121-all").predict(rg1, ())
-    found = home.build("xrv-densenet121-all", "openvino").predict(rg1, ())
+    found = classifier().predict(rg1, ())
     for one, other in zip(expected.findings, found.findings, strict=True):
         assert other.raw == pytest.approx(one.raw, abs=1e-5)
         assert other.call is one.call
@@ -51,11 +70,10 @@ def test_a_segmenter_gives_the_same_masks(name, home, rg1, small_pspnet):
         assert dice(one.region.matrix(), other.region.matrix()) > 0.9999
 
 
-def test_the_number_of_threads_changes_nothing(home, dx):
+def test_the_number_of_threads_changes_nothing(dx, classifier):
     def probabilities(threads):
         torch.set_num_threads(threads)
-        model = home.build("xrv-densenet121-all", "openvino")
-        return [finding.raw for finding in model.predict(dx, ()).findings]
+        return [finding.raw for finding in classifier().predict(dx, ()).findings]
 
     try:
         assert probabilities(2) == probabilities(1)
