@@ -12,7 +12,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -92,13 +92,8 @@ class Server:
             Verification,
         ):
             entity.add_supported_context(model)
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(
-                context.abstract_syntax,
-                list(AllTransferSyntaxes),
-                scu_role=answers_roles or None,
-                scp_role=answers_roles or None,
-            )
+        roles = {"scu_role": answers_roles or None, "scp_role": answers_roles or None}
+        entity.add_supported_context(DigitalXRayImageStorageForPresentation, list(AllTransferSyntaxes), **roles)
         handlers = [
             (evt.EVT_C_FIND, lambda event: self.peer.on_find(event)),
             (evt.EVT_C_GET, lambda event: self.peer.on_get(event)),
@@ -124,7 +119,7 @@ def asked(peer, **more):
 
 
 def client(port, **more):
-    table = {"address": "127.0.0.1", "port": port, "ae_title": "QR", "timeout_seconds": 3, **more}
+    table = {"address": "127.0.0.1", "port": port, "ae_title": "QR", "timeout_seconds": 20, **more}
     return QueryRetrieve(QueryRetrieveArchive(kind="query-retrieve", name="qr", **table), ListenerSettings())
 
 
