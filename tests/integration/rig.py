@@ -131,12 +131,12 @@ def program(*names: str, package: str) -> str:
 @contextmanager
 def orthanc(folder: Path, dicom_port: int | None = None) -> Iterator[Archive]:
     """Run Orthanc with DICOMweb on free ports of the loopback interface; it stores into ``folder``."""
-    archive, command = orthanc_command(folder)
+    archive, command = orthanc_command(folder, dicom_port)
     with running(command, folder / "orthanc.log", f"{archive.url}/dicom-web/studies"):
         yield archive
 
 
-def orthanc_command(folder: Path) -> tuple[Archive, list[str]]:
+def orthanc_command(folder: Path, dicom_port: int | None = None) -> tuple[Archive, list[str]]:
     """Return where an Orthanc will be, and how it is started, any number of times."""
     executable = orthanc_program()
     archive = Archive(f"http://127.0.0.1:{free_port()}", dicom_port or free_port())
