@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -104,23 +104,45 @@ def smaller(picture: Grey, long_side: int) -> Grey:
     return np.asarray(image)
 
 
+class Stain(NamedTuple):
+    """What is laid over a part of a preview."""
+
+    place: tuple[slice, slice]
+    colour: NDArray[np.float32]  # (3), or (rows, columns, 3); 0 to 255
+    opacity: NDArray[np.floating]  # (rows, columns), 0 to 1
+
+
+def stained(preview: Grey, stains: Iterable[Stain]) -> Colour:
+    """Lay stains over a preview, one after the other."""
+    picture = _to_colour(preview)
+    for place, colour, opacity in stains:
+        _blend(picture[place], colour, opacity)
+    return _to_bytes(picture)
+
+
 def overlay(preview: Grey, masks: Iterable[Mask]) -> Colour:
     """Draw outlines and translucent fills of ``masks`` in the colours of their structures."""
-    picture = _to_colour(preview)
+    return stained(preview, outlined(preview.shape[:2], masks))
+
+
+def outlined(shape: Shape, masks: Iterable[Mask]) -> Iterator[Stain]:
+    """Yield what `overlay` lays over a preview of ``shape``."""
     for mask in masks:
-        place, fine = _sample(mask.region, (preview.shape[0], preview.shape[1]))
+        place, fine = _sample(mask.region, shape)
         outline = fine & ~_erode(fine, _OUTLINE_WIDTH * _FINE)
         opacity = np.maximum(_shrink(fine) * _FILL_OPACITY, _shrink(outline) * _OUTLINE_OPACITY)
-        _blend(picture[place], np.asarray(mask.structure.colour, np.float32), opacity)
-    return _to_bytes(picture)
+        yield Stain(place, np.asarray(mask.structure.colour, np.float32), opacity)
 
 
 def heat(preview: Grey, heatmap: Heatmap, shape: Shape) -> Colour:
     """Lay ``heatmap`` over the preview of a source matrix of ``shape``; clear at 0, and outside its grid."""
-    values = heatmap.grid.resample(heatmap.values, preview.shape[:2], shape)
-    picture = _to_colour(preview)
-    _blend(picture, inferno(values), _HEAT_OPACITY * values)
-    return _to_bytes(picture)
+    return stained(preview, [heated(preview.shape[:2], heatmap, shape)])
+
+
+def heated(size: Shape, heatmap: Heatmap, shape: Shape) -> Stain:
+    """Return what `heat` lays over a preview of ``size``."""
+    values = heatmap.grid.resample(heatmap.values, size, shape)
+    return Stain((slice(None), slice(None)), inferno(values), _HEAT_OPACITY * values)
 
 
 def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
@@ -144,7 +166,8 @@ def layer(draw: Callable[[Grey], Colour], shape: Shape) -> Layer:
     Where both look alike nothing shines through; else the difference says how much does.
     """
     black, white = (draw(np.full(shape, grey, np.uint8)).astype(np.float32) for grey in (0, 255))
-    opacity = 1 - np.clip((white - black).mean(axis=-1, keepdims=True) / 255, 0, 1)
+    red, green, blue = np.moveaxis(white - black, -1, 0)
+    opacity = 1 - np.clip((red + green + blue)[..., None] / np.float32(3) / 255, 0, 1)
     colour = np.clip(black / np.maximum(opacity, 1 / 255), 0, 255)
     made: Layer = np.rint(np.concatenate([colour, 255 * opacity], axis=-1)).astype(np.uint8)
     return made
@@ -191,7 +214,10 @@ def inferno(values: NDArray[np.floating]) -> NDArray[np.float32]:
     """Colour of each value of 0 to 1: (..., 3), 0 to 255."""
     stops = np.linspace(0, 1, len(INFERNO))
     table = np.asarray(INFERNO, np.float32)
-    return np.stack([np.interp(values, stops, table[:, channel]) for channel in range(3)], axis=-1).astype(np.float32)
+    colours = np.empty((*values.shape, 3), np.float32)
+    for channel in range(3):
+        colours[..., channel] = np.interp(values, stops, table[:, channel])
+    return colours
 
 
 def colour_bar(length: int, thickness: int) -> Colour:
@@ -251,9 +277,9 @@ def _erode(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 
 def _shrink(fine: NDArray[np.bool_]) -> NDArray[np.float64]:
-    rows, columns = fine.shape
-    blocks: NDArray[np.float64] = fine.reshape(rows // _FINE, _FINE, columns // _FINE, _FINE).mean(axis=(1, 3))
-    return blocks
+    bits = fine.view(np.uint8)
+    blocks = sum(bits[row::_FINE, column::_FINE] for row in range(_FINE) for column in range(_FINE))
+    return np.asarray(blocks / _FINE**2, np.float64)
 
 
 def _scaled(points: Sequence[Point], shape: Shape, size: Shape) -> tuple[Point, Point]:

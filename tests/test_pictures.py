@@ -135,3 +135,16 @@ def test_a_layer_laid_over_a_preview_shows_what_was_drawn_on_it():
     assert np.abs(laid - draw(preview)).max() <= 4
     assert layer[0, -1, 3] == 0, "where nothing was drawn, all shines through"
     assert layer[12, 30, 3] > 0
+
+
+def test_a_finer_matrix_is_shrunk_to_its_means():
+    fine = np.random.default_rng(0).random((8, 12)) > 0.5
+    assert (pictures._shrink(fine) == fine.reshape(4, 2, 6, 2).mean(axis=(1, 3))).all()
+
+
+def test_a_stain_that_was_made_once_is_laid_over_any_preview():
+    matrix = np.zeros(SOURCE, bool)
+    matrix[200:300, 100:200] = True
+    stains = list(pictures.outlined(black().shape, [mask(matrix)]))
+    for grey in (0, 90):
+        assert (pictures.stained(black() + grey, stains) == pictures.overlay(black() + grey, [mask(matrix)])).all()

@@ -74,10 +74,10 @@ def summary(tally: Tally, out: Path) -> str:
 
 
 class _Lines:
-    """A line per entry of a small run; of a large one a line every few seconds, and the last."""
+    """A line per entry of a small run; of a large one the first, then a line every few seconds, and the last."""
 
     def __init__(self) -> None:
-        self._printed_at = 0.0
+        self._printed_at = -_LINE_SECONDS
 
     def report(self, progress: Progress) -> None:
         tally = progress.tally

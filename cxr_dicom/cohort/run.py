@@ -30,7 +30,7 @@ from cxr_dicom.export import build_exporters
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
-from cxr_dicom.results import cohort_report, report, tables
+from cxr_dicom.results import report, tables
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry, wants
@@ -158,6 +158,8 @@ class _Content:
         if self._options.has_figures:
             report.write(page, list(rows()), self._figures)
         else:
+            from cxr_dicom.results import cohort_report
+
             cohort_report.write(page, rows, run, self._thumbnail)
 
     def _rows(self) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 
 from cxr_dicom.ingest.intake import Refusal, RefusedError
-from cxr_dicom.ingest.upper_layer import ProtocolError, UpperLayer
+from cxr_dicom.ingest.upper_layer import LOOK_SECONDS, ProtocolError, UpperLayer
 from cxr_dicom.store.spool import Part, PartFile, Spool, SpoolError
 
 if TYPE_CHECKING:
@@ -138,15 +138,16 @@ class FileProvider(DIMSEServiceProvider):
         if context is None or context not in {each.context_id for each in self.assoc.accepted_contexts}:
             raise ProtocolError("used a presentation context that was not accepted")
         self.msg_queue.put((context, request))
-        self.upper_layer.is_busy = (
-            True  # after it, for only the other thread's next look clears what it was late to see
-        )
+        self.upper_layer.received()  # after it, for only the other thread's next look clears what it was late to see
 
     def get_msg(self, block: bool = False) -> Any:
         """Give the next message to the association's thread, which comes back when it has served the last one."""
         found = super().get_msg(block)
         if found[1] is None and self.msg_queue.empty():
             self.upper_layer.answered()
+            if self.upper_layer.news.wait(LOOK_SECONDS):
+                self.upper_layer.news.clear()
+                found = super().get_msg(block)
         return found
 
     def send_msg(self, primitive: Any, context_id: int) -> None:

@@ -7,7 +7,11 @@ thread with a traceback where a peer breaks the protocol. Here everything that e
 from __future__ import annotations
 
 import contextlib
+import queue
+import select
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +33,9 @@ _PDU_HEAD = 6  # type, reserved, length (PS3.8 9.3.5)
 _ITEM_HEAD = 5  # length, presentation context ID (PS3.8 9.3.5.1)
 MOST_NEGOTIATION_BYTES = 1 << 18  # of a PDU that asks for an association
 MOST_VALUES = 1000  # of a PDU; senders put in one or two
+LOOK_SECONDS = 0.1  # for which a thread waits at most for what is to wake it
+_SHORT_PAUSE = 0.001  # seconds, where nothing can wake it: while an association begins or ends
+_ESTABLISHED = "Sta6"  # ready for data transfer (PS3.8 9.2.1)
 _LEAST_LIMIT = 1 << 20  # bytes of a PDU that are read in any case: some senders do not keep to what was negotiated
 
 OnEnd = Callable[["Association", str], None]
@@ -52,6 +59,8 @@ class UpperLayer(DULServiceProvider):
     ----------
     is_busy
         Whether a message is whole and not yet answered; nothing more is read meanwhile.
+    news
+        Set when there is something for the association's thread.
     """
 
     def __init__(self, association: Association, listener: ListenerSettings, connection: Any, on_end: OnEnd) -> None:
@@ -63,6 +72,36 @@ class UpperLayer(DULServiceProvider):
         self._is_over = False  # released
         self.is_associating = True  # until the request is whole
         self.is_busy = False
+        self.news = threading.Event()
+        self.to_user_queue = _Telling(self.news)
+        self._is_answered = threading.Event()
+
+    @property
+    def _run_loop_delay(self) -> float:
+        """Seconds to sleep between two looks; pynetdicom's reactor asks for it when it found nothing to do.
+
+        pynetdicom looks a thousand times a second, which takes the processor from others where there are many
+        associations. Here the reactor waits until something comes, and then looks at once.
+        """
+        if threading.current_thread() is not self:
+            return _SHORT_PAUSE
+        self._rest()
+        return 0.0
+
+    @_run_loop_delay.setter
+    def _run_loop_delay(self, seconds: float) -> None:
+        """Ignore what pynetdicom sets."""
+
+    def _rest(self) -> None:
+        """Wait for what can come now: the answer of ours that is due, or bytes of the peer."""
+        connection = self.socket.socket if self.socket is not None else None
+        if self.state_machine.current_state != _ESTABLISHED or connection is None or self._kill_thread:
+            time.sleep(_SHORT_PAUSE)
+        elif self.is_busy:
+            self._is_answered.wait(LOOK_SECONDS)
+        elif not (isinstance(connection, ssl.SSLSocket) and connection.pending()):
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile: the next look says so
+                select.select([connection], [], [], LOOK_SECONDS)
 
     def run_reactor(self) -> None:
         """Read until the end; whatever goes wrong ends this association and nothing else."""
@@ -91,11 +130,18 @@ class UpperLayer(DULServiceProvider):
         """Remember why the association ends, unless that is known."""
         self._cause = self._cause or cause
 
+    def received(self) -> None:
+        """Read nothing more until the message that is whole is answered."""
+        self._is_answered.clear()
+        self.is_busy = True
+        self.news.set()
+
     def answered(self) -> None:
         """Read on: the last message was answered, or asks for no answer."""
         if self.is_busy:
             self.is_busy = False
             self.heard()  # the time that we took is no silence of the peer
+            self._is_answered.set()
 
     def heard(self) -> None:
         """Count the silence of the peer anew."""
@@ -136,6 +182,18 @@ class UpperLayer(DULServiceProvider):
         """A message, or the request for an association, is whole: its bytes and seconds are counted anew."""
         if isinstance(self.socket, BoundedSocket):
             self.socket.begin_message()
+
+
+class _Telling(queue.Queue[Any]):
+    """A queue that sets an event with each item."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._event.set()
 
 
 class BoundedSocket(AssociationSocket):

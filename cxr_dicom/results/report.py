@@ -110,7 +110,8 @@ def _draw(hang: _Hanging, analysis: ImageAnalysis, preview: Grey) -> Iterator[Fi
             yield _anatomy(hang, prediction, preview)
     for prediction in analysis.predictions:
         for heatmap in prediction.heatmaps:
-            draw = partial(pictures.heat, heatmap=heatmap, shape=analysis.image.shape)
+            heat = pictures.heated(preview.shape[:2], heatmap, analysis.image.shape)
+            draw = partial(pictures.stained, stains=[heat])
             yield _figure(
                 heatmap.title,
                 hang(draw(preview)),
@@ -126,8 +127,10 @@ def _anatomy(hang: _Hanging, prediction: Prediction, preview: Grey) -> Figure:
     measured = [m for m in prediction.measurements if len(m.points) == 2]
     drawn = [Line(m.points, colour) for m, colour in zip(measured, _LINE_COLOURS, strict=False)]
 
+    outlines = list(pictures.outlined(preview.shape[:2], masks))
+
     def draw(preview: Grey) -> Colour:
-        picture = pictures.overlay(preview, masks)
+        picture = pictures.stained(preview, outlines)
         return pictures.lines(picture, drawn, masks[0].region.shape) if drawn else picture
 
     return _figure(

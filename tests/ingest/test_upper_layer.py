@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pynetdicom.sop_class import Verification
 
+from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.synthetic import radiograph
 from tests.raw_peer import (
     ABORT,
@@ -33,7 +35,7 @@ from tests.raw_peer import (
     store_command,
     values,
 )
-from tests.service_helpers import listening, send, wait_for
+from tests.service_helpers import associated, listening, send, wait_for
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -375,3 +377,16 @@ def test_memory_does_not_grow_with_what_is_refused(here):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 5 << 20
+
+
+def test_an_association_that_waits_takes_no_processor_time_from_others(tmp_path, monkeypatch):
+    looks = []
+    look = UpperLayer._is_transport_event
+    monkeypatch.setattr(UpperLayer, "_is_transport_event", lambda layer: (looks.append(1), look(layer))[1])
+    with listening(tmp_path) as here, associated(here.port, Verification) as association:
+        assert association.send_c_echo().Status == 0
+        time.sleep(0.3)  # what the echo left to be done
+        looks.clear()
+        time.sleep(1)
+        assert len(looks) < 50  # pynetdicom looks a thousand times a second
+        assert association.send_c_echo().Status == 0
