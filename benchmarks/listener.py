@@ -1,4 +1,4 @@
-"""Four associations of DCMTK's ``storescu`` at once, into our durable spool and into plain receivers.
+"""Four associations of DCMTK's ``storescu`` at once, and sixteen with small images, into our durable spool and others.
 
 DCMTK's ``storescp`` (by itself one association after the other, with ``--fork`` each in a process) and the
 ``storescp`` application of pynetdicom write files too, but do not wait until these are on the disk. All write
@@ -25,12 +25,15 @@ from urllib.request import HTTPCookieProcessor, build_opener
 from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratios
 from cxr_dicom import synthetic
 
-SENDERS = 4
-ROWS, COLUMNS = 2500, 2048
+SENDERS, MANY = 4, 16
+ROWS, COLUMNS, SMALL_ROWS = 2500, 2048, 353  # 10 MB and 200 kB
 DCMTK = "listener: MB/s, against DCMTK storescp"
 FORKED = f"{DCMTK} --fork"
+SMALL = f"listener: images/s of 200 kB by {MANY} associations, against DCMTK storescp --fork"
 PYNETDICOM = "listener: MB/s, against the storescp application of pynetdicom"
 WATCHED = "listener: MB/s with the Now page open, against without"
+
+ROOM = {"max_associations": 2 * MANY, "max_associations_per_address": 2 * MANY}
 
 Server = Callable[[Path, int], Sequence[str]]  # the command that receives into a folder on a port
 
@@ -39,11 +42,11 @@ def measure(plan: Plan) -> Iterator[Row]:
     """Yield a row for each of the others."""
     storescu, storescp = program("storescu"), program("storescp")
     if not storescu or not storescp:
-        for row in (DCMTK, FORKED, PYNETDICOM, WATCHED):
+        for row in (DCMTK, FORKED, PYNETDICOM, WATCHED, SMALL):
             yield Missing(row, "DCMTK is not installed")
         return
     with folder() as place:
-        shares = images(place / "images", 1 if plan.is_quick else 8, 64 if plan.is_quick else ROWS)
+        shares = images(place / "images", SENDERS, 1 if plan.is_quick else 8, 64 if plan.is_quick else ROWS)
         speed = partial(megabytes_per_second, place, storescu, shares)
         dcmtk: Server = lambda out, port: (storescp, "-od", str(out), str(port))  # noqa: E731
         forked: Server = lambda out, port: (storescp, "--fork", "-od", str(out), str(port))  # noqa: E731
@@ -52,6 +55,9 @@ def measure(plan: Plan) -> Iterator[Row]:
             yield ratios(row, pairs, at_least=goal)
         pairs = in_turn(partial(speed, while_watched), partial(speed, with_pages), plan.repeats)
         yield ratios(WATCHED, pairs, at_least=0.95)
+        shares = images(place / "small", MANY, 1 if plan.is_quick else 30, 64 if plan.is_quick else SMALL_ROWS)
+        speed = partial(megabytes_per_second, place, storescu, shares)
+        yield ratios(SMALL, in_turn(partial(speed, by_cxr_dicom), partial(speed, forked), plan.repeats), at_least=1.0)
 
 
 def program(name: str) -> str | None:
@@ -60,12 +66,12 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join(place for place in os.get_exec_path() if place != own))
 
 
-def images(place: Path, each: int, rows: int) -> list[list[Path]]:
+def images(place: Path, senders: int, each: int, rows: int) -> list[list[Path]]:
     """Write so many images for each sender, two in a study."""
     columns = rows * COLUMNS // ROWS
     pixels = synthetic.radiograph(rows, columns)
     shares = []
-    for sender in range(SENDERS):
+    for sender in range(senders):
         (place / str(sender)).mkdir(parents=True)
         shares.append([place / str(sender) / str(number) for number in range(each)])
         for number, path in enumerate(shares[-1]):
@@ -107,7 +113,7 @@ def listen() -> None:
     from cxr_dicom.store.spool import Spool
 
     out, port, *more = sys.argv[1:]
-    settings = Settings.model_validate({"spool": {"folder": out}, "listener": {"port": int(port)}})
+    settings = Settings.model_validate({"spool": {"folder": out}, "listener": {"port": int(port), **ROOM}})
     spool, ledger = Spool(settings), Ledger(Path(out))
     assembly = Assembly(settings.assembly)
     intake = Intake(spool, ledger, assembly, AuditTrail(spool.folder), settings.listener.sop_classes)
