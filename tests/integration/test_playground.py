@@ -52,8 +52,8 @@ def _printed(process):
     """The states that the study went through, the address of the pages, the study, and what lets in."""
     states, study = [], ""
     for line in process.stdout:
-        if line.strip() in set(StudyState):
-            states.append(line.strip())
+        if line.split()[:1] and line.split()[0] in set(StudyState):  # with its reason behind it
+            states.append(line.split()[0])
         if found := re.fullmatch(r"Open +(http://\S+)/studies/(\S+)\n", line):
             study = found[2]
         if found := re.fullmatch(r"Pages +(http://\S+)/enter#(\S+)\n", line):
