@@ -16,8 +16,9 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, build_opener
@@ -124,7 +125,9 @@ def listen() -> None:
         pages = LivePages(settings, _free_port(), intake, dict, lambda: ())
         if "visitor" in more:
             command = "from benchmarks.listener import look; look()"
-            subprocess.Popen((sys.executable, "-c", command, pages.link))
+            visitor = subprocess.Popen((sys.executable, "-c", command, pages.link), stdout=subprocess.PIPE)
+            assert visitor.stdout is not None
+            visitor.stdout.readline()  # the page is open
     listener.start()
     signal.pause()
 
@@ -135,10 +138,11 @@ def look() -> None:
     visitor = build_opener(HTTPCookieProcessor(CookieJar()))
     visitor.addheaders = [("Origin", page)]
     visitor.open(f"{page}/enter", data=f"token={token}".encode()).close()
-    with visitor.open(f"{page}/now/changes") as changes:
+    with suppress(OSError, HTTPException), visitor.open(f"{page}/now/changes") as changes:
         for line in changes:
             if line.startswith(b"event: change"):
                 visitor.open(f"{page}/now/part").read()
+                print("open", flush=True)
 
 
 def megabytes_per_second(place: Path, storescu: str, shares: list[list[Path]], server: Server) -> float:

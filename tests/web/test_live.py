@@ -15,7 +15,7 @@ from cxr_dicom.deliver.base import Destination
 from cxr_dicom.records import DeliveryStatus, StudyState
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
-from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.ledger import Ledger, overview
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.web import now
@@ -356,3 +356,14 @@ def test_a_stop_is_not_held_up_by_an_open_page(ledger):
         began = time.monotonic()
     assert time.monotonic() - began < 4
     connection.close()
+
+
+def test_all_studies_are_told_once_however_they_are_read(ledger, monkeypatch):
+    monkeypatch.setattr(overview, "_BATCH", 3)
+    with ledger.transaction() as connection:
+        rows = [(f"1.2.{number}", StudyState.SENT, 1.0, float(number // 4)) for number in range(10)]
+        connection.executemany(
+            "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)", rows
+        )
+    expected = sorted(rows, key=lambda row: (row[3], row[0]), reverse=True)
+    assert list(ledger.overview.studies()) == [row[0] for row in expected]

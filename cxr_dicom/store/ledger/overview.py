@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from cxr_dicom.store.ledger.story import Row
 if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
 
+_BATCH = 500  # studies that are read at a time
 MAX_COUNTED = 100  # of what was refused
 _LATEST = 500  # results of today whose times are looked at
 _SUMMARY = (
@@ -129,10 +131,17 @@ class Overview:
         )
         return [dict(row) for row in rows]
 
-    def studies(self) -> list[str]:
-        """Return all studies, the latest change first."""
-        rows = self._ledger.rows("SELECT study_instance_uid FROM studies ORDER BY changed_at DESC")
-        return [row["study_instance_uid"] for row in rows]
+    def studies(self) -> Iterator[str]:
+        """Yield all studies, the latest change first; some are read at a time, for few callers want all."""
+        last = (math.inf, "")
+        while rows := self._ledger.rows(
+            "SELECT study_instance_uid, changed_at FROM studies WHERE (changed_at, study_instance_uid) < (?, ?)"
+            " ORDER BY changed_at DESC, study_instance_uid DESC LIMIT ?",
+            *last,
+            _BATCH,
+        ):
+            yield from (row["study_instance_uid"] for row in rows)
+            last = rows[-1]["changed_at"], rows[-1]["study_instance_uid"]
 
     def files(self, study_instance_uid: str) -> list[Row]:
         """Return series, UID and path of what lies in the spool: images, then objects without BINARY twins."""

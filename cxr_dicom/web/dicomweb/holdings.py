@@ -42,8 +42,8 @@ class Holdings(ABC):
     """
 
     @abstractmethod
-    def studies(self) -> Sequence[str]:
-        """Return Study Instance UIDs, in the order in which searches tell them."""
+    def studies(self) -> Iterator[str]:
+        """Yield Study Instance UIDs, in the order in which searches tell them."""
 
     def instances(self, study: str, series: str = "", uid: str = "") -> list[Held]:
         """Return instances of a study; with UIDs only those of a series, or one.
@@ -83,9 +83,9 @@ class FolderHoldings(Holdings):
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
 
-    def studies(self) -> Sequence[str]:
-        """Return Study Instance UIDs, in the order of the rows."""
-        return [key for key in self._folder.studies() if is_uid(key)]
+    def studies(self) -> Iterator[str]:
+        """Yield Study Instance UIDs, in the order of the rows."""
+        return filter(is_uid, self._folder.studies())
 
     def _named(self, study: str) -> Iterator[Held]:
         for row in self._folder.rows(study):
@@ -107,8 +107,8 @@ class SpoolHoldings(Holdings):
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def studies(self) -> Sequence[str]:
-        """Return Study Instance UIDs, the latest change first."""
+    def studies(self) -> Iterator[str]:
+        """Yield Study Instance UIDs, the latest change first."""
         return self._ledger.overview.studies()
 
     def _named(self, study: str) -> Iterator[Held]:

@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
@@ -92,11 +92,11 @@ class Searches:
     def studies(self, query: Query, root: str) -> Found:
         """Search for studies."""
         uids = query.keys.get("StudyInstanceUID")
-        wanted = list(dict.fromkeys(re.split(r"[,\\]", uids))) if uids else self._holdings.studies()
-        others = {key for key in query.keys if key != "StudyInstanceUID"}
-        if others and len(wanted) > _MAX_READ:
+        wanted = iter(dict.fromkeys(re.split(r"[,\\]", uids))) if uids else self._holdings.studies()
+        first = list(islice(wanted, _MAX_READ + 1))
+        if len(first) > _MAX_READ and any(key != "StudyInstanceUID" for key in query.keys):
             raise NotAnsweredError(413, f"Of more than {_MAX_READ} studies, these are found by StudyInstanceUID only.")
-        return _page((self._study(uid, query, root) for uid in wanted), query)
+        return _page((self._study(uid, query, root) for uid in chain(first, wanted)), query)
 
     def series(self, study: str, query: Query, root: str) -> Found:
         """Search for series of a study."""
