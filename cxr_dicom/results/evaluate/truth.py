@@ -54,6 +54,7 @@ MAX_GROUPS = 50  # values of a column that images are grouped by
 
 _EXCEL_DELIMITER = re.compile(r"sep=([,;\t])", re.IGNORECASE)  # a first line that Excel writes and reads
 _DECIMAL_COMMA = re.compile(r"^(\s*-?\d+),(\d+\s*)$")  # in tables with semicolons
+_VALUE = re.compile(r"-?[\d.]+")  # no name of a column
 _EXCEL_TEXT = re.compile(r'="(.*)"')  # what keeps Excel from making a number of it
 
 _ALIASES = {label.lower().replace(" ", "_"): kind.name for label, kind in FINDINGS.items()} | {
@@ -136,6 +137,8 @@ def open_table(path: Path) -> tuple[list[str], Iterator[Line]]:
     names = [cell.strip() for cell in head.cells]
     if len(names) > MAX_COLUMNS:
         raise TruthError(f"{path.name}: expected at most {MAX_COLUMNS} columns, found {len(names)}")
+    if any(_VALUE.fullmatch(name) for name in names):  # what stands there may be of a patient: no error may quote it
+        raise TruthError(f"{path.name}: expected names of columns in the first row, found numbers or UIDs")
     if twice := [number + 1 for number, name in enumerate(names) if name and name in names[:number]]:
         raise TruthError(f"{path.name}: expected columns with different names, column {twice[0]} repeats one")
     return names, lines

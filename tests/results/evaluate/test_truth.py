@@ -186,6 +186,7 @@ def test_what_is_said_twice_counts_once_and_a_contradiction_not_at_all(table):
         (b"sop_instance_uid,mass\n1,=1+1\n", "line 2, column 'mass': expected 1, 0"),
         (b"sop_instance_uid,mass,mass\n1,1,1\n", "column 3 repeats one"),
         (b"name,mass\nDoe,1\n", "expected a column of SOP Instance UIDs"),
+        (b"1.2.3,Doe^Jane,1\n1.2.4,Doe^Jane,0\n", "expected names of columns in the first row"),
         (b"sop_instance_uid,colour\n1,red\n", "expected a column with the name of a finding"),
         (b"sop_instance_uid,mass\n" + b"1" * 1_100_000 + b",1\n", "field larger than field limit"),
         (b"sop_instance_uid,cardiothoracic_ratio\n1,inf\n", "expected a finite number"),
