@@ -214,16 +214,16 @@ def _read(source: _Source, wanted: Sequence[BaseTag]) -> tuple[Dataset, Place | 
         raise ImageError(
             Reason.UNREADABLE, "truncated: expected a data set, the file ends in it or before it"
         ) from error
-    places = [each for each in places if each.is_sound and (not kept or each.tag in kept)]
-    if sum(each.end - each.start for each in places) > MOST_BYTES:
+    places = [place for place in places if place.is_sound and (not kept or place.tag in kept)]
+    if sum(place.end - place.start for place in places) > MOST_BYTES:
         raise refused(f"at most {MOST_BYTES >> 20} MB before the pixel data")
     content = BytesIO()
-    for each in places:
-        source.file.seek(each.start)
-        content.write(source.file.read(each.end - each.start))
+    for place in places:
+        source.file.seek(place.start)
+        content.write(source.file.read(place.end - place.start))
     content.seek(0)
     elements = data_element_generator(content, source.is_implicit, source.is_little_endian)
-    dataset = Dataset({each.tag: each for each in elements})
+    dataset = Dataset({element.tag: element for element in elements})
     stated = dataset.get("SpecificCharacterSet", default_encoding)
     character_set = stated if stated is default_encoding else convert_encodings(stated)
     dataset.set_original_encoding(source.is_implicit, source.is_little_endian, character_set)

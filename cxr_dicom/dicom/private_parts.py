@@ -89,8 +89,8 @@ def torchscript_content(path: Path) -> tuple[list[str], dict[str, bytes]]:
 
     reader = torch._C.PyTorchFileReader(str(path))
     names = list(reader.get_all_records())
-    wanted = [each for each in names if each in ("data.pkl", "constants.pkl") or each.startswith("code/")]
-    return names, {each: reader.get_record(each) for each in wanted if each.endswith((".py", ".pkl"))}
+    wanted = [name for name in names if name in ("data.pkl", "constants.pkl") or name.startswith("code/")]
+    return names, {name: reader.get_record(name) for name in wanted if name.endswith((".py", ".pkl"))}
 
 
 def torchscript_graphs(network: torch.jit.ScriptModule) -> Iterator[Iterator[str]]:

@@ -77,7 +77,7 @@ def readings(dataset: Dataset, tag: BaseTag) -> list[str] | None:
         return None
     text = _decoded(value, _encodings(dataset)) or " ".join(_guessed(value))
     values = [text] if vr in _ONE_VALUE else text.split("\\")
-    found = [each.strip(" \0") for each in values]
+    found = [value.strip(" \0") for value in values]
     return found if any(found) else []
 
 

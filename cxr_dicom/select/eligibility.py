@@ -83,8 +83,8 @@ def select(study: Study, settings: SelectSettings) -> Selection:
         examined.append(outcome)
         if isinstance(outcome, ChestImage) or outcome.reason not in _NEVER_CITED:
             headers.append(header.dataset)
-    images = tuple(each for each in examined if isinstance(each, ChestImage))
-    skipped = tuple(each for each in examined if isinstance(each, Skipped))
+    images = tuple(outcome for outcome in examined if isinstance(outcome, ChestImage))
+    skipped = tuple(outcome for outcome in examined if isinstance(outcome, Skipped))
     if images and (problem := contradiction(headers)):
         refused = (_refused(image.instance, Reason.CONTRADICTORY_IDENTITY, problem) for image in images)
         return Selection(images=(), skipped=(*skipped, *refused))

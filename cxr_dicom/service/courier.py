@@ -79,8 +79,8 @@ class Courier:
         if self._is_left_alone():
             return False
         due = self._ledger.deliveries.due(self.name)
-        doubtful = [each for each in due if each.object.sop_instance_uid in self._broke_off]
-        sent = self._attempt([each for each in due if each not in doubtful], self._destination.send, stop)
+        doubtful = [delivery for delivery in due if delivery.object.sop_instance_uid in self._broke_off]
+        sent = self._attempt([delivery for delivery in due if delivery not in doubtful], self._destination.send, stop)
         verified = self._attempt(
             self._ledger.deliveries.due_for_verification(self.name), self._destination.verify, stop, is_verifying=True
         )
@@ -104,9 +104,9 @@ class Courier:
     ) -> bool:
         if not due or self._breaker.is_open:
             return False
-        remaining = {each.object.sop_instance_uid: each for each in due}
+        remaining = {delivery.object.sop_instance_uid: delivery for delivery in due}
         try:
-            for receipt in _receipts(act, [each.object for each in due]):
+            for receipt in _receipts(act, [delivery.object for delivery in due]):
                 self._answered(receipt)
                 self._record(receipt, remaining.pop(receipt.sop_instance_uid), is_verifying=is_verifying)
                 if stop is not None and stop.is_set():

@@ -62,7 +62,7 @@ class DriftWatch:
         yield "drift_alarms", {}, float(len(report.alarms))
         for alarm in report.alarms:
             yield "drift_alarm", {"what": alarm.what, "since": alarm.since}, 1.0
-        for each in report.figures:
-            if each["psi"] is not None:
-                labels = {"what": each["what"], "window_days": str(each["window_days"])}
-                yield "drift_stability_index", labels, each["psi"]
+        for figure in report.figures:
+            if figure["psi"] is not None:
+                labels = {"what": figure["what"], "window_days": str(figure["window_days"])}
+                yield "drift_stability_index", labels, figure["psi"]

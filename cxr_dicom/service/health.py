@@ -32,9 +32,9 @@ Problems = Mapping[str, Problem]  # by part; empty when all is well
 def problems(ledger: Ledger, settings: Settings) -> dict[str, Problem]:
     """Say what the ledger knows: outages, what waits, what was given up."""
     found = {}
-    waiting = {each.destination: each for each in ledger.stories.waiting()}
-    outages = {(each.kind, each.name): each for each in ledger.places.out()}
-    named = {each.name for each in settings.destinations}
+    waiting = {queue.destination: queue for queue in ledger.stories.waiting()}
+    outages = {(outage.kind, outage.name): outage for outage in ledger.places.out()}
+    named = {destination.name for destination in settings.destinations}
     for name, objects in ledger.deliveries.open().items():
         outage = outages.get((Place.DESTINATION, name))
         oldest = waiting[name].oldest_seconds if name in waiting else 0.0
@@ -76,9 +76,9 @@ def storage(spool: Spool, audit: AuditTrail) -> dict[str, Problem]:
 def figures(ledger: Ledger, settings: Settings) -> Iterator[Figure]:
     """Yield a number for each thing that `problems` tells of, also while all is well."""
     now = time.time()
-    waiting = {each.destination: each for each in ledger.stories.waiting()}
-    outages = {(each.kind, each.name): max(0.0, now - each.since) for each in ledger.places.out()}
-    for name in sorted({each.name for each in settings.destinations} | waiting.keys()):
+    waiting = {queue.destination: queue for queue in ledger.stories.waiting()}
+    outages = {(outage.kind, outage.name): max(0.0, now - outage.since) for outage in ledger.places.out()}
+    for name in sorted({destination.name for destination in settings.destinations} | waiting.keys()):
         wait = waiting.get(name)
         labels = {"destination": name}
         yield "deliveries_waiting", labels, wait.objects if wait else 0

@@ -33,9 +33,9 @@ class MetricsServer:
                     self._answer(200, "text/plain; version=0.0.4", exposition(figures()))
                 elif self.path == "/health":
                     found = problems()
-                    is_dead = any(each.is_fatal for each in found.values())
+                    is_dead = any(problem.is_fatal for problem in found.values())
                     status = "failing" if is_dead else "degraded" if found else "ok"
-                    body = {"status": status, "problems": {part: each.text for part, each in found.items()}}
+                    body = {"status": status, "problems": {part: problem.text for part, problem in found.items()}}
                     self._answer(503 if is_dead else 200, "application/json", json.dumps(body))
                 else:
                     self._answer(404, "text/plain", "/metrics or /health\n")

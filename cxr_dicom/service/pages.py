@@ -51,6 +51,6 @@ def open_pages(settings: Settings, intake: Intake, problems: Callable[[], Proble
     from cxr_dicom.web.live import LivePages
 
     def texts() -> dict[str, str]:
-        return {part: each.text for part, each in problems().items()}
+        return {part: problem.text for part, problem in problems().items()}
 
     return LivePages(settings, port, intake, texts, partial(check, settings, with_models=False))

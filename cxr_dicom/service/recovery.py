@@ -42,7 +42,7 @@ def recover(spool: Spool, ledger: Ledger, audit: AuditTrail) -> Found:
     delete_discarded(spool, ledger)
     unknown = sorted(spool.files() - ledger.stories.paths())
     images = {path: _identified(path) for path in unknown if _kind(spool, path) == "sources"}
-    senders = audit.senders({each.sop_instance_uid for each in images.values() if each})
+    senders = audit.senders({image.sop_instance_uid for image in images.values() if image})
     taken_in, left = 0, []
     for path, instance in images.items():
         if instance and _take_in(ledger, replace(instance, sender=senders.get(instance.sop_instance_uid))):

@@ -12,7 +12,7 @@ from cxr_dicom.store.ledger import Route
 
 def routes(result: StudyResult, settings: Settings) -> Iterator[Route]:
     """Yield where the objects of a study go."""
-    processed = [each for each in result.instances if each.outcome is Outcome.PROCESSED]
+    processed = [instance for instance in result.instances if instance.outcome is Outcome.PROCESSED]
     for destination in settings.destinations:
         if applies(destination.rules, processed):
             yield Route(
@@ -24,15 +24,17 @@ def routes(result: StudyResult, settings: Settings) -> Iterator[Route]:
 
 def applies(rules: Rules, processed: Sequence[InstanceResult]) -> bool:
     """Whether a study of these processed images passes every rule."""
-    modalities = {str(each.analysis.image.header.get("Modality", "")) for each in processed if each.analysis}
-    senders = {each.instance.sender for each in processed if each.instance}
-    called = {name for each in processed for name in _called_present(each)}
+    modalities = {
+        str(instance.analysis.image.header.get("Modality", "")) for instance in processed if instance.analysis
+    }
+    senders = {instance.instance.sender for instance in processed if instance.instance}
+    called = {name for instance in processed for name in _called_present(instance)}
     wanted = ((rules.modalities, modalities), (rules.senders, senders), (rules.findings, called))
     return all(not names or bool(set(names) & found) for names, found in wanted)
 
 
 def _called_present(result: InstanceResult) -> Iterator[str]:
     for prediction in result.analysis.predictions if result.analysis else ():
-        calls = {each.name: each.call for each in prediction.findings}
-        calls |= {each.name: each.call for each in prediction.statements}
+        calls = {finding.name: finding.call for finding in prediction.findings}
+        calls |= {statement.name: statement.call for statement in prediction.statements}
         yield from (name for name, call in calls.items() if call is Presence.PRESENT)

@@ -132,7 +132,9 @@ class Service:
         moving = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING)
         if any(self.ledger.studies.uids(state) for state in moving):
             return False
-        return not any(self.ledger.deliveries.due(each.name, limit=1) for each in self.settings.destinations)
+        return not any(
+            self.ledger.deliveries.due(destination.name, limit=1) for destination in self.settings.destinations
+        )
 
     def problems(self) -> Problems:
         """Say which parts do not work, and what a person must look at."""
@@ -174,7 +176,7 @@ class Service:
 
     def _held(self) -> dict[str, int]:
         """Count what waits for destinations that the settings do not name."""
-        named = {each.name for each in self.settings.destinations}
+        named = {destination.name for destination in self.settings.destinations}
         return {name: count for name, count in self.ledger.deliveries.open().items() if name not in named}
 
     def _listen(self) -> Listener | None:
@@ -197,10 +199,10 @@ class Service:
         return [*self.ledger.stories.figures(), *known, *self._drift.figures()]
 
     def _start_threads(self) -> None:
-        for each in self.settings.destinations:
-            open_commitment = partial(self.ledger.deliveries.open_commitment, destination=each.name)
+        for described in self.settings.destinations:
+            open_commitment = partial(self.ledger.deliveries.open_commitment, destination=described.name)
             carrier = Courier(
-                build_destination(each, open_commitment),
+                build_destination(described, open_commitment),
                 self.ledger,
                 self._audit,
                 self._spool,
@@ -208,7 +210,7 @@ class Service:
             )
             self._couriers.append(carrier)
             self._threads.append(
-                threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {each.name}", daemon=True)
+                threading.Thread(target=carrier.run, args=(self._stop,), name=f"courier {described.name}", daemon=True)
             )
         if self._polls and self.settings.poller.archives:
             self._threads.append(
@@ -346,7 +348,7 @@ def polling_only(settings: Settings) -> Settings:
     """Return settings of a service that receives nothing by itself, except what C-MOVE asks for."""
     if not settings.poller.archives:
         raise SettingsError("poller.archives: expected at least one archive to poll, found none")
-    moves = any(each.kind == "query-retrieve" and each.retrieve == "move" for each in settings.poller.archives)
+    moves = any(archive.kind == "query-retrieve" and archive.retrieve == "move" for archive in settings.poller.archives)
     listener = settings.listener.model_copy(update={"enabled": settings.listener.enabled and moves})
     return settings.model_copy(update={"listener": listener})
 

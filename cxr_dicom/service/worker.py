@@ -99,12 +99,12 @@ class Worker:
             return
         with self._spool.workspace() as folder:
             result = self._processor.process(claim.study, folder)
-            failed = [each for each in result.instances if each.reason in _MAY_PASS]
-            is_want = bool(failed) and self._is_want(each.detail for each in failed)
+            failed = [instance for instance in result.instances if instance.reason in _MAY_PASS]
+            is_want = bool(failed) and self._is_want(instance.detail for instance in failed)
             if is_want or (failed and claim.attempts + 1 < retry.PROCESSING_ATTEMPTS):
                 self._postpone(claim, result, is_want=is_want)
                 return
-            result = replace(result, instances=tuple(self._adopt(uid, each) for each in result.instances))
+            result = replace(result, instances=tuple(self._adopt(uid, instance) for instance in result.instances))
         goes_to = list(routes(result, self._settings))
         try:
             state = self._ledger.studies.finish(claim, result, self._infos(), goes_to, self._shown(result))
@@ -121,10 +121,12 @@ class Worker:
         from cxr_dicom.results import report, rows
 
         try:
-            analyses = [each.analysis for each in result.instances if each.analysis]
+            analyses = [instance.analysis for instance in result.instances if instance.analysis]
             content = {
                 "rows": rows.study_rows(result, self._settings, self._spool.folder),
-                "figures": {each.image.instance.sop_instance_uid: report.figures(each) for each in analyses},
+                "figures": {
+                    analysis.image.instance.sop_instance_uid: report.figures(analysis) for analysis in analyses
+                },
             }
             return self._spool.keep_shown(result.study_instance_uid, json.dumps(content))
         except Exception as error:
@@ -141,7 +143,7 @@ class Worker:
         """Delete the objects of a study that a person deleted while it was at work."""
         with self._ledger.transaction():  # it cannot come back meanwhile
             if self._ledger.stories.state(result.study_instance_uid) is None:
-                self._spool.delete(made.path for each in result.instances for made in each.objects)
+                self._spool.delete(made.path for instance in result.instances for made in instance.objects)
 
     def _fail(self, claim: Claim, detail: str) -> None:
         """Record a failure of the study as a whole."""
@@ -185,10 +187,10 @@ class Worker:
         return self._lacks_room() or any(detail.startswith(tuple(wants)) for detail in details)
 
     def _tell(self, result: StudyResult, state: StudyState) -> None:
-        made = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
-        for each in made.values():  # once each: a findings report belongs to every image of its study
-            self._audit.object_made(result.study_instance_uid, each)
-        reasons = sorted({str(each.reason) for each in result.instances if each.reason})
+        made = {encoded.sop_instance_uid: encoded for instance in result.instances for encoded in instance.objects}
+        for encoded in made.values():  # once each: a findings report belongs to every image of its study
+            self._audit.object_made(result.study_instance_uid, encoded)
+        reasons = sorted({str(instance.reason) for instance in result.instances if instance.reason})
         is_trouble = state in (StudyState.COMPLETE, StudyState.DEAD)  # it will be tried again, or needs a person
         write = self._audit.warn if is_trouble else self._audit.write
         write(

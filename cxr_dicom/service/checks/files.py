@@ -38,9 +38,9 @@ def check(settings: Settings) -> Iterator[Check]:
 
 def accesses(settings: Settings) -> Iterable[tuple[str, DicomAccess | HttpAccess]]:
     """Return each destination and archive that lies on another machine, with its key."""
-    places = [(f"destinations.{each.name}", each) for each in settings.destinations]
-    places += [(f"poller.archives.{each.name}", each) for each in settings.poller.archives]  # type: ignore[misc]
-    return [(key, each) for key, each in places if isinstance(each, DicomAccess | HttpAccess)]
+    places = [(f"destinations.{destination.name}", destination) for destination in settings.destinations]
+    places += [(f"poller.archives.{archive.name}", archive) for archive in settings.poller.archives]  # type: ignore[misc]
+    return [(key, access) for key, access in places if isinstance(access, DicomAccess | HttpAccess)]
 
 
 def _fit(tls: ListenerTls) -> str:

@@ -166,10 +166,12 @@ def bind(address: str, port: int) -> str:
 def _listens(process: int, port: int) -> bool | None:
     """Whether a process listens on a port; None where this user may not see that."""
     try:
-        found = [each for each in psutil.net_connections(kind="tcp") if each.status == psutil.CONN_LISTEN]
+        found = [
+            connection for connection in psutil.net_connections(kind="tcp") if connection.status == psutil.CONN_LISTEN
+        ]
     except (psutil.Error, OSError):
         return None
-    owners = {each.pid for each in found if each.laddr and each.laddr[1] == port}
+    owners = {connection.pid for connection in found if connection.laddr and connection.laddr[1] == port}
     return True if process in owners else None if None in owners else False
 
 

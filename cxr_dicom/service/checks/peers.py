@@ -61,17 +61,17 @@ def check(settings: Settings) -> Iterator[Check]:
     """Ask each destination and archive."""
     if not settings.destinations:
         yield warning("destinations", "none: objects are deleted after retention.objects_days")
-    for each in settings.destinations:
-        key = f"destinations.{each.name}"
-        answer = tried(key, build_destination(each, lambda uid: None).check)
+    for destination in settings.destinations:
+        key = f"destinations.{destination.name}"
+        answer = tried(key, build_destination(destination, lambda uid: None).check)
         yield answer
-        if isinstance(each, DicomwebDestination) and answer.level is Level.OK:
+        if isinstance(destination, DicomwebDestination) and answer.level is Level.OK:
             yield ok(f"{key}: what is sent", "not tried: a server says by STOW-RS only when it stores")
-        if isinstance(each, DicomDestination) and answer.level is Level.OK:
-            classes = sop_classes(settings, each.rules.kinds)
-            yield from _storage(key, each, classes, can_replace=settings.encode.segmentation != "both")
-            if each.verify != "none" and not _accepted(each, [_VERIFIES[each.verify]]):
-                yield wrong(f"{key}.verify", f"{each.verify}: refused by {each.ae_title}")
+        if isinstance(destination, DicomDestination) and answer.level is Level.OK:
+            classes = sop_classes(settings, destination.rules.kinds)
+            yield from _storage(key, destination, classes, can_replace=settings.encode.segmentation != "both")
+            if destination.verify != "none" and not _accepted(destination, [_VERIFIES[destination.verify]]):
+                yield wrong(f"{key}.verify", f"{destination.verify}: refused by {destination.ae_title}")
     for archive in settings.poller.archives:
         yield tried(f"poller.archives.{archive.name}", build_archive(archive, settings.listener).check)
 
@@ -95,7 +95,7 @@ def _storage(key: str, peer: DicomAccess, classes: dict[UID, set[str]], *, can_r
     except CxrDicomError as error:
         yield wrong(f"{key}: what is sent", str(error))
         return
-    if good := [_name(each) for each in classes if each in taken]:
+    if good := [_name(sop_class) for sop_class in classes if sop_class in taken]:
         yield ok(f"{key}: what is sent", f"{peer.ae_title} takes {', '.join(good)}")
     for sop_class, kinds in classes.items():
         if sop_class in taken:
@@ -112,7 +112,7 @@ def _storage(key: str, peer: DicomAccess, classes: dict[UID, set[str]], *, can_r
 
 
 def _accepted(peer: DicomAccess, classes: Sequence[UID]) -> set[str]:
-    contexts = [build_context(each, ExplicitVRLittleEndian) for each in dict.fromkeys(classes)]
+    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in dict.fromkeys(classes)]
     try:
         with association(peer, contexts) as opened:
             return {str(context.abstract_syntax) for context in opened.accepted_contexts}

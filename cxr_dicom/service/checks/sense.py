@@ -47,9 +47,9 @@ def _way_in(settings: Settings) -> Iterator[Check]:
     listener, archives = settings.listener, settings.poller.archives
     if not listener.enabled and not archives:
         yield wrong("listener.enabled", "false, and no [[poller.archives]]: nothing can come in")
-    for each in archives:
-        if isinstance(each, QueryRetrieveArchive) and each.retrieve == "move" and not listener.enabled:
-            key = f"poller.archives.{each.name}.retrieve"
+    for archive in archives:
+        if isinstance(archive, QueryRetrieveArchive) and archive.retrieve == "move" and not listener.enabled:
+            key = f"poller.archives.{archive.name}.retrieve"
             yield wrong(key, "move: the archive sends to our listener, which is not enabled")
     for uid in listener.sop_classes:
         name = UID(uid).name
@@ -67,20 +67,20 @@ def _addresses(settings: Settings) -> Iterator[Check]:
         yield warning("listener.calling_ae_titles", "empty: any name may send")
     if not listener.calling_addresses:
         yield warning("listener.calling_addresses", "empty: only this machine may send")
-    networks = [ipaddress.ip_network(each, strict=False) for each in listener.calling_addresses]
-    if any(each.prefixlen == 0 for each in networks):
+    networks = [ipaddress.ip_network(address, strict=False) for address in listener.calling_addresses]
+    if any(network.prefixlen == 0 for network in networks):
         yield warning("listener.calling_addresses", "all addresses of the world may send")
-    if networks and not any(each.is_loopback for each in networks) and _is_loopback(listener.address):
+    if networks and not any(network.is_loopback for network in networks) and _is_loopback(listener.address):
         why = "only this machine can reach it, and calling_addresses has others only"
         yield wrong("listener.address", f"{listener.address}: {why}")
-    archives = [each for each in settings.poller.archives if isinstance(each, QueryRetrieveArchive)]
-    moving = [each.address for each in archives if each.retrieve == "move"]
+    archives = [archive for archive in settings.poller.archives if isinstance(archive, QueryRetrieveArchive)]
+    moving = [archive.address for archive in archives if archive.retrieve == "move"]
     if _is_loopback(listener.address) and not all(map(_is_loopback, moving)):
         yield wrong("listener.address", f"{listener.address}: an archive of another machine cannot move anything to it")
 
 
 def _archives(settings: Settings) -> Iterator[Check]:
-    names = [each.name for each in settings.poller.archives]
+    names = [archive.name for archive in settings.poller.archives]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield wrong(f"poller.archives.{name}", "two archives have this name, and would share what was seen")
     if names and not set(settings.poller.modalities) & set(_RADIOGRAPHY):
@@ -89,12 +89,12 @@ def _archives(settings: Settings) -> Iterator[Check]:
 
 def _access(settings: Settings) -> Iterator[Check]:
     """What an address and the means to get in say of each other."""
-    for key, each in accesses(settings):
-        if isinstance(each, DicomAccess):
-            yield from _unused_certificates(key, each, "" if each.tls else "tls is false")
+    for key, access in accesses(settings):
+        if isinstance(access, DicomAccess):
+            yield from _unused_certificates(key, access, "" if access.tls else "tls is false")
         else:
-            yield from _unused_certificates(key, each, "url is http" if each.url.startswith("http:") else "")
-            yield from _means(key, each)
+            yield from _unused_certificates(key, access, "url is http" if access.url.startswith("http:") else "")
+            yield from _means(key, access)
 
 
 def _unused_certificates(key: str, access: DicomAccess | HttpAccess, why: str) -> Iterator[Check]:
@@ -115,16 +115,16 @@ def _means(key: str, access: HttpAccess) -> Iterator[Check]:
 
 def _destinations(settings: Settings) -> Iterator[Check]:
     listener, spool = settings.listener, settings.spool.folder.absolute()
-    for each in settings.destinations:
-        key = f"destinations.{each.name}"
-        if isinstance(each, DicomDestination):
-            if listener.enabled and each.port == listener.port and _is_loopback(each.address):
+    for destination in settings.destinations:
+        key = f"destinations.{destination.name}"
+        if isinstance(destination, DicomDestination):
+            if listener.enabled and destination.port == listener.port and _is_loopback(destination.address):
                 yield wrong(key, "is our own listener, which refuses our own objects")
-            if each.verify == "commitment" and not listener.enabled:
+            if destination.verify == "commitment" and not listener.enabled:
                 yield warning(f"{key}.verify", "commitment: a report that comes later needs the listener")
-        if isinstance(each, FolderDestination) and each.path.absolute().is_relative_to(spool):
-            yield wrong(f"{key}.path", f"{each.path} is in the spool, where only the service writes")
-        yield from _rules(settings, f"{key}.rules", each.rules)
+        if isinstance(destination, FolderDestination) and destination.path.absolute().is_relative_to(spool):
+            yield wrong(f"{key}.path", f"{destination.path} is in the spool, where only the service writes")
+        yield from _rules(settings, f"{key}.rules", destination.rules)
 
 
 def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
@@ -147,7 +147,7 @@ def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
 
 def _senders(settings: Settings, key: str, senders: Iterable[str]) -> Iterator[Check]:
     """Find senders that cannot send."""
-    known = {*settings.listener.calling_ae_titles, *(each.name for each in settings.poller.archives)}
+    known = {*settings.listener.calling_ae_titles, *(archive.name for archive in settings.poller.archives)}
     for sender in senders:
         if settings.listener.calling_ae_titles and sender not in known:
             yield wrong(key, f"{sender}: neither in listener.calling_ae_titles nor an archive")

@@ -172,7 +172,8 @@ class Ledger:
             connection = self._connect()
             with self._guard:
                 self._connections[thread] = connection
-                for gone in [each for each in self._connections if not each.is_alive()]:  # an association is a thread
+                # an association is a thread
+                for gone in [owner for owner in self._connections if not owner.is_alive()]:
                     self._connections.pop(gone).close()
         return self._connections[thread]
 

@@ -385,7 +385,7 @@ class Deliveries:
         elif any(self._is_open(row) for row in rows) or _State.COMMITTED not in found:
             target = StudyState.SENT
         states = {*_DELIVERING, StudyState.DEAD} if reopen else _DELIVERING
-        self._ledger.studies.move(uid, [each for each in origins(target) if each in states], target, reason)
+        self._ledger.studies.move(uid, [state for state in origins(target) if state in states], target, reason)
 
 
 def _troubled_since(row: sqlite3.Row) -> float | None:

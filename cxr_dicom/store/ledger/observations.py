@@ -55,13 +55,13 @@ class Observations:
         """Keep what was found of each image of a study."""
         ran = json.dumps([(m.name, m.version, m.weights_sha256 or "") for m in models])
         now = time.time()
-        for each in result.instances:
-            if each.instance:
+        for instance in result.instances:
+            if instance.instance:
                 connection.execute(
                     "INSERT OR REPLACE INTO observations (sop_instance_uid, study_instance_uid, observed_at, station,"
                     " device, view, scores, measurements, warnings, plausible, models)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (each.instance.sop_instance_uid, result.study_instance_uid, now, *_found(each), ran),
+                    (instance.instance.sop_instance_uid, result.study_instance_uid, now, *_found(instance), ran),
                 )
 
     def between(self, since: float, until: float) -> Iterator[Observation]:
@@ -114,7 +114,7 @@ def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | 
             scores.setdefault(finding.name, (round(finding.raw, 6), str(finding.call)))
         for measurement in prediction.measurements:
             measurements.setdefault(measurement.name, measurement.value)
-    looked = [each for each in predictions if each.masks]
+    looked = [prediction for prediction in predictions if prediction.masks]
     plausible = None
     if result.reason in (Reason.NOT_A_CHEST_CONTENT, Reason.WRONG_WAY_ROUND) or (
         analysis and analysis.content and not analysis.content.passed

@@ -44,7 +44,7 @@ class Places:
 
     def answered(self, kind: Place, name: str) -> None:
         """Record that a place answered; costs nothing where it is known to."""
-        if any(each.kind is kind and each.name == name for each in self.out()):
+        if any(outage.kind is kind and outage.name == name for outage in self.out()):
             with self._ledger.transaction() as connection:
                 connection.execute("DELETE FROM outages WHERE kind = ? AND name = ?", (kind, name))
 

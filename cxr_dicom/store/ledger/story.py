@@ -86,10 +86,10 @@ class Stories:
             {**job, "models": json.loads(job["models"]), "seconds": json.loads(job["seconds"])} for job in jobs
         ]
         objects = self._of_study("objects", study_instance_uid)
-        story["objects"] = [{**each, "sources": json.loads(each["sources"]), "deliveries": []} for each in objects]
-        for each in story["objects"]:
-            rows = self._ledger.rows("SELECT * FROM deliveries WHERE sop_instance_uid = ?", each["sop_instance_uid"])
-            each["deliveries"] = [dict(row) for row in rows]
+        story["objects"] = [{**made, "sources": json.loads(made["sources"]), "deliveries": []} for made in objects]
+        for made in story["objects"]:
+            rows = self._ledger.rows("SELECT * FROM deliveries WHERE sop_instance_uid = ?", made["sop_instance_uid"])
+            made["deliveries"] = [dict(row) for row in rows]
         return story
 
     def stuck(self, states: Collection[str], destination: str | None = None, since: float | None = None) -> list[str]:

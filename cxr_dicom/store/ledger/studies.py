@@ -231,20 +231,20 @@ class Studies:
         ClaimLostError
             If the study was taken from this worker meanwhile.
         """
-        objects = {each.sop_instance_uid: each for instance in result.instances for each in instance.objects}
+        objects = {made.sop_instance_uid: made for instance in result.instances for made in instance.objects}
         outcomes = {instance.outcome for instance in result.instances}
         state, reason = StudyState.ENCODED, ""
         if not objects:
             failed = [f"{i.reason}: {i.detail}" for i in result.instances if i.outcome is Outcome.FAILED]
             state = StudyState.DEAD if failed else StudyState.IGNORED
             reason = failed[0] if failed else "nothing eligible"
-        outcome = next((each for each in Outcome if each in outcomes), Outcome.SKIPPED)
+        outcome = next((outcome for outcome in Outcome if outcome in outcomes), Outcome.SKIPPED)
         with self._ledger.transaction() as connection:
             self._let_go(connection, claim, state, reason)
             self._record_outcomes(connection, result)
             self._ledger.observations.record(connection, result, models)
-            for each in result.instances:
-                self._ledger.count("images", outcome=each.outcome, reason=each.reason or "")
+            for instance in result.instances:
+                self._ledger.count("images", outcome=instance.outcome, reason=instance.reason or "")
             job_id = self._record_job(connection, result, outcome, models)
             for made in objects.values():
                 self._record_object(connection, claim.study.study_instance_uid, job_id, made)
@@ -325,11 +325,11 @@ class Studies:
             raise ClaimLostError(f"study {claim.study.study_instance_uid} was taken from worker {claim.owner}")
 
     def _record_outcomes(self, connection: sqlite3.Connection, result: StudyResult) -> None:
-        for each in result.instances:
-            if each.instance:
+        for instance in result.instances:
+            if instance.instance:
                 connection.execute(
                     "UPDATE instances SET outcome = ?, reason = ?, detail = ? WHERE sop_instance_uid = ?",
-                    (each.outcome, each.reason, each.detail, each.instance.sop_instance_uid),
+                    (instance.outcome, instance.reason, instance.detail, instance.instance.sop_instance_uid),
                 )
 
     def _record_job(
@@ -353,22 +353,22 @@ class Studies:
         )
         return int(cursor.lastrowid or 0)
 
-    def _record_object(self, connection: sqlite3.Connection, uid: str, job_id: int, each: EncodedObject) -> None:
+    def _record_object(self, connection: sqlite3.Connection, uid: str, job_id: int, made: EncodedObject) -> None:
         connection.execute(
             "INSERT INTO objects (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid, job_id,"
             " kind, model, sources, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (sop_instance_uid) DO UPDATE SET job_id = excluded.job_id,"
             " path = coalesce(path, excluded.path)",
             (
-                each.sop_instance_uid,
+                made.sop_instance_uid,
                 uid,
-                each.series_instance_uid,
-                each.sop_class_uid,
+                made.series_instance_uid,
+                made.sop_class_uid,
                 job_id,
-                each.kind,
-                each.model,
-                json.dumps(each.source_sop_instance_uids),
-                self._ledger.stored(each.path),
+                made.kind,
+                made.model,
+                json.dumps(made.source_sop_instance_uids),
+                self._ledger.stored(made.path),
             ),
         )
 
