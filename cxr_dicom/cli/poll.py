@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from cxr_dicom.cli import EXIT_FAILED, Refused
-from cxr_dicom.cli._service import config_option, config_path
+from cxr_dicom.cli._service import config_option, config_path, person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cxr_dicom.ingest.polling import Round
 
 _list = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(epilog="Exit codes: 0 done, 2 cannot start (also: another service has the spool), 3 an archive failed.")
+_CODES = (
+    "Exit codes: 0 done, 2 cannot start (also: another service has the spool), 3 an archive failed, or none has what"
+    " was listed."
+)
+
+
+@click.command(epilog=_CODES)
 @config_option
 @click.option("--once", is_flag=True, help="One round; then process and deliver what came, and end.")
 @click.option("--uids", type=_list, help="File of Study Instance UIDs, one a line: fetch these, once.")
@@ -40,26 +46,44 @@ def poll(
 
     telemetry.configure(int(verbose), as_json=as_json)
     path = config_path(config)
-    listed = (
+    listed = [
         _listed(uids, is_uid, "a Study Instance UID"),
         _listed(accessions, _is_accession_number, "an accession number without wildcards"),
-    )
+    ]
     try:
         if once or uids or accessions:
-            rounds = service.poll_once(load(path), *listed)
+            rounds = service.poll_once(load(path), *map(list, listed), person=person())
         else:
             service.serve(lambda: service.polling_only(load(path)))
             return
     except CxrDicomError as error:
         raise Refused(str(error)) from error
     print_rounds(rounds)
-    raise click.exceptions.Exit(EXIT_FAILED if any(made.error or made.failed for made in rounds) else 0)
+    missing = _missing(rounds, *listed)
+    for line in missing:
+        click.echo(line)
+    has_failed = any(made.error or made.failed for made in rounds)
+    raise click.exceptions.Exit(EXIT_FAILED if has_failed or missing else 0)
 
 
-def _listed(path: Path | None, is_one: Callable[[str], bool], what: str) -> list[str]:
-    """Read a list; a line that is none of it, or an empty list, would ask archives for far more than was meant."""
+def _missing(rounds: Sequence[Round], uids: Mapping[str, str], accessions: Mapping[str, str]) -> list[str]:
+    """Say which lines of the lists no archive has a study of; an accession number is not repeated."""
+    lines = [f"{line}: {uid}: no archive has it" for uid, line in uids.items() if _is_missing(rounds, uid)]
+    return lines + [f"{line}: no archive has it" for number, line in accessions.items() if _is_missing(rounds, number)]
+
+
+def _is_missing(rounds: Sequence[Round], key: str) -> bool:
+    """Whether every archive was asked for it, and answered that it has none."""
+    return all(any(key in (each.study_instance_uid, each.accession_number) for each in made.missing) for made in rounds)
+
+
+def _listed(path: Path | None, is_one: Callable[[str], bool], what: str) -> dict[str, str]:
+    """Read a list, each with where it stands.
+
+    A line that is none of it, or an empty list, would ask archives for far more than was meant.
+    """
     if path is None:
-        return []
+        return {}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     for number, line in lines:
@@ -67,7 +91,7 @@ def _listed(path: Path | None, is_one: Callable[[str], bool], what: str) -> list
             raise Refused(f"{path}: line {number}: expected {what}")
     if not lines:
         raise Refused(f"{path}: expected {what} a line, found none")
-    return [line for _, line in lines]
+    return {line: f"{path}: line {number}" for number, line in lines}
 
 
 def _is_accession_number(text: str) -> bool:

@@ -56,6 +56,7 @@ class Round:
     error: str = ""
     asked: str = field(default="", compare=False)  # for what, in the words of the standard, without the patient's
     found: int = field(default=0, compare=False)  # studies that the archive says match
+    missing: list[StudyQuery] = field(default_factory=list, compare=False)  # queries to which it has no study
 
 
 class Polling:
@@ -130,16 +131,20 @@ class Polling:
         seen: set[str] = set()
         problem = None
         for query in asked:
+            has_study = False
             try:
                 for study in archive.studies(query, self._settings.modalities):
                     if stop.is_set():
                         return
+                    has_study = True
                     seen.add(study.study_instance_uid)
                     made.found = len(seen)
                     self._try(archive, study, made, waiting.get(study.study_instance_uid), is_wanted=bool(queries))
                     newest = max(newest or "", study.study_date)
             except IncompleteAnswerError as error:
                 problem = error  # the rest is asked for all the same
+            else:
+                made.missing += [] if has_study else [query]
         for uid in waiting.keys() - seen:
             if stop.is_set():
                 return

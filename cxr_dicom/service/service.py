@@ -32,12 +32,14 @@ from cxr_dicom.service.retention import housekeep
 from cxr_dicom.service.worker import Build, build_pipeline
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
+from cxr_dicom.store.ledger.actions import Person
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
 
 _TICK_SECONDS = 0.25
 _HOUSEKEEPING_SECONDS = 3600.0
 _FORGOTTEN_SECONDS = 30.0  # a worker that has no study any more is ended when it is busy for so long
+_SIGNAL = "SIGHUP"  # which does not say who sent it
 _WORKER_PAUSE_SECONDS = 5.0  # before a worker that died is replaced
 
 
@@ -317,6 +319,8 @@ def serve(
                     return
                 if reload and not reload.is_alive():
                     service.refused_settings = reload.problem
+                    if reload.problem:
+                        AuditTrail(spool.folder).write("reload_refused", error=reload.problem, via=_SIGNAL)
                     if reload.settings:
                         service = _exchanged(service, reload.settings, spool, build)
                     reload = None
@@ -337,10 +341,11 @@ def _exchanged(service: Service, settings: Settings, spool: Spool, build: Build)
         new = Service(settings, spool, build=build)
     except CxrDicomError as error:
         telemetry.failure("reload", error)
+        AuditTrail(spool.folder).write("reload_refused", error=str(error), via=_SIGNAL)
         new = Service(service.settings, spool, build=build)
         new.refused_settings = str(error)
     else:
-        telemetry.event("reloaded")
+        AuditTrail(spool.folder).write("reloaded", via=_SIGNAL)
     return new
 
 
@@ -358,9 +363,17 @@ def poll_once(
     study_instance_uids: Sequence[str] = (),
     accession_numbers: Sequence[str] = (),
     *,
+    person: Person | None = None,
     build: Build = build_pipeline,
 ) -> list[Round]:
     """Make one round, process and deliver what came, and end when nothing more is due.
+
+    Parameters
+    ----------
+    study_instance_uids, accession_numbers
+        What to fetch instead of what is new.
+    person
+        Who asks, for the audit trail.
 
     Raises
     ------
@@ -373,6 +386,10 @@ def poll_once(
     spool.lock()
     try:
         service = Service(polling_only(settings), spool, build=build, polls=False)
+        if person:
+            AuditTrail(spool.folder).write(
+                "archives_polled", studies=len(queries) or None, by=person.name, via=person.via
+            )
         try:
             rounds = service.polling.once(queries)
             while not service.is_idle():

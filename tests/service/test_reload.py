@@ -124,6 +124,9 @@ def test_wrong_settings_end_no_association_and_close_no_port(tmp_path):
     assert process.returncode == 0, log
     assert log.count("service_stopped") == 2, log  # for the good ones, and at the end
     assert log.count("reload_failed") == 2
+    audit = [json.loads(line) for line in (tmp_path / "spool" / "audit.jsonl").read_text().splitlines()]
+    signals = [line["action"] for line in audit if line.get("via") == "SIGHUP"]
+    assert signals == ["reload_refused", "reload_refused", "reloaded"]
     assert log.count("reloaded") == 1
 
 
