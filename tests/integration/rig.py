@@ -35,6 +35,7 @@ from pydicom.uid import (
 OHIF_VERSIONS = ("3.12.10", "3.13.2")
 PLAYWRIGHT_VERSION = "1.65.1"
 AXE_VERSION = "4.14.1"
+DCMJS_DIMSE_VERSION = "0.3.3"
 
 SCRIPTS = Path(__file__).parent / "ohif"
 _DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
@@ -169,23 +170,47 @@ def axe() -> Path:
     return _fetched(f"axe-core@{AXE_VERSION}") / "package" / "axe.min.js"
 
 
+def dcmjs_dimse() -> Path:
+    """Return the folder of dcmjs-dimse, a DICOM network in JavaScript, and of what it depends on."""
+    package = f"dcmjs-dimse@{DCMJS_DIMSE_VERSION}"
+    folder = cache() / package.replace("@", "-")
+    if not folder.is_dir():
+        with _new(folder) as scratch:
+            options = ["--prefix", str(scratch), "--ignore-scripts", "--no-audit", "--no-fund"]
+            _npm("install", package, *options, cwd=scratch)
+    return folder / "node_modules"
+
+
 def _fetched(package: str) -> Path:
     """The unpacked tarball of an npm package, without what it depends on."""
     folder = cache() / package.removeprefix("@").replace("/", "-").replace("@", "-")
     if folder.is_dir():
         return folder
-    npm = program("npm", package="npm")
+    with _new(folder) as scratch:
+        _npm("pack", package, "--pack-destination", str(scratch), cwd=scratch)
+        (tarball,) = scratch.glob("*.tgz")
+        with tarfile.open(tarball) as archive:
+            archive.extractall(scratch, filter="data")
+        tarball.unlink()
+    return folder
+
+
+@contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """Make a folder whose content is there as a whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        command = [npm, "pack", package, "--loglevel=error", "--pack-destination", scratch]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise MissingError(f"npm cannot fetch {package}: {' '.join(done.stderr.split())[:300]}")
-        (tarball,) = Path(scratch).glob("*.tgz")
-        with tarfile.open(tarball) as archive:
-            archive.extractall(Path(scratch) / "whole", filter="data")
-        (Path(scratch) / "whole").replace(folder)
-    return folder
+        whole = Path(scratch) / "whole"
+        whole.mkdir()
+        yield whole
+        whole.replace(folder)
+
+
+def _npm(action: str, package: str, *options: str, cwd: Path) -> None:
+    command = [program("npm", package="npm"), action, package, "--loglevel=error", *options]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MissingError(f"npm cannot fetch {package}: {' '.join(done.stderr.split())[:300]}")
 
 
 def _orthanc_settings(archive: Archive, folder: Path) -> dict[str, object]:
