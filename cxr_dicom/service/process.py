@@ -73,6 +73,11 @@ class WorkerProcess:
             raise CxrDicomError(problem)
 
     @property
+    def process_id(self) -> int:
+        """Of the process, for as long as it is not replaced."""
+        return self._process.pid or 0
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._process.is_alive()

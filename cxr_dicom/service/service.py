@@ -265,6 +265,7 @@ class Service:
             self._replace_at = time.monotonic() + _WORKER_PAUSE_SECONDS
             for uid in self.ledger.studies.take_back(worker.owner) or (None,):
                 telemetry.event("worker_died", level=logging.WARNING, study_instance_uid=uid)
+            self._spool.clear_workspaces(worker.process_id)
             self._workers[number] = WorkerProcess(self.settings, self._build, self._bells)
 
     def _stop_workers(self) -> None:
@@ -366,14 +367,9 @@ def poll_once(
     person: Person | None = None,
     build: Build = build_pipeline,
 ) -> list[Round]:
-    """Make one round, process and deliver what came, and end when nothing more is due.
+    """Make one round, or fetch what is listed, process and deliver what came, and end when nothing more is due.
 
-    Parameters
-    ----------
-    study_instance_uids, accession_numbers
-        What to fetch instead of what is new.
-    person
-        Who asks, for the audit trail.
+    The audit trail says which ``person`` asked.
 
     Raises
     ------

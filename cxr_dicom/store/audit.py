@@ -61,7 +61,7 @@ class AuditTrail:
         try:
             atomic.append_line(self._path, line, mode=_MODE)
         except OSError as error:  # what was done is done, and its sender is told so; the log has the line instead
-            telemetry.failure("audit", error)
+            self._warnings.failed("audit_failed", telemetry.safe_description(error), level=logging.ERROR)
             telemetry.event(action, level=logging.ERROR, **known)
 
     def problem(self) -> str | None:

@@ -222,7 +222,7 @@ class Spool:
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         """Give an empty folder for one job; what is left in it is deleted."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder / "part"))  # mode 0700
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}.", dir=self.folder / "part"))  # mode 0700
         try:
             yield folder
         finally:
@@ -251,6 +251,11 @@ class Spool:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # not empty
                 path.parent.rmdir()
+
+    def clear_workspaces(self, process: int) -> None:
+        """Delete the workspaces of a process that is dead."""
+        for folder in (self.folder / "part").glob(f"{process}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def clear_parts(self) -> None:
         """Delete what was being written when a crash came; nothing of it was acknowledged."""

@@ -111,7 +111,8 @@ def test_a_study_that_kills_its_worker_is_held_and_others_go_on(tmp_path, monkey
     image = radiograph(64, 48)
     with serving(tmp_path, build=DeadlyPipeline, service={"max_interruptions": 2}) as service:
         send(service.settings.listener.port, image)
-        wait_for_state(service, image.StudyInstanceUID, "HELD")
+        wait_for_state(service, image.StudyInstanceUID, "HELD", seconds=60)
+        wait_for(lambda: not list((tmp_path / "part").iterdir()))  # what the dead were writing
 
 
 def test_a_study_that_holds_its_worker_is_held_after_its_last_time(tmp_path, monkeypatch):

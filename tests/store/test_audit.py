@@ -117,6 +117,8 @@ def test_where_the_trail_cannot_be_written_the_log_has_the_line(trail, tmp_path,
     assert (level, action) == ("ERROR", "audit_failed")
     assert last == ("ERROR", "study_done", {"study_instance_uid": "1.2"})
     assert trail.problem() == f"{tmp_path / FILE_NAME} cannot be written: Is a directory; the log has the lines instead"
+    trail.note("object_made", sop_instance_uid="1.2.3")
+    assert logged()[3:] == [("ERROR", "object_made", {"sop_instance_uid": "1.2.3"})]  # and why only once
 
 
 def test_a_trail_that_can_be_written_has_no_problem_and_loses_no_line_by_the_question(trail, tmp_path):
