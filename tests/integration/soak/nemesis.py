@@ -117,8 +117,8 @@ def day(folder: Path, studies: int, seed: int) -> bool:
     verdict.say(f"acknowledged {len(wanted)}, lost {len(lost)}, strange {len(strange)}", not (lost or strange))
     verdict.say(f"studies with more objects than images: {doubled}", doubled == 0)
     verdict.say(f"files without a row: {len(kept - known)}, rows without a file: {len(known - kept)}", kept == known)
-    left = list((spool / "part").iterdir()) + list((spool / "unknown").glob("*"))
-    verdict.say(f"files left behind: {len(left)}", not left)
+    left = [*(spool / "part").iterdir(), *(spool / "unknown").rglob("*.*"), *(kept - known)]
+    verdict.say(f"files left behind: {[str(path.relative_to(spool)) for path in left]}", not left)
     watch.judge(verdict)
     lines = house.lines_by_action(log)
     verdict.say(
@@ -203,12 +203,12 @@ def _full(spool: Path, left_mb: float) -> Fault:
 
     def begin() -> None:
         size = shutil.disk_usage(spool).free - int(left_mb * 2**20)
-        with rest.open("wb") as file:
-            try:
+        try:
+            with rest.open("wb", buffering=0) as file:
                 for _ in range(size >> 16):
                     file.write(bytes(1 << 16))
-            except OSError:  # the service was quicker
-                return
+        except OSError:  # the service was quicker
+            return
 
     return Fault(name=f"disk full but for {left_mb:g} MB", begin=begin, end=lambda: rest.unlink(missing_ok=True))
 
