@@ -13,16 +13,16 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from time import perf_counter
 
-from cxr_dicom import __version__, plugins
+from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.pixels import read
-from cxr_dicom.encode import build_encoders
+from cxr_dicom.encode import build_encoders, schemes
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
 from cxr_dicom.encode.shared import sharing
 from cxr_dicom.errors import EncodingError, ImageError, ModelError
 from cxr_dicom.gate import admit
-from cxr_dicom.infer import build_models
+from cxr_dicom.infer import build_models, strangers
 from cxr_dicom.measure import measure
 from cxr_dicom.pictures import preview
 from cxr_dicom.records import (
@@ -105,7 +105,7 @@ class Pipeline:
     @cached_property
     def strangers(self) -> tuple[tuple[str, str, str, str], ...]:
         """Models and encoders of other packages: seam, name, distribution and version."""
-        return plugins.strangers_of([model.info.name for model in self.models], self.settings.encode.written)
+        return strangers(self.settings, [model.info.name for model in self.models])
 
     def close(self) -> None:
         """Give the models' memory back."""
@@ -170,8 +170,11 @@ class Pipeline:
 
 def encode(study: StudyAnalysis, encoders: Iterable[Encoder]) -> Iterator[Encoded]:
     """Yield the objects of a study, one at a time; none where no image has results."""
-    for encoder in encoders if study.images else ():
-        yield from encoder.encode(study)
+    brought = schemes.brought(study)
+    for encoded in (encoded for encoder in encoders if study.images for encoded in encoder.encode(study)):
+        if brought:
+            schemes.declare(encoded.dataset, brought)
+        yield encoded
 
 
 class Clock:

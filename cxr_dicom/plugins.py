@@ -101,11 +101,8 @@ class _Offer:
             raise TypeError(f"expected a module with a function `build`, found {module!r:.100}")
         names = list(seam.declared(module)) if seam.declared else [self.name]
         for name in () if self.is_ours else names:
-            if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
-                rule = f"expected lower case letters and digits joined by -, at most {_MAX_NAME_LENGTH} characters"
-                raise ValueError(f"{rule}; got the name {name!r:.100}")
-            if name in seam.reserved:
-                raise ValueError(f"expected a name that has no other meaning; got the name {name!r}")
+            if wrong := problem_of_name(seam, name):
+                raise ValueError(wrong)
         about = {"distribution": self.distribution, "version": self.version, "is_ours": self.is_ours}
         return [Choice(name=name, module=module, **about) for name in names]  # type: ignore[arg-type]
 
@@ -216,6 +213,14 @@ class Seam:
         for point in sorted(entry_points(group=self.group), key=_order):
             distribution, version = _distribution(point)
             yield _Offer(name=point.name, load=point.load, distribution=distribution, version=version)
+
+
+def problem_of_name(seam: Seam, name: object) -> str:
+    """Say why a choice of somebody else cannot have this name; empty when it can."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
+        rule = f"expected lower case letters and digits joined by -, at most {_MAX_NAME_LENGTH} characters"
+        return f"{rule}; got the name {name!r:.100}"
+    return f"expected a name that has no other meaning; got the name {name!r}" if name in seam.reserved else ""
 
 
 def _order(point: EntryPoint) -> tuple[str, str, str]:

@@ -43,7 +43,7 @@ def list_(names: tuple[str, ...], config: Path | None, is_long: bool, as_json: b
 
     with _refusing():
         settings = _settings(config)
-        rows = [catalogue.described(info, settings) for info in _chosen(names)]
+        rows = [catalogue.described(info, settings) for info in _chosen(names, settings)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -76,7 +76,7 @@ def card(name: str, config: Path | None, evaluation: Path | None, output: Path |
 
     with _refusing():
         settings = _settings(config)
-        made = cards.card(_chosen((name,))[0].name, settings, evaluation)
+        made = cards.card(_chosen((name,), settings)[0].name, settings, evaluation)
         if output:
             atomic.share(settings.files.shared)
             cards.write(output, made)
@@ -97,7 +97,7 @@ def path(name: str | None, config: Path | None) -> None:
 
     with _refusing():
         settings = _settings(config)
-        place = weights.source_path(_chosen((name,))[0], settings) if name else weights.folder(settings)
+        place = weights.source_path(_chosen((name,), settings)[0], settings) if name else weights.folder(settings)
     click.echo(place)
 
 
@@ -136,7 +136,7 @@ def verify(names: tuple[str, ...], config: Path | None) -> None:
     """
     with _refusing():
         settings = _settings(config)
-        for info in _here(names, settings):
+        for info in _here(names, settings, own=True):
             click.echo(f"{info.name}: {_verified(info, settings)}")
 
 
@@ -154,7 +154,7 @@ def export(file: Path, names: tuple[str, ...], config: Path | None) -> None:
 
     with _refusing():
         settings = _settings(config)
-        infos = _here(names, settings)
+        infos = _here(names, settings, own=False)
         for info in infos:
             _verified(info, settings)
         pack(infos, settings, file)
@@ -193,11 +193,11 @@ def _settings(config: Path | None, folder: Path | None = None) -> Settings:
     return load(config, {"models": {"folder": folder}} if folder else None)
 
 
-def _chosen(names: tuple[str, ...]) -> list[ModelInfo]:
-    """Models by name, in the order given; every model without a name."""
+def _chosen(names: tuple[str, ...], settings: Settings | None = None) -> list[ModelInfo]:
+    """Models by name, in the order given; every model without a name; the user's own only with ``settings``."""
     from cxr_dicom.infer import model_infos
 
-    infos = model_infos()
+    infos = model_infos(settings)
     for name in names:
         if name not in infos:
             raise Refused(f"{name!r} is not one of {', '.join(sorted(infos))}")
@@ -213,12 +213,13 @@ def _with_weights(names: tuple[str, ...], *, is_all: bool) -> list[ModelInfo]:
     return served if is_all else _chosen(names)
 
 
-def _here(names: tuple[str, ...], settings: Settings) -> list[ModelInfo]:
+def _here(names: tuple[str, ...], settings: Settings, *, own: bool) -> list[ModelInfo]:
     from cxr_dicom.infer.weights import is_present
 
+    chosen = _chosen(names, settings if own else None)
     if names:
-        return _chosen(names)
-    infos = [info for info in _chosen(()) if info.weights_file and is_present(info, settings)]
+        return chosen
+    infos = [info for info in chosen if info.weights_file and is_present(info, settings)]
     if not infos:
         raise Refused("no weights are here; fetch some with `cxr-dicom models pull NAME`")
     return infos
@@ -246,7 +247,7 @@ def _described(row: dict[str, Any]) -> str:
         "predicts": f"{len(row['predicts'])}: {', '.join(row['predicts'])}",
         "input": f"{row['input_size']} x {row['input_size']}" if row["input_size"] else "any",
         "weights": f"{_state(row)}; {row['weights_file'] or 'none'}",
-        "address": row["weights_url"] or "in the package",
+        "address": row["weights_url"] or ("a file of yours" if row["weights_file"] else "in the package"),
         "SHA-256": row["weights_sha256"] or "not recorded yet",
         "package": row["package"],
         "made by": row["manufacturer"],

@@ -27,6 +27,7 @@ from cxr_dicom.cohort.task import EntryTask, check
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.export import build_exporters
+from cxr_dicom.infer import model_infos
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
@@ -154,13 +155,13 @@ class _Content:
         tables.write_parquet(self._out / "results.parquet", rows)
         tables.write_failures(self._out / "failures.csv", rows)
         run = record.finish(engine)
-        page = self._out / "report.html"
+        page, infos = self._out / "report.html", model_infos(self._settings)
         if self._options.has_figures:
-            report.write(page, list(rows()), self._figures)
+            report.write(page, list(rows()), self._figures, infos)
         else:
             from cxr_dicom.results import cohort_report
 
-            cohort_report.write(page, rows, run, self._thumbnail)
+            cohort_report.write(page, rows, run, self._thumbnail, infos)
 
     def _rows(self) -> Iterator[Row]:
         """Read the rows from the states; rows of one study follow each other, but for a few."""

@@ -19,9 +19,8 @@ from cxr_dicom.cohort.states import State
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.export import build_exporters
-from cxr_dicom.infer import resolve
+from cxr_dicom.infer import resolve, strangers
 from cxr_dicom.ingest.manifest import Entry
-from cxr_dicom.plugins import strangers_of
 from cxr_dicom.records import Reason
 from cxr_dicom.system import atomic, wants, watch
 
@@ -51,7 +50,7 @@ class EntryTask:
 
     def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
         self._names = resolve(settings)
-        self._strangers = strangers_of(settings.models.names, settings.encode.written)
+        self._strangers = strangers(settings, settings.models.names)
         self._settings = settings
         self._out = out
         self._options = options
@@ -93,7 +92,7 @@ class EntryTask:
 
         atomic.share(self._settings.files.shared)  # a worker is a process of its own
 
-        if (here := strangers_of(self._settings.models.names, self._settings.encode.written)) != self._strangers:
+        if (here := strangers(self._settings, self._settings.models.names)) != self._strangers:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
         return Tools(
             out=self._out,

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
 from cxr_dicom.config import operating_points as site_points
+from cxr_dicom.config.own import OwnModel
 from cxr_dicom.config.service import (
     AssemblySettings,
     Destination,
@@ -95,6 +96,19 @@ class ModelSettings(_Table):
     """File of `cxr-dicom calibrate`: operating points of this site; default: the models' own."""
     operating_points_sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     """Digest that it must have; default: taken when the settings are read."""
+    own: tuple[OwnModel, ...] = ()
+    """Networks of yours, each a table `[[models.own]]`."""
+
+    @field_validator("own")
+    @classmethod
+    def _distinct(cls, own: tuple[OwnModel, ...]) -> tuple[OwnModel, ...]:
+        if len({model.name for model in own}) < len(own):
+            raise ValueError("two models have the same name")
+        return own
+
+    def own_named(self, name: str) -> OwnModel | None:
+        """Return the table of a network of the user's; None where ``name`` is another model."""
+        return next((model for model in self.own if model.name == name), None)
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +126,7 @@ _WITHOUT_EFFECT = {  # on a result, given the weights and the digest of the oper
     "sha256",
     "accept_licence",
     "operating_points",
+    "own",
 }
 
 
@@ -197,6 +212,8 @@ class Settings(_Table):
             include=set(RESULT_TABLES),
             exclude={"models": _WITHOUT_EFFECT | absent, "select": unchanged},  # what came later, at its default
         )
+        if own := [model.meaning for model in self.models.own if model.name in self.models.names]:
+            content["models"]["own"] = own
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

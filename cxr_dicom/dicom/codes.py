@@ -9,6 +9,7 @@ from __future__ import annotations
 from cxr_dicom.records import Code
 
 PRIVATE_SCHEME = "99CXRDICOM"
+SITE_SCHEME = "99CXRSITE"  # concepts that the settings of a site name without a code; theirs, not ours
 WRAPPER = "cxr-dicom wrap"  # Manufacturer of a DX image that was made from a picture
 
 RIGHT = Code(value="24028007", scheme="SCT", meaning="Right")

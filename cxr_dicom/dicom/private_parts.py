@@ -129,3 +129,9 @@ def operator_names() -> set[str]:
     import torch
 
     return {schema.name.partition("::")[2] for schema in torch._C._jit_get_all_schemas()}
+
+
+def forget_model_bytes(session: Any) -> None:
+    """Let an ``onnxruntime.InferenceSession`` drop its copy of the file, which it keeps to start itself again."""
+    session.disable_fallback()  # then it never does
+    session._model_bytes = b""

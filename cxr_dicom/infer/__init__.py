@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cxr_dicom.plugins import MODELS, Choice
+from cxr_dicom.infer import own
+from cxr_dicom.plugins import MODELS, Choice, strangers_of
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -15,9 +16,33 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 
-def model_infos() -> dict[str, ModelInfo]:
-    """Every model that a user can name, by name, without its weights."""
-    return {name: _info(choice) for name, choice in MODELS.choices.items()}
+def model_infos(settings: Settings | None = None) -> dict[str, ModelInfo]:
+    """Every model that a user can name, by name, without its weights.
+
+    Parameters
+    ----------
+    settings
+        Whose own networks belong to them.
+    """
+    installed = {name: _info(choice) for name, choice in MODELS.choices.items()}
+    return installed | own.infos(settings) if settings is not None else installed
+
+
+def choose(name: str, settings: Settings) -> Choice:
+    """Return the choice ``name``: a network of the user's, else a model that is installed.
+
+    Raises
+    ------
+    SettingsError
+        If there is none; the text lists those that are installed.
+    """
+    return own.choice(name, settings) or MODELS.choose("models.names", name)
+
+
+def strangers(settings: Settings, names: Sequence[str]) -> tuple[tuple[str, str, str, str], ...]:
+    """Identify the packages that models and encoders come from; see `plugins.strangers`."""
+    installed = [name for name in names if settings.models.own_named(name) is None]
+    return strangers_of(installed, settings.encode.written)
 
 
 def _info(choice: Choice) -> ModelInfo:
@@ -45,7 +70,7 @@ def build_models(settings: Settings, names: Sequence[str] | None = None) -> list
 
     built: list[Model] = []
     for name in names or resolve(settings):
-        choice = MODELS.choose("models.names", name)
+        choice = choose(name, settings)
         model = choice.build("models.names", name, settings)
         built.append(model if choice.is_ours else ForeignModel(model, choice))
     return at_site(built, settings)

@@ -28,10 +28,7 @@ PRECISION = "f32"  # OpenVINO by itself takes bfloat16 where a processor has it,
 def on_backend(
     compute: Callable[[torch.Tensor], Any], info: ModelInfo, settings: Settings, channels: int = 1
 ) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
-    """Let the backend of the settings run a network; one at a time in a process.
-
-    Where two studies are at work at once, one is in the networks while the other one is read or
-    written: so cores and memory are enough for one.
+    """Let the backend of the settings run a network; see `in_turn`.
 
     Parameters
     ----------
@@ -49,18 +46,20 @@ def on_backend(
         If the backend is not installed, or cannot run this network.
     """
     if settings.models.backend == "torch":
-        return _in_turn(compute), info
-    try:
-        import openvino
-    except ImportError as error:
-        raise SettingsError(f"models.backend: OpenVINO is not installed; {how_to_install('openvino')}") from error
-    version = openvino.__version__.partition("-")[0]
-    return _in_turn(_compiled(compute, info, channels)), replace(
-        info, version=f"{info.version}; OpenVINO {version} float32"
-    )
+        return in_turn(compute), info
+    if info.input_size is None:
+        raise SettingsError(f"models.backend: OpenVINO cannot run {info.name}, which has no input size")
+    shape = (1, channels, info.input_size, info.input_size)
+    return compiled(lambda: _converted(compute, shape), info)
 
 
-def _in_turn(compute: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+def in_turn(compute: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+    """Let one network of a process run at a time.
+
+    Where two studies are at work at once, one is in the networks while the other one is read or
+    written: so cores and memory are enough for one.
+    """
+
     def run(pixels: torch.Tensor) -> Any:
         with _computing:
             return compute(pixels)
@@ -68,21 +67,22 @@ def _in_turn(compute: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor],
     return run
 
 
-def _compiled(compute: Callable[[torch.Tensor], Any], info: ModelInfo, channels: int) -> Callable[[torch.Tensor], Any]:
-    import torch
-    from openvino import Core
-
-    if info.input_size is None:
-        raise SettingsError(f"models.backend: OpenVINO cannot run {info.name}, which has no input size")
-    shape = (1, channels, info.input_size, info.input_size)
+def compiled(make: Callable[[], Any], info: ModelInfo) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    """Let OpenVINO run the program of a network that ``make`` makes; see `on_backend`."""
     try:
-        program = _converted(compute, shape)
+        import openvino
+    except ImportError as error:
+        raise SettingsError(f"models.backend: OpenVINO is not installed; {how_to_install('openvino')}") from error
+    import torch
+
+    try:
+        program = make()
         options = {
             "INFERENCE_PRECISION_HINT": PRECISION,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # else all workers sit on the first core
         }
-        network = Core().compile_model(program, "CPU", options)
+        network = openvino.Core().compile_model(program, "CPU", options)
     except Exception as error:  # those of OpenVINO have no type in common
         why = str(error).strip().splitlines()[-1:]
         raise SettingsError(f"models.backend: OpenVINO cannot run {info.name}, take `torch`: {''.join(why)}") from error
@@ -92,7 +92,8 @@ def _compiled(compute: Callable[[torch.Tensor], Any], info: ModelInfo, channels:
         tensors = tuple(torch.from_numpy(found[output]) for output in network.outputs)
         return tensors if len(tensors) > 1 else tensors[0]
 
-    return run
+    version = openvino.__version__.partition("-")[0]
+    return in_turn(run), replace(info, version=f"{info.version}; OpenVINO {version} float32")
 
 
 def _converted(compute: Callable[[torch.Tensor], Any], shape: tuple[int, ...]) -> Any:

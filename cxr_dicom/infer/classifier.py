@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.device import running
 from cxr_dicom.infer.findings import FINDINGS, FindingType
-from cxr_dicom.infer.placement import Placement
+from cxr_dicom.infer.placement import AS_READ, Fit, Placement, Sampling
 from cxr_dicom.infer.weights import Lock
 from cxr_dicom.records import (
     Code,
@@ -31,7 +31,7 @@ from cxr_dicom.records import (
 if TYPE_CHECKING:
     import torch
 
-    Scorer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    Scorer = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
 
 UPSTREAM_POINTS = "those that TorchXRayVision ships (op_threshs); a score at or above is called present"
 FAILURES = (
@@ -78,26 +78,30 @@ class Classifier:
     """A network with its labels and operating points."""
 
     info: ModelInfo
-    score: Scorer  # (1, 1, size, size), -1024 to 1024 -> probabilities (n,), activation maps (n, rows, columns)
+    score: Scorer  # (1, 1, size, size), -1024 to 1024 -> probabilities (n,), activation maps (n, rows, columns) if any
     targets: tuple[Target, ...]  # aligned with the probabilities
     device: str
+    fit: Fit = "crop"
+    sampling: Sampling = AS_READ
 
     def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
         """Score all findings, and map those called present and the top one, in one forward pass."""
-        with running(self.info, radiograph, self.device) as (pixels, placement):
+        with running(self.info, radiograph, self.device, self.fit, self.sampling) as (pixels, placement):
             raw, maps = self.score(pixels)
             probabilities = raw.tolist()
-        scored = [
-            (_finding(target.finding, target, probability), activation)
-            for target, probability, activation in zip(self.targets, probabilities, maps, strict=True)
+        found = [
+            (number, _finding(target.finding, target, probability))
+            for number, (target, probability) in enumerate(zip(self.targets, probabilities, strict=True))
             if target.finding is not None
         ]
-        if any(math.isnan(finding.raw) for finding, _ in scored):
+        if any(math.isnan(finding.raw) for _, finding in found):
             raise ModelError(f"{self.info.name}: the network gave a score that is not a number")
         return Prediction(
             model=self.info,
-            findings=tuple(finding for finding, _ in scored),
-            heatmaps=tuple(_heatmaps(scored, placement)),
+            findings=tuple(finding for _, finding in found),
+            heatmaps=()
+            if maps is None
+            else tuple(_heatmaps([(finding, maps[number]) for number, finding in found], placement)),
         )
 
     def close(self) -> None:

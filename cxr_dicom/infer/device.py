@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cxr_dicom.config import ModelSettings
 from cxr_dicom.errors import ModelError, SettingsError
-from cxr_dicom.infer.placement import Placement, square
+from cxr_dicom.infer.placement import AS_READ, Fit, Placement, Sampling, square
 from cxr_dicom.records import ModelInfo, Radiograph
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def device_name(models: ModelSettings) -> str:
 
 
 @contextmanager
-def running(info: ModelInfo, radiograph: Radiograph, device: str) -> Iterator[tuple[torch.Tensor, Placement]]:
+def running(
+    info: ModelInfo, radiograph: Radiograph, device: str, fit: Fit = "crop", sampling: Sampling = AS_READ
+) -> Iterator[tuple[torch.Tensor, Placement]]:
     """Give the square input of a network as a tensor (1, 1, size, size), and run the block without gradients.
 
     Raises
@@ -64,7 +66,7 @@ def running(info: ModelInfo, radiograph: Radiograph, device: str) -> Iterator[tu
 
     if info.input_size is None:
         raise ModelError(f"{info.name}: has no input size")
-    pixels, placement = square(radiograph, info.input_size)
+    pixels, placement = square(radiograph, info.input_size, fit, sampling)
     try:
         with torch.inference_mode():
             yield torch.tensor(pixels, device=device)[None, None], placement

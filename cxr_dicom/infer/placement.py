@@ -1,13 +1,12 @@
 """How the square input of a network lies on a radiograph, and the way back.
 
-A network sees a square of `size` pixels, cut from the standard view (``crop``) or framed around it
-(``pad``). What it answers is laid back on the source matrix as stored, exactly, on any format.
+A network sees a square of `size` pixels: cut from the standard view (``crop``), framed around it (``pad``), or all
+of it made square (``stretch``). What it answers is laid back on the source matrix as stored, exactly, on any format.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from math import ceil, floor
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -19,21 +18,36 @@ from cxr_dicom.records import Radiograph
 from cxr_dicom.records.plane import Grid, Orientation, Region, Shape, mixed, row_blocks
 
 Array = NDArray[Any]
-Fit = Literal["crop", "pad"]
+Fit = Literal["crop", "pad", "stretch"]
 
 PROBABLE = 0.5  # a pixel belongs to a structure where its probability is greater
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Placement:
-    """Where a square lies on the standard view of a radiograph, and how that is stored.
+class Sampling:
+    """How the pixels of a radiograph become those of a square; by default as TorchXRayVision does it."""
 
-    A feature map of any resolution covers the same square, so one placement serves them all.
+    resize: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    antialias: bool = True
+    """Average when it becomes smaller, as Pillow and torchvision do and OpenCV does not; not for ``nearest``."""
+    intensity: Literal["xrv", "voi", "image"] = "xrv"
+    """``xrv``: as they were read; ``voi``: by the VOI LUT or window, where there is one; ``image``: from its own
+    darkest to its brightest."""
+
+
+AS_READ = Sampling()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where the square lies on the standard view of a radiograph, and how that is stored.
+
+    A feature map of any resolution covers the same place, so one placement serves them all.
     """
 
     top: int  # of the square, in rows of the standard view; negative when it sticks out
     left: int  # of the square, in columns of the standard view
-    side: int  # of the square, in pixels of the standard view
+    size: Shape  # of the square, in pixels of the standard view; not square where it was stretched
     shape: Shape  # rows and columns of the source matrix as stored
     orientation: Orientation  # from the source matrix to the standard view
 
@@ -41,7 +55,7 @@ class Placement:
         """Lay the probabilities of one structure on the source matrix.
 
         Equal to ``torch.nn.functional.interpolate(mode="bilinear", align_corners=False)`` of the
-        whole map to the square, followed by a threshold; but only the rows and columns that can
+        whole map to `size`, followed by a threshold; but only the rows and columns that can
         pass the threshold are computed, since a rib is a small part of its radiograph.
 
         Parameters
@@ -53,9 +67,10 @@ class Placement:
         """
         probable = probabilities > threshold
         image_rows, image_columns = self._image()
-        rows = _overlap(image_rows, _reach(np.flatnonzero(probable.any(axis=1)), len(probable), self.side))
-        columns = _overlap(image_columns, _reach(np.flatnonzero(probable.any(axis=0)), probable.shape[1], self.side))
-        window = _exceeds(threshold, probabilities, self.side, rows, columns)
+        height, width = self.size
+        rows = _overlap(image_rows, _reach(np.flatnonzero(probable.any(axis=1)), len(probable), height))
+        columns = _overlap(image_columns, _reach(np.flatnonzero(probable.any(axis=0)), probable.shape[1], width))
+        window = _exceeds(threshold, probabilities, self.size, rows, columns)
         corner, opposite = self.orientation.points_to_source(
             [(self.left + columns.start, self.top + rows.start), (self.left + columns.stop, self.top + rows.stop)],
             self.shape,
@@ -65,7 +80,9 @@ class Placement:
 
     def inside(self, size: int) -> tuple[slice, slice]:
         """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image; one at the least."""
-        rows, columns = (_samples(pixels, size / self.side) for pixels in self._image())
+        rows, columns = (
+            _samples(pixels, size / side) for pixels, side in zip(self._image(), self.size, strict=True)
+        )
         return rows, columns
 
     def to_source(self, values: Array) -> Array:
@@ -80,23 +97,25 @@ class Placement:
         shape
             Rows and columns of the map as the network gives it, in the standard view.
         """
+        (height, width), transpose = self.size, self.orientation.transpose
         corners = self.orientation.points_to_source(
-            [(self.left, self.top), (self.left + self.side, self.top + self.side)], self.shape
+            [(self.left, self.top), (self.left + width, self.top + height)], self.shape
         )
-        rows, columns = shape[::-1] if self.orientation.transpose else shape
+        rows, columns = shape[::-1] if transpose else shape
+        height, width = (width, height) if transpose else (height, width)
         return Grid(
             shape=(rows, columns),
             origin=(min(row for _, row in corners), min(column for column, _ in corners)),
-            step=(self.side / rows, self.side / columns),
+            step=(height / rows, width / columns),
         )
 
     def _image(self) -> tuple[range, range]:
         """Rows and columns of the square that lie on the image; the others are padding."""
         rows, columns = self.shape[::-1] if self.orientation.transpose else self.shape
-        square = range(self.side)
+        height, width = self.size
         return (
-            _overlap(range(-self.top, rows - self.top), square),
-            _overlap(range(-self.left, columns - self.left), square),
+            _overlap(range(-self.top, rows - self.top), range(height)),
+            _overlap(range(-self.left, columns - self.left), range(width)),
         )
 
 
@@ -109,16 +128,18 @@ def _samples(pixels: range, scale: float) -> slice:
     return slice(middle, middle + 1)
 
 
-_squares: WeakKeyDictionary[Radiograph, dict[tuple[int, Fit], tuple[NDArray[np.float32], Placement]]] = (
+_squares: WeakKeyDictionary[Radiograph, dict[tuple[int, Fit, Sampling], tuple[NDArray[np.float32], Placement]]] = (
     WeakKeyDictionary()
 )
 
 
-def square(radiograph: Radiograph, size: int, fit: Fit = "crop") -> tuple[NDArray[np.float32], Placement]:
+def square(
+    radiograph: Radiograph, size: int, fit: Fit = "crop", sampling: Sampling = AS_READ
+) -> tuple[NDArray[np.float32], Placement]:
     """Return the square input of a network, and where it lies.
 
-    The models of a job share it: it is made once for each radiograph, size and fit, and forgotten
-    with the radiograph.
+    The models of a job share it: it is made once for each radiograph and way, and forgotten with the
+    radiograph.
 
     Parameters
     ----------
@@ -128,8 +149,10 @@ def square(radiograph: Radiograph, size: int, fit: Fit = "crop") -> tuple[NDArra
         Rows and columns of the network's input.
     fit
         ``crop``: the central square, as ``torchxrayvision.datasets.XRayCenterCrop`` cuts it;
-        ``pad``: the whole image, centred on its own minimum. Both are resized as
-        ``torchxrayvision.utils.fix_resolution`` does: bilinear with antialiasing.
+        ``pad``: the whole image, centred on its own minimum; ``stretch``: the whole image, whose
+        pixels then are not square.
+    sampling
+        By default as ``torchxrayvision.utils.fix_resolution`` resizes: bilinear with antialiasing.
 
     Returns
     -------
@@ -137,41 +160,65 @@ def square(radiograph: Radiograph, size: int, fit: Fit = "crop") -> tuple[NDArra
         (size, size) float32, -1024 to 1024, not to be written to; and the placement.
     """
     made = _squares.setdefault(radiograph, {})
-    if (size, fit) not in made:
-        made[size, fit] = _make_square(radiograph, size, fit)
-    return made[size, fit]
+    key = size, fit, sampling
+    if key not in made:
+        made[key] = _make_square(radiograph, size, fit, sampling)
+    return made[key]
 
 
-def _make_square(radiograph: Radiograph, size: int, fit: Fit) -> tuple[NDArray[np.float32], Placement]:
-    pixels = radiograph.pixels
+def _make_square(
+    radiograph: Radiograph, size: int, fit: Fit, sampling: Sampling
+) -> tuple[NDArray[np.float32], Placement]:
+    pixels = _shown(radiograph, sampling)
     rows, columns = pixels.shape
     side = min(rows, columns) if fit == "crop" else max(rows, columns)
-    place = partial(Placement, side=side, shape=radiograph.image.shape, orientation=radiograph.image.orientation)
-    placement = place(top=rows // 2 - side // 2, left=columns // 2 - side // 2)
+    height, width = (rows, columns) if fit == "stretch" else (side, side)
+    placement = Placement(
+        top=rows // 2 - height // 2,
+        left=columns // 2 - width // 2,
+        size=(height, width),
+        shape=radiograph.image.shape,
+        orientation=radiograph.image.orientation,
+    )
     cut = _cut(pixels, placement)
-    made = _resize(cut, size) if side != size else cut.copy()
+    made = _resize(cut, size, sampling) if placement.size != (size, size) else cut.copy()
     made.flags.writeable = False
     return made, placement
 
 
+def _shown(radiograph: Radiograph, sampling: Sampling) -> NDArray[np.float32]:
+    pixels, window = radiograph.pixels, radiograph.window
+    shares: Array | None = None
+    if sampling.intensity == "voi" and window is not None:
+        shares = np.interp(pixels, *window)
+    if sampling.intensity == "image" and (low := pixels.min()) < (high := pixels.max()):
+        shares = (pixels - low) / (high - low)
+    return pixels if shares is None else (shares * 2048 - 1024).astype(np.float32)
+
+
 def _cut(pixels: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    height, width = placement.size
     if placement.top >= 0 and placement.left >= 0:
-        rows = slice(placement.top, placement.top + placement.side)
-        columns = slice(placement.left, placement.left + placement.side)
+        rows = slice(placement.top, placement.top + height)
+        columns = slice(placement.left, placement.left + width)
         return pixels[rows, columns]
-    framed = np.full((placement.side, placement.side), pixels.min(), np.float32)
+    framed = np.full((height, width), pixels.min(), np.float32)
     rows = slice(-placement.top, -placement.top + pixels.shape[0])
     columns = slice(-placement.left, -placement.left + pixels.shape[1])
     framed[rows, columns] = pixels
     return framed
 
 
-def _resize(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def _resize(pixels: NDArray[np.float32], size: int, sampling: Sampling) -> NDArray[np.float32]:
     import torch
 
     writable = pixels if pixels.flags.writeable else pixels.copy()  # torch warns of others
+    smooth = sampling.resize != "nearest"
     resized: NDArray[np.float32] = torch.nn.functional.interpolate(
-        torch.from_numpy(writable)[None, None], size=(size, size), mode="bilinear", antialias=True
+        torch.from_numpy(writable)[None, None],
+        size=(size, size),
+        mode=sampling.resize if smooth else "nearest-exact",
+        antialias=smooth and sampling.antialias,
     )[0, 0].numpy()
     return resized
 
@@ -190,13 +237,13 @@ def _overlap(one: range, other: range) -> range:
 
 
 def _exceeds(
-    threshold: float, values: NDArray[np.float32], side: int, rows: range, columns: range
+    threshold: float, values: NDArray[np.float32], size: Shape, rows: range, columns: range
 ) -> NDArray[np.bool_]:
-    """Where ``values``, interpolated to ``side`` x ``side``, are greater, for some rows and columns of the result."""
-    upper, lower, down_share = _neighbours(values.shape[0], side, rows)
+    """Where ``values``, interpolated to ``size``, are greater, for some rows and columns of the result."""
+    upper, lower, down_share = _neighbours(values.shape[0], size[0], rows)
     first = upper.min(initial=len(values))
     needed = values[first : lower.max(initial=0) + 1]
-    left, right, across_share = _neighbours(values.shape[1], side, columns)
+    left, right, across_share = _neighbours(values.shape[1], size[1], columns)
     across = mixed(needed.take(left, axis=1), needed.take(right, axis=1), across_share)
     exceeds = np.empty((len(rows), len(columns)), bool)
     for block in row_blocks(len(rows)):

@@ -17,7 +17,7 @@ from typing import Any
 from cxr_dicom.config import Settings, operating_points
 from cxr_dicom.config.operating_points import FindingPoint
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.infer import model_infos, weights
+from cxr_dicom.infer import model_infos, own, weights
 from cxr_dicom.infer.findings import FINDINGS
 from cxr_dicom.records import ModelInfo
 from cxr_dicom.results import pages
@@ -101,7 +101,7 @@ def card(name: str, settings: Settings, evaluation: Path | None = None) -> Card:
     CxrDicomError
         If there is no such model, or a file is not what it should be.
     """
-    infos = model_infos()
+    infos = model_infos(settings)
     if name not in infos:
         raise CxrDicomError(f"expected one of {', '.join(sorted(infos))}, found {name!r}")
     info = infos[name]
@@ -111,7 +111,8 @@ def card(name: str, settings: Settings, evaluation: Path | None = None) -> Card:
     return Card(
         info=info,
         weights_sha256=digest,
-        points={FINDINGS[label].name if label in FINDINGS else label: point for label, point in known if label},
+        points={FINDINGS[label].name if label in FINDINGS else label: point for label, point in known if label}
+        or own.points(name, settings),
         parity=list(_parity(name)),
         site=_site(info, digest, settings),
         evaluation=_evaluation(evaluation, info, digest) if evaluation else None,
@@ -138,7 +139,7 @@ def facts(made: Card) -> Iterator[tuple[str, str]]:
         yield "weights", f"{info.weights_file}, SHA-256 {made.weights_sha256 or 'not recorded: not yet used here'}"
     else:
         yield "weights", "in the package"
-    if {kind.name for kind in FINDINGS.values()} & set(info.predicts):
+    if made.points or {kind.name for kind in FINDINGS.values()} & set(info.predicts):
         yield "operating points", info.operating_points or "none of its own: without a site's, nothing is called"
 
 

@@ -6,7 +6,7 @@ because archives put names of patients into them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cxr_dicom.dicom.codes import WRAPPER
 from cxr_dicom.dicom.files import values
 from cxr_dicom.infer import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
-from cxr_dicom.records import ImageAnalysis, Outcome, Prediction, Presence, SpacingSource
+from cxr_dicom.records import ImageAnalysis, ModelInfo, Outcome, Prediction, Presence, SpacingSource
 from cxr_dicom.results import pages
 from cxr_dicom.results.schema import MeasurementRow, Row
 from cxr_dicom.system import atomic
@@ -55,8 +55,8 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
     return [_figure("Anatomy", pictures.hung(pictures.overlay(small, masks), analysis.image.orientation))]
 
 
-def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
-    """Write the page for the rows of a run."""
+def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf, infos: Mapping[str, ModelInfo] | None = None) -> None:
+    """Write the page for the rows of a run, whose models are described by ``infos``; default: those installed."""
     numbered = list(enumerate(rows, start=1))
     processed = [row for row in rows if row["outcome"] == Outcome.PROCESSED]
     page = pages.template("report.html.jinja").stream(
@@ -65,7 +65,7 @@ def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf) -> None:
         geometries=sorted({row["geometry"] for row in rows}),
         counts={str(outcome): sum(row["outcome"] == outcome for row in rows) for outcome in Outcome},
         object_count=len({object_row["path"] for row in rows for object_row in row["objects"]}),
-        models=_models(processed),
+        models=_models(processed, infos),
         has_scores=any(row["scores"] for row in processed),
         classifier=CLASSIFIER,
         colour_map=COLOUR_MAP,
@@ -203,8 +203,8 @@ def _grouped(measurements: Iterable[MeasurementRow]) -> list[tuple[str, list[Mea
     return list(groups.items())
 
 
-def _models(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    infos = model_infos()
+def _models(rows: Sequence[Row], infos: Mapping[str, ModelInfo] | None) -> list[dict[str, Any]]:
+    infos = model_infos() if infos is None else infos
     ran = {(m["name"], m["version"], m["weights_sha256"]): m for row in rows for m in row["models"]}
     return [{**model, "info": infos.get(model["name"])} for model in ran.values()]
 

@@ -61,7 +61,7 @@ class SettingsPages:
     def models(self, asked: Asked) -> Response:
         """Show every model that can be named, those that run here first."""
         running = resolve(self._settings)
-        rows = [catalogue.described(info, self._settings) for info in model_infos().values()]
+        rows = [catalogue.described(info, self._settings) for info in model_infos(self._settings).values()]
         rows.sort(key=lambda row: (row["name"] not in running, row["name"]))
         return asked.render("models.html.jinja", models=rows, running=running, **self._site())
 

@@ -91,10 +91,10 @@ def test_masks_are_those_of_interpolation_to_the_full_square(shape, turn, fit, p
         mode="bilinear",
     )
     _, placement = square(painted(noise(shape), turn), 33, fit)
-    full = torch.nn.functional.interpolate(smooth, size=(placement.side,) * 2, mode="bilinear")[0, 0].numpy() > 0.5
+    full = torch.nn.functional.interpolate(smooth, size=placement.size, mode="bilinear")[0, 0].numpy() > 0.5
     expected = np.zeros(shape, bool)
-    rows = range(max(placement.top, 0), min(placement.top + placement.side, shape[0]))
-    columns = range(max(placement.left, 0), min(placement.left + placement.side, shape[1]))
+    rows = range(max(placement.top, 0), min(placement.top + placement.size[0], shape[0]))
+    columns = range(max(placement.left, 0), min(placement.left + placement.size[1], shape[1]))
     expected[np.ix_(rows, columns)] = full[
         np.ix_([r - placement.top for r in rows], [c - placement.left for c in columns])
     ]

@@ -62,7 +62,7 @@ def folder(settings: Settings) -> Path:
 
 
 def source_path(info: ModelInfo, settings: Settings) -> Path:
-    """Where the upstream file of a model belongs.
+    """Where the upstream file of a model belongs; that of the user's own, where its table says.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def source_path(info: ModelInfo, settings: Settings) -> Path:
     """
     if info.weights_file is None:
         raise WeightsError(f"{info.name} has no weight file: what it needs is in the package")
-    return folder(settings) / info.weights_file
+    own = settings.models.own_named(info.name)
+    return folder(settings) / info.weights_file if own is None else own.file
 
 
 def lock_path(source: Path) -> Path:
@@ -129,10 +130,8 @@ def verify(info: ModelInfo, settings: Settings, upstream: Upstream | None) -> Lo
     source = source_path(info, settings)
     present = files(info, settings)
     if not present:
-        raise WeightsError(
-            f"{info.name}: weights are missing; {source.name} belongs in {source.parent}; "
-            f"fetch it with `cxr-dicom models pull {info.name}`"
-        )
+        how = f"; fetch it with `cxr-dicom models pull {info.name}`" if info.weights_url else ""
+        raise WeightsError(f"{info.name}: weights are missing; {source.name} belongs in {source.parent}{how}")
     lock = read_lock(source)
     if lock is None or source in present:
         identity = sha256(source)
@@ -313,6 +312,8 @@ def _expect(actual: str, expected: str | None, origin: str, path: Path, info: Mo
 
 
 def _start_over(info: ModelInfo, path: Path) -> str:
+    if info.weights_url is None:
+        return f"if you meant to change it, it is another model: give it another version, and delete {lock_path(path)}"
     return (
         f"if you did not mean to change it, delete {path.stem}.* in {path.parent} and run "
         f"`cxr-dicom models pull {info.name}`"

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from cxr_dicom import __version__
 from cxr_dicom.config import RESULT_TABLES
 from cxr_dicom.infer import model_infos
+from cxr_dicom.records import ModelInfo
 from cxr_dicom.results import pages
 from cxr_dicom.results.cohort_report import _speed, _table
 from cxr_dicom.results.cohort_report._agreement import Agreement
@@ -33,7 +34,13 @@ from cxr_dicom.system import atomic
 _PRIVATE_SETTINGS = ("folder", "mirror", "operating_points")  # of models: where they lie says more than a reader needs
 
 
-def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callable[[Row], str | None]) -> None:
+def write(
+    path: Path,
+    rows: RowsOf,
+    run: Mapping[str, Any],
+    thumbnail_of: Callable[[Row], str | None],
+    infos: Mapping[str, ModelInfo] | None = None,
+) -> None:
     """Write the page of a cohort.
 
     Parameters
@@ -46,6 +53,8 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
         The content of ``run.json``; what is missing is not shown.
     thumbnail_of
         Returns a small picture with what was found on it, as a ``data:`` URI; called for few rows only.
+    infos
+        What the models are, by name; default: those installed.
     """
     flow, extremes, scores, ratios = Flow(), Extremes(), Scores(), Ratios()
     agreement, quality = Agreement(), Quality()
@@ -67,7 +76,7 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
         agreement=agreement,
         quality=quality,
         pixels=PIXELS,
-        models=_models(run),
+        models=_models(run, model_infos() if infos is None else infos),
         settings=_settings(run),
         layout=_table.layout(shown, [scores.pointed(name) for name in shown]),
         packed=lambda: _table.packed(rows, shown),
@@ -76,8 +85,7 @@ def write(path: Path, rows: RowsOf, run: Mapping[str, Any], thumbnail_of: Callab
         file.writelines(page)
 
 
-def _models(run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    infos = model_infos()
+def _models(run: Mapping[str, Any], infos: Mapping[str, ModelInfo]) -> Iterator[dict[str, Any]]:
     for model in run.get("models", ()):
         yield {**model, "info": infos.get(model["name"])}
 

@@ -140,7 +140,7 @@ def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
     called = _called(settings)
     for finding in rules.findings:
         if called is not None and finding not in called:
-            known = any(finding in info.predicts for info in model_infos().values())
+            known = any(finding in info.predicts for info in model_infos(settings).values())
             why = "no model of models.names calls it" if known or finding in _STATEMENTS else "no model knows it"
             yield wrong(f"{key}.findings", f"{finding}: {why}; they call {', '.join(sorted(called)) or 'nothing'}")
 
@@ -156,7 +156,7 @@ def _senders(settings: Settings, key: str, senders: Iterable[str]) -> Iterator[C
 def _called(settings: Settings) -> set[str] | None:
     """Return what the models of these settings may call present; None when they are not known."""
     try:
-        infos = [model_infos()[name] for name in resolve(settings)]
+        infos = [model_infos(settings)[name] for name in resolve(settings)]
     except (CxrDicomError, KeyError):
         return None
     predicted = {name for info in infos for name in info.predicts}
@@ -166,7 +166,7 @@ def _called(settings: Settings) -> set[str] | None:
 
 
 def _names(settings: Settings) -> Iterator[Check]:
-    known = model_infos()
+    known = model_infos(settings)
     for key, names in (
         ("models.names", settings.models.names),
         ("models.sha256", settings.models.sha256),

@@ -1,0 +1,193 @@
+"""``[[models.own]]``: a network of your own, told in a table instead of in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, Field, field_serializer, model_validator
+
+from cxr_dicom.config.service import Table
+from cxr_dicom.plugins import MODELS, problem_of_name
+
+FILES = (".onnx", ".pt", ".ts")
+MAX_LABELS = 500
+
+Key = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")]
+Channels = tuple[float, ...]
+
+
+def _name(name: str) -> str:
+    """Refuse a name that is ours, or that objects and tables cannot hold."""
+    if name in MODELS.ours:
+        raise ValueError(f"expected a name of your own; {name!r} is a model of this package")
+    if wrong := problem_of_name(MODELS, name):
+        raise ValueError(wrong)
+    return name
+
+
+class Label(Table):
+    """One output of the network, in its order."""
+
+    name: Key
+    """Lower case with underscores, the side first: `left_lung`. Empty: not reported, as a background."""
+    code: tuple[str, str, str] | None = None
+    """Code Value, Coding Scheme Designator and Code Meaning; default: looked up by the name."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for text, longest in zip(self.code or (), (16, 16, 64), strict=False):  # SH, SH, LO (PS3.3 8.8)
+            if not text.strip() or len(text) > longest or "\\" in text:
+                raise ValueError(f"code: expected 1 to {longest} characters without a backslash, got {text!r:.80}")
+        return self
+
+
+class ScoreLabel(Label):
+    """A finding that the network scores."""
+
+    operating_point: float | None = Field(default=None, gt=0, lt=1)
+    """A score at or above is called present; without one nothing is."""
+
+
+class ValueLabel(Label):
+    """A number that the network gives."""
+
+    unit: str = Field(default="1", min_length=1, max_length=16)
+    """UCUM: `mm`, `a` for years, `1` for none."""
+
+
+class Output(Table):
+    """What the network gives. Its first dimension is the image, the second one the labels."""
+
+    tensor: str | None = None
+    """Name of the output (ONNX) or its number from 0 (TorchScript); default: the only one."""
+
+
+_Labels = TypeVar("_Labels", bound=Sequence[Label])
+
+
+def _reported(labels: _Labels) -> _Labels:
+    names = [label.name for label in labels if label.name]
+    if not names:
+        raise ValueError("expected a label with a name")
+    if len(set(names)) < len(names):
+        raise ValueError("expected each name once")
+    return labels
+
+
+class ScoresOutput(Output):
+    """A score for each finding."""
+
+    kind: Literal["scores"]
+    activation: Literal["none", "sigmoid", "softmax"]
+    """`none`: the network gives probabilities."""
+    labels: Annotated[tuple[ScoreLabel, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
+
+
+class MasksOutput(Output):
+    """A map for each structure, (labels, rows, columns); with `labels`, one map of their numbers."""
+
+    kind: Literal["masks"]
+    activation: Literal["none", "sigmoid", "softmax", "labels"]
+    """`softmax`: a pixel is of one structure; `labels`: the network gives its number; otherwise they may overlap."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A pixel is of a structure where its probability is greater; only where they may overlap."""
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
+
+
+class ValuesOutput(Output):
+    """A number for each label; they become measurements."""
+
+    kind: Literal["values"]
+    labels: Annotated[tuple[ValueLabel, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
+
+
+class HeatmapsOutput(Output):
+    """A map for each label, (labels, rows, columns); they become parametric maps."""
+
+    kind: Literal["heatmaps"]
+    activation: Literal["none", "sigmoid", "softmax"]
+    """`none`: the network gives 0 to 1."""
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
+
+
+class Input(Table):
+    """What the network was trained on."""
+
+    size: int = Field(ge=16, le=4096)
+    """Rows and columns."""
+    channels: Literal[1, 3] = 1
+    """3: the same picture three times."""
+    range: tuple[float, float]
+    """What black and white become, before `mean` and `std`: `[0.0, 1.0]`."""
+    mean: Channels = ()
+    """Of each channel; subtracted."""
+    std: Channels = ()
+    """Of each channel; what is left is divided by it."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """`crop`: the square in the middle; `pad`: all of it, framed in black; `stretch`: all of it, made square."""
+    resize: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    antialias: bool = True
+    """As Pillow and torchvision do; OpenCV does not. Not for `nearest`."""
+    intensity: Literal["xrv", "voi", "image"] = "xrv"
+    """`xrv`: as `[pixels]` reads it; `voi`: by the VOI LUT or window; `image`: its own darkest to its brightest."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.range[0] < self.range[1]:
+            raise ValueError(f"range: expected black below white, got {list(self.range)}")
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if values and len(values) != self.channels:
+                raise ValueError(f"{key}: expected {self.channels} values, one for each channel, got {len(values)}")
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std: expected positive values, got {list(self.std)}")
+        return self
+
+
+class OwnModel(Table):
+    """A table of ``[[models.own]]``."""
+
+    name: Annotated[str, AfterValidator(_name)]
+    """Its name in `models.names`, and in every object and table."""
+    file: Annotated[Path, AfterValidator(Path.absolute)]
+    """ONNX (`.onnx`) or TorchScript (`.pt`, `.ts`)."""
+    input: Input
+    output: Annotated[
+        ScoresOutput | MasksOutput | ValuesOutput | HeatmapsOutput,
+        Field(discriminator="kind"),
+    ]
+    licence: str = Field(min_length=1)
+    citation: str = Field(min_length=1)
+    version: str = Field(default="1", min_length=1, max_length=32)
+    title: str = ""
+    """One line for people; default: made from the labels."""
+    manufacturer: str = Field(default="not stated", min_length=1)
+    """Who trained it."""
+    trained_on: str = ""
+    failures: tuple[str, ...] = ()
+    """Known ones, a sentence each."""
+
+    @field_serializer("file", when_used="json")
+    def _named(self, file: Path) -> str:
+        """What is written down of a run has its name: where it lies is nobody's business."""
+        return file.name
+
+    @model_validator(mode="after")
+    def _file(self) -> Self:
+        if self.file.suffix.lower() not in FILES:
+            raise ValueError(f"file: expected one that ends in {', '.join(FILES)}, got {self.file.name!r}")
+        if self.output.kind != "values" and self.output.activation == "softmax" and len(self.labels) < 2:
+            raise ValueError("output: softmax of one label is always 1; expected `sigmoid`, or a label more")
+        return self
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The outputs, in the order of the network."""
+        return self.output.labels
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """All that can change a result; the file itself has a digest of its own."""
+        return self.model_dump(mode="json", exclude={"file"})

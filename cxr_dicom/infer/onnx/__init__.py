@@ -1,0 +1,150 @@
+"""ONNX files, run only if they are one graph of standard operators with bounded results.
+
+ONNX is no language that can write files, but runtimes load libraries for operators of other domains, open the files
+that weights name as theirs, and reserve as much memory as a shape says. So a file is looked at before any runtime
+sees it (`graph`), and the runtime gets the bytes that were looked at: ONNX Runtime, or OpenVINO where it is installed
+alone or named in ``models.backend``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxr_dicom.config import Settings
+from cxr_dicom.dicom.private_parts import forget_model_bytes
+from cxr_dicom.errors import SettingsError, WeightsError, how_to_install
+from cxr_dicom.infer.backend import compiled, in_turn
+from cxr_dicom.infer.onnx.refusal import RefusedError
+from cxr_dicom.records import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxr_dicom.infer.onnx.graph import Interface
+
+    Compute = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+
+LARGEST_FILE = (1 << 31) - 1  # bytes; protobuf cannot hold more
+
+
+def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device: str) -> tuple[Compute, ModelInfo]:
+    """Load an ONNX file.
+
+    Parameters
+    ----------
+    channels
+        Of its input; its size is that of ``info``.
+    device
+        What ``models.device`` stands for.
+
+    Returns
+    -------
+    tuple
+        What computes (1, channels, size, size) float32 to the outputs of that image by name, and ``info`` with a
+        version that names the runtime.
+
+    Raises
+    ------
+    WeightsError
+        If it is damaged, or holds anything but standard operators with bounded results.
+    SettingsError
+        If nothing is installed that reads or runs it.
+    """
+    try:
+        from cxr_dicom.infer.onnx import graph
+    except ImportError as error:
+        raise SettingsError(f"models.own: {info.name}: onnx is not installed; {how_to_install('onnx')}") from error
+    if info.input_size is None:
+        raise SettingsError(f"models.own: {info.name} has no input size")
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise RefusedError(f"found {size} bytes")
+        content = path.read_bytes()
+        interface = graph.check(content, channels, info.input_size)
+    except RefusedError as error:
+        raise WeightsError(f"{path}: expected a network of standard operators, {error}; nothing of it ran") from error
+    run, info = _runtime(content, interface, info, settings, device)
+    return _of_one(run, interface), info
+
+
+def _runtime(
+    content: bytes, interface: Interface, info: ModelInfo, settings: Settings, device: str
+) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    """Let ONNX Runtime run it, or OpenVINO."""
+    if settings.models.backend == "openvino":
+        return _openvino(content, interface, info)
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        try:
+            return _openvino(content, interface, info)
+        except SettingsError:
+            text = f"models.own: {info.name}: neither ONNX Runtime nor OpenVINO is installed; {how_to_install('onnx')}"
+            raise SettingsError(text) from None
+    return _onnxruntime(content, interface, info, _provider(settings, device))
+
+
+def _openvino(content: bytes, interface: Interface, info: ModelInfo) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    def make() -> Any:
+        from openvino import Core
+
+        program = Core().read_model(BytesIO(content))
+        channels = program.inputs[0].get_partial_shape()[1]
+        program.reshape((interface.batch, channels, info.input_size, info.input_size))
+        return program
+
+    return compiled(make, info)
+
+
+def _onnxruntime(
+    content: bytes, interface: Interface, info: ModelInfo, provider: str
+) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # only what ends it; that comes as an error too
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # those of ONNX Runtime have no type in common
+        why = str(error).strip().splitlines()[-1:]
+        raise WeightsError(f"{info.name}: ONNX Runtime cannot run it: {''.join(why)[:300]}") from error
+
+    forget_model_bytes(session)
+
+    def run(pixels: torch.Tensor) -> Any:
+        found = session.run(list(interface.outputs), {interface.input: pixels.cpu().numpy()})
+        return tuple(map(torch.from_numpy, found))
+
+    return in_turn(run), replace(info, version=f"{info.version}; ONNX Runtime {onnxruntime.__version__} float32")
+
+
+def _provider(settings: Settings, device: str) -> str:
+    """What ONNX Runtime calls the device; the CPU where ``auto`` found one that it was not built for."""
+    import onnxruntime
+
+    wanted = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}.get(device.partition(":")[0], "")
+    if wanted in onnxruntime.get_available_providers():
+        return wanted
+    if settings.models.device != "auto":
+        raise SettingsError(f"models.device: the ONNX Runtime that is installed does not run on {device!r}")
+    return "CPUExecutionProvider"
+
+
+def _of_one(run: Callable[[torch.Tensor], Any], interface: Interface) -> Compute:
+    """Give a network as many images as it takes, all the same, and take what it says of the first."""
+
+    def compute(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        import torch
+
+        kind = torch.float16 if interface.half else torch.float32
+        found = run(pixels.to(kind).expand(interface.batch, -1, -1, -1).contiguous())
+        tensors = found if isinstance(found, tuple) else (found,)
+        return dict(zip(interface.outputs, tensors, strict=True))
+
+    return compute

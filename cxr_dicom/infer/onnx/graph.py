@@ -1,0 +1,241 @@
+"""What an ONNX file may be: one graph of standard operators with its weights inside, and bounded results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
+
+from cxr_dicom.infer.onnx import wire
+from cxr_dicom.infer.onnx.operators import GROWING, OPERATORS
+from cxr_dicom.infer.onnx.refusal import RefusedError
+
+_DOMAINS = ("", "ai.onnx")  # two names of one
+_MOST_NODES = 20_000
+_DEEPEST = 4  # graphs within graphs
+_MOST_ELEMENTS = 1 << 28  # of one tensor: 1 GB of float32
+_SMALL = 4096  # bytes of a weight that may say how large something becomes
+_PLAIN: Mapping[int, int] = {  # bytes of an element
+    **dict.fromkeys((TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32), 4),
+    **dict.fromkeys((TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64), 8),
+    **dict.fromkeys((TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT16, TensorProto.UINT16), 2),
+    **dict.fromkeys((TensorProto.INT8, TensorProto.UINT8, TensorProto.BOOL), 1),
+}
+_IN_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_ATTRIBUTES = {
+    getattr(AttributeProto, kind) for kind in ("FLOAT", "INT", "STRING", "TENSOR", "GRAPH", "FLOATS", "INTS", "STRINGS")
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interface:
+    """What a file takes and gives."""
+
+    input: str
+    batch: int  # images that it takes at once
+    half: bool  # whether it takes float16
+    outputs: tuple[str, ...]
+
+
+def check(content: bytes, channels: int, size: int) -> Interface:
+    """Look at all of a file, and run nothing.
+
+    Parameters
+    ----------
+    content
+        Of the file.
+    channels, size
+        Of its input, (batch, channels, size, size).
+
+    Raises
+    ------
+    RefusedError
+        If no runtime may see it.
+    """
+    wire.check(content)
+    try:
+        model = ModelProto.FromString(content)
+    except DecodeError as error:
+        raise RefusedError("found one that is cut off or damaged") from error
+    try:
+        return _checked(model, channels, size)
+    except (UnicodeDecodeError, TypeError) as error:  # protobuf gives bytes for what is no UTF-8
+        raise RefusedError("found names that are no text") from error
+
+
+def _checked(model: ModelProto, channels: int, size: int) -> Interface:
+    if not model.HasField("graph") or not model.graph.node:
+        raise RefusedError("found none")
+    if model.functions:
+        raise RefusedError(f"found functions of its own: {_name(model.functions[0].name)}")
+    if model.training_info:
+        raise RefusedError("found a program for training")
+    _expect_operators(model)
+    for graph, depth in _graphs(model.graph):
+        _expect_plain(graph, depth)
+    interface = _interface(model.graph, channels, size)
+    _expect_bounded(_skeleton(model, interface, channels, size))
+    return interface
+
+
+def _graphs(graph: GraphProto, depth: int = 0) -> Iterator[tuple[GraphProto, int]]:
+    if depth > _DEEPEST:
+        raise RefusedError(f"found graphs within graphs, more than {_DEEPEST} deep")
+    yield graph, depth
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
+                yield from _graphs(attribute.g, depth + 1)
+
+
+def _expect_operators(model: ModelProto) -> None:
+    count = 0
+    for graph, _ in _graphs(model.graph):
+        for node in graph.node:
+            count += 1
+            if node.domain not in _DOMAINS or node.overload:
+                raise RefusedError(f"found the operator {_name(node.op_type)} of {_name(node.domain or node.overload)}")
+            if node.op_type not in OPERATORS or (node.op_type == "Dropout" and any(node.input[2:])):  # may be chance
+                raise RefusedError(f"found the operator {_name(node.op_type)}")
+    if count > _MOST_NODES:
+        raise RefusedError(f"found {count} operators, more than {_MOST_NODES}")
+    if not any(each.domain in _DOMAINS for each in model.opset_import):
+        raise RefusedError("found no version of the operators")
+
+
+def _expect_plain(graph: GraphProto, depth: int) -> None:
+    if graph.sparse_initializer:
+        raise RefusedError("found sparse weights")
+    for tensor in graph.initializer:
+        _expect_tensor(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            _expect_attribute(node, attribute)
+
+
+def _expect_attribute(node: NodeProto, attribute: AttributeProto) -> None:
+    where = f"{_name(node.op_type)}.{_name(attribute.name)}"
+    if attribute.ref_attr_name or attribute.type not in _ATTRIBUTES:
+        raise RefusedError(f"found no plain value for {where}")
+    if attribute.type == AttributeProto.GRAPH and node.op_type != "If":
+        raise RefusedError(f"found a graph for {where}")
+    if attribute.HasField("t"):
+        _expect_tensor(attribute.t)
+    for what in ("graphs", "tensors", "sparse_tensors", "type_protos"):
+        if getattr(attribute, what):
+            raise RefusedError(f"found {what} for {where}")
+    if attribute.HasField("sparse_tensor"):
+        raise RefusedError(f"found sparse weights for {where}")
+
+
+def _expect_tensor(tensor: TensorProto) -> None:
+    name = _name(tensor.name)
+    if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
+        raise RefusedError(f"found weights in another file for {name}: export them into this one")
+    if tensor.data_type not in _PLAIN:
+        raise RefusedError(f"found the type {_type(tensor.data_type)} for {name}")
+    if any(length < 0 for length in tensor.dims) or tensor.HasField("segment"):
+        raise RefusedError(f"found a part of a tensor, or less than nothing, for {name}")
+    elements = math.prod(tensor.dims)
+    if tensor.HasField("raw_data"):
+        stored, needed = len(tensor.raw_data), elements * _PLAIN[tensor.data_type]
+    else:
+        stored, needed = sum(len(getattr(tensor, field)) for field in _IN_FIELDS), elements
+    if stored != needed:
+        shape = " x ".join(map(str, tensor.dims))
+        raise RefusedError(f"found {stored} bytes or numbers for {name}, whose shape {shape or '()'} needs {needed}")
+
+
+def _interface(graph: GraphProto, channels: int, size: int) -> Interface:
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise RefusedError(f"found {len(inputs)} inputs, expected one")
+    (given,) = inputs
+    kind = given.type.tensor_type
+    if kind.elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        raise RefusedError(f"found an input of {_type(kind.elem_type)}, expected FLOAT")
+    shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
+    expected = (channels, size, size)
+    if len(shape) != 4 or any(found not in (None, side) for found, side in zip(shape[1:], expected, strict=True)):
+        found = " x ".join("any" if side is None else str(side) for side in shape)
+        raise RefusedError(
+            f"found an input of {found}, expected (images) x {channels} x {size} x {size} as in input of its table"
+        )
+    batch = 1 if shape[0] is None else shape[0]
+    if not 1 <= batch <= 64:
+        raise RefusedError(f"found an input of {batch} images, expected 1 to 64")
+    return Interface(
+        input=given.name,
+        batch=batch,
+        half=kind.elem_type == TensorProto.FLOAT16,
+        outputs=tuple(value.name for value in graph.output),
+    )
+
+
+def _skeleton(model: ModelProto, interface: Interface, channels: int, size: int) -> ModelProto:
+    """Return the graph with its input at its real size, and without the weights that say nothing of sizes."""
+    graph = model.graph
+    kind = TensorProto.FLOAT16 if interface.half else TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info(interface.input, kind, (interface.batch, channels, size, size))]
+    small = []
+    for tensor in graph.initializer:
+        if tensor.ByteSize() <= _SMALL:
+            small.append(tensor)
+        else:
+            inputs.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    outputs = [onnx.ValueInfoProto(name=value.name, type=_without_lengths(value.type)) for value in graph.output]
+    bare = helper.make_graph(graph.node, "skeleton", inputs, outputs, small)
+    return helper.make_model(bare, ir_version=model.ir_version, opset_imports=_standard(model))
+
+
+def _without_lengths(kind: onnx.TypeProto) -> onnx.TypeProto:
+    """What a file says of its outputs is a claim; sizes are computed."""
+    bare = onnx.TypeProto()
+    bare.tensor_type.elem_type = kind.tensor_type.elem_type
+    bare.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in kind.tensor_type.shape.dim)
+    return bare
+
+
+def _standard(model: ModelProto) -> list[onnx.OperatorSetIdProto]:
+    return [each for each in model.opset_import if each.domain in _DOMAINS]
+
+
+def _expect_bounded(skeleton: ModelProto) -> None:
+    """Compute the size of every result, and refuse what is too large or, where it may be anything, not known."""
+    try:
+        onnx.checker.check_model(skeleton)
+        inferred = shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # those of ONNX have no type in common
+        raise RefusedError(f"found a graph that does not fit together: {_line(error)}") from error
+    known = {}
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        dims = value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else None
+        known[value.name] = dims is not None and all(dim.HasField("dim_value") for dim in dims)
+        elements = math.prod(dim.dim_value for dim in dims or () if dim.HasField("dim_value"))
+        if elements > _MOST_ELEMENTS:
+            raise RefusedError(f"found a result of {elements} numbers, {_name(value.name)}")
+    for node in inferred.graph.node:
+        if node.op_type in GROWING and not all(known.get(name, False) for name in node.output if name):
+            raise RefusedError(
+                f"found {node.op_type} whose size is not known beforehand: export it with an input of fixed size"
+            )
+
+
+def _name(text: str) -> str:
+    """What stands in a file, as one short line."""
+    return ascii(text)[:80]
+
+
+def _line(error: Exception) -> str:
+    """The last line of what a library says, which is the one that says it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ascii(lines[-1])[1:-1][:200] if lines else type(error).__name__
+
+
+def _type(number: int) -> str:
+    return TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)

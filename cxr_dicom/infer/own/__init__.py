@@ -1,0 +1,153 @@
+"""Networks of the user's, which ``[[models.own]]`` describes: a file and a table instead of a module.
+
+To the seam it is one more module with ``build(name, settings)``; what it can build stands in the settings.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cxr_dicom import __version__
+from cxr_dicom.config import Settings
+from cxr_dicom.config.own import Input, OwnModel, ScoresOutput
+from cxr_dicom.errors import ModelError, SettingsError
+from cxr_dicom.plugins import OURS, Choice
+from cxr_dicom.records import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxr_dicom.infer.base import Model
+
+_RANGE = 2048  # of pixels as they are read, from -1024
+_POINTS = "those of its table in the settings; a score at or above is called present"
+
+
+def choice(name: str, settings: Settings) -> Choice | None:
+    """Return the choice of a name that is one of the user's networks, else None."""
+    if settings.models.own_named(name) is None:
+        return None
+    return Choice(name=name, module=sys.modules[__name__], distribution=OURS, version=__version__, is_ours=True)
+
+
+def infos(settings: Settings) -> dict[str, ModelInfo]:
+    """Describe every network of the user's, by name, without its file."""
+    return {table.name: _info(table) for table in settings.models.own}
+
+
+def points(name: str, settings: Settings) -> dict[str, float | None]:
+    """Operating points of a network of the user's, by finding; empty for any other model."""
+    table = settings.models.own_named(name)
+    return {} if table is None else _points(table)
+
+
+def build(name: str, settings: Settings) -> Model:
+    """Load the network ``name``, and let it see a black square: what it gives has to fit its table.
+
+    Raises
+    ------
+    SettingsError
+        If what it gives does not fit its table.
+    WeightsError
+        If the file is missing, changed, damaged, or does more than compute.
+    """
+    import torch
+
+    from cxr_dicom.infer.device import choose
+    from cxr_dicom.infer.own import outputs
+
+    table = settings.models.own_named(name)
+    if table is None:
+        raise SettingsError(f"models.names: {name!r} has no table [[models.own]]")
+    device = choose(settings.models)
+    compute, info = _network(table, settings, device)
+    black = torch.full((1, 1, table.input.size, table.input.size), -_RANGE / 2, device=device)
+    try:
+        with torch.inference_mode():
+            outputs.expect_fit(table, info, compute(black))
+    except (ModelError, RuntimeError) as error:
+        raise SettingsError(f"models.own: {str(error).splitlines()[0]}") from error
+    return outputs.model(table, info, compute, device)
+
+
+def _info(table: OwnModel) -> ModelInfo:
+    named = tuple(label.name for label in table.labels if label.name)
+    kind = table.output.kind
+    return ModelInfo(
+        name=table.name,
+        version=table.version,
+        title=table.title or f"{len(named)} {kind} of {table.file.name}",
+        predicts=named if kind != "values" else (),
+        input_size=table.input.size,
+        manufacturer=table.manufacturer,
+        licence=table.licence,
+        citation=table.citation,
+        weights_file=table.file.name,
+        trained_on=table.trained_on,
+        operating_points=_POINTS if any(_points(table).values()) else "",
+        failures=table.failures,
+    )
+
+
+def _points(table: OwnModel) -> dict[str, float | None]:
+    labels = table.output.labels if isinstance(table.output, ScoresOutput) else ()
+    return {label.name: label.operating_point for label in labels if label.name}
+
+
+def _network(
+    table: OwnModel, settings: Settings, device: str
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], ModelInfo]:
+    """Load what a file holds, behind what its input wants."""
+    from cxr_dicom.infer import weights
+
+    info = _info(table)
+    info = weights.identified(info, weights.verify(info, settings, None))
+    path, prepare = weights.source_path(info, settings), _prepared(table.input, device)
+    if path.suffix.lower() == ".onnx":
+        from cxr_dicom.infer import onnx
+
+        run, info = onnx.read(path, info, settings, table.input.channels, device)
+        return lambda pixels: _chosen(table, run(prepare(pixels))), info
+
+    from cxr_dicom.infer import torchscript
+    from cxr_dicom.infer.backend import on_backend
+
+    network = torchscript.read(path, device)
+    return on_backend(lambda pixels: _chosen(table, _numbered(network(prepare(pixels)))), info, settings)
+
+
+def _prepared(given: Input, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Make (1, 1, size, size) of -1024 to 1024 into what the network was trained on."""
+    import torch
+
+    low, high = given.range
+    shape = (1, given.channels, 1, 1)
+    mean = torch.tensor(given.mean or (0.0,) * given.channels, device=device).view(shape)
+    std = torch.tensor(given.std or (1.0,) * given.channels, device=device).view(shape)
+
+    def prepare(pixels: torch.Tensor) -> torch.Tensor:
+        return ((pixels + _RANGE / 2) / _RANGE * (high - low) + low).sub(mean).div(std)
+
+    return prepare
+
+
+def _numbered(found: Any) -> dict[str, torch.Tensor]:
+    """Name the outputs of a network that has no names for them."""
+    if isinstance(found, dict):
+        return found
+    return {
+        str(number): tensor for number, tensor in enumerate(found if isinstance(found, (tuple, list)) else (found,))
+    }
+
+
+def _chosen(table: OwnModel, found: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Take the output that the table names, of the one image."""
+    name = table.output.tensor
+    if name is None and len(found) == 1:
+        (name,) = found
+    if name not in found:
+        what = "more than one output" if name is None else f"no output {name!r}"
+        raise ModelError(f"{table.name}: output.tensor: the network has {what}; expected one of {', '.join(found)}")
+    return found[name][:1]

@@ -1,0 +1,140 @@
+"""A network of the user's, from a table in the settings to objects, tables, report, list and card."""
+
+import csv
+import json
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from cxr_dicom import synthetic
+from cxr_dicom.config import load
+from tests.infer.own import networks
+from tests.plugins.tutorial import FILES
+
+TOML = """
+[models]
+names = ["outlines", "scores"]
+device = "cpu"
+
+[[models.own]]
+name = "outlines"
+file = "{folder}/masks.onnx"
+input = {{ size = 64, range = [0.0, 1.0], fit = "pad" }}
+output = {{ kind = "masks", activation = "none", labels = [{{ name = "right_lung" }}, {{ name = "cavity" }}] }}
+licence = "CC-BY-4.0"
+citation = "nobody"
+
+[[models.own]]
+name = "scores"
+file = "{folder}/scores.onnx"
+input = {{ size = 64, range = [0.0, 1.0], fit = "pad" }}
+output = {{ kind = "scores", activation = "sigmoid", labels = [
+  {{ name = "pneumothorax", operating_point = 0.1 }}, {{ name = "cavity", operating_point = 0.9 }}, {{ name = "" }}
+] }}
+licence = "MIT"
+citation = "nobody"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two networks, their settings, a study, and what `run` made of it."""
+    folder = tmp_path_factory.mktemp("own")
+    networks.export(networks.Halves(), folder / "masks.onnx")
+    networks.export(networks.made(networks.Classifier), folder / "scores.onnx")
+    (folder / "site.toml").write_text(TOML.format(folder=folder))
+    synthetic.write_study(folder / "images", [synthetic.radiograph()])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(folder, invoke):
+    out = folder / "out"
+    done = invoke("run", folder / "images", "-o", out, "--config", folder / "site.toml", "--engine", "here")
+    assert done.exit_code == 0, done.output
+    (row,) = map(json.loads, (out / "results.jsonl").read_text().splitlines())
+    return out, row
+
+
+def errors(path):
+    """What dciodvfy calls an error."""
+    program = Path(sysconfig.get_path("scripts")) / "dciodvfy"
+    said = subprocess.run([program, path], capture_output=True, text=True, errors="replace", check=False)
+    return [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
+
+
+def test_what_it_finds_is_in_every_object_and_table(ran):
+    out, row = ran
+    assert {model["name"] for model in row["models"]} == {"outlines", "scores"}
+    assert all("ONNX Runtime" in model["version"] and len(model["weights_sha256"]) == 64 for model in row["models"])
+    assert set(row["scores"]) == {"pneumothorax", "cavity"}
+    assert row["scores"]["pneumothorax"]["call"] == "present"
+    (line,) = csv.DictReader((out / "results.csv").read_text().splitlines())
+    assert any(key.startswith("right_lung") for key in line)
+    assert any(key.startswith("pneumothorax") for key in line)
+    objects = {row["kind"]: dcmread(out / row["path"]) for row in row["objects"]}
+    assert {"segmentation", "findings_report", "structure_report"} <= set(objects)
+    segments = objects["segmentation"].SegmentSequence
+    assert [segment.SegmentLabel for segment in segments] == ["Right lung", "Cavity"]
+    for each in row["objects"]:
+        assert errors(out / each["path"]) == [], each["kind"]
+
+
+def test_an_object_declares_the_scheme_of_a_concept_without_a_code(ran):
+    out, row = ran
+    for written in row["objects"]:
+        dataset = dcmread(out / written["path"])
+        declared = {item.CodingSchemeDesignator for item in dataset.CodingSchemeIdentificationSequence}
+        used = set()
+        dataset.walk(lambda _, e, used=used: used.add(e.value) if e.keyword == "CodingSchemeDesignator" else None)
+        assert {scheme for scheme in used if scheme.startswith("99")} <= declared, written["kind"]
+    assert (
+        "99CXRSITE" in dcmread(out / next(o for o in row["objects"] if o["kind"] == "segmentation")["path"]).to_json()
+    )
+
+
+def test_the_report_says_what_it_is_and_under_which_licence(ran):
+    out, _ = ran
+    page = (out / "report.html").read_text()
+    assert "2 masks of masks.onnx" in page
+    assert "CC-BY-4.0" in page
+    assert str(out.parent) not in (out / "run.json").read_text().replace(json.dumps(str(out)), "")
+
+
+def test_list_and_card_show_it(folder, ran, invoke):
+    listed = invoke("models", "list", "--config", folder / "site.toml", "--json", "scores")
+    row = json.loads(listed.output)
+    assert (row["is_present"], row["licence"], row["input_size"]) == (True, "MIT", 64)
+    card = invoke("models", "card", "scores", "--config", folder / "site.toml").output
+    assert "pneumothorax: 0.1" in card
+    assert row["weights_sha256"] in card
+    others = map(json.loads, invoke("models", "list", "--json").output.splitlines())
+    assert "scores" not in {other["name"] for other in others}, "it is of these settings alone"
+
+
+def test_results_are_used_again_until_the_table_or_the_file_changes(folder, ran, invoke):
+    out, _ = ran
+    run = ("run", folder / "images", "-o", out, "--config", folder / "site.toml", "--engine", "here", "-q")
+
+    def written():
+        assert invoke(*run).exit_code == 0
+        return {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
+
+    first = written()
+    assert written() == first
+    text = (folder / "site.toml").read_text()
+    (folder / "site.toml").write_text(text.replace("operating_point = 0.9", "operating_point = 0.8"))
+    assert written() != first
+    (folder / "site.toml").write_text(text)
+
+
+def test_the_table_of_the_page_is_one(tmp_path):
+    content = tomllib.loads(FILES["cxr-dicom.toml"])
+    path = tmp_path / "cxr-dicom.toml"
+    path.write_text(FILES["cxr-dicom.toml"])
+    (own,) = load(path).models.own
+    assert own.name == content["models"]["names"][1]
