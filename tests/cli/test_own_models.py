@@ -116,6 +116,14 @@ def test_list_and_card_show_it(folder, ran, invoke):
     assert "scores" not in {other["name"] for other in others}, "it is of these settings alone"
 
 
+def test_workers_write_the_same_bytes(folder, ran, invoke):
+    out, _ = ran
+    run = ("run", folder / "images", "-o", folder / "workers", "--config", folder / "site.toml", "-q")
+    assert invoke(*run, "--engine", "local", "--workers", "1").exit_code == 0
+    objects = [{path.name: path.read_bytes() for path in place.rglob("*.dcm")} for place in (folder / "workers", out)]
+    assert objects[0] == objects[1]
+
+
 def test_results_are_used_again_until_the_table_or_the_file_changes(folder, ran, invoke):
     out, _ = ran
     run = ("run", folder / "images", "-o", out, "--config", folder / "site.toml", "--engine", "here", "-q")

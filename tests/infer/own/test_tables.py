@@ -10,9 +10,11 @@ from cxr_dicom.dicom.codes import LUNG, RIGHT
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
 from cxr_dicom.infer import build_models
 from cxr_dicom.infer.own import vocabulary
+from cxr_dicom.results.calibrate import file
 from tests.infer.own import networks
 from tests.infer.own.conftest import settings
 from tests.infer.own.networks import masks, scores, table
+from tests.infer.test_site import points
 
 WRONG = {
     "a name of ours": ({"name": "lung-opacity"}, "'lung-opacity' is a model of this package"),
@@ -164,3 +166,15 @@ def test_the_same_folder_can_be_named_from_elsewhere(tmp_path, monkeypatch, buil
     (model,) = build_models(made)
     assert model.info.weights_file == "network.onnx"
     assert "below" not in str(made.models.own[0].file)
+
+
+def test_operating_points_of_a_site_hold_for_these_weights_and_this_runtime(tmp_path, build, dx):
+    path = networks.export(networks.made(networks.Classifier), tmp_path / "network.onnx")
+    given = table(path, scores("mass", "nodule", "", point=0.9))
+    info = build(given).info
+    calibrated = points(name="mine", version=info.version, weights_sha256=info.weights_sha256)
+    file.write(tmp_path / "site.toml", calibrated)
+    mass, nodule = build(given, operating_points=str(tmp_path / "site.toml")).predict(dx, ()).findings
+    assert (mass.operating_point, mass.site_point.upstream, nodule.site_point) == (0.25, 0.9, None)
+    with pytest.raises(SettingsError, match="made for version"):
+        build({**given, "version": "2"}, operating_points=str(tmp_path / "site.toml"))
