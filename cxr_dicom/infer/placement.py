@@ -80,9 +80,7 @@ class Placement:
 
     def inside(self, size: int) -> tuple[slice, slice]:
         """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image; one at the least."""
-        rows, columns = (
-            _samples(pixels, size / side) for pixels, side in zip(self._image(), self.size, strict=True)
-        )
+        rows, columns = (_samples(pixels, size / side) for pixels, side in zip(self._image(), self.size, strict=True))
         return rows, columns
 
     def to_source(self, values: Array) -> Array:

@@ -8,8 +8,8 @@ alone or named in ``models.backend``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,24 @@ from cxr_dicom.records import ModelInfo
 if TYPE_CHECKING:
     import torch
 
+    from cxr_dicom.infer.onnx.activation import Head
     from cxr_dicom.infer.onnx.graph import Interface
-
-    Compute = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
 LARGEST_FILE = (1 << 31) - 1  # bytes; protobuf cannot hold more
 
 
-def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device: str) -> tuple[Compute, ModelInfo]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """A file that is loaded."""
+
+    info: ModelInfo  # with a version that names the runtime
+    compute: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    """Of (1, channels, size, size) float32: what it gives of that image, by name."""
+    outputs: tuple[str, ...]  # their names, as the file has them
+    heads: Mapping[str, Head]  # of outputs that have class activation maps
+
+
+def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device: str) -> Network:
     """Load an ONNX file.
 
     Parameters
@@ -40,12 +50,6 @@ def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device:
         Of its input; its size is that of ``info``.
     device
         What ``models.device`` stands for.
-
-    Returns
-    -------
-    tuple
-        What computes (1, channels, size, size) float32 to the outputs of that image by name, and ``info`` with a
-        version that names the runtime.
 
     Raises
     ------
@@ -67,8 +71,10 @@ def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device:
         interface = graph.check(content, channels, info.input_size)
     except RefusedError as error:
         raise WeightsError(f"{path}: expected a network of standard operators, {error}; nothing of it ran") from error
+    outputs = interface.outputs
+    content, interface = graph.with_maps(content, interface)
     run, info = _runtime(content, interface, info, settings, device)
-    return _of_one(run, interface), info
+    return Network(info=info, compute=_of_one(run, interface), outputs=outputs, heads=interface.heads)
 
 
 def _runtime(
@@ -136,7 +142,9 @@ def _provider(settings: Settings, device: str) -> str:
     return "CPUExecutionProvider"
 
 
-def _of_one(run: Callable[[torch.Tensor], Any], interface: Interface) -> Compute:
+def _of_one(
+    run: Callable[[torch.Tensor], Any], interface: Interface
+) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
     """Give a network as many images as it takes, all the same, and take what it says of the first."""
 
     def compute(pixels: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
 
-from cxr_dicom.infer.onnx import wire
+from cxr_dicom.infer.onnx import activation, wire
+from cxr_dicom.infer.onnx.activation import Head
 from cxr_dicom.infer.onnx.operators import GROWING, OPERATORS
 from cxr_dicom.infer.onnx.refusal import RefusedError
 
@@ -39,6 +40,20 @@ class Interface:
     batch: int  # images that it takes at once
     half: bool  # whether it takes float16
     outputs: tuple[str, ...]
+    heads: Mapping[str, Head] = field(default_factory=dict)  # of the outputs that have a class activation map
+
+
+def with_maps(content: bytes, interface: Interface) -> tuple[bytes, Interface]:
+    """Let a graph that was checked give what class activation maps are made of, where it has any."""
+    model = ModelProto.FromString(content)
+    found = {name: activation.head(model.graph, name) for name in interface.outputs}
+    heads = {name: head for name, head in found.items() if head is not None}
+    if not heads:
+        return content, interface
+    for head in heads.values():
+        activation.show(model.graph, head.features)
+    outputs = tuple(value.name for value in model.graph.output)
+    return model.SerializeToString(), replace(interface, heads=heads, outputs=outputs)
 
 
 def check(content: bytes, channels: int, size: int) -> Interface:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.config.own import Input, OwnModel, ScoresOutput
-from cxr_dicom.errors import ModelError, SettingsError
+from cxr_dicom.errors import ModelError, SettingsError, WeightsError
 from cxr_dicom.plugins import OURS, Choice
 from cxr_dicom.records import ModelInfo
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from cxr_dicom.infer.base import Model
+    from cxr_dicom.infer.own.outputs import Compute
 
 _RANGE = 2048  # of pixels as they are read, from -1024
 _POINTS = "those of its table in the settings; a score at or above is called present"
@@ -62,11 +63,13 @@ def build(name: str, settings: Settings) -> Model:
     if table is None:
         raise SettingsError(f"models.names: {name!r} has no table [[models.own]]")
     device = choose(settings.models)
-    compute, info = _network(table, settings, device)
     black = torch.full((1, 1, table.input.size, table.input.size), -_RANGE / 2, device=device)
     try:
+        compute, info = _network(table, settings, device)
         with torch.inference_mode():
-            outputs.expect_fit(table, info, compute(black))
+            outputs.expect_fit(table, info, compute(black)[0])
+    except WeightsError:
+        raise
     except (ModelError, RuntimeError) as error:
         raise SettingsError(f"models.own: {str(error).splitlines()[0]}") from error
     return outputs.model(table, info, compute, device)
@@ -96,9 +99,7 @@ def _points(table: OwnModel) -> dict[str, float | None]:
     return {label.name: label.operating_point for label in labels if label.name}
 
 
-def _network(
-    table: OwnModel, settings: Settings, device: str
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], ModelInfo]:
+def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute, ModelInfo]:
     """Load what a file holds, behind what its input wants."""
     from cxr_dicom.infer import weights
 
@@ -108,14 +109,27 @@ def _network(
     if path.suffix.lower() == ".onnx":
         from cxr_dicom.infer import onnx
 
-        run, info = onnx.read(path, info, settings, table.input.channels, device)
-        return lambda pixels: _chosen(table, run(prepare(pixels))), info
+        network = onnx.read(path, info, settings, table.input.channels, device)
+        output = _chosen(table, network.outputs)
+        head = network.heads.get(output)
+
+        def compute(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+            found = network.compute(prepare(pixels))
+            return found[output][:1], head.maps(found[head.features]) if head else None
+
+        return compute, network.info
 
     from cxr_dicom.infer import torchscript
     from cxr_dicom.infer.backend import on_backend
 
-    network = torchscript.read(path, device)
-    return on_backend(lambda pixels: _chosen(table, _numbered(network(prepare(pixels)))), info, settings)
+    program = torchscript.read(path, device)
+
+    def of_program(pixels: torch.Tensor) -> torch.Tensor:
+        found = _numbered(program(prepare(pixels)))
+        return found[_chosen(table, tuple(found))][:1]
+
+    run, info = on_backend(of_program, info, settings)
+    return lambda pixels: (run(pixels), None), info
 
 
 def _prepared(given: Input, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -142,12 +156,10 @@ def _numbered(found: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def _chosen(table: OwnModel, found: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Take the output that the table names, of the one image."""
-    name = table.output.tensor
-    if name is None and len(found) == 1:
-        (name,) = found
-    if name not in found:
+def _chosen(table: OwnModel, outputs: tuple[str, ...]) -> str:
+    """Name the output that the table means."""
+    name = outputs[0] if table.output.tensor is None and len(outputs) == 1 else table.output.tensor
+    if name is None or name not in outputs:
         what = "more than one output" if name is None else f"no output {name!r}"
-        raise ModelError(f"{table.name}: output.tensor: the network has {what}; expected one of {', '.join(found)}")
-    return found[name][:1]
+        raise ModelError(f"{table.name}: output.tensor: the network has {what}; expected one of {', '.join(outputs)}")
+    return name

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    Compute = Callable[[torch.Tensor], torch.Tensor]
+    Compute = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
 
 _AS_TOLD = "As the network gives it."
 
@@ -35,7 +35,8 @@ def model(table: OwnModel, info: ModelInfo, compute: Compute, device: str) -> Mo
     Parameters
     ----------
     compute
-        Of the square, (1, 1, size, size), -1024 to 1024: what the network gives for it, (1, ...).
+        Of the square, (1, 1, size, size), -1024 to 1024: what the network gives for it, (1, ...), and class activation
+        maps (labels, rows, columns) where it has any.
     """
     output = table.output
     raw = _Raw(info=info, compute=compute, device=device, fit=table.input.fit, sampling=_sampling(table))
@@ -44,9 +45,14 @@ def model(table: OwnModel, info: ModelInfo, compute: Compute, device: str) -> Mo
             Target(finding=vocabulary.finding(label) if label.name else None, threshold=label.operating_point)
             for label in output.labels
         )
+
+        def score(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+            found, maps = compute(pixels)
+            return _probable(info, _flat(info, found, len(targets)), output.activation), maps
+
         return Classifier(
             info=info,
-            score=lambda pixels: (_probable(info, _flat(info, compute(pixels), len(targets)), output.activation), None),
+            score=score,
             targets=targets,
             device=device,
             fit=raw.fit,
@@ -87,7 +93,7 @@ class _Raw:
     def __call__(self, radiograph: Radiograph) -> tuple[torch.Tensor, Placement]:
         """Run the network; what it gives, and where the square lies."""
         with running(self.info, radiograph, self.device, self.fit, self.sampling) as (pixels, placement):
-            return self.compute(pixels).float().cpu(), placement
+            return self.compute(pixels)[0].float().cpu(), placement
 
 
 class _Own:

@@ -65,6 +65,26 @@ def test_scores_are_those_of_pytorch(case, file, tmp_path, build, dx):
     ]
 
 
+@pytest.mark.parametrize("file", ["onnxruntime", "openvino", "torchscript"])
+def test_a_linear_layer_behind_an_average_gives_a_class_activation_map(file, tmp_path, build, dx):
+    """That of Zhou et al., CVPR 2016, from the layers themselves; TorchScript hides them."""
+    network = networks.made(networks.Classifier)
+    path = written(network, tmp_path, file)
+    backend = {"backend": "openvino"} if file == "openvino" else {}
+    prediction = build(table(path, scores("mass", "cavity", "", point=1e-6)), **backend).predict(dx, ())
+    if file == "torchscript":
+        assert prediction.heatmaps == ()
+        return
+    with torch.no_grad():
+        features = network.features(upstream(dx, "crop"))[0]
+        maps = torch.einsum("nc,crl->nrl", network.linear.weight, features).relu()
+        maps = torch.nn.functional.interpolate(maps[None], size=(224, 224), mode="bilinear")[0]
+    assert [heatmap.name for heatmap in prediction.heatmaps] == ["mass", "cavity"]
+    for heatmap, expected in zip(prediction.heatmaps, maps, strict=False):
+        assert expected.max() > 0
+        assert np.allclose(heatmap.values, (expected / expected.max()).numpy(), atol=1e-4)
+
+
 def test_softmax_is_over_all_labels_and_a_name_that_is_empty_is_not_reported(tmp_path, build, dx):
     network = networks.made(networks.Classifier)
     path = networks.export(network, tmp_path / "network.onnx")
