@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.device import running
 from cxr_dicom.infer.findings import FINDINGS, FindingType
@@ -122,10 +124,14 @@ def thresholds(values: Sequence[float]) -> list[float | None]:
 
 
 def calibrate(raw: float, threshold: float | None) -> float:
-    """Scale a probability so that ``threshold`` becomes 0.5, as ``torchxrayvision.models.op_norm``."""
+    """Scale a probability so that ``threshold`` becomes 0.5, in single precision, as TorchXRayVision's ``op_norm``."""
     if threshold is None:
         return raw
-    return raw / (2 * threshold) if raw < threshold else 1 - (1 - raw) / (2 * (1 - threshold))
+    score, point, one = np.float32(raw), np.float32(threshold), np.float32(1)
+    if score < point:
+        return float(score / (point + point))
+    room = (one - point) + (one - point)  # 0 where a site's threshold is the number next to 1
+    return float(one - (one - score) / room) if room else 1.0
 
 
 def pooled_linear(

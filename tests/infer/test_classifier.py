@@ -89,6 +89,17 @@ def test_a_finding_without_an_operating_point_is_indeterminate_and_keeps_its_raw
         assert finding.probability == finding.raw
 
 
+def test_scaling_is_that_of_torchxrayvision_to_the_bit():
+    scores = np.random.default_rng(0).random(500).astype(np.float32)
+    for known in xrv.models.model_urls.values():
+        for threshold in classifier.thresholds(known.get("op_threshs", ())):
+            if threshold is not None:
+                theirs = xrv.models.op_norm(torch.from_numpy(scores)[:, None], torch.tensor([threshold])).flatten()
+                ours = [classifier.calibrate(float(score), threshold) for score in scores]
+                assert ours == theirs.tolist()
+    assert classifier.calibrate(1.0, 1 - 1e-9) == 1  # in single precision that threshold is 1
+
+
 @pytest.mark.parametrize("threshold", [0.01, 0.5, 0.9])
 @pytest.mark.parametrize("raw", [0.0, 0.009, 0.01, 0.3, 0.5, 0.9, 1.0])
 def test_calibration_is_that_of_torchxrayvision(raw, threshold):
