@@ -118,7 +118,6 @@ def listen() -> None:
     spool, ledger = Spool(settings), Ledger(Path(out))
     assembly = Assembly(settings.assembly)
     intake = Intake(spool, ledger, assembly, AuditTrail(spool.folder), settings.listener.sop_classes)
-    listener = Listener(settings.listener, intake, assembly, lambda *report: False)
     if more:
         from cxr_dicom.web.live import LivePages
 
@@ -128,7 +127,9 @@ def listen() -> None:
             visitor = subprocess.Popen((sys.executable, "-c", command, pages.link), stdout=subprocess.PIPE)
             assert visitor.stdout is not None
             visitor.stdout.readline()  # the page is open
-    listener.start()
+    Listener(
+        settings.listener, intake, assembly, lambda *report: False
+    ).start()  # last: who waits for its port measures
     signal.pause()
 
 
