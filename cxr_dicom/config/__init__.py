@@ -132,6 +132,7 @@ _WITHOUT_EFFECT = {  # on a result, given the weights and the digest of the oper
 
 AUTO_OBJECTS = "auto"
 _OBJECTS = ("seg", "sr", "parametric-map")  # what every place writes that is told nothing
+_OF_SERVICE = ("presentation-state",)  # what the service adds to it
 
 
 class EncodeSettings(_Table):
@@ -156,6 +157,12 @@ class EncodeSettings(_Table):
         """The kinds of objects to write, with what ``auto`` stands for where nobody decided."""
         pictures = ("secondary-capture",) if self.geometry == "picture" else ()
         return tuple(dict.fromkeys((*self.with_auto(_OBJECTS), *pictures)))
+
+    @property
+    def unasked(self) -> frozenset[str]:
+        """Kinds of objects that the service makes although nobody named them; a destination may do without."""
+        added = set(_OF_SERVICE).difference(self.objects) if AUTO_OBJECTS in self.objects else ()
+        return frozenset(name.replace("-", "_") for name in added)
 
     def with_auto(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
         """Return the kinds of objects with ``kinds`` in place of ``auto``."""
@@ -191,7 +198,7 @@ class Settings(_Table):
 
     def decided(self, *, service: bool) -> Settings:
         """Return these settings with what was left open decided, as it is in the service or elsewhere."""
-        objects = self.encode.with_auto((*_OBJECTS, "presentation-state") if service else _OBJECTS)
+        objects = self.encode.with_auto((*_OBJECTS, *_OF_SERVICE) if service else _OBJECTS)
         encode: dict[str, Any] = {} if objects == self.encode.objects else {"objects": objects}
         if self.encode.content_time == "auto":
             encode["content_time"] = "now" if service else "source"

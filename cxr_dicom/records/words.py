@@ -120,6 +120,7 @@ class DeliveryStatus(StrEnum):
     COMMITTED = "committed"  # it will keep it
     REFUSED = "refused"  # never again the same way
     UNSUPPORTED = "unsupported"  # refused because of its SOP class; another one may be taken
+    LEFT_OUT = "left_out"  # refused because of its SOP class, and nobody asked for it by name
     FAILED = "failed"  # not now: try again
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pydicom.uid import SegmentationStorage
 
@@ -33,7 +34,13 @@ Send = Callable[[Sequence[EncodedObject]], Iterator[Receipt]]
 
 
 class Courier:
-    """One destination's courier."""
+    """One destination's courier.
+
+    Parameters
+    ----------
+    unasked
+        Kinds of objects that nobody asked for by name: one whose SOP class the destination does not take is left out.
+    """
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class Courier:
         spool: Spool,
         *,
         give_up_after: float = retry.GIVE_UP_AFTER,
+        unasked: Collection[str] = (),
     ) -> None:
         self.name = destination.name
         self._destination = destination
@@ -50,6 +58,7 @@ class Courier:
         self._audit = audit
         self._spool = spool
         self._give_up_after = give_up_after
+        self._unasked = unasked
         self._breaker = Breaker()
         self._broke_off: set[str] = set()  # objects at which the destination broke off
         self._outages, self._refusals, self._own = telemetry.Repeats(), telemetry.Repeats(), telemetry.Repeats()
@@ -106,14 +115,23 @@ class Courier:
             return False
         remaining = {delivery.object.sop_instance_uid: delivery for delivery in due}
         try:
-            for receipt in _receipts(act, [delivery.object for delivery in due]):
+            for said in _receipts(act, [delivery.object for delivery in due]):
+                about = remaining.pop(said.sop_instance_uid)
+                receipt = self._without_unasked(said, about.object)
                 self._answered(receipt)
-                self._record(receipt, remaining.pop(receipt.sop_instance_uid), is_verifying=is_verifying)
+                self._record(receipt, about, is_verifying=is_verifying)
                 if stop is not None and stop.is_set():
                     break
         except ConnectionFailedError as error:
             self._broken_off(error, remaining, is_verifying=is_verifying)
         return True
+
+    def _without_unasked(self, receipt: Receipt, about: EncodedObject) -> Receipt:
+        """Leave out what nobody asked for where its SOP class is not taken: no study is DEAD because of it."""
+        if receipt.delivery_status is not DeliveryStatus.UNSUPPORTED or about.kind not in self._unasked:
+            return receipt
+        detail = f"SOP class not supported; left out, for nobody asked for a {about.kind} by name"
+        return replace(receipt, delivery_status=DeliveryStatus.LEFT_OUT, detail=detail)
 
     def _answered(self, receipt: Receipt) -> None:
         """The destination said something of an object: it is there, and the object no longer in doubt."""

@@ -209,6 +209,7 @@ class Service:
                 self._audit,
                 self._spool,
                 give_up_after=self.settings.retry.give_up_hours * 3600,
+                unasked=self.settings.encode.unasked.difference(described.rules.kinds),
             )
             self._couriers.append(carrier)
             self._threads.append(

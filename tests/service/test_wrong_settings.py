@@ -203,7 +203,10 @@ def test_a_pacs_is_asked_for_each_sop_class_and_what_is_sent_instead_is_told(tmp
 def test_a_pacs_that_refuses_a_class_makes_studies_dead_and_that_is_told(tmp_path):
     with archive() as (port, _):  # knows secondary captures only
         told = found(tmp_path, destinations=[{**PACS, "port": port}])["destinations.pacs: what is sent"]
-    assert {level for level, _ in told} == {Level.WRONG}
+    assert [text for level, text in told if level is Level.WARNING] == [
+        "PACS refuses Grayscale Softcopy Presentation State Storage: it is left out there"  # nobody asked for it
+    ]
+    assert {level for level, text in told if "left out" not in text} == {Level.WRONG}
     assert any("refuses Parametric Map Storage, and each study with one will be DEAD" in text for _, text in told)
     assert any("all but findings_report, measurement_report, structure_report" in text for _, text in told)
 

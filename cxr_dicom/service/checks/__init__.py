@@ -19,11 +19,11 @@ def check(settings: Settings, *, with_models: bool = True) -> Iterator[Check]:
     with_models
         Load the models and encoders too, and say what memory each model takes; that takes a while.
     """
-    settings = settings.decided(service=True)
+    unasked, settings = settings.encode.unasked, settings.decided(service=True)
     yield from machine.check(settings)
     yield from files.check(settings)
     yield from pages.check(settings)
     yield from sense.check(settings)
-    yield from peers.check(settings)
+    yield from peers.check(settings, unasked)
     if with_models:
         yield from models.check(settings)

@@ -57,8 +57,14 @@ _LABEL_MAP = "Label Map Segmentation Storage"
 _VERIFIES = {"commitment": StorageCommitmentPushModel, "query": StudyRootQueryRetrieveInformationModelFind}
 
 
-def check(settings: Settings) -> Iterator[Check]:
-    """Ask each destination and archive."""
+def check(settings: Settings, unasked: frozenset[str] = frozenset()) -> Iterator[Check]:
+    """Ask each destination and archive.
+
+    Parameters
+    ----------
+    unasked
+        Kinds of objects that nobody asked for by name, see `EncodeSettings.unasked`.
+    """
     if not settings.destinations:
         yield warning("destinations", "none: objects are deleted after retention.objects_days")
     for destination in settings.destinations:
@@ -69,7 +75,8 @@ def check(settings: Settings) -> Iterator[Check]:
             yield ok(f"{key}: what is sent", "not tried: a server says by STOW-RS only when it stores")
         if isinstance(destination, DicomDestination) and answer.level is Level.OK:
             classes = sop_classes(settings, destination.rules.kinds)
-            yield from _storage(key, destination, classes, can_replace=settings.encode.segmentation != "both")
+            can_do_without = unasked.difference(destination.rules.kinds)
+            yield from _storage(key, destination, classes, can_do_without, settings.encode.segmentation != "both")
             if destination.verify != "none" and not _accepted(destination, [_VERIFIES[destination.verify]]):
                 yield wrong(f"{key}.verify", f"{destination.verify}: refused by {destination.ae_title}")
     for archive in settings.poller.archives:
@@ -88,7 +95,9 @@ def sop_classes(settings: Settings, kinds: Sequence[str] = ()) -> dict[UID, set[
     return found
 
 
-def _storage(key: str, peer: DicomAccess, classes: dict[UID, set[str]], *, can_replace: bool) -> Iterator[Check]:
+def _storage(
+    key: str, peer: DicomAccess, classes: dict[UID, set[str]], can_do_without: frozenset[str], can_replace: bool
+) -> Iterator[Check]:
     """Propose what will be sent, and say what is not taken and what becomes of it."""
     try:
         taken = _accepted(peer, [*classes, SegmentationStorage])
@@ -103,6 +112,8 @@ def _storage(key: str, peer: DicomAccess, classes: dict[UID, set[str]], *, can_r
         if sop_class == LABEL_MAP_STORAGE and SegmentationStorage in taken:
             instead = "BINARY twins are" if can_replace else "the BINARY segmentation is"
             yield warning(f"{key}: what is sent", f"{peer.ae_title} refuses {_LABEL_MAP}: {instead} sent instead")
+        elif kinds <= can_do_without:
+            yield warning(f"{key}: what is sent", f"{peer.ae_title} refuses {_name(sop_class)}: it is left out there")
         else:
             yield wrong(
                 f"{key}: what is sent",

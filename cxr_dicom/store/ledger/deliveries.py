@@ -26,7 +26,7 @@ class _State(StrEnum):
     COMMITTED = "committed"
     REFUSED = "refused"
     REPLACED = "replaced"  # another object goes in its place
-    WITHDRAWN = "withdrawn"  # a newer result took its place before it was sent
+    WITHDRAWN = "withdrawn"  # a newer result took its place before it was sent, or it can be done without
 
 
 _STATE_AFTER = {
@@ -35,6 +35,7 @@ _STATE_AFTER = {
     DeliveryStatus.COMMITTED: _State.COMMITTED,
     DeliveryStatus.REFUSED: _State.REFUSED,
     DeliveryStatus.UNSUPPORTED: _State.REFUSED,
+    DeliveryStatus.LEFT_OUT: _State.WITHDRAWN,
 }
 _DELIVERING = {StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED}
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING, DeliveryStatus.COMMITTED)
