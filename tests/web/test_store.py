@@ -1,5 +1,6 @@
 """STOW-RS: what comes by it lies in the spool before the answer says so, and nothing that is sent costs more."""
 
+import gzip
 import http.client
 import io
 import json
@@ -306,6 +307,13 @@ def test_a_body_without_end_ends_at_a_bound(client, head):
     answer = endless(client, head, piece)
     assert answer is None or answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 400"))
     assert sources(client) == []
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("identity, gzip", 415), ("identity", 200)])
+def test_a_body_that_is_packed_is_not_taken_and_that_is_told(client, coding, status):
+    content = body(file_of(image()))
+    answer = send(client, gzip.compress(content) if status == 415 else content, content_encoding=coding)
+    assert (answer.status, answer.status == 415 and "Content-Encoding" in answer.text) == (status, status == 415)
 
 
 def test_a_body_of_a_gigabyte_is_not_read(client):

@@ -134,6 +134,8 @@ class Store:
         if study is not None and not is_uid(study):
             raise NotAnsweredError(400, "Expected a UID in the path.")
         media.expect_json(accept_of(asked))
+        if asked.request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise NotAnsweredError(415, "Expected no Content-Encoding.")  # it may unpack to anything
         parts, incoming = Parts(asked.request.headers.get("content-type", "")), None
         try:
             async for chunk in asked.request.stream():
