@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -15,7 +16,18 @@ FILES = (".onnx", ".pt", ".ts")
 MAX_LABELS = 500
 
 Key = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")]
-Channels = tuple[float, ...]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Channels = tuple[Number, ...]
+
+
+def _line(text: str) -> str:
+    """Refuse what a value of an object, or a line of a page, cannot hold (PS3.5 6.1.3 and 6.2)."""
+    if not text.isprintable() or "\\" in text:
+        raise ValueError(f"expected one line without control characters or a backslash, got {text!a:.80}")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
 
 
 def _name(name: str) -> str:
@@ -27,19 +39,43 @@ def _name(name: str) -> str:
     return name
 
 
+_TURN = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)  # what Verhoeff does to a digit from one place to the next
+
+
+def _is_snomed(value: str) -> bool:
+    """Whether a code has 6 to 16 digits, of which the last one checks the others (Verhoeff; SNOMED CT TIG 5.5)."""
+    if not re.fullmatch(r"[1-9][0-9]{5,15}", value):
+        return False
+    check = 0
+    for place, character in enumerate(reversed(value)):
+        digit = int(character)
+        for _ in range(place % 8):
+            digit = _TURN[digit]
+        check = _together(check, digit)
+    return check == 0
+
+
+def _together(one: int, other: int) -> int:
+    """The product of two elements of the dihedral group of ten: turns are 0 to 4, mirrors 5 to 9."""
+    sign = -1 if one > 4 else 1
+    return (one + sign * other) % 5 + 5 * ((one > 4) != (other > 4))
+
+
 class Label(Table):
     """One output of the network, in its order."""
 
     name: Key
     """Lower case with underscores, the side first: `left_lung`. Empty: not reported, as a background."""
-    code: tuple[str, str, str] | None = None
+    code: tuple[Line, Line, Line] | None = None
     """Code Value, Coding Scheme Designator and Code Meaning; default: looked up by the name."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         for text, longest in zip(self.code or (), (16, 16, 64), strict=False):  # SH, SH, LO (PS3.3 8.8)
-            if not text.strip() or len(text) > longest or "\\" in text:
-                raise ValueError(f"code: expected 1 to {longest} characters without a backslash, got {text!r:.80}")
+            if not text.strip() or len(text) > longest:
+                raise ValueError(f"code: expected 1 to {longest} characters, got {text!r:.80}")
+        if self.code and self.code[1] == "SCT" and not _is_snomed(self.code[0]):
+            raise ValueError(f"code: expected an identifier of SNOMED CT, got {self.code[0]!r}, which cannot be one")
         return self
 
 
@@ -53,14 +89,14 @@ class ScoreLabel(Label):
 class ValueLabel(Label):
     """A number that the network gives."""
 
-    unit: str = Field(default="1", min_length=1, max_length=16)
+    unit: str = Field(default="1", max_length=16, pattern=r"^[!-\[\]-~]+$")
     """UCUM: `mm`, `a` for years, `1` for none."""
 
 
 class Output(Table):
     """What the network gives. Its first dimension is the image, the second one the labels."""
 
-    tensor: str | None = None
+    tensor: Line | None = None
     """Name of the output (ONNX) or its number from 0 (TorchScript); default: the only one."""
 
 
@@ -119,7 +155,7 @@ class Input(Table):
     """Rows and columns."""
     channels: Literal[1, 3] = 1
     """3: the same picture three times."""
-    range: tuple[float, float]
+    range: tuple[Number, Number]
     """What black and white become, before `mean` and `std`: `[0.0, 1.0]`."""
     mean: Channels = ()
     """Of each channel; subtracted."""
@@ -158,15 +194,15 @@ class OwnModel(Table):
         ScoresOutput | MasksOutput | ValuesOutput | HeatmapsOutput,
         Field(discriminator="kind"),
     ]
-    licence: str = Field(min_length=1)
-    citation: str = Field(min_length=1)
-    version: str = Field(default="1", min_length=1, max_length=32)
-    title: str = ""
+    licence: Line = Field(min_length=1)
+    citation: Line = Field(min_length=1)
+    version: Line = Field(default="1", min_length=1, max_length=32)
+    title: Line = ""
     """One line for people; default: made from the labels."""
-    manufacturer: str = Field(default="not stated", min_length=1)
+    manufacturer: Line = Field(default="not stated", min_length=1)
     """Who trained it."""
-    trained_on: str = ""
-    failures: tuple[str, ...] = ()
+    trained_on: Line = ""
+    failures: tuple[Line, ...] = ()
     """Known ones, a sentence each."""
 
     @field_serializer("file", when_used="json")
@@ -176,6 +212,7 @@ class OwnModel(Table):
 
     @model_validator(mode="after")
     def _file(self) -> Self:
+        _line(self.file.name)
         if self.file.suffix.lower() not in FILES:
             raise ValueError(f"file: expected one that ends in {', '.join(FILES)}, got {self.file.name!r}")
         if self.output.kind != "values" and self.output.activation == "softmax" and len(self.labels) < 2:

@@ -9,7 +9,7 @@ function is called.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def anatomy_logits(network: Any, pixels: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def torchscript_content(path: Path) -> tuple[list[str], dict[str, bytes]]:
+def torchscript_content(content: bytes) -> tuple[list[str], dict[str, bytes]]:
     """Return the names of all records of a TorchScript file, and its code and pickles, as the loader reads them.
 
     Raises
@@ -87,7 +87,7 @@ def torchscript_content(path: Path) -> tuple[list[str], dict[str, bytes]]:
     """
     import torch
 
-    reader = torch._C.PyTorchFileReader(str(path))
+    reader = torch._C.PyTorchFileReader(BytesIO(content))
     names = list(reader.get_all_records())
     wanted = [name for name in names if name in ("data.pkl", "constants.pkl") or name.startswith("code/")]
     return names, {name: reader.get_record(name) for name in wanted if name.endswith((".py", ".pkl"))}

@@ -163,7 +163,7 @@ def _view(info: ModelInfo, settings: Settings, device: str) -> tuple[Callable[[A
 def _age(info: ModelInfo, settings: Settings, device: str) -> tuple[Callable[[Any], Any], weights.Lock]:
 
     lock = weights.verify(info, settings, None)
-    network = read(weights.source_path(info, settings), device)
+    network = read(weights.source_path(info, settings), device, weights.identified(info, lock))
     return lambda pixels: network(imagenet(pixels)).flatten(), lock
 
 

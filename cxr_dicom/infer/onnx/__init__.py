@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.private_parts import forget_model_bytes
-from cxr_dicom.errors import SettingsError, WeightsError, how_to_install
+from cxr_dicom.errors import ModelError, SettingsError, WeightsError, how_to_install
+from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import compiled, in_turn
 from cxr_dicom.infer.onnx.refusal import RefusedError
 from cxr_dicom.records import ModelInfo
@@ -36,7 +37,8 @@ class Network:
 
     info: ModelInfo  # with a version that names the runtime
     compute: Callable[[torch.Tensor], dict[str, torch.Tensor]]
-    """Of (1, channels, size, size) float32: what it gives of that image, by name."""
+    """Of (1, channels, size, size) float32: what it gives of ``batch`` images that are all this one, by name."""
+    batch: int
     outputs: tuple[str, ...]  # their names, as the file has them
     heads: Mapping[str, Head]  # of outputs that have class activation maps
 
@@ -68,13 +70,16 @@ def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise RefusedError(f"found {size} bytes")
         content = path.read_bytes()
+        weights.expect_same(content, info, path)
         interface = graph.check(content, channels, info.input_size)
     except RefusedError as error:
         raise WeightsError(f"{path}: expected a network of standard operators, {error}; nothing of it ran") from error
     outputs = interface.outputs
     content, interface = graph.with_maps(content, interface)
     run, info = _runtime(content, interface, info, settings, device)
-    return Network(info=info, compute=_of_one(run, interface), outputs=outputs, heads=interface.heads)
+    return Network(
+        info=info, compute=_of_one(run, interface), batch=interface.batch, outputs=outputs, heads=interface.heads
+    )
 
 
 def _runtime(
@@ -124,8 +129,11 @@ def _onnxruntime(
     forget_model_bytes(session)
 
     def run(pixels: torch.Tensor) -> Any:
-        found = session.run(list(interface.outputs), {interface.input: pixels.cpu().numpy()})
-        return tuple(map(torch.from_numpy, found))
+        try:
+            found = session.run(list(interface.outputs), {interface.input: pixels.cpu().numpy()})
+            return tuple(map(torch.from_numpy, found))
+        except Exception as error:  # as above; or text, which is no tensor
+            raise ModelError(f"{info.name}: the network failed: {str(error).strip().splitlines()[0][:300]}") from error
 
     return in_turn(run), replace(info, version=f"{info.version}; ONNX Runtime {onnxruntime.__version__} float32")
 

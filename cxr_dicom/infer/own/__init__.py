@@ -115,18 +115,18 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
 
         def compute(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
             found = network.compute(prepare(pixels))
-            return found[output][:1], head.maps(found[head.features]) if head else None
+            return _of_first(info, found[output], network.batch), head.maps(found[head.features]) if head else None
 
         return compute, network.info
 
     from cxr_dicom.infer import torchscript
     from cxr_dicom.infer.backend import on_backend
 
-    program = torchscript.read(path, device)
+    program = torchscript.read(path, device, info)
 
     def of_program(pixels: torch.Tensor) -> torch.Tensor:
         found = _numbered(program(prepare(pixels)))
-        return found[_chosen(table, tuple(found))][:1]
+        return _of_first(info, found[_chosen(table, tuple(found))], 1)
 
     run, info = on_backend(of_program, info, settings)
     return lambda pixels: (run(pixels), None), info
@@ -149,11 +149,22 @@ def _prepared(given: Input, device: str) -> Callable[[torch.Tensor], torch.Tenso
 
 def _numbered(found: Any) -> dict[str, torch.Tensor]:
     """Name the outputs of a network that has no names for them."""
-    if isinstance(found, dict):
-        return found
-    return {
-        str(number): tensor for number, tensor in enumerate(found if isinstance(found, (tuple, list)) else (found,))
-    }
+    several = found if isinstance(found, (tuple, list)) else (found,)
+    return {str(name): each for name, each in (found.items() if isinstance(found, dict) else enumerate(several))}
+
+
+def _of_first(info: ModelInfo, found: Any, images: int) -> torch.Tensor:
+    """Return what a network gives of the first of so many images, (1, ...)."""
+    import torch
+
+    if not isinstance(found, torch.Tensor):
+        raise ModelError(f"{info.name}: output: expected a tensor, got {type(found).__name__}")
+    if found.is_complex() or not found.ndim or found.shape[0] != images:
+        raise ModelError(
+            f"{info.name}: output: expected real numbers, of {images} in the first dimension, the images; "
+            f"got {str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}"
+        )
+    return found[:1]
 
 
 def _chosen(table: OwnModel, outputs: tuple[str, ...]) -> str:

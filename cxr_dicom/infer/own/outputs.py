@@ -130,7 +130,7 @@ class OwnMasks(_Own):
         """Yield of each structure the values that are laid back, and above which they belong to it."""
         activation, labels = self.output.activation, self.output.labels
         if activation == "labels":
-            numbers = _map(self.info, found, 1)[0].round().long()
+            numbers = _numbers(self.info, _map(self.info, found, 1)[0], len(labels))
             planes = [(numbers == number).float() for number in range(len(labels))]
         else:
             planes = list(_probable(self.info, _map(self.info, found, len(labels)), activation))
@@ -225,6 +225,17 @@ def _finite(info: ModelInfo, values: torch.Tensor) -> torch.Tensor:
     if not values.isfinite().all():
         raise ModelError(f"{info.name}: the network gave something that is not a number")
     return values
+
+
+def _numbers(info: ModelInfo, values: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the numbers of labels, 0 to ``count`` - 1; another one is of a label that the table does not have."""
+    numbers = _finite(info, values).round()
+    if (numbers != values).any() or numbers.min() < 0 or numbers.max() >= count:
+        raise ModelError(
+            f"{info.name}: output.activation is labels: expected whole numbers of 0 to {count - 1}, the labels; "
+            f"got {values.min():.4g} to {values.max():.4g}"
+        )
+    return numbers.long()
 
 
 def _probable(info: ModelInfo, values: torch.Tensor, activation: str) -> torch.Tensor:

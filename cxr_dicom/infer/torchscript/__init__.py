@@ -15,34 +15,46 @@ loaded where it works, and not every platform can build such a process.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_dicom.dicom.private_parts import torchscript_content, torchscript_graphs
 from cxr_dicom.errors import WeightsError
+from cxr_dicom.infer import weights
 from cxr_dicom.infer.torchscript import pickles, syntax
 from cxr_dicom.infer.torchscript.operators import KINDS
 
 if TYPE_CHECKING:
     import torch
 
+    from cxr_dicom.records import ModelInfo
+
 _ZIP_START = b"PK\x03\x04"  # of any other file torch chooses the loader by its first bytes
 _LONGEST_CODE = 16 << 20  # bytes; that of the largest upstream file is 0.4 MB
 
 
-def read(path: Path, device: str) -> torch.jit.ScriptModule:
-    """Load a TorchScript file.
+def read(path: Path, device: str, info: ModelInfo | None = None) -> torch.jit.ScriptModule:
+    """Load a TorchScript file; torch gets the bytes that were looked at, whatever happens to the file meanwhile.
+
+    Parameters
+    ----------
+    info
+        Of the model, with the digest that the bytes must have; None: any.
 
     Raises
     ------
     WeightsError
-        If it is damaged, or holds anything but tensor operations.
+        If it is damaged, another one, or holds anything but tensor operations.
     """
     import torch
 
+    content = path.read_bytes()
+    if info is not None:
+        weights.expect_same(content, info, path)
     try:
-        _expect_harmless(path)
-        network: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+        _expect_harmless(path, content)
+        network: torch.jit.ScriptModule = torch.jit.load(BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, UnicodeDecodeError, pickles.DamagedPickleError) as error:
         raise WeightsError(
             f"{path}: expected a complete TorchScript file, found a damaged or truncated one "
@@ -53,11 +65,10 @@ def read(path: Path, device: str) -> torch.jit.ScriptModule:
     return network.eval()
 
 
-def _expect_harmless(path: Path) -> None:
+def _expect_harmless(path: Path, content: bytes) -> None:
     """Look at all of a file that torch would read, and run nothing."""
-    with path.open("rb") as file:
-        start = file.read(len(_ZIP_START))
-    names, records = torchscript_content(path)
+    start = content[: len(_ZIP_START)]
+    names, records = torchscript_content(content)
     codes = {name: content for name, content in records.items() if name.endswith(".py")}
     if start != _ZIP_START or not codes or "constants.pkl" not in records or "data.pkl" not in records:
         raise WeightsError(f"{path}: expected a TorchScript file, found one without code or constants")

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,8 @@ def source_path(info: ModelInfo, settings: Settings) -> Path:
 
 
 def lock_path(source: Path) -> Path:
-    """Where the digests of an upstream file are recorded."""
-    return source.with_suffix(".lock.json")
+    """Where the digests of an upstream file are recorded; of ONNX by its whole name: ``.pt`` may lie beside it."""
+    return source.with_name(f"{source.name if source.suffix in ('.onnx', '.ts') else source.stem}.lock.json")
 
 
 def is_present(info: ModelInfo, settings: Settings) -> bool:
@@ -139,6 +140,9 @@ def verify(info: ModelInfo, settings: Settings, upstream: Upstream | None) -> Lo
     else:
         expect_pinned(lock, info, settings)
     if lock is None or source.with_name(lock.loaded) not in present:
+        own = settings.models.own_named(info.name) is not None
+        if own and info.name in settings.models.sha256:  # the pin says more than a record, and needs no folder to write
+            return Lock(source=source.name, source_sha256=identity, loaded=source.name, loaded_sha256=identity)
         return _record(source, identity, upstream)
     loaded = source.with_name(lock.loaded)
     _expect(sha256(loaded), lock.loaded_sha256, f"recorded in {lock_path(source).name}", loaded, info)
@@ -250,10 +254,24 @@ def written(path: Path) -> Iterator[Path]:
             atomic.sweep(path.parent)
             part = block.enter_context(atomic.replacing(path, atomic.FILE_OF_ALL))
         except OSError as error:
-            expected = "set models.folder to a folder that can, or convert once as a user who may"
+            expected = (
+                "use it once as a user who may, put it into a folder that can (models.folder), or, for a file of your "
+                "own, pin its digest in [models.sha256]"
+            )
             raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error
         yield part
         part.chmod(0o644)  # all users of this machine may read it, whatever the umask
+
+
+def expect_same(content: bytes, info: ModelInfo, path: Path) -> None:
+    """Compare what was read of a file that is loaded as it is with the digest that was checked, ``info``'s.
+
+    Raises
+    ------
+    WeightsError
+        If it is another: the file was replaced in between.
+    """
+    _expect(sha256(BytesIO(content)), info.weights_sha256, "of a moment ago", path, info)
 
 
 def _record(source: Path, identity: str, upstream: Upstream | None) -> Lock:

@@ -150,3 +150,13 @@ def test_a_painted_mark_comes_back_where_it_was_painted(kind, fit, turn, tmp_pat
     mask = build(table(path, masks(*names, activation=kind), fit=fit)).predict(radiograph, ()).mask("mark")
     found, there = mask.region.matrix(), turn.to_source(pixels > 0)
     assert (found & there).sum() / (found | there).sum() > 0.93  # a pixel of the network is five of the image
+
+
+def test_with_softmax_the_greatest_has_the_pixel_though_it_is_less_than_a_half(tmp_path, build, painted):
+    pixels = np.full((300, 260), -1024, np.float32)
+    pixels[100:180, 90:200] = 1024
+    path = networks.export(networks.Unsure(), tmp_path / "network.onnx")
+    prediction = build(table(path, masks("", "mark", "other", activation="softmax"))).predict(painted(pixels), ())
+    found, there = prediction.mask("mark").region.matrix(), pixels > 0
+    assert (found & there).sum() / (found | there).sum() > 0.93
+    assert prediction.mask("other") is None

@@ -1,5 +1,6 @@
 """What a table says, what is wrong with one, and what identifies a model."""
 
+import hashlib
 import re
 
 import pytest
@@ -8,7 +9,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.config.own import Label
 from cxr_dicom.dicom.codes import LUNG, RIGHT
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
-from cxr_dicom.infer import build_models
+from cxr_dicom.infer import build_models, weights
 from cxr_dicom.infer.own import vocabulary
 from cxr_dicom.results.calibrate import file
 from tests.infer.own import networks
@@ -35,6 +36,22 @@ WRONG = {
         {"output": {**scores(), "labels": [{"name": "mass", "code": ("1" * 17, "SCT", "Mass")}]}},
         "expected 1 to 16 characters",
     ),
+    "a code of SNOMED CT that is none": (
+        {"output": {**scores(), "labels": [{"name": "mass", "code": ("36118009", "SCT", "Pneumothorax")}]}},
+        "expected an identifier of SNOMED CT",
+    ),
+    "a code of two lines": (
+        {"output": {**scores(), "labels": [{"name": "mass", "code": ("M", "99LAB", "Mass\n\x1b[2J")}]}},
+        "expected one line without control characters",
+    ),
+    "a unit of two values": (
+        {"output": {"kind": "values", "labels": [{"name": "age", "unit": "mm\\\\cm"}]}},
+        "should match pattern",
+    ),
+    "a title of two lines": ({"title": "one\ntwo"}, "expected one line"),
+    "a file that no page can name": ({"file": "a\x07.onnx"}, "expected one line"),
+    "no end": ({"input": {"size": 64, "range": (0, float("inf"))}}, "should be a finite number"),
+    "no number": ({"input": {"size": 64, "range": (0, 1), "std": (float("nan"),)}}, "should be a finite number"),
     "a point": ({"output": scores("mass", point=1.5)}, "less than 1"),
 }
 
@@ -93,12 +110,56 @@ def test_a_changed_file_is_another_model(tmp_path, build):
     given = table(path, scores("a", "b", "c"))
     first = build(given).info.weights_sha256
     networks.export(networks.made(networks.Classifier, seed=1), path)
-    with pytest.raises(WeightsError, match=r"it is another model: give it another version, and delete .*network\.lock"):
+    with pytest.raises(
+        WeightsError, match=r"it is another model: give it another version, and delete .*network\.onnx\.lock"
+    ):
         build(given)
-    (tmp_path / "network.lock.json").unlink()
+    (tmp_path / "network.onnx.lock.json").unlink()
     assert build(given).info.weights_sha256 != first
     with pytest.raises(WeightsError, match=r"pinned in models\.sha256"):
         build(given, sha256={"mine": first})
+
+
+def test_a_file_that_is_replaced_after_its_digest_was_taken_is_refused(tmp_path, build, monkeypatch):
+    for suffix in ("onnx", "pt"):
+        path, other = tmp_path / f"network.{suffix}", tmp_path / f"other.{suffix}"
+        for seed, each in enumerate((path, other)):
+            network = networks.made(networks.Classifier, seed=seed)
+            networks.torch.jit.script(network).save(each) if suffix == "pt" else networks.export(network, each)
+        verify = weights.verify
+
+        def swapped(*given, path=path, other=other, verify=verify):
+            lock = verify(*given)
+            other.replace(path)
+            return lock
+
+        with monkeypatch.context() as patch:
+            patch.setattr(weights, "verify", swapped)
+            with pytest.raises(WeightsError, match="of a moment ago"):
+                build(table(path, scores("a", "b", "c")))
+
+
+def test_two_formats_of_a_network_lie_in_one_folder(tmp_path, build):
+    network = networks.made(networks.Classifier)
+    networks.export(network, tmp_path / "a.onnx")
+    networks.torch.jit.script(network).save(tmp_path / "a.pt")
+    digests = {build(table(tmp_path / name, scores("a", "b", "c"))).info.weights_sha256 for name in ("a.onnx", "a.pt")}
+    assert len(digests) == 2
+
+
+def test_a_file_that_is_pinned_needs_no_folder_that_can_be_written(tmp_path, build, monkeypatch):
+    path = networks.export(networks.made(networks.Classifier), tmp_path / "network.onnx")
+    given = table(path, scores("a", "b", "c"))
+
+    def read_only(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("cxr_dicom.system.atomic.replacing", read_only)
+    with pytest.raises(WeightsError, match=r"cannot be written .* pin its digest in \[models\.sha256\]"):
+        build(given)
+    identity = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert build(given, sha256={"mine": identity}).info.weights_sha256 == identity
+    assert [each.name for each in tmp_path.iterdir()] == ["network.onnx"]
 
 
 def test_what_changes_a_result_changes_the_digest_and_where_the_file_lies_does_not(tmp_path):
