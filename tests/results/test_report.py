@@ -194,6 +194,17 @@ def test_figures_are_radiograph_anatomy_and_heatmaps(analysis):
     assert len({radiograph["source"], anatomy["source"], heat["source"]}) == 3
 
 
+def test_a_site_operating_point_is_named_beside_the_models_own(rows, tmp_path):
+    score = rows[0]["scores"]["pleural_effusion"]
+    points = {"file_sha256": "ab" * 32, "upstream_operating_point": 0.0625, "probability": 0.3125}
+    for probability, said in ((0.3125, "; calibrated on images of this site 0.31"), (None, "")):
+        score["site_operating_point"] = points | {"probability": probability}
+        report.write(tmp_path / "report.html", rows, lambda row: [])
+        page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+        assert f"site operating point 0.1, the model's own 0.0625{said}; file abababababab" in page
+        assert page.count("site operating point") == 1  # of the one finding that has one
+
+
 def test_the_page_stands_alone(text):
     page = Page(text)
     assert "script" not in page.tags

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
+from scipy.stats import t as student
 
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -42,13 +43,19 @@ class Auroc:
     influence: Values  # of each image on the area; sums to 0 over the images
     patients_with: int
     patients_without: int
+    is_clustered: bool  # a patient has several images
 
     def interval(self, level: float = CONFIDENCE) -> tuple[float, float]:
-        """Interval of a level."""
-        z = _quantile(level)
+        """Interval of a level.
+
+        Of patients with several images the variance is itself uncertain, the more the fewer they are: the quantile
+        is Student's with as many degrees of freedom as there are patients in the smaller class, less one (Cameron and
+        Miller 2015 on few clusters).
+        """
         if self.variance <= 0:  # all on one side: DeLong's interval would have no width
-            return _newcombe(self.value, self.patients_with, self.patients_without, z)
-        return logit_interval(self.value, self.variance, z)
+            return _newcombe(self.value, self.patients_with, self.patients_without, _quantile(level))
+        fewest = min(self.patients_with, self.patients_without)
+        return logit_interval(self.value, self.variance, _quantile(level, fewest - 1 if self.is_clustered else None))
 
     def estimate(self) -> Estimate:
         """Give the area with its interval."""
@@ -91,6 +98,7 @@ def area(truth: Flags, scores: Values, patients: Groups) -> Auroc | str:
         influence=influence,
         patients_with=sick,
         patients_without=well,
+        is_clustered=bool(everybody < truth.size),
     )
 
 
@@ -279,8 +287,10 @@ def numbered(names: Iterable[str]) -> Groups:
     return np.array([known.setdefault(name, len(known)) for name in names], np.intp)
 
 
-def _quantile(level: float) -> float:
-    return float(norm.ppf((1 + level) / 2))
+def _quantile(level: float, freedom: int | None = None) -> float:
+    """Half the width of an interval in standard errors: of the normal distribution, or of Student's."""
+    share = (1 + level) / 2
+    return float(norm.ppf(share) if freedom is None else student.ppf(share, freedom))
 
 
 def _newcombe(value: float, positives: int, negatives: int, z: float) -> tuple[float, float]:

@@ -60,6 +60,15 @@ def test_images_of_one_patient_do_not_make_the_interval_narrow():
     assert (many.low, many.high) == pytest.approx((share.low, share.high), abs=1e-3)
 
 
+def test_few_patients_with_several_images_have_the_quantile_of_student():
+    """Ten with and thirty without the finding, three images each that score alike: t of 9 degrees of freedom."""
+    truth, scores = np.arange(40) < 10, sample(40)[1]
+    one = ours.auroc(truth, scores, alone(truth))
+    three = ours.auroc(*(np.repeat(each, 3) for each in (truth, scores, alone(truth))))
+    wide, narrow = (logit(each.high) - logit(each.low) for each in (three, one))
+    assert wide / narrow == pytest.approx(stats.t.ppf(0.975, 9) / stats.norm.ppf(0.975), rel=1e-12)
+
+
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (97, 400)])
 def test_a_share_has_wilsons_interval_as_scipy_has_it(hits, n):
     found = ours.proportion(np.arange(n) < hits, np.arange(n))
