@@ -68,7 +68,7 @@ def _operations(path: str, name: str) -> int:
         network, pixels = xrv.baseline_models.chestx_det.PSPNet(cache_dir=weights).model, torch.zeros(1, 3, 512, 512)
     else:
         network = xrv.models.DenseNet(weights="densenet121-res224-all", cache_dir=weights)
-        pixels = torch.zeros(1, 1, 224, 224)
+        pixels = torch.linspace(-1024, 1024, 224 * 224).reshape(1, 1, 224, 224)  # its range, or it prints a warning
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(pixels)
     return int(counter.get_total_flops())
