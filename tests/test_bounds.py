@@ -26,6 +26,9 @@ TESTS = {  # by the first column of the table
     "an image that fills the memory": "service/test_service.py::test_a_study_that_needs_more_memory_than_a_",
     "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
     "a TorchScript file with a program of its own": "infer/test_torchscript.py::test_a_hostile_file_is_refused_in_one",
+    "an ONNX file that wants libraries, other files, or all of the memory": (
+        "infer/onnx/test_onnx.py::test_a_hostile_file_is_refused_in_one_line_before"
+    ),
     "a bundle of other weights, with the pinned digest in its lock": (
         "infer/weights/test_bundle.py::test_other_weights_with_the_pinned_digest_in_their_lock_are_refused"
     ),
