@@ -2,8 +2,11 @@
 
 import logging
 import os
+import shutil
 import socketserver
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pydicom.data import get_testdata_file
@@ -20,6 +23,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # A server looks so often (seconds) whether it is to end. By itself each half second, and hundreds of tests have one.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
 
+
+_NOBODY = 65534  # a user without rights, on Linux
 
 LONGEST = ("test_ohif.py", "test_bench.py", "test_ray.py", "test_backend.py", "test_service.py", "test_monitor.py")
 
@@ -70,6 +75,23 @@ def needs():
             pytest.skip(str(missing))
 
     return call
+
+
+@pytest.fixture
+def as_nobody():
+    """Copy a folder to where its modes count, which they do not for root; from then on, the test is nobody."""
+    with TemporaryDirectory() as name, ExitStack() as stack:
+
+        def copy(folder):
+            copied = shutil.copytree(folder, Path(name, "copy"))
+            if os.geteuid() == 0:
+                for path in (Path(name), copied, *copied.rglob("*")):
+                    os.chown(path, _NOBODY, _NOBODY)
+                os.seteuid(_NOBODY)
+                stack.callback(os.seteuid, 0)
+            return copied
+
+        yield copy
 
 
 @pytest.fixture

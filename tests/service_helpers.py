@@ -128,6 +128,15 @@ def send(port, *datasets, **options):
         return [association.send_c_store(dataset).get("Status") for dataset in datasets]
 
 
+def is_acknowledged(port, dataset):
+    """Send a data set to a service that may be killed meanwhile; tell whether it said that it has it."""
+    with associated(port, (dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)) as association:
+        try:
+            return association.is_established and association.send_c_store(dataset).get("Status") == 0x0000
+        except (RuntimeError, ValueError):  # killed in between
+            return False
+
+
 def certificate(folder: Path, name: str, *, authority=None, expired=False, host="localhost", address="127.0.0.1"):
     """Make a key and a certificate of this machine in PEM with openssl; return (certificate, key)."""
     key, pem, request = folder / f"{name}.key", folder / f"{name}.pem", folder / f"{name}.csr"

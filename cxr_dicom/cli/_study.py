@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
 
 _SHOWN = 5  # candidates of an ambiguous name
-_ACCESSION_NUMBER = 0x00080050
 _AGO = re.compile(r"(\d{1,6})\s*(m|min|h|d)", re.IGNORECASE)
 _SECONDS = {"m": 60, "min": 60, "h": 3600, "d": 86400}
 
@@ -74,21 +73,9 @@ def naming(command: Callable[..., None]) -> Callable[..., None]:
 
 def with_accession_number(ledger: Ledger, number: str) -> list[str]:
     """Return the studies with an accession number, which only their files know: one file of each study is read."""
-    from pydicom.filereader import read_partial
+    from cxr_dicom.dicom.files import has_accession_number
 
-    def is_behind(tag: int, vr: str | None, length: int) -> bool:
-        return tag > _ACCESSION_NUMBER
-
-    found = []
-    for uid, path in ledger.stories.a_file_of_each():
-        try:
-            with path.open("rb") as file:
-                header = read_partial(file, is_behind, force=True, specific_tags=[_ACCESSION_NUMBER])
-            if str(header.get("AccessionNumber", "")).strip() == number.strip():
-                found.append(uid)
-        except Exception:  # noqa: S112 - deleted meanwhile, or damaged: a file that says nothing
-            continue
-    return found
+    return [uid for uid, path in ledger.stories.a_file_of_each() if has_accession_number(path, number)]
 
 
 def since(_: click.Context, __: click.Parameter, value: str | None) -> float | None:

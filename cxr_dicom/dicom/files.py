@@ -163,6 +163,14 @@ def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MO
     )
 
 
+def has_accession_number(path: Path, number: str) -> bool:
+    """Whether a file says that it is of this order; one that is gone or damaged says nothing."""
+    try:
+        return read_header(path, ("AccessionNumber",)).text("AccessionNumber") == number.strip()
+    except ImageError:
+        return False
+
+
 def read_whole(path: Path) -> Dataset:
     """Read a file with its pixel data; what comes after these is left out.
 

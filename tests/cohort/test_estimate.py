@@ -11,18 +11,10 @@ from cxr_dicom.cohort.estimate import estimate
 from cxr_dicom.config import Settings
 from cxr_dicom.ingest import manifest
 from cxr_dicom.ingest.manifest import Entry
-from cxr_dicom.pipeline import Pipeline
 
 SETTINGS = Settings.model_validate(
     {"models": {"names": ["offline-anatomy"], "device": "cpu"}, "encode": {"objects": ["seg"]}}
 )
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    built = Pipeline(SETTINGS)
-    yield built
-    built.close()
 
 
 @pytest.fixture(autouse=True)

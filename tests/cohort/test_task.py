@@ -15,7 +15,6 @@ from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
 from cxr_dicom.ingest import manifest
-from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.system.digest import sha256
 
 SETTINGS = Settings.model_validate({"models": {"names": ["offline-anatomy"], "device": "cpu"}})
@@ -40,13 +39,6 @@ def opened():
         yield counted
     finally:
         _watched.pop()
-
-
-@pytest.fixture(scope="module")
-def pipeline():
-    built = Pipeline(SETTINGS)
-    yield built
-    built.close()
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,34 @@ def test_an_image_that_came_while_the_states_were_read_is_not_lost(assembly, clo
     assert due_at(assembly, clock, 60) == [False]
 
 
+def test_who_sends_while_the_study_runs_is_not_forgotten(assembly, clock):
+    assembly.arrived("1", "association")
+    clock.now = 60
+    assert assembly.due([]) == []
+    assert due_at(assembly, clock, 99, 100) == [False, True]
+
+
+def test_an_image_that_came_a_while_ago_while_the_study_ran_is_waited_for_from_then_on(assembly, clock):
+    clock.now = 20
+    assembly.arrived("1")
+    clock.now = 40
+    assert assembly.due([]) == []
+    assert due_at(assembly, clock, 49, 50) == [False, True]
+
+
+def test_what_was_long_ago_is_forgotten(assembly, clock):
+    assembly.arrived("1")
+    clock.now = 30
+    assert assembly.due([]) == []
+    assert due_at(assembly, clock, 30, 59, 60) == [False, False, True]
+
+
+def test_a_proof_stands_after_the_end_of_the_association(assembly, clock):
+    assembly.arrived("1", "association", is_whole=True)
+    assembly.left("association")
+    assert due_at(assembly, clock, 0) == [True]
+
+
 def test_an_image_that_proves_that_all_came_ends_the_waiting_although_its_association_is_open(assembly, clock):
     assembly.arrived("1", "association", is_whole=True)
     assert due_at(assembly, clock, 0) == [True]

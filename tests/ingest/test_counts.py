@@ -1,6 +1,7 @@
 import pytest
 
 from cxr_dicom.dicom.files import read_header
+from cxr_dicom.ingest import counts as module
 from cxr_dicom.ingest.counts import ATTRIBUTES, Counts
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
 from cxr_dicom.synthetic import radiograph
@@ -36,6 +37,7 @@ def say(tmp_path, counts):
         ({"1.1": 3}, 2, True),
         ({"1.1": 1}, 2, False),
         ({"1.1": 1}, 0, False),
+        ({"1.1": 1}, -1, False),
         ({"1.1": 1}, None, False),
     ],
 )
@@ -51,6 +53,14 @@ def test_each_series_must_have_as_many_images_as_it_says(say):
 
 def test_a_series_that_said_nothing_proves_nothing(say):
     assert not say({"1.1": 1, "1.2": 1}, "1.2", in_study=2, in_series=1)
+
+
+def test_no_more_is_remembered_than_the_bound_and_what_is_forgotten_proves_nothing(say, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_SERIES", 2)
+    said = {f"1.{number}": 1 for number in range(1, 4)}
+    assert [say(said, series, in_study=3, in_series=1) for series in said] == [False, False, False]
+    monkeypatch.setattr(module, "_MOST_SERIES", 3)
+    assert [say(said, series, in_study=3, in_series=1) for series in said][-1]
 
 
 def test_a_series_alone_is_no_study(say):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cxr_dicom.dicom.files import Header, read_header
+from cxr_dicom.dicom.files import Header, has_accession_number, read_header
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.results.schema import Row
@@ -68,7 +68,7 @@ class Holdings(ABC):
             if time.monotonic() > until:
                 return found, False
             held = next((each for each in self._named(study) if _is_itself(each)), None)
-            if held and held.header(("AccessionNumber",)).text("AccessionNumber") == number:
+            if held and has_accession_number(held.path, number):
                 found.append(study)
         return found, True
 

@@ -150,8 +150,7 @@ def test_the_index_finds_studies_and_series_by_uid(written, index):
     assert [each.detail.split(":")[0] for each in series.skipped] == ["line 3"]
 
 
-def test_the_real_index_where_it_is_installed(written):
-    pytest.importorskip("idc_index_data")
+def test_the_real_index(written):
     table = next(parquet.ParquetFile(idc.index()).iter_batches(1000, columns=["crdc_series_uuid", "series_aws_url"]))
     manifest = read(written("\n".join(f"cp {url} ." for url in table["series_aws_url"].to_pylist())))
     assert len(manifest.entries) + len(manifest.skipped) > 0

@@ -12,11 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from pynetdicom import AE
-
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.synthetic import radiograph
-from tests.service_helpers import archive, derived_uid, free_port, wait_for
+from tests.service_helpers import archive, derived_uid, free_port, is_acknowledged, wait_for
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SCRIPT = Path(__file__).parent / "serve_fast.py"
@@ -36,26 +34,11 @@ class Sender(threading.Thread):
         while not self.end.is_set():
             image = radiograph(32, 32, seed=number, study=str(number))
             number += 1
-            while not self.sent(image):
+            while not is_acknowledged(self.port, image):
                 if self.end.wait(0.1):
                     return
             self.acknowledged.append(image.SOPInstanceUID)
             self.end.wait(0.2)
-
-    def sent(self, image):
-        entity = AE("MODALITY")
-        entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 5
-        entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-        association = entity.associate("127.0.0.1", self.port, ae_title="CXRDICOM")
-        if not association.is_established:
-            return False
-        try:
-            return association.send_c_store(image).get("Status") == 0x0000
-        except (RuntimeError, ValueError):  # killed in between
-            return False
-        finally:
-            if association.is_established:
-                association.release()
 
 
 def start(config, log):

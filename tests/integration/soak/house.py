@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydicom import Dataset
-from pynetdicom import AE
 
 from cxr_dicom.store.ledger import Ledger
 from tests.integration import rig
@@ -122,23 +121,6 @@ class Modality(threading.Thread):
         """Send no more."""
         self._end.set()
         self.join()
-
-
-def by_pynetdicom(port: int, image: Dataset) -> bool:
-    """Send an image by pynetdicom; tell whether it was acknowledged."""
-    entity = AE("MODALITY")
-    entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 10
-    entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title="CXRDICOM")
-    if not association.is_established:
-        return False
-    try:
-        return association.send_c_store(image).get("Status") == 0x0000
-    except (RuntimeError, ValueError):  # killed in between
-        return False
-    finally:
-        if association.is_established:
-            association.release()
 
 
 def by_storescu(folder: Path) -> "Callable[[int, Dataset], bool]":

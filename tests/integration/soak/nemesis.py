@@ -23,7 +23,7 @@ from tests.integration.soak import apart, house
 from tests.integration.soak.faults import Fault, Peer, modes
 from tests.integration.soak.orthanc import Orthanc
 from tests.integration.soak.relays import DicomRelay
-from tests.service_helpers import derived_uid
+from tests.service_helpers import derived_uid, is_acknowledged
 
 _SECONDS_PER_STUDY = 0.3
 _SECONDS_PER_FAULT = 12.0
@@ -83,7 +83,7 @@ def day(folder: Path, studies: int, seed: int) -> bool:
         begin = time.monotonic()
         lanes = _lanes(serving, spool, relay, clock, seconds, seed, is_apart=is_apart)
         images = [radiograph(32, 32, seed=n, study=f"{seed} {n}") for n in range(studies)]
-        ways: list[Callable] = [house.by_pynetdicom] * 3 + [house.by_storescu(folder / "modality")]
+        ways: list[Callable] = [is_acknowledged] * 3 + [house.by_storescu(folder / "modality")]
         senders = [
             house.Modality(port, house.spread(images[number::4], seconds, chance), way, f"{seed} {number}")
             for number, way in enumerate(ways)

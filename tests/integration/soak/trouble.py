@@ -22,6 +22,7 @@ from tests.integration.soak import apart, house
 from tests.integration.soak.faults import Fault, Peer, modes
 from tests.integration.soak.orthanc import Orthanc
 from tests.integration.soak.relays import DicomRelay, WebRelay
+from tests.service_helpers import is_acknowledged
 
 _MOST_LINES = 300  # of the log of a day
 _SECONDS_PER_STUDY = 1.2
@@ -108,7 +109,7 @@ def day(folder: Path, studies: int, seed: int) -> bool:
             plans = _plans(pacs, web, router, hosts)
             peers = [Peer(name, faults, seconds, seed, house.note) for name, faults in plans.items()]
             shares = [sent[::2], sent[1::2]]
-            ways = [house.by_pynetdicom, house.by_storescu(folder / "modality")]
+            ways = [is_acknowledged, house.by_storescu(folder / "modality")]
             modalities = [
                 house.Modality(ports["listener"], house.spread(share, seconds, chance), way, f"{seed} {number}")
                 for number, (share, way) in enumerate(zip(shares, ways, strict=True))
