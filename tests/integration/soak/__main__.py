@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.integration import rig
-from tests.integration.soak.apart import go_apart, why_not
+from tests.integration.soak.apart import go_apart, take_disks, why_not
 
 _PREFIX = "cxr-dicom-soak-"
 _STUDIES = {"trouble": 200, "nemesis": 2000}  # by module
@@ -32,6 +32,7 @@ def main() -> int:
                 print(f"kept in {folder}", flush=True)
             else:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX))
+            stack.callback(take_disks, Path(folder), keep=options.keep)
             return 0 if run(Path(folder), studies, options.seed) else 1
     except (rig.MissingError, rig.NotRunningError) as problem:
         print(problem, file=sys.stderr)

@@ -43,6 +43,14 @@ def small_disk(folder: Path, megabytes: int) -> None:
     _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder))
 
 
+def take_disks(folder: Path, *, keep: bool) -> None:
+    """Take the disks in a folder away, so that it can be deleted; they end with us, so what is kept is copied."""
+    for disk in [path for path in folder.iterdir() if path.is_mount()]:
+        if keep:
+            shutil.copytree(disk, disk.with_name(f"{disk.name}-kept"))
+        _run("umount", "--lazy", str(disk))
+
+
 def add_address(address: str) -> None:
     """Give the loopback interface one more address."""
     _ip("addr", "add", f"{address}/32", "dev", "lo")
