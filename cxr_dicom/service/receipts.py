@@ -57,10 +57,10 @@ def record(
 
 
 def _decide(receipt: Receipt, due: DueDelivery, give_up_after: float) -> retry.RetryAt | retry.GiveUp:
-    now = time.time()
+    now, since = time.time(), due.first_attempt_at
     return retry.decide(
         attempts=due.attempts + 1,
-        first_attempt_at=due.first_attempt_at if due.first_attempt_at is not None else now,
+        first_attempt_at=now if since is None else retry.without_absence(since, due_at=due.found_at, now=now),
         now=now,
         retry_after=receipt.retry_after,
         give_up_after=give_up_after,

@@ -124,9 +124,9 @@ def decide(
 def without_absence(first_attempt_at: float, *, due_at: float, now: float, was_outage: bool = False) -> float:
     """Move the first attempt by the time in which nobody asked: the service was off, or a clock was stepped forward.
 
-    An attempt that comes later than `LONGEST_PAUSE` after it was due (a place that does not answer is left alone for
-    so long) was not made in time by us; what is more than that is no trouble of the destination. After an outage
-    nothing is: what counts are refusals.
+    An attempt that comes, or ends, later than `LONGEST_PAUSE` after it was due (a place that does not answer is left
+    alone for so long) was not made in time by us; what is more than that is no trouble of the destination. After an
+    outage nothing is: what counts are refusals.
     """
     return first_attempt_at + max(0.0, now - due_at - (0.0 if was_outage else LONGEST_PAUSE))
 

@@ -33,8 +33,9 @@ def hear(tmp_path, clock):
     audit = AuditTrail(tmp_path)
     sent(ledger, "pacs", verify=True)
 
-    def hear(status, *, is_verifying=False, **more):
+    def hear(status, *, is_verifying=False, meanwhile=0.0, **more):
         due = (ledger.deliveries.due_for_verification if is_verifying else ledger.deliveries.due)("pacs")
+        clock[0] += meanwhile
         said = Receipt(sop_instance_uid="9.1", destination="pacs", delivery_status=status, status="word", **more)
         record(ledger, audit, said, due[0], is_verifying=is_verifying)
         (delivery,) = ledger.stories.show(STUDY)["objects"][0]["deliveries"]
@@ -76,6 +77,18 @@ def test_the_time_in_which_nobody_asked_does_not_count(hear, clock, is_verifying
     for _ in range(20):
         clock[0] += 30 * 3600  # off, or a clock that is stepped
         assert hear(DeliveryStatus.FAILED, is_verifying=is_verifying) is not None
+    assert state(hear.ledger) == ("SENT" if is_verifying else "ENCODED")
+
+
+@pytest.mark.parametrize("is_verifying", [False, True])
+def test_a_clock_that_is_stepped_while_the_destination_is_asked_does_not_count(hear, clock, is_verifying):
+    if is_verifying:
+        hear(DeliveryStatus.ACCEPTED)
+    clock[0] += hear(DeliveryStatus.FAILED, is_verifying=is_verifying)
+    for _ in range(20):
+        pause = hear(DeliveryStatus.FAILED, is_verifying=is_verifying, meanwhile=30 * 3600)
+        assert pause is not None
+        clock[0] += pause
     assert state(hear.ledger) == ("SENT" if is_verifying else "ENCODED")
 
 

@@ -56,6 +56,7 @@ class DueDelivery:
     study_instance_uid: str
     attempts: int  # that failed
     first_attempt_at: float | None  # later by the time in which nobody asked
+    found_at: float  # when its turn had come
 
 
 class Deliveries:
@@ -282,6 +283,7 @@ class Deliveries:
             study_instance_uid=row["study_instance_uid"],
             attempts=row["attempts"],
             first_attempt_at=_troubled_since(row),
+            found_at=time.time(),
         )
 
     def _object(self, row: sqlite3.Row) -> EncodedObject:
