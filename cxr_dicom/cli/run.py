@@ -23,6 +23,7 @@ from cxr_dicom.cli import _inputs, _options
 @click.option("--to", "destination", metavar="NAME", help="Send the objects to this one of [[destinations]].")
 @click.option("--dry-run", is_flag=True, help="Only count the images, and estimate time and size.")
 @click.option("--retry-failed", is_flag=True, help="Process again what failed in an earlier run.")
+@click.option("--take-over", is_flag=True, help="Take OUT over from a run on another machine that is gone.")
 @_options.run_options
 def run(
     inputs: tuple[str, ...],
@@ -38,6 +39,7 @@ def run(
     destination: str | None,
     dry_run: bool,
     retry_failed: bool,
+    take_over: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -75,6 +77,8 @@ def run(
         options = Options(force=force, retry_failed=retry_failed, also=formats, destination=destination, access=access)
         if dry_run:
             return _inputs.estimate(found, out, settings, options, chosen, as_json=as_json)
-        tally = cohort_run.run(found, out, settings, chosen, options=options, report_progress=report_progress)
+        tally = cohort_run.run(
+            found, out, settings, chosen, options=options, report_progress=report_progress, take_over=take_over
+        )
     _options.show(tally, out, as_json=as_json, quiet=quiet)
     raise click.exceptions.Exit(_options.exit_code(tally))

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from cxr_dicom.cohort import states
+from cxr_dicom.cohort import session, states
 from cxr_dicom.cohort.delivery import WORKSPACE, OutageGuard
 from cxr_dicom.cohort.engine import SMALL, Engine, EngineDescription
 from cxr_dicom.cohort.finished import Done
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
 from cxr_dicom.cohort.run_record import RunRecord
+from cxr_dicom.cohort.session import Session
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.tally import Tally
 from cxr_dicom.cohort.task import EntryTask, check
@@ -56,6 +57,7 @@ def run(
     *,
     options: Options | None = None,
     report_progress: Callable[[Progress], None] = lambda progress: None,
+    take_over: bool = False,
 ) -> Tally:
     """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
 
@@ -71,8 +73,10 @@ def run(
         Where the work is done.
     options
         How. Of more than `FIGURES_UP_TO` entries only small pictures are kept.
-    tell
+    report_progress
         Called at the start and after every entry.
+    take_over
+        Take ``out`` from a run on another machine, which is gone.
 
     Raises
     ------
@@ -90,9 +94,9 @@ def run(
     try:
         atomic.share(settings.files.shared)
         atomic.make_folder(out)
-        with states.only_run(out):
+        with session.hold(out, take_over=take_over) as own:
             _sweep(out)
-            return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress)
+            return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress, own)
     except OSError as error:
         wants.raise_if_lacking(error)
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
@@ -105,6 +109,7 @@ def _run(
     engine: Engine,
     options: Options,
     report_progress: Callable[[Progress], None],
+    own: Session,
 ) -> Tally:
     options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
     content = _Content(manifest, out, settings, options)
@@ -116,6 +121,7 @@ def _run(
     with record.session(engine.description):
         with closing(engine.process(manifest.entries, task)) as finished:
             for done in finished:
+                own.expect_ours()
                 content.add(done)
                 record.progress()
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
@@ -123,6 +129,7 @@ def _run(
                 outage_guard.note(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
         for exporter in build_exporters(options.also, settings):
             exporter.collect(out / EXPORT_FOLDER / exporter.name)
+        own.expect_ours()
         content.write(record, engine.description)
     telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
     return content.tally

@@ -6,26 +6,22 @@ or absent. ``<key>.attempts`` counts the times that the entry was begun and not 
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.records import Outcome, Reason, StoredInstance
 from cxr_dicom.results.rows import path_text
 from cxr_dicom.results.schema import ObjectRow, Row
-from cxr_dicom.system import atomic, lock
+from cxr_dicom.system import atomic
 
 Delivered = dict[
     str, str
 ]  # SOP Instance UID of an object -> UID under which the destination has it: the same, or its twin's
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,34 +82,6 @@ class State:
 def _sent(about: ObjectRow, taken: Delivered) -> ObjectRow:
     uid = about["sop_instance_uid"]
     return about if taken.get(uid, uid) == uid else {**about, "sent_as": taken[uid]}
-
-
-@contextmanager
-def only_run(out: Path) -> Iterator[None]:
-    """Keep other runs out of ``out`` while the block runs, where system and file system know locks.
-
-    Raises
-    ------
-    CxrDicomError
-        If another run is using it.
-    """
-    folder = out / STATE_FOLDER
-    atomic.make_folder(folder)
-    descriptor = None
-    try:
-        descriptor = lock.take(folder / "lock", atomic.file_mode())
-    except lock.LockedError as error:
-        raise CxrDicomError(f"{out} is in use by another run, process {error}") from None
-    except ImportError:
-        pass
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def load(out: Path, key: str) -> State | None:

@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
-from cxr_dicom.cohort import states
+from cxr_dicom.cohort import session, states
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import MAX_CRASHES
@@ -199,7 +199,7 @@ def test_what_a_killed_process_began_to_write_is_removed(inputs, keys, tmp_path)
 
 
 def test_another_run_in_the_same_folder_is_refused_until_the_first_ends(inputs, tmp_path):
-    with states.only_run(tmp_path), pytest.raises(CxrDicomError, match=r"is in use by another run, process \d+"):
+    with session.hold(tmp_path), pytest.raises(CxrDicomError, match=r"is in use by another run, process \d+"):
         run(inputs, tmp_path)
     assert not (tmp_path / "results.jsonl").exists()
     assert run(inputs, tmp_path).done == 2
