@@ -59,13 +59,15 @@ def _wait(row: Row) -> str:
     asks = "to keep" if row["state"] == "delivered" else "to take"
     said = ": ".join(filter(None, (row["status"], row["detail"])))
     parts = [f"waits for {row['destination']} {asks} {count(row['objects'], 'object')}"]
+    if row["paused_since"]:
+        parts.append(f"paused since {when(row['paused_since'])}, until `jobs resume`")
     if row["out_since"]:
         parts.append(f"no answer since {when(row['out_since'])} ({row['out_cause']})")
     elif said:
         parts.append(f"it said {said}")
     if row["attempts"]:
         parts.append(count(row["attempts"], "failed attempt"))
-    if row["next_attempt_at"]:
+    if row["next_attempt_at"] and not row["paused_since"]:
         parts.append(f"next attempt {when(row['next_attempt_at'])}")
     return "; ".join(parts)
 

@@ -30,6 +30,9 @@ from cxr_dicom.records.words import kind_of, object_kind
 
 _AE_CHARACTER = r"[\x21-\x5b\x5d-\x7e]"  # PS3.5 6.2: no backslash, and no space at either end
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHARACTER}([ ]*{_AE_CHARACTER})*$")]
+Sender = Annotated[  # a calling AE title, or who showed a token (`visitors.Visitor.sender`)
+    str, Field(pattern=rf"^({_AE_CHARACTER}([\x20-\x5b\x5d-\x7e]{{0,14}}{_AE_CHARACTER})?|WEB:[\w.@+-]{{1,64}})$")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0)]
@@ -138,7 +141,7 @@ class UrgentSettings(Table):
     """``[assembly.urgent]``: which studies go before all others, for one image of them that any of these is true of."""
 
     senders: tuple[str, ...] = ()
-    """It came from one of these AE titles or archives."""
+    """It came from one of these AE titles, archives, or users of the pages (`WEB:` and the name)."""
     called_ae_titles: tuple[AeTitle, ...] = ()
     """Its sender called us by one of these names, to which the listener answers besides its own."""
     words: tuple[Word, ...] = ()
@@ -152,8 +155,9 @@ class AssemblySettings(Table):
     """No image of the study for so long, and no association open that sent one."""
     at_most_seconds: Seconds = 900
     """After so long it is complete in any case."""
-    whole_studies_from: tuple[AeTitle, ...] = ()
-    """Calling AE titles that send a study in one association: when they release it, its studies are complete."""
+    whole_studies_from: tuple[Sender, ...] = ()
+    """Calling AE titles that send a study in one association, and `WEB:` with names of tokens or users that send one
+    in a store request: at its end, its studies are complete."""
     urgent: UrgentSettings = UrgentSettings()
 
 
@@ -329,7 +333,7 @@ class Rules(Table):
     modalities: tuple[str, ...] = ()
     """A processed image has one of these modalities."""
     senders: tuple[str, ...] = ()
-    """A processed image came from one of these AE titles or archives."""
+    """A processed image came from one of these AE titles, archives, or users of the pages (`WEB:` and the name)."""
     findings: tuple[str, ...] = ()
     """One of these findings or statements was called present."""
     kinds: tuple[Kind, ...] = ()

@@ -5,6 +5,7 @@ When :meth:`Intake.store` returns, file and row are on the disk; only then may s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from enum import StrEnum
@@ -65,6 +66,27 @@ class RefusedError(CxrDicomError):
         self.detail = detail
 
 
+class Refusals:
+    """What was refused of images that came together: one line of the trail, however many."""
+
+    def __init__(self) -> None:
+        self._reasons: Counter[str] = Counter()
+        self._last: dict[str, str | None] = {}
+
+    def add(self, reason: Refusal, **told: str | None) -> None:
+        """Count one more, of which the trail would say this."""
+        self._reasons[reason] += 1
+        self._last = {"reason": reason, **told}
+
+    def told(self) -> dict[str, str | int | None]:
+        """Return what the trail says of all: of one everything, of many how many for each reason."""
+        times = self._reasons.total()
+        if times < 2:
+            return {**self._last}
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self._reasons.most_common())
+        return {**self._last, "sop_instance_uid": None, "error": None, "reason": reasons, "times": times}
+
+
 class Intake:
     """Shared by the listener, the poller and the pages; safe to use from many threads."""
 
@@ -91,6 +113,7 @@ class Intake:
         address: str | None = None,
         called_ae_title: str | None = None,
         association: Hashable | None = None,
+        refusals: Refusals | None = None,
     ) -> StoredInstance:
         """Take one instance.
 
@@ -99,7 +122,7 @@ class Intake:
         receive
             Writes the DICOM file to the spool, byte for byte as it will stay there.
         sender
-            Calling AE title or name of the archive.
+            Calling AE title, name of the archive, or `WEB:` and who showed a token.
         sop_instance_uid, sop_class_uid, study_instance_uid
             What the sender announced, if it announced anything; the file must agree.
         address
@@ -107,7 +130,9 @@ class Intake:
         called_ae_title
             The name by which the sender called us.
         association
-            Keeps the study open until :meth:`Assembly.left`.
+            Keeps the study open until :meth:`left`.
+        refusals
+            Of all that came with it, which the caller will `tell`; None: a refusal is told at once.
 
         Raises
         ------
@@ -139,9 +164,12 @@ class Intake:
             finally:
                 self.spool.drop(part)
         except (SpoolError, LedgerError) as error:
-            raise self._refused(Refusal.NO_SPACE, str(error), sender, sop_instance_uid, address) from error
+            refused = RefusedError(Refusal.NO_SPACE, str(error))
+            self._note(refused, refusals, sender=sender, sop_instance_uid=sop_instance_uid, address=address)
+            raise refused from error
         except RefusedError as error:
-            raise self._refused(error.refusal, error.detail, sender, sop_instance_uid, address) from error
+            self._note(error, refusals, sender=sender, sop_instance_uid=sop_instance_uid, address=address)
+            raise
         self._assembly.arrived(instance.study_instance_uid, association, is_whole=self._is_whole(header, instance))
         self._audit.note(
             "instance_received",
@@ -155,9 +183,18 @@ class Intake:
         )
         return instance
 
-    def left(self, association: Hashable) -> None:
-        """Note that an association, or a request, ended: its studies are quiet from now on."""
-        self._assembly.left(association)
+    def left(self, request: Hashable, sender: str, *, is_whole: bool) -> None:
+        """Note that a request ended: its studies are quiet from now on.
+
+        They are complete if all of it was taken and its sender is known to send whole studies.
+        """
+        sends_all = sender in self._assembly.settings.whole_studies_from
+        self._assembly.left(request, sent_all=sends_all and is_whole)
+
+    def tell(self, refusals: Refusals) -> None:
+        """Write the line of images that came together and were refused, if any was."""
+        if told := refusals.told():
+            self._audit.warn("instance_refused", **told)
 
     def rejected(self, sender: str, address: str, reason: str) -> None:
         """Note that an association was asked for and not given."""
@@ -215,11 +252,18 @@ class Intake:
         kept = self.ledger.studies.path_of(instance.sop_instance_uid)
         return kept is not None and not is_whole(part.path) and is_whole(kept)
 
-    def _refused(
-        self, refusal: Refusal, detail: str, sender: str, sop_instance_uid: str | None, address: str | None
-    ) -> RefusedError:
+    def _note(
+        self,
+        refused: RefusedError,
+        together: Refusals | None,
+        *,
+        sender: str,
+        sop_instance_uid: str | None,
+        address: str | None,
+    ) -> None:
+        """Tell the trail of a refusal, or count it with others that are told together."""
         uid = sop_instance_uid if sop_instance_uid and len(sop_instance_uid) <= 64 else None
-        self._audit.warn(
-            "instance_refused", sop_instance_uid=uid, sender=sender, address=address, reason=refusal, error=detail
-        )
-        return RefusedError(refusal, detail)
+        found = Refusals() if together is None else together
+        found.add(refused.refusal, sop_instance_uid=uid, sender=sender, address=address, error=refused.detail)
+        if together is None:
+            self.tell(found)

@@ -83,7 +83,7 @@ class SendPages:
         assert callable(finish)  # noqa: S101 - that of the file
         part: Part = finish()
         address = asked.request.client.host if asked.request.client else ""
-        taken = self._uploads.take(part, address)
+        taken = self._uploads.take(part, sender=asked.visitor.sender, address=address)
         for each in taken:
             if each.study_instance_uid:
                 self._remember(asked, each.study_instance_uid)

@@ -29,6 +29,7 @@ class Line:
     key: str  # Study Instance UID, or "line-" and a number for what has none
     states: Sequence[str]
     is_urgent: bool = False  # goes before the others
+    is_paused: bool = False  # it waits for a destination to which a person lets nothing be sent
     reasons: Sequence[str] = ()
     images: int = 0
     objects: int = 0

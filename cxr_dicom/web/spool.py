@@ -93,6 +93,7 @@ def _line(row: Row, calls: Sequence[str]) -> Line:
         key=row["study_instance_uid"],
         states=[row["state"]],
         is_urgent=bool(row["urgent"]),
+        is_paused=bool(row["paused"]),
         reasons=[row["reason"]] if row["reason"] else [],
         images=row["instances"],
         objects=row["objects"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -30,8 +30,8 @@ class Viewer(Protocol):
     def link(self, study: str, stored: StoredObject) -> str:
         """Return the address at which an object is open; empty for what is not shown."""
 
-    def leaves_out_spacing(self, study: str) -> bool:
-        """Whether the viewer is not told a Pixel Spacing, because it is zero."""
+    def without_spacing(self, study: str) -> Collection[str]:
+        """Return the SOP Instance UIDs of images whose Pixel Spacing is zero, which the viewer is not told."""
 
 
 class Files(Protocol):
@@ -116,7 +116,7 @@ class StudyPages:
             others=others,
             story=study.story,
             links=links,
-            is_without_spacing=bool(links and self._viewer and self._viewer.leaves_out_spacing(study.key)),
+            without_spacing=self._viewer.without_spacing(study.key) if links and self._viewer else (),
         )
 
     def picture(self, asked: Asked) -> Response:

@@ -10,17 +10,17 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, ImageError
-from cxr_dicom.ingest.intake import Intake, RefusedError
+from cxr_dicom.ingest.intake import Intake, Refusals, RefusedError
 from cxr_dicom.ingest.wrap import is_picture, wrap
+from cxr_dicom.records import StoredInstance
 from cxr_dicom.store.spool import Part, PartFile, SpoolFullError
-
-SENDER = "WEB"  # of what came by a page, in rules and in the trail
 
 _CHUNK = 1 << 16
 _MAX_DIRECTORY_BYTES = 1 << 22  # of an archive
@@ -29,6 +29,7 @@ _MAX_COMMENT = 0xFFFF
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _LOCATOR_BYTES = 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_Store = Callable[[Callable[[], Part]], StoredInstance]  # into the intake
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError)
 
 
@@ -63,23 +64,29 @@ class Uploads:
         """
         return self._intake.spool.begin()
 
-    def take(self, part: Part, address: str) -> list[Taken]:
-        """Take what came, one file or all of an archive; the part is gone afterwards."""
+    def take(self, part: Part, *, sender: str, address: str) -> list[Taken]:
+        """Take what came, one file or all of an archive; the part is gone afterwards.
+
+        What is refused is told to the trail together.
+        """
+        refusals = Refusals()
+        store = partial(self._intake.store, sender=sender, address=address, refusals=refusals)
         try:
             if zipfile.is_zipfile(part.path) and _starts(part.path, b"PK"):
                 taken: list[Taken] = []
                 try:
-                    taken.extend(self._unpacked(part.path, address))
+                    taken.extend(self._unpacked(part.path, store))
                 except (ArchiveRefusedError, SpoolFullError) as error:
                     if isinstance(error, SpoolFullError) and not taken:
                         raise
                     taken.append(Taken(reason=str(error)))  # what was taken before stays, and is told
                 return taken
-            return [self._one(part, address)]
+            return [self._one(part, store)]
         finally:
             part.path.unlink(missing_ok=True)
+            self._intake.tell(refusals)
 
-    def _unpacked(self, path: Path, address: str) -> Iterator[Taken]:
+    def _unpacked(self, path: Path, store: _Store) -> Iterator[Taken]:
         web = self._settings.web
         left = web.max_upload_mb << 20
         expect_small_directory(path, web.max_upload_files)
@@ -98,7 +105,7 @@ class Uploads:
                         self._intake.spool.drop(part)
                         yield Taken(reason="UNREADABLE: an archive within an archive is not opened")
                         continue
-                    yield self._one(part, address)
+                    yield self._one(part, store)
         except _DAMAGED as error:
             raise ArchiveRefusedError(f"UNREADABLE: expected a whole archive, got {type(error).__name__}") from error
 
@@ -119,7 +126,7 @@ class Uploads:
             raise
         return file.finish(), size
 
-    def _one(self, part: Part, address: str) -> Taken:
+    def _one(self, part: Part, store: _Store) -> Taken:
         """Take one file that is no archive."""
         is_made_up = is_picture(part.path)
         try:
@@ -127,7 +134,7 @@ class Uploads:
             if part.path.stat().st_size > longest << 20:
                 return Taken(reason=f"TOO_LONG: expected at most {longest} MB (listener.max_instance_mb)")
             wrapped = self._wrapped(part) if is_made_up else part
-            instance = self._intake.store(lambda: wrapped, sender=SENDER, address=address)
+            instance = store(lambda: wrapped)
         except (RefusedError, ImageError) as error:
             return Taken(reason=str(error))
         finally:

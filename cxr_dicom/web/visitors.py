@@ -18,7 +18,9 @@ from cxr_dicom.config.web import ProxySettings, Right, WebSettings
 from cxr_dicom.errors import SettingsError
 
 ALL_RIGHTS = frozenset(Right)
+SENDER = "WEB"  # how senders begin that no calling AE title names
 
+_SESSION = "session "  # how the key of who came by the link begins
 _SESSION_SECONDS = 12 * 3600.0
 _MAX_SESSIONS = 256
 _MAX_COOKIES = 16  # of our name that are looked at
@@ -33,6 +35,11 @@ class Visitor:
     name: str
     rights: frozenset[Right]
     key: str  # that forms are bound to; empty for a machine, whose token no browser sends by itself
+
+    @property
+    def sender(self) -> str:
+        """What rules and the trail call who sent an image: `WEB:` and the name; `WEB` for the link, which has none."""
+        return SENDER if self.key.startswith(_SESSION) else f"{SENDER}:{self.name}"
 
     def may(self, right: Right) -> bool:
         """Whether they have a right."""
@@ -134,7 +141,7 @@ class Visitors:
 
     def _guest(self, session: str) -> Visitor | None:
         key = _digest(session)
-        return Visitor(name="link", rights=self._rights, key=f"session {key}") if self._lasts(key) else None
+        return Visitor(name="link", rights=self._rights, key=f"{_SESSION}{key}") if self._lasts(key) else None
 
     def _lasts(self, key: str) -> bool:
         with self._guard:

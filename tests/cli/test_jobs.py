@@ -96,7 +96,15 @@ def test_a_list_says_why_a_study_waits(ledger, run):
     assert "waits for vna to take 1 object; it said 0x0000; 1 failed attempt; next attempt 2" in found
     assert "waits for vna to keep 1 object" in found
     assert "attempt 1 failed: INTERNAL_ERROR" in found
+    ledger.overview.pause("vna")
+    found = run("list", columns=300).output
+    assert found.count("paused since 2") == 2
+    assert "waits for pacs to take 1 object; no answer" in found
+    shown = run("show", "1.2", columns=300).output
+    assert "waits for vna to take 1 object; paused since 2" in shown
+    assert "next attempt" not in shown.splitlines()[1]
     rows = {row["study_instance_uid"]: row for row in json.loads(run("list", "--json").output)}
+    assert rows["1.2"]["waits_for"][0]["paused_since"] > 0
     assert rows["1.1"]["waits_for"][0]["out_cause"] == "TIMEOUT: no answer in 30 s"
 
 

@@ -116,6 +116,16 @@ def test_a_study_is_deleted_with_its_pictures(ledger, client):
     assert client.get(f"/studies/{STUDY}").status == 404
 
 
+def test_a_study_that_waits_for_a_paused_destination_says_so(ledger, client):
+    made.sent(ledger, "pacs")
+    assert "paused" not in client.get("/studies").text + client.get(f"/studies/{STUDY}").text
+    ledger.overview.pause("pacs")
+    assert '<span class="tag paused">paused</span>' in client.get("/studies").text
+    assert "to which nothing is sent since" in client.get(f"/studies/{STUDY}").text
+    ledger.overview.resume("pacs")
+    assert "paused" not in client.get("/studies").text
+
+
 def test_all_that_one_destination_refused_is_tried_again(ledger, client):
     dead(ledger)
     assert act(client, "/destinations/pacs/retry").status == 303

@@ -41,7 +41,7 @@ FAILED, STORED, OTHERS = "00081198", "00081199", "0008119A"
 
 
 @contextmanager
-def storing(folder, **web):
+def storing(folder, assembly=None, **web):
     folder.mkdir(parents=True)
     tokens = folder / "tokens"
     tokens.write_text(f"gateway {','.join((Right.SEND, Right.LOOK_AT_PATIENTS))} {TOKEN}\nlooker look {'l' * 40}\n")
@@ -50,6 +50,7 @@ def storing(folder, **web):
         folder / "spool",
         web={"port": free_port(), "tokens_file": tokens, "max_upload_mb": 4, "max_upload_files": 5} | web,
         listener={"max_instance_mb": 1},
+        assembly=assembly or {},
     )
     spool, ledger = Spool(told), Ledger(told.spool.folder)
     assembly = Assembly(told.assembly)
@@ -138,7 +139,7 @@ def test_what_is_stored_is_in_the_trail_and_waits_for_the_rest_of_its_study(clie
     (line,) = [each for each in trail(client) if each["action"] == "instances_sent"]
     assert (line["by"], line["via"], line["files"], line["failed"]) == ("gateway", "dicomweb", 1, 0)
     story = client.ledger.stories.show("1.2.826.0.7")
-    assert (story["state"], story["instances"][0]["sender"]) == ("RECEIVING", "WEB")
+    assert (story["state"], story["instances"][0]["sender"]) == ("RECEIVING", "WEB:gateway")
     assert not client.assembly._open["1.2.826.0.7"].senders, "the request has ended"
     assert send(client, body(file_of(image()))).status == 200, "what is known is no failure"
 
@@ -179,8 +180,26 @@ def test_each_refusal_has_the_reason_that_c_store_tells(client):
     assert failed[0]["00081150"]["Value"] == [other.SOPClassUID]
     assert [each["00081155"]["Value"][0][-1] for each in failed] == ["3", "4", "5"]
     assert len(sources(client)) == 1
-    refused = [each["reason"] for each in trail(client) if each["action"] == "instance_refused"]
-    assert refused == ["WRONG_SOP_CLASS", "OWN_OUTPUT", "WRONG_TRANSFER_SYNTAX"]
+    (line,) = [each for each in trail(client) if each["action"] == "instance_refused"]
+    assert line["reason"] == "WRONG_SOP_CLASS 1, OWN_OUTPUT 1, WRONG_TRANSFER_SYNTAX 1"
+    assert (line["times"], line["sender"], line.get("sop_instance_uid")) == (3, "WEB:gateway", None)
+    assert send(client, body(file_of(own))).status == 409
+    (_, line) = [each for each in trail(client) if each["action"] == "instance_refused"]
+    assert (line["reason"], line["sop_instance_uid"]) == ("OWN_OUTPUT", own.SOPInstanceUID), "one has all that is known"
+
+
+def test_a_study_is_complete_at_the_end_of_a_request_of_who_sends_whole_studies(tmp_path, monkeypatch):
+    with storing(tmp_path / "x", assembly={"whole_studies_from": ["WEB:gateway"]}) as client:
+        assert send(client, body(file_of(image(1)), file_of(image(2)), end="")).status == 400
+        assert client.assembly.due(["1.2.826.0.7"]) == [], "it ended early"
+        assert send(client, body(b"words", file_of(image(2)))).status == 202
+        assert client.assembly.due(["1.2.826.0.7"]) == ["1.2.826.0.7"], "words are never wanted"
+        monkeypatch.setattr(Spool, "keep", lambda *_: 1 / 0)
+        assert send(client, body(file_of(image(3)), file_of(image(2)))).status == 202
+        assert client.assembly.due(["1.2.826.0.7"]) == [], "an image has to come again"
+    with storing(tmp_path / "y", assembly={"whole_studies_from": ["WEB:other", "WEB"]}) as client:
+        send(client, body(file_of(image(1))))
+        assert client.assembly.due(["1.2.826.0.7"]) == []
 
 
 def test_what_cannot_be_named_is_among_the_other_failures(client):

@@ -22,7 +22,10 @@ _LATEST = 500  # results of today whose times are looked at
 _SUMMARY = (
     "SELECT study_instance_uid, state, urgent, reason, received_at, changed_at,"
     " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
-    " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects FROM studies s"
+    " (SELECT count(*) FROM objects o WHERE o.study_instance_uid = s.study_instance_uid) AS objects,"
+    " EXISTS (SELECT 1 FROM paused) AND EXISTS (SELECT 1 FROM objects o JOIN deliveries d USING (sop_instance_uid)"
+    " JOIN paused USING (destination) WHERE o.study_instance_uid = s.study_instance_uid"
+    " AND (d.state = 'waiting' OR d.state = 'delivered' AND d.verify)) AS paused FROM studies s"
 )
 
 

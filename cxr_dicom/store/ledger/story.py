@@ -264,12 +264,14 @@ class Stories:
             connection.executemany("DELETE FROM discarded WHERE path = ?", stored)
 
     def _waits_for(self, uid: str) -> list[Row]:
-        """Return, for each destination of which a study waits, what for, since when, and what it said last."""
+        """Return, for each destination of which a study waits, what for, since when, what it said, and its pause."""
         rows = self._ledger.rows(
             "SELECT d.destination, d.state, count(*) AS objects, max(d.attempts) AS attempts, d.status, d.detail,"
-            " min(d.next_attempt_at) AS next_attempt_at, x.since AS out_since, x.cause AS out_cause FROM objects o"
+            " min(d.next_attempt_at) AS next_attempt_at, x.since AS out_since, x.cause AS out_cause,"
+            " p.since AS paused_since FROM objects o"
             " JOIN deliveries d USING (sop_instance_uid) LEFT JOIN outages x"
-            " ON x.kind = 'destination' AND x.name = d.destination WHERE o.study_instance_uid = ?"
+            " ON x.kind = 'destination' AND x.name = d.destination"
+            " LEFT JOIN paused p USING (destination) WHERE o.study_instance_uid = ?"
             " AND (d.state = 'waiting' OR (d.state = 'delivered' AND d.verify)) GROUP BY d.destination, d.state",
             uid,
         )

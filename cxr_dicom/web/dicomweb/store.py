@@ -17,7 +17,7 @@ from cxr_dicom.config.web import Right
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import IDENTITY, is_uid
-from cxr_dicom.ingest.intake import STATUS, TRANSFER_SYNTAXES, Intake, Refusal, RefusedError
+from cxr_dicom.ingest.intake import STATUS, TRANSFER_SYNTAXES, Intake, Refusal, Refusals, RefusedError
 from cxr_dicom.records import StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.spool import Part, PartFile, SpoolError
@@ -28,10 +28,10 @@ from cxr_dicom.web.dicomweb import media
 from cxr_dicom.web.dicomweb.metadata import attributes
 from cxr_dicom.web.dicomweb.pages import ROOT, accept_of, root_of
 from cxr_dicom.web.dicomweb.parts import Parts
-from cxr_dicom.web.uploads import SENDER
 
 PROCESSING_FAILURE = 0x0110
 
+_COMES_AGAIN = (PROCESSING_FAILURE, STATUS[Refusal.NO_SPACE])
 _RETRY_SECONDS = 60  # after which a sender may find room on the disk
 _META = b"\2\0"  # group of file meta information, which follows the preamble (PS3.10 7.1)
 _PREAMBLE = bytes(128) + b"DICM"
@@ -45,11 +45,18 @@ class _Outcome:
     root: str
     stored: list[StoredInstance] = field(default_factory=list)
     failed: list[tuple[_Reference | None, int]] = field(default_factory=list)  # None: not known what it is
+    refusals: Refusals = field(default_factory=Refusals)
+    is_read: bool = False  # to its end
 
     @property
     def count(self) -> int:
         """Number of parts."""
         return len(self.stored) + len(self.failed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it has to come again: all that was sent is here, or is never wanted."""
+        return self.is_read and all(reason not in _COMES_AGAIN for _, reason in self.failed)
 
     def status(self) -> int:
         """Return the status of a request that was read to its end (PS3.18 table 10.5.3-1)."""
@@ -112,13 +119,15 @@ class Store:
         outcome = _Outcome(root=root_of(asked))
         try:
             await self._read(asked, outcome)
+            outcome.is_read = True
             return outcome.answer(outcome.status())
         except NotAnsweredError as refused:
             return outcome.answer(refused.status, refused.text)
         except ClientDisconnect:
             return outcome.answer(400, "The request ended early.")
         finally:
-            self._intake.left(asked.request)
+            self._intake.left(asked.request, asked.visitor.sender, is_whole=outcome.is_whole)
+            self._intake.tell(outcome.refusals)
             if outcome.count:
                 self._audit.write(
                     "instances_sent",
@@ -167,11 +176,12 @@ class Store:
             reference = incoming.finish()
             instance = self._intake.store(
                 incoming.part,
-                sender=SENDER,
+                sender=asked.visitor.sender,
                 sop_instance_uid=reference[1] if reference else None,
                 study_instance_uid=study,
                 address=asked.request.client.host if asked.request.client else "",
                 association=asked.request,
+                refusals=outcome.refusals,
             )
         except RefusedError as error:
             outcome.failed.append((reference, STATUS[error.refusal]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from html.parser import HTMLParser
 from importlib import resources
@@ -95,9 +95,10 @@ class Ohif:
         query = urlencode({"StudyInstanceUIDs": study, "initialSeriesInstanceUID": stored.series})
         return f"{VIEWER_ROOT}viewer?{query}"
 
-    def leaves_out_spacing(self, study: str) -> bool:
-        """Whether OHIF is not told the Pixel Spacing of an image of a study, because it is zero."""
-        return any(leaves_out_spacing(held.header(SPACINGS)) for held in self._holdings.instances(study))
+    def without_spacing(self, study: str) -> Collection[str]:
+        """Return the images of a study of which OHIF is not told the Pixel Spacing, because it is zero."""
+        held = self._holdings.instances(study)
+        return {each.uid for each in held if leaves_out_spacing(each.header(SPACINGS))}
 
     def _answer(self, asked: Asked) -> Response:
         name = asked.path("name")

@@ -20,7 +20,7 @@ try {
   await pages.goto(plan.link);
   await pages.waitForURL(url => url.pathname === '/');
   await pages.goto(new URL(`/studies/${plan.study}`, plan.link).href);
-  told.note = await pages.locator('text=Pixel Spacing of an image').count();
+  told.note = await pages.locator('text=Pixel Spacing of this image').count();
   told.links = await pages.locator('a[data-viewer]').evaluateAll(links => links.map(link => link.dataset.viewer));
   const [viewer] = await Promise.all([
     context.waitForEvent('page'),
