@@ -26,6 +26,8 @@ def story(row: Row) -> Iterator[str]:
     """Yield the lines of all that is known of a study."""
     yield f"{row['study_instance_uid']}  {row['state']}{'  urgent' if row['urgent'] else ''}"
     yield from _why(row)
+    if row["models"]:
+        yield from _below(f"with the models that were asked for: {', '.join(row['models'])}")
     yield from _below(f"received {when(row['received_at'])}, changed {when(row['changed_at'])}")
     yield from _section("Images", row["instances"], _image)
     yield from _section("Runs", row["jobs"], _run)

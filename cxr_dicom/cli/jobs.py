@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cxr_dicom.cli import Refused, _story
+from cxr_dicom.cli._options import split
 from cxr_dicom.cli._service import config_option, load_settings, open_actions, open_ledger, person
 from cxr_dicom.cli._study import Naming, naming, since
 
@@ -99,6 +100,29 @@ def retry(
     if left := len(found.refused):
         click.echo(f"{left} cannot be tried again", err=True)
     click.echo(f"{_story.count(len(found.studies), 'study', 'studies')} will be tried again")
+
+
+@jobs.command()
+@config_option
+@naming
+@click.option(
+    "--models",
+    metavar="NAME,...",
+    help="Models in the order in which they run, also for images that come later; default: those of the settings.",
+)
+def reprocess(config: Path | None, naming: Naming, models: str | None) -> None:
+    """Process a study again, whatever became of it, with the models of the settings or with others.
+
+    Its images must still be in the spool. What is made takes the place of what was made, and is sent likewise.
+    """
+    from cxr_dicom.infer.catalogue import expect_runnable
+
+    names = split(models) or []
+    with open_actions(config) as (actions, ledger):
+        study = naming.find(ledger)
+        expect_runnable(names, load_settings(config))
+        actions.reprocess(study, names)
+    click.echo(f"{study}: will be processed again")
 
 
 @jobs.command()

@@ -127,7 +127,7 @@ def _work(
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop, bells.study), daemon=True).start()
     try:
-        worker = Worker(settings, build(settings), name)
+        worker = Worker(settings, build(settings), name, build)
     except CxrDicomError as error:
         telemetry.failure("worker", error)  # the service asks its first workers only
         parent.send(str(error))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer.base import Model
@@ -52,12 +53,24 @@ class Processor(Protocol):
 Build = Callable[[Settings], Processor]
 
 
+class _Chosen(NamedTuple):
+    """What a study is processed with."""
+
+    settings: Settings
+    processor: Processor
+
+    @property
+    def infos(self) -> list[ModelInfo]:
+        return [model.info for model in self.processor.models]
+
+
 class Worker:
     """Processes the studies of one spool, one at a time."""
 
-    def __init__(self, settings: Settings, processor: Processor, name: str) -> None:
+    def __init__(self, settings: Settings, processor: Processor, name: str, build: Build | None = None) -> None:
         self._settings = settings
         self._processor = processor
+        self._build = build
         self._name = name
         self._spool = Spool(settings)
         self._ledger = Ledger(self._spool.folder)
@@ -93,28 +106,46 @@ class Worker:
         self._ledger.close()
 
     def _process(self, claim: Claim) -> None:
+        with self._chosen(claim.models) as chosen:
+            self._process_by(chosen, claim)
+
+    def _process_by(self, chosen: _Chosen, claim: Claim) -> None:
         uid = claim.study.study_instance_uid
-        if self._processor.job_key(claim.study) == claim.job_key:
+        if chosen.processor.job_key(claim.study) == claim.job_key:
             self._ledger.studies.keep_unchanged(claim)
             return
         with self._spool.workspace() as folder:
-            result = self._processor.process(claim.study, folder)
+            result = chosen.processor.process(claim.study, folder)
             failed = [instance for instance in result.instances if instance.reason in _MAY_PASS]
             is_want = bool(failed) and self._is_want(instance.detail for instance in failed)
             if is_want or (failed and claim.attempts + 1 < retry.PROCESSING_ATTEMPTS):
                 self._postpone(claim, result, is_want=is_want)
                 return
             result = replace(result, instances=tuple(self._adopt(uid, instance) for instance in result.instances))
-        goes_to = list(routes(result, self._settings))
+        goes_to, shown = list(routes(result, self._settings)), self._shown(result, chosen.settings)
         try:
-            state = self._ledger.studies.finish(claim, result, self._infos(), goes_to, self._shown(result))
+            state = self._ledger.studies.finish(claim, result, chosen.infos, goes_to, shown)
         except ClaimLostError:
             self._delete_forgotten(result)
             raise
         self._wants.pop(uid, None)
         self._tell(result, state)
 
-    def _shown(self, result: StudyResult) -> Path | None:
+    @contextmanager
+    def _chosen(self, models: Sequence[str]) -> Iterator[_Chosen]:
+        """Give the pipeline of the settings, or one with the models that a person asked for, for this study only."""
+        named = self._settings.models
+        if not models or models == named.names or self._build is None:
+            yield _Chosen(self._settings, self._processor)
+            return
+        settings = self._settings.model_copy(update={"models": named.model_copy(update={"names": models})})
+        processor = self._build(settings)
+        try:
+            yield _Chosen(settings, processor)
+        finally:
+            processor.close()
+
+    def _shown(self, result: StudyResult, settings: Settings) -> Path | None:
         """Keep what pages show of a study, where there are pages; no study fails for it."""
         if self._settings.web.port is None:
             return None
@@ -123,7 +154,7 @@ class Worker:
         try:
             analyses = [instance.analysis for instance in result.instances if instance.analysis]
             content = {
-                "rows": rows.study_rows(result, self._settings, self._spool.folder),
+                "rows": rows.study_rows(result, settings, self._spool.folder),
                 "figures": {
                     analysis.image.instance.sop_instance_uid: report.figures(analysis) for analysis in analyses
                 },
@@ -132,9 +163,6 @@ class Worker:
         except Exception as error:
             telemetry.failure("pictures", error, study_instance_uid=result.study_instance_uid)
             return None
-
-    def _infos(self) -> list[ModelInfo]:
-        return [model.info for model in self._processor.models]
 
     def _adopt(self, uid: str, result: InstanceResult) -> InstanceResult:
         return replace(result, objects=tuple(self._spool.adopt(uid, made) for made in result.objects))
@@ -160,7 +188,8 @@ class Worker:
         if is_want or claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
             self._postpone(claim, result, is_want=is_want)
         else:
-            self._ledger.studies.finish(claim, result, self._infos())
+            infos = [] if claim.models else _Chosen(self._settings, self._processor).infos
+            self._ledger.studies.finish(claim, result, infos)
             self._tell(result, StudyState.DEAD)
 
     def _postpone(self, claim: Claim, result: StudyResult, *, is_want: bool) -> None:

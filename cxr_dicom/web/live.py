@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from cxr_dicom.config import Settings
+from cxr_dicom.infer.catalogue import runnable
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.system import telemetry
 from cxr_dicom.web.application import Web
@@ -63,7 +65,7 @@ class LivePages:
             visitors=visitors,
             pages=(
                 *self._now.pages(),
-                *StudyPages(site, ohif, holdings).pages(),
+                *StudyPages(site, ohif, holdings, partial(runnable, settings)).pages(),
                 *SendPages(Uploads(settings, intake), ledger).pages(),
                 *DicomWeb(holdings).pages(),
                 *Store(settings, intake).pages(),

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from cxr_dicom.config import Settings
 from cxr_dicom.config.web import Right
+from cxr_dicom.infer.catalogue import runnable
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.records import StudyState
 from cxr_dicom.store.ledger import Ledger
@@ -24,6 +25,7 @@ from cxr_dicom.store.ledger.overview import MAX_COUNTED
 from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.web.answers import NotAnsweredError, seen_other
 from cxr_dicom.web.application import Asked, Page
+from cxr_dicom.web.studies import TICKED
 
 _LOOK_SECONDS = 1.0  # between two looks at the change counter
 _BEAT_SECONDS = 15.0  # after which ages are told anew though nothing changed
@@ -66,6 +68,7 @@ class NowPages:
         study, destination = "/studies/{key}", "/destinations/{name}"
         acts: Iterable[tuple[str, Callable[[Asked], Response]]] = (
             (f"{study}/retry", self.retry),
+            (f"{study}/reprocess", self.reprocess),
             (f"{study}/complete", self.complete),
             (f"{study}/forget", self.forget),
             ("/retry", self.retry_all),
@@ -156,6 +159,14 @@ class NowPages:
     def retry(self, asked: Asked) -> Response:
         """Try a study again."""
         return self._act(asked, lambda actions: actions.retry(_study(asked)), f"/studies/{_study(asked)}")
+
+    def reprocess(self, asked: Asked) -> Response:
+        """Process a study again, with the models that are ticked, or those of the settings."""
+        ticked = [name.removeprefix(TICKED) for name in asked.form if name.startswith(TICKED)]
+        names = [info.name for info in runnable(self._settings) if info.name in ticked]
+        if len(names) < len(ticked):
+            raise NotAnsweredError(409, "A model that was chosen is not here any more. Load the page again.")
+        return self._act(asked, lambda actions: actions.reprocess(_study(asked), names), f"/studies/{_study(asked)}")
 
     def complete(self, asked: Asked) -> Response:
         """Close a study."""

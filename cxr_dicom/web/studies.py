@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, Response
 
 from cxr_dicom.config.web import Right
 from cxr_dicom.ingest.folder import is_uid
-from cxr_dicom.records import Outcome
+from cxr_dicom.records import ModelInfo, Outcome
 from cxr_dicom.results.report import described
 from cxr_dicom.web.answers import NotAnsweredError, seen_other
 from cxr_dicom.web.application import Asked, Page
@@ -21,6 +21,7 @@ _MAX_QUERY = 64  # letters of a UID
 _MAX_NUMBER = 64  # characters; the standard has 16
 _SECONDS = 8.0  # for a search that reads files
 _PICTURES = ("image/jpeg", "image/png", "image/webp")
+TICKED = "model "  # how the field of a model begins that a person chose
 _NOTHING = "Nothing is known of this here."
 
 
@@ -50,12 +51,21 @@ class StudyPages:
         Opens objects; None: there is none here.
     files
         Find studies by what only their files say; None: nothing does.
+    models
+        Returns those that a study can be processed again with.
     """
 
-    def __init__(self, site: Site, viewer: Viewer | None = None, files: Files | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        viewer: Viewer | None = None,
+        files: Files | None = None,
+        models: Callable[[], Sequence[ModelInfo]] = tuple,
+    ) -> None:
         self._site = site
         self._viewer = viewer
         self._files = files
+        self._models = models
 
     def pages(self) -> Sequence[Page]:
         """Return the pages."""
@@ -116,6 +126,8 @@ class StudyPages:
             others=others,
             story=study.story,
             links=links,
+            models=self._models() if study.story and asked.visitor.may(Right.OPERATE) else (),
+            ticked=TICKED,
             without_spacing=self._viewer.without_spacing(study.key) if links and self._viewer else (),
         )
 

@@ -249,3 +249,17 @@ def test_a_destination_is_paused_and_resumed_by_a_person_who_stands_in_the_trail
     lines = [json.loads(line) for line in (spool / "audit.jsonl").read_text().splitlines()]
     assert [each["action"] for each in lines] == ["destination_paused", "destination_resumed"]
     assert {each["via"] for each in lines} == {"command"}
+
+
+def test_a_study_is_processed_again_with_models_that_are_here(ledger, run):
+    made(ledger, "1.1")
+    refused = run("reprocess", "1.1", "--models", "xrv-densenet121-all", columns=300)
+    assert refused.exit_code != 0
+    assert "expected some of auto, offline-anatomy, lung-opacity" in refused.output
+    assert state(ledger, "1.1") == "ENCODED"
+    assert "will be processed again" in run("reprocess", "1.1", "--models", "offline-anatomy, lung-opacity").output
+    assert state(ledger, "1.1") == "COMPLETE"
+    assert (
+        "with the models that were asked for: offline-anatomy, lung-opacity" in run("show", "1.1", columns=300).output
+    )
+    assert json.loads(run("show", "1.1", "--json").output)["models"] == ["offline-anatomy", "lung-opacity"]

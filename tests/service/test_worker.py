@@ -20,6 +20,7 @@ from cxr_dicom.service.routes import applies
 from cxr_dicom.service.worker import Worker, build_pipeline
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import listening, send
+from tests.store.ledger.helpers import actions
 
 CODE = Code(value="1", scheme="99TEST", meaning="test")
 
@@ -83,7 +84,7 @@ def service(tmp_path):
                 update={"encode": here.settings.encode.model_copy(update=encode)},
             )
             here.ledger.studies.complete(study)
-            worker = Worker(settings, build_pipeline(settings), "w")
+            worker = Worker(settings, build_pipeline(settings), "w", build_pipeline)
             assert worker.step()
             worker.close()
             return {each["sop_instance_uid"]: each for each in here.ledger.stories.show(study)["objects"]}
@@ -157,3 +158,21 @@ def test_a_second_run_names_its_predecessors_and_an_equal_one_is_none(service):
         )  # as after a retry that was not forced
     assert work(study, geometry="strict").keys() == otherwise.keys()
     assert len(here.ledger.stories.show(study)["jobs"]) == 3  # what was written before is no new input
+
+
+def test_other_models_that_a_person_asks_for_make_reports_that_name_the_old_ones(service):
+    here, work = service
+    image = radiograph(96, 80)
+    study = image.StudyInstanceUID
+    send(here.port, image)
+    once = work(study)
+    actions(here.ledger).reprocess(study, ["offline-anatomy", "lung-opacity"])
+    again = work(study)
+    (old,) = (uid for uid, each in once.items() if each["kind"] == "findings_report")
+    (new,) = (uid for uid, each in again.items() if each["kind"] == "findings_report" and uid != old)
+    assert predecessor(here, again[new]) == old
+    jobs = here.ledger.stories.show(study)["jobs"]
+    assert [[model["name"] for model in job["models"]] for job in jobs] == [
+        ["offline-anatomy"],
+        ["offline-anatomy", "lung-opacity"],
+    ]

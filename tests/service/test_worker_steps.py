@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cxr_dicom.errors import WeightsError
 from cxr_dicom.records import ModelInfo, Outcome
 from cxr_dicom.service.worker import Worker
 from cxr_dicom.synthetic import radiograph
@@ -179,6 +180,38 @@ def test_a_failure_of_the_whole_study_says_what_it_was_without_its_text(here, wo
     assert told(here, "study_processed")[1:] == [{"state": "DEAD", **failed}]
     (job,) = here.ledger.stories.show(study)["jobs"]
     assert (job["models"][0]["name"], job["job_key"], job["outcome"]) == ("m", "", Outcome.FAILED)
+
+
+def test_models_that_a_person_asks_for_are_built_for_that_study_only(here, pipeline):
+    built = []
+
+    def build(settings):
+        if settings.models.names == ("gone",):
+            raise WeightsError("gone: no weights here")
+        built.append(Watched(settings))
+        return built[-1]
+
+    worker = Worker(here.settings, pipeline, "first", build)
+    study = received(here, radiograph(64, 48))
+    assert worker.step()
+    actions(here.ledger).reprocess(study, ["other"])
+    assert worker.step()
+    assert (pipeline.processed, [(each.processed, each.closed) for each in built]) == (1, [(1, 1)])
+    actions(here.ledger).reprocess(study, here.settings.models.names)
+    assert worker.step()
+    assert (pipeline.processed, len(built)) == (2, 1), "they are loaded"
+    actions(here.ledger).reprocess(study, ["gone"])
+    for _ in range(3):
+        assert worker.step()
+        with here.ledger.transaction() as connection:
+            connection.execute("UPDATE studies SET next_attempt_at = NULL")
+    story = here.ledger.stories.show(study)
+    assert (story["state"], story["models"], story["jobs"][-1]["models"]) == ("DEAD", ["gone"], [])
+    assert "gone: no weights here" in story["reason"]
+    actions(here.ledger).reprocess(study)
+    assert worker.step()
+    assert (pipeline.processed, here.ledger.stories.show(study)["models"]) == (3, [])
+    worker.close()
 
 
 def test_a_worker_that_closes_gives_the_models_and_the_ledger_back(here, pipeline):

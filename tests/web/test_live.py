@@ -12,6 +12,7 @@ import pytest
 
 from cxr_dicom.config.web import Right
 from cxr_dicom.deliver.base import Destination
+from cxr_dicom.infer.catalogue import runnable
 from cxr_dicom.records import DeliveryStatus, StudyState
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
@@ -46,7 +47,7 @@ def live(ledger, rights=ALL_RIGHTS, problems=None):
     told = settings(ledger.folder, web={"port": free_port()}, destinations=[FOLDER])
     stopping = threading.Event()
     now, visitors = NowPages(told, ledger, lambda: problems or {}, stopping), Visitors(told.web, rights)
-    shown = (*now.pages(), *StudyPages(SpoolSite(ledger)).pages())
+    shown = (*now.pages(), *StudyPages(SpoolSite(ledger), models=lambda: runnable(told)).pages())
     web = Web(name="spool", settings=told.web, visitors=visitors, pages=shown, port=told.web.port)
     try:
         with helpers.served(web) as client:
@@ -114,6 +115,21 @@ def test_a_study_is_deleted_with_its_pictures(ledger, client):
     assert act(client, f"/studies/{STUDY}/forget").status == 303
     assert not path.exists()
     assert client.get(f"/studies/{STUDY}").status == 404
+
+
+def test_a_study_is_processed_again_with_the_models_that_are_ticked(ledger, client):
+    made.sent(ledger, "pacs")
+    page = client.get(f"/studies/{STUDY}").text
+    assert page.index('name="model offline-anatomy"') < page.index('name="model lung-opacity"'), "what it needs"
+    assert "xrv-densenet121-all" not in page, "its weights are not here"
+    path, ticked = f"/studies/{STUDY}/reprocess", {"model lung-opacity": "1", "model offline-anatomy": "1"}
+    assert client.post(path, form_token=client.form_token, **ticked, **{"model gone": "1"}).status == 409
+    assert made.state(ledger) == StudyState.ENCODED
+    assert client.post(path, form_token=client.form_token, **ticked).status == 303
+    assert ledger.stories.show(STUDY)["models"] == ["offline-anatomy", "lung-opacity"]
+    ledger.stories.drop_files(STUDY, "instances")
+    assert "so it cannot be" in client.get(f"/studies/{STUDY}").text
+    assert "images were deleted" in act(client, path).text
 
 
 def test_a_study_that_waits_for_a_paused_destination_says_so(ledger, client):

@@ -6,6 +6,7 @@ Whether something may be done is decided where it is done: in one transaction.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
 
 _RUNS_AGAIN = (StudyState.DEAD, StudyState.HELD, StudyState.IGNORED)
+_MAY_RUN_ANEW = (  # whatever became of it
+    *(StudyState.COMPLETE, StudyState.ENCODED, StudyState.SENT, StudyState.COMMITTED),
+    *_RUNS_AGAIN,
+)
 _STUCK = (StudyState.COMPLETE, StudyState.ENCODED, StudyState.DEAD, StudyState.HELD)  # what all of means
 _BATCH = 50  # changes of one transaction, so that the service is never kept waiting for long
 
@@ -107,6 +112,34 @@ class Actions:
             for uid in retried[begin:]:
                 self._tell("study_retried", study_instance_uid=uid, destination=destination)
         return Retried(studies=tuple(retried), refused=tuple(refused))
+
+    def reprocess(self, study_instance_uid: str, models: Sequence[str] = ()) -> None:
+        """Process a study again, whatever became of it; what is made takes the place of what was made.
+
+        Parameters
+        ----------
+        models
+            Names, in the order in which they run, now and when further images of it come; none: those of the settings.
+
+        Raises
+        ------
+        ActionRefusedError
+            If it is RECEIVING or RUNNING, or not all of its images are here.
+        """
+        with self._ledger.transaction() as connection:
+            state = self._state(study_instance_uid)
+            if state not in _MAY_RUN_ANEW:
+                first = "complete it first" if state is StudyState.RECEIVING else "wait for its result"
+                raise ActionRefusedError(
+                    f"{study_instance_uid}: expected a study that can run again, it is {state}; {first}"
+                )
+            self._expect_images(study_instance_uid, is_whole=True)
+            self._run_anew(study_instance_uid)
+            asked = json.dumps(list(models)) if models else None
+            connection.execute(
+                "UPDATE studies SET models = ? WHERE study_instance_uid = ?", (asked, study_instance_uid)
+            )
+        self._tell("study_reprocessed", study_instance_uid=study_instance_uid, model=",".join(models) or None)
 
     def complete(self, study_instance_uid: str) -> None:
         """Close a study that is RECEIVING.
@@ -210,20 +243,30 @@ class Actions:
                 return pausing.rowcount > 0
             if state not in _RUNS_AGAIN:
                 return False
-            if not self._ledger.rows(
-                "SELECT 1 FROM instances WHERE study_instance_uid = ? AND path IS NOT NULL LIMIT 1", uid
-            ):
-                raise ImagesDeletedError(
-                    f"{uid}: its images were deleted (retention.sources_days); to process it again,"
-                    " delete the rest with `cxr-dicom jobs forget` and send the images again"
-                )
-            self._ledger.studies.move(uid, _RUNS_AGAIN, StudyState.COMPLETE)
+            self._expect_images(uid, is_whole=False)
+            self._run_anew(uid)
+            return True
+
+    def _expect_images(self, uid: str, *, is_whole: bool) -> None:
+        """Check that a study has images to run on, or all that it ever had."""
+        rows = self._ledger.rows("SELECT path FROM instances WHERE study_instance_uid = ?", uid)
+        is_here = [row["path"] is not None for row in rows]
+        if not (all(is_here) if is_whole else any(is_here)):
+            which = "images of it" if any(is_here) else "its images"
+            raise ImagesDeletedError(
+                f"{uid}: {which} were deleted (retention.sources_days); to process it again,"
+                " delete the rest with `cxr-dicom jobs forget` and send the images again"
+            )
+
+    def _run_anew(self, uid: str) -> None:
+        """Let a study run now although nothing changed."""
+        with self._ledger.transaction() as connection:
+            self._ledger.studies.move(uid, _MAY_RUN_ANEW, StudyState.COMPLETE)
             connection.execute(
                 "UPDATE studies SET forced = 1, interruptions = 0, attempts = 0, next_attempt_at = NULL"
                 " WHERE study_instance_uid = ?",
                 (uid,),
             )
-            return True
 
     def _tell(self, action: str, **fields: str | int | None) -> None:
         self._audit.write(action, **fields, by=self._person.name, via=self._person.via)

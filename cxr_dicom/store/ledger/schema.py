@@ -198,4 +198,8 @@ MIGRATIONS = (
     CREATE INDEX deliveries_to_verify ON deliveries (destination, urgent, next_attempt_at, changed_at)
         WHERE state = 'delivered' AND verify;
     """,
+    """
+    -- JSON: names of the models that a person asked for; NULL: those of the settings
+    ALTER TABLE studies ADD COLUMN models TEXT;
+    """,
 )

@@ -80,6 +80,7 @@ class Stories:
         if not found:
             return None
         story = {**dict(found[0]), "waits_for": self._waits_for(study_instance_uid)}
+        story["models"] = json.loads(story["models"] or "[]")
         story["instances"] = self._of_study("instances", study_instance_uid)
         jobs = self._of_study("jobs", study_instance_uid)
         story["jobs"] = [

@@ -47,6 +47,7 @@ class Claim:
     owner: str
     job_key: str | None  # of its latest result; None when there is none, or when the run is forced
     attempts: int  # that failed
+    models: tuple[str, ...] = ()  # that a person asked for; none: those of the settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,6 +278,7 @@ class Studies:
             owner=owner,
             job_key=job[0]["job_key"] if job and not row["forced"] else None,
             attempts=row["attempts"],
+            models=tuple(json.loads(row["models"] or "[]")),
         )
 
     def _instances(self, uid: str) -> Iterable[StoredInstance]:
@@ -339,17 +341,11 @@ class Studies:
         seconds = _total_seconds(result)
         for stage, value in seconds.items():
             self._ledger.count("stage_seconds", value, stage=stage)
+        values = (result.study_instance_uid, result.job_key, outcome, json.dumps(described), json.dumps(seconds))
         cursor = connection.execute(
             "INSERT INTO jobs (study_instance_uid, job_key, outcome, models, seconds, finished_at)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                result.study_instance_uid,
-                result.job_key,
-                outcome,
-                json.dumps(described),
-                json.dumps(seconds),
-                time.time(),
-            ),
+            (*values, time.time()),
         )
         return int(cursor.lastrowid or 0)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from cxr_dicom.records import StudyState
 
 _NEW_IMAGE = "a new image came"
+_REPROCESS = "`jobs reprocess`"
 
 TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and when
     StudyState.RECEIVING: {
@@ -29,26 +30,29 @@ TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and 
         StudyState.COMMITTED: "and those that were asked keep them",
         StudyState.DEAD: "an object was refused, for good or for `retry.give_up_hours`",
         StudyState.RECEIVING: _NEW_IMAGE,
+        StudyState.COMPLETE: _REPROCESS,
     },
     StudyState.SENT: {
         StudyState.COMMITTED: "destinations said that they keep the objects",
         StudyState.ENCODED: "a destination does not have what it took, or `jobs withdraw`",
         StudyState.DEAD: "an object was not kept for `retry.give_up_hours`",
         StudyState.RECEIVING: _NEW_IMAGE,
+        StudyState.COMPLETE: _REPROCESS,
     },
     StudyState.COMMITTED: {
         StudyState.SENT: "an object of an earlier result was taken, and its commitment is still to come",
         StudyState.RECEIVING: _NEW_IMAGE,
+        StudyState.COMPLETE: _REPROCESS,
     },
     StudyState.IGNORED: {
-        StudyState.COMPLETE: "`jobs retry`",
+        StudyState.COMPLETE: "`jobs retry` or `jobs reprocess`",
         StudyState.RECEIVING: _NEW_IMAGE,
     },
     StudyState.HELD: {
-        StudyState.COMPLETE: "`jobs retry`",
+        StudyState.COMPLETE: "`jobs retry` or `jobs reprocess`",
     },
     StudyState.DEAD: {
-        StudyState.COMPLETE: "`jobs retry`, where there are no objects",
+        StudyState.COMPLETE: "`jobs retry`, where there are no objects, or `jobs reprocess`",
         StudyState.ENCODED: "`jobs retry`, where objects were refused",
         StudyState.RECEIVING: _NEW_IMAGE,
     },

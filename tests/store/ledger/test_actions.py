@@ -164,3 +164,34 @@ def test_those_that_cannot_be_tried_again_are_told_and_stop_nothing(ledger):
     assert found.studies == ("1.2",)
     assert str(found.refused[0]).startswith("1.1: its images were deleted")
     assert state(ledger, "1.1") == "IGNORED"
+
+
+def test_a_study_is_processed_again_with_the_models_that_a_person_names(ledger):
+    sent(ledger, "pacs")
+    say(ledger, DeliveryStatus.ACCEPTED)
+    actions(ledger).reprocess(STUDY, ["a", "b"])
+    (line,) = trail(ledger)
+    assert line["action"] == "study_reprocessed"
+    assert (line["study_instance_uid"], line["model"], line["by"]) == (STUDY, "a,b", "anna")
+    claim = claimed(ledger)
+    assert (claim.models, claim.job_key) == (("a", "b"), None), "it runs though nothing else changed"
+    with pytest.raises(ActionRefusedError, match="it is RUNNING; wait for its result"):
+        actions(ledger).reprocess(STUDY)
+    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Route(destination="pacs", verify=False)])
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    with pytest.raises(ActionRefusedError, match="it is RECEIVING; complete it first"):
+        actions(ledger).reprocess(STUDY)
+    assert claimed(ledger).models == ("a", "b"), "so do further images"
+
+
+def test_a_study_whose_images_are_gone_in_part_is_not_processed_again(ledger):
+    sent(ledger)
+    ledger.stories.drop_files(STUDY, "instances")
+    with pytest.raises(ActionRefusedError, match="its images were deleted"):
+        actions(ledger).reprocess(STUDY)
+    ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
+    claim = claimed(ledger)
+    ledger.studies.finish(claim, result(ledger, claim, "9.3"), [], [])
+    with pytest.raises(ActionRefusedError, match="images of it were deleted"):
+        actions(ledger).reprocess(STUDY, ["a"])
+    assert (state(ledger), ledger.stories.show(STUDY)["models"], trail(ledger)) == ("ENCODED", [], [])

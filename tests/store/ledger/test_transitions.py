@@ -174,6 +174,13 @@ WAYS = [  # from, to, how the study comes there, and what then happens; the latt
     (S.DEAD, S.COMPLETE, failed, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.DEAD, S.ENCODED, refused, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.DEAD, S.RECEIVING, failed, lambda ledger, _: arrive(ledger, LATE)),
+    *(
+        (origin, S.COMPLETE, come, lambda ledger, _: actions(ledger).reprocess(STUDY, ["m"]))
+        for origin, come in (
+            *((S.ENCODED, sent), (S.SENT, delivered), (S.COMMITTED, committed)),
+            *((S.IGNORED, ignored), (S.HELD, held), (S.DEAD, refused)),
+        )
+    ),
 ]
 
 
