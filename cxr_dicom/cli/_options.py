@@ -132,9 +132,9 @@ def show(tally: Tally, out: Path, *, as_json: bool, quiet: bool) -> None:
     """Print the outcome of a run."""
     from cxr_dicom.cli._terminal import summary
 
-    if as_json:
+    if as_json and not tally.unfinished_parts:
         with (out / "results.jsonl").open(encoding="utf-8") as rows:
             for row in rows:
                 click.echo(row, nl=False)
-    elif not quiet:
+    elif not (quiet or as_json):
         click.echo(summary(tally, out))

@@ -69,8 +69,15 @@ def summary(tally: Tally, out: Path) -> str:
         lines.append(f"models: {', '.join(dict.fromkeys(name for name, _, _ in tally.models))}")
         if not tally.has_scores:
             lines.append("no finding scores: fetch a classifier with `cxr-dicom models pull xrv-densenet121-all`")
-    lines.append(f"report: {out / 'report.html'}")
+    lines.append(_where(tally, out))
     return "\n".join(lines)
+
+
+def _where(tally: Tally, out: Path) -> str:
+    if waiting := tally.unfinished_parts:
+        count = len(waiting)
+        return f"tables and report wait for {count} part{'s' * (count > 1)}, first {waiting[0]}; the last writes them"
+    return f"report: {out / 'report.html'}"
 
 
 class _Lines:

@@ -21,6 +21,12 @@ from cxr_dicom.cli import _inputs, _options
 @_inputs.engine_options
 @click.option("--also", metavar="FORMAT,...", help="Write masks and pictures too: png, npz, nifti, coco.")
 @click.option("--to", "destination", metavar="NAME", help="Send the objects to this one of [[destinations]].")
+@click.option(
+    "--part",
+    "part_text",
+    metavar="I/N",
+    help="Only this of N parts of the input, each a command; the last writes the tables.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count the images, and estimate time and size.")
 @click.option("--retry-failed", is_flag=True, help="Process again what failed in an earlier run.")
 @click.option("--take-over", is_flag=True, help="Take OUT over from a run on another machine that is gone.")
@@ -37,6 +43,7 @@ def run(
     gpus_per_worker: float | None,
     also: str | None,
     destination: str | None,
+    part_text: str | None,
     dry_run: bool,
     retry_failed: bool,
     take_over: bool,
@@ -59,6 +66,7 @@ def run(
     from cxr_dicom.cohort import engine as engines
     from cxr_dicom.cohort import run as cohort_run
     from cxr_dicom.cohort.options import Options
+    from cxr_dicom.cohort.session import Part
     from cxr_dicom.ingest import manifest
     from cxr_dicom.system import telemetry
 
@@ -68,17 +76,27 @@ def run(
     with _options.refusals(), progress(is_quiet=quiet or as_json or dry_run) as report_progress:
         settings = _options.settings(**given)
         access = _inputs.access(origin, settings)
+        part = Part.parse(part_text) if part_text else None
         found = manifest.read(inputs, origin=access, query=_inputs.keys_and_values(query), wrap=wrap)
+        share = part.share(found) if part else found
         worker_options = engines.EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker)
         chosen = engines.build_engine(
-            engine or engines.default_engine(len(found.entries), worker_options), worker_options
+            engine or engines.default_engine(len(share.entries), worker_options), worker_options
         )
         formats = tuple(_options.split(also) or ())
         options = Options(force=force, retry_failed=retry_failed, also=formats, destination=destination, access=access)
         if dry_run:
-            return _inputs.estimate(found, out, settings, options, chosen, as_json=as_json)
+            return _inputs.estimate(share, out, settings, options, chosen, as_json=as_json)
         tally = cohort_run.run(
-            found, out, settings, chosen, options=options, report_progress=report_progress, take_over=take_over
+            found,
+            out,
+            settings,
+            chosen,
+            options=options,
+            report_progress=report_progress,
+            part=part,
+            take_over=take_over,
         )
     _options.show(tally, out, as_json=as_json, quiet=quiet)
-    raise click.exceptions.Exit(_options.exit_code(tally))
+    is_empty = part is not None and not share.entries
+    raise click.exceptions.Exit(0 if is_empty else _options.exit_code(tally))

@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from cxr_dicom.cohort import session, states
 from cxr_dicom.cohort.delivery import WORKSPACE, OutageGuard
-from cxr_dicom.cohort.engine import SMALL, Engine, EngineDescription
-from cxr_dicom.cohort.finished import Done
+from cxr_dicom.cohort.engine import SMALL, Engine
+from cxr_dicom.cohort.finished import Done, summarise
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
 from cxr_dicom.cohort.run_record import RunRecord
-from cxr_dicom.cohort.session import Session
+from cxr_dicom.cohort.session import Part, Session
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.tally import Tally
 from cxr_dicom.cohort.task import EntryTask, check
@@ -57,9 +58,12 @@ def run(
     *,
     options: Options | None = None,
     report_progress: Callable[[Progress], None] = lambda progress: None,
+    part: Part | None = None,
     take_over: bool = False,
 ) -> Tally:
     """Process every entry of ``manifest`` and write objects, result files and report to ``out``.
+
+    Of several parts, each in a command of its own, the last one writes the result files of all.
 
     Parameters
     ----------
@@ -75,6 +79,8 @@ def run(
         How. Of more than `FIGURES_UP_TO` entries only small pictures are kept.
     report_progress
         Called at the start and after every entry.
+    part
+        Process no more than this part of the manifest.
     take_over
         Take ``out`` from a run on another machine, which is gone.
 
@@ -94,45 +100,79 @@ def run(
     try:
         atomic.share(settings.files.shared)
         atomic.make_folder(out)
-        with session.hold(out, take_over=take_over) as own:
-            _sweep(out)
-            return _run(without_own_output(manifest, out), out, settings, engine, options, report_progress, own)
+        with session.hold(out, part, take_over=take_over) as own:
+            if part is None:
+                _sweep(out)
+            options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
+            work = _Work(without_own_output(manifest, out), out, settings, options, part)
+            return work.do(engine, report_progress, own)
     except OSError as error:
         wants.raise_if_lacking(error)
         raise CxrDicomError(f"{error.filename or out}: {error.strerror or type(error).__name__}") from error
 
 
-def _run(
-    manifest: Manifest,
-    out: Path,
-    settings: Settings,
-    engine: Engine,
-    options: Options,
-    report_progress: Callable[[Progress], None],
-    own: Session,
-) -> Tally:
-    options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
-    content = _Content(manifest, out, settings, options)
-    telemetry.event("scan_done", studies=len(manifest.entries), skipped=len(manifest.skipped))
-    report_progress(Progress(tally=content.tally))
-    task = EntryTask(settings=settings, out=out, options=options)
-    outage_guard = OutageGuard(options.destination)
-    record = RunRecord(out / "run.json", content.tally, manifest, settings)
-    with record.session(engine.description):
-        with closing(engine.process(manifest.entries, task)) as finished:
-            for done in finished:
-                own.expect_ours()
+class _Work:
+    """What one command does."""
+
+    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options, part: Part | None) -> None:
+        self._whole = manifest
+        self._share = part.share(manifest) if part else manifest
+        self._out = out
+        self._settings = settings
+        self._options = options
+        self._part = part
+
+    def do(self, engine: Engine, report_progress: Callable[[Progress], None], own: Session) -> Tally:
+        """Process the entries, and write the result files where nothing is left to do."""
+        content = self._content(self._share)
+        tally = content.tally
+        record = RunRecord(self._out, tally, self._whole, self._settings, self._part)
+        telemetry.event("scan_done", studies=len(self._share.entries), skipped=len(self._share.skipped))
+        report_progress(Progress(tally=tally))
+        with record.session(engine.description):
+            for done in self._process(engine, own):
                 content.add(done)
                 record.progress()
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
-                report_progress(Progress(tally=content.tally, latest=done))
+                report_progress(Progress(tally=tally, latest=done))
+            own.expect_ours()
+            if self._part is None:
+                self._write(content, lambda: record.finish(engine.description))
+            else:
+                record.finish(engine.description)
+        telemetry.event("run_done", **{str(outcome): tally.images[outcome] for outcome in Outcome})
+        if self._part is not None:
+            tally.unfinished_parts = record.unfinished_parts
+            if not tally.unfinished_parts:
+                self._sum_up(engine)
+        return tally
+
+    def _process(self, engine: Engine, own: Session) -> Iterator[Done]:
+        task = EntryTask(settings=self._settings, out=self._out, options=self._options)
+        outage_guard = OutageGuard(self._options.destination)
+        with closing(engine.process(self._share.entries, task)) as finished:
+            for done in finished:
+                own.expect_ours()
+                yield done
                 outage_guard.note(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
-        for exporter in build_exporters(options.also, settings):
-            exporter.collect(out / EXPORT_FOLDER / exporter.name)
-        own.expect_ours()
-        content.write(record, engine.description)
-    telemetry.event("run_done", **{str(outcome): content.tally.images[outcome] for outcome in Outcome})
-    return content.tally
+
+    def _sum_up(self, engine: Engine) -> None:
+        """Write the result files of all parts, unless another one that ended just now does."""
+        with suppress(session.HeldError), session.hold(self._out, session.RESULTS) as own:
+            content = self._content(self._whole)
+            for entry in self._whole.entries:
+                content.add(summarise(content.state(entry.key), is_reused=True))
+            own.expect_ours()
+            record = RunRecord(self._out, content.tally, self._whole, self._settings)
+            self._write(content, lambda: record.sum_up(engine.description))
+
+    def _content(self, manifest: Manifest) -> _Content:
+        return _Content(manifest, self._out, self._settings, self._options)
+
+    def _write(self, content: _Content, finish: Callable[[], dict[str, Any]]) -> None:
+        for exporter in build_exporters(self._options.also, self._settings):
+            exporter.collect(self._out / EXPORT_FOLDER / exporter.name)
+        content.write(finish)
 
 
 class _Content:
@@ -153,7 +193,8 @@ class _Content:
         self.tally.add(done)
         self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
 
-    def write(self, record: RunRecord, engine: EngineDescription) -> None:
+    def write(self, finish: Callable[[], dict[str, Any]]) -> None:
+        """Write all; ``finish`` writes `run.json` and returns what it has."""
         self._index.sort()
         lines = self._out / "results.jsonl"
         result_rows.write_jsonl(lines, self._rows())
@@ -161,7 +202,7 @@ class _Content:
         tables.write_csv(self._out / "results.csv", rows)
         tables.write_parquet(self._out / "results.parquet", rows)
         tables.write_failures(self._out / "failures.csv", rows)
-        run = record.finish(engine)
+        run = finish()
         page, infos = self._out / "report.html", model_infos(self._settings)
         if self._options.has_figures:
             report.write(page, list(rows()), self._figures, infos)
@@ -172,14 +213,15 @@ class _Content:
 
     def _rows(self) -> Iterator[Row]:
         """Read the rows from the states; rows of one study follow each other, but for a few."""
-        load = lru_cache(maxsize=16)(self._state)
+        load = lru_cache(maxsize=16)(self.state)
         for _, _, key, number in self._index:
             yield load(key).row(number, self._options.destination) if key else self._skipped_row(number)
 
     def _skipped_row(self, number: int) -> Row:
         return result_rows.skipped_row(self._manifest.skipped[number], self._settings)
 
-    def _state(self, key: str) -> State:
+    def state(self, key: str) -> State:
+        """Return the state of an entry, which is finished."""
         state = states.load(self._out, key)
         if state is None:
             raise CxrDicomError(
@@ -189,7 +231,7 @@ class _Content:
 
     def _figures(self, row: Row) -> list[report.Figure]:
         key = next(key for _, uid, key, _ in self._index if uid == row["sop_instance_uid"] and key)
-        return self._state(key).figures.get(row["sop_instance_uid"] or "", [])
+        return self.state(key).figures.get(row["sop_instance_uid"] or "", [])
 
     def _thumbnail(self, row: Row) -> str | None:
         return next((str(figure["source"]) for figure in self._figures(row) if figure["title"] == "Anatomy"), None)

@@ -12,15 +12,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cxr_dicom import __version__
 from cxr_dicom.cohort.delivery import DestinationDownError
 from cxr_dicom.cohort.engine import EngineDescription
+from cxr_dicom.cohort.session import Part
 from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
 from cxr_dicom.config import RESULT_TABLES, Settings
 from cxr_dicom.errors import WantError
+from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Manifest
 from cxr_dicom.records import Outcome, Reason
 from cxr_dicom.results.rows import path_text
@@ -35,16 +38,27 @@ class RunRecord:
 
     Parameters
     ----------
-    path
-        Where it is written; the sessions that it has there are kept.
+    out
+        The output folder. The sessions that its record has are kept; those of parts are taken from theirs.
+    part
+        Whose record it is; None: of all.
     """
 
-    def __init__(self, path: Path, tally: Tally, manifest: Manifest, settings: Settings) -> None:
-        self._path = path
+    def __init__(
+        self, out: Path, tally: Tally, manifest: Manifest, settings: Settings, part: Part | None = None
+    ) -> None:
+        self._out = out
+        self._path = _of_part(out, part) if part else out / "run.json"
+        self._part = part
         self._tally = tally
         self._manifest = manifest
         self._settings = settings
-        self._earlier = _read(path)
+        self._earlier = _read(self._path)
+        if part is None:
+            own = [each for each in self._earlier.get("sessions", ()) if "part" not in each]
+            of_parts = (_read(path).get("sessions", ()) for path in (out / STATE_FOLDER).glob("part-*.json"))
+            sessions = sorted([*own, *chain.from_iterable(of_parts)], key=lambda each: str(each.get("started")))
+            self._earlier |= {"sessions": sessions} if sessions else {}
         self._written_at = 0.0  # when it was written last, on the clock that only goes forward
 
     @contextmanager
@@ -71,6 +85,26 @@ class RunRecord:
         self._earlier = {**content, "sessions": content["sessions"][:-1]}
         return content
 
+    def sum_up(self, engine: EngineDescription) -> dict[str, Any]:
+        """Write the totals of all parts, and return the record; nothing was done but to add up."""
+        content = self._content(engine, list(self._earlier.get("sessions", ())))
+        self._write(content)
+        return content
+
+    @property
+    def unfinished_parts(self) -> list[int]:
+        """Those of the same division that have not gone through this very list with these settings."""
+        parts = self._part.all() if self._part else ()
+        return [part.number for part in parts if not self._is_finished(_read(_of_part(self._out, part)))]
+
+    def _is_finished(self, record: dict[str, Any]) -> bool:
+        try:
+            latest, about = record["sessions"][-1], (record["manifest"]["digest"], record["settings_digest"])
+            is_whole = bool(latest["ended"]) and latest["stopped_by"] is None
+            return is_whole and about == (self._manifest.digest, self._settings.digest)
+        except (LookupError, TypeError):
+            return False
+
     def _keep(self, **end: str) -> None:
         """Write the session; until it ends, all else is about the run before it."""
         self._write({**self._earlier, "sessions": self._sessions(**end)})
@@ -81,7 +115,7 @@ class RunRecord:
             json.dump(content, file, indent=1)
 
     def _sessions(self, ended: str | None = None, stopped_by: str | None = None) -> list[dict[str, Any]]:
-        own = self._tally.session()
+        own = self._tally.session() | ({"part": str(self._part)} if self._part else {})
         return [*self._earlier.get("sessions", ()), {**own, "ended": ended, "stopped_by": stopped_by}]
 
     def _content(self, engine: EngineDescription, sessions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -100,7 +134,7 @@ class RunRecord:
                 mode="json", include=set(RESULT_TABLES), exclude={"models": {"folder", "mirror"}}
             ),
             "settings_digest": settings.digest,
-            "started_in": _started_in(self._path.parent),
+            "started_in": _started_in(self._out),
             "manifest": {"kind": manifest.kind, "digest": manifest.digest, "entries": len(manifest.entries)},
             "totals": {
                 **{str(outcome): tally.images[outcome] for outcome in Outcome},
@@ -111,6 +145,10 @@ class RunRecord:
             "sessions": sessions,
             "seconds_per_stage": rounded(stages),
         }
+
+
+def _of_part(out: Path, part: Part) -> Path:
+    return out / STATE_FOLDER / f"part-{part.number}-of-{part.of}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,23 +21,30 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import psutil
 
 from cxr_dicom.cohort.tally import utc
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.manifest import Manifest
+from cxr_dicom.results.rows import path_text
 from cxr_dicom.system import atomic, telemetry
 
 BEAT_SECONDS = 10.0  # between two signs of life
 QUIET_SECONDS = 120.0  # without one; then a session on another machine is taken for dead
+RESULTS: Final = "results"  # what is held to write the tables while parts may be at work
 _FILE = "session-"
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # of file systems without hard links
 _NUMBERED = re.compile(r"(?:session|journal)-([0-9]+)")  # a number is never given twice
+
+
+class HeldError(CxrDicomError):
+    """Another session has the folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +72,17 @@ class Part:
         """Write it as it is given."""
         return f"{self.number}/{self.of}"
 
-    def has(self, key: str) -> bool:
-        """Whether an entry belongs to it."""
+    def all(self) -> list[Part]:
+        """Return this part and the others."""
+        return [Part(number=number, of=self.of) for number in range(1, self.of + 1)]
+
+    def share(self, manifest: Manifest) -> Manifest:
+        """Return what of a manifest belongs to it."""
+        entries = [entry for entry in manifest.entries if self._has(entry.key)]
+        skipped = tuple(skip for skip in manifest.skipped if self._has(path_text(skip.path)))
+        return replace(manifest, entries=entries, skipped=skipped)
+
+    def _has(self, key: str) -> bool:
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % self.of == self.number - 1
 
 
@@ -78,25 +94,34 @@ class _Holder:
     machine: str  # the system that was started, and the name space of its process numbers
     process: int
     birth: str  # of the process: a number is given again
-    part: str | None
+    part: str | None  # None: all; or RESULTS
     started: str
 
     def excludes(self, other: _Holder) -> bool:
         """Whether the two may not have one folder at once."""
         if self.part is None or other.part is None:
             return True
+        if RESULTS in (self.part, other.part):
+            return self.part == other.part
         (own, of), (number, among) = self.part.split("/"), other.part.split("/")
         return of != among or own == number
 
 
 class Session:
-    """The right to write states and results to a folder, for as long as `hold` gives it."""
+    """The right to write states and results to a folder, for as long as `hold` gives it.
 
-    def __init__(self, out: Path, part: Part | None, path: Path) -> None:
-        self.part = part
+    Attributes
+    ----------
+    number
+        Higher than that of any session before it.
+    path
+        A file that is there as long as the right.
+    """
+
+    def __init__(self, out: Path, path: Path) -> None:
         self.number = int(path.name.removeprefix(_FILE))
         self._out = out
-        self._path = path
+        self.path = path
         self._is_lost = False
         self._beaten_at = _now()
         self._end = threading.Event()
@@ -117,7 +142,7 @@ class Session:
 
     def others(self) -> list[int]:
         """Numbers of the sessions that have the folder too: those of other parts."""
-        return sorted(set(_sessions(self._path.parent)) - {self.number})
+        return sorted(set(_sessions(self.path.parent)) - {self.number})
 
     def begin(self) -> None:
         """Give signs of life."""
@@ -134,7 +159,7 @@ class Session:
 
     def _beat(self) -> None:
         try:
-            os.utime(self._path)
+            os.utime(self.path)
             self._beaten_at = _now()
         except FileNotFoundError:
             self._is_lost = True
@@ -143,17 +168,19 @@ class Session:
 
 
 @contextmanager
-def hold(out: Path, part: Part | None = None, *, take_over: bool = False) -> Iterator[Session]:
+def hold(out: Path, part: Part | Literal["results"] | None = None, *, take_over: bool = False) -> Iterator[Session]:
     """Own ``out``, or a part of what is written there, while the block runs.
 
     Parameters
     ----------
+    part
+        None: all of it. `RESULTS`: the tables, beside parts that are at work.
     take_over
         Take the folder from a session on another machine that gave a sign of life not long ago.
 
     Raises
     ------
-    CxrDicomError
+    HeldError
         If another session has it, with the process and the machine.
     """
     folder = out / STATE_FOLDER
@@ -170,7 +197,7 @@ def hold(out: Path, part: Part | None = None, *, take_over: bool = False) -> Ite
     try:
         for dead in _expect_alone(out, path, own, take_over=take_over):
             dead.unlink(missing_ok=True)
-        session = Session(out, part, path)
+        session = Session(out, path)
         session.begin()
         try:
             yield session
@@ -240,7 +267,7 @@ def _expect_alone(out: Path, path: Path, own: _Holder, *, take_over: bool) -> li
             continue
         if problem := _sign_of_life(path, other, found, take_over=take_over):
             what = f"part {found.part} of " if found.part else ""
-            raise CxrDicomError(
+            raise HeldError(
                 f"{what}{out} is in use by another run, process {found.process} on {found.host},"
                 f" session {number}, since {found.started}: {problem}"
             )

@@ -27,6 +27,7 @@ class Tally:
         self.models: dict[tuple[str, str, str | None], None] = {}  # name, version, digest
         self.devices: set[str] = set()  # that computed, as the workers say
         self.has_scores = False
+        self.unfinished_parts: list[int] = []  # of a run in parts: for these the result files wait
         self.stages: dict[str, float] = {}  # seconds of this session
         self.computed = 0  # images of this session
         self._started = time.time()

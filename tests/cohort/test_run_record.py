@@ -36,7 +36,7 @@ def begun(path):
         tally = Tally(total=1)
         row = processed(study_instance_uid="1.2", seconds={"read": 0.5, "encode": 1.25}, objects=[])
         tally.add(summarise(State(key="1.2", stamp="s", job_key="k", rows=[row])))
-        return RunRecord(path, tally, MANIFEST, settings or Settings())
+        return RunRecord(path.parent, tally, MANIFEST, settings or Settings())
 
     return begin
 

@@ -4,12 +4,16 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from cxr_dicom.cohort import session
 from cxr_dicom.cohort.session import Part, hold
 from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.ingest.manifest import Entry, Manifest
+from cxr_dicom.records import Reason, Skipped
 
 
 def in_a_child(do, *arguments):
@@ -176,6 +180,13 @@ def test_of_many_that_begin_at_once_never_two_have_the_folder(tmp_path, monkeypa
     assert winners
 
 
+def test_of_the_parts_one_at_a_time_writes_the_results_and_not_beside_a_whole_run(tmp_path):
+    with hold(tmp_path, Part(number=1, of=2)), hold(tmp_path, session.RESULTS):
+        for part in (session.RESULTS, None):
+            with pytest.raises(session.HeldError), hold(tmp_path, part):
+                pass
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "-1/2", "1/2/3", "a/b", "1 /2", "1/9999999"])
 def test_what_is_no_part_is_refused(text):
     with pytest.raises(SettingsError, match="expected one part"):
@@ -183,9 +194,14 @@ def test_what_is_no_part_is_refused(text):
 
 
 def test_every_study_is_in_one_part_and_stays_there_when_others_come():
-    parts = [Part(number=number, of=7) for number in range(1, 8)]
-    keys = [f"1.2.{number}" for number in range(2000)]
-    of = {key: [part.number for part in parts if part.has(key)] for key in keys}
-    assert {len(each) for each in of.values()} == {1}
-    sizes = [sum(each == [part.number] for each in of.values()) for part in parts]
-    assert min(sizes) > 200, sizes
+    entries = [Entry(key=f"1.2.{number}") for number in range(2000)]
+    skipped = tuple(
+        Skipped(path=Path(f"notes-{number}.txt"), reason=Reason.NOT_DICOM, detail="") for number in range(300)
+    )
+    whole = Manifest(kind="folder", digest="d", entries=entries, skipped=skipped)
+    shares = [part.share(whole) for part in Part(number=2, of=7).all()]
+    assert sorted(entry.key for share in shares for entry in share.entries) == sorted(entry.key for entry in entries)
+    assert {skip.path for share in shares for skip in share.skipped} == {skip.path for skip in skipped}
+    assert min(len(share.entries) for share in shares) > 200
+    before = Part(number=3, of=7).share(replace(whole, entries=entries[::2])).entries
+    assert before == [entry for entry in shares[2].entries if entry in entries[::2]]
