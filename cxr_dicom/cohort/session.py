@@ -251,7 +251,7 @@ def _new(path: Path, content: bytes) -> int:
     try:
         _lock(descriptor, "LOCK_EX")
         os.write(descriptor, content)
-        os.fsync(descriptor)
+        atomic.sync_open(descriptor)
     except OSError:
         os.close(descriptor)
         raise

@@ -111,6 +111,11 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def sync_open(descriptor: int) -> None:
+    """Bring what was written to an open file to the disk."""
+    os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can."""
     if not hasattr(os, "O_DIRECTORY"):
