@@ -10,7 +10,8 @@
     ├── EncodingError               a DICOM object could not be made
     ├── ManifestError               a list of studies cannot be understood
     ├── FetchError                  an image or a study is not given by the place where it lies
-    └── WantError                   this machine lacks room, memory or permission; no fault of a study
+    └── PlaceError                  the machine where it happened is at fault and not a study; another one may do it
+        └── WantError               this machine lacks room, memory or permission
 
 No message holds patient data: UIDs, keywords, numbers and file names of ours only.
 """
@@ -35,7 +36,11 @@ class CxrDicomError(Exception):
         return self.__class__.__new__, (self.__class__, *self.args), self.__dict__
 
 
-class WantError(CxrDicomError):
+class PlaceError(CxrDicomError):
+    """The machine where it happened is at fault, and not a study: another machine may do what this one cannot."""
+
+
+class WantError(PlaceError):
     """A machine lacks room on its disk, memory or permission; what stopped for it goes on when there is some."""
 
 

@@ -26,6 +26,7 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
     is_reused: bool = False  # taken from its state
     unsent: str = ""  # why the destination could not be reached
+    host: str = ""  # the machine that did it
 
 
 def summarise(state: State, *, is_reused: bool = False) -> Done:
@@ -43,6 +44,7 @@ def summarise(state: State, *, is_reused: bool = False) -> Done:
         seconds={} if is_reused else _seconds(rows),
         is_reused=is_reused,
         unsent=state.unsent,
+        host=state.host,
     )
 
 

@@ -31,6 +31,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.export import build_exporters
 from cxr_dicom.infer import model_infos
 from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.manifest import WORKSPACE as FETCHED
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import report, tables
@@ -148,7 +149,7 @@ class _Work:
         return tally
 
     def _process(self, engine: Engine, own: Session) -> Iterator[Done]:
-        task = EntryTask(settings=self._settings, out=self._out, options=self._options)
+        task = EntryTask(settings=self._settings, out=self._out, options=self._options, owner=own.path)
         outage_guard = OutageGuard(self._options.destination)
         with closing(engine.process(self._share.entries, task)) as finished:
             for done in finished:
@@ -241,8 +242,9 @@ def _sweep(out: Path) -> None:
     """Remove unfinished files of killed processes, so that nobody uploads them with the rest."""
     for folder, below in ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/")):
         atomic.sweep(folder, below, older_than_seconds=0)
-    for workspace in [*(out / STATE_FOLDER).glob(f"{WORKSPACE}*")]:
-        shutil.rmtree(workspace, ignore_errors=True)
+    for prefix in (WORKSPACE, FETCHED):
+        for workspace in [*(out / STATE_FOLDER).glob(f"{prefix}*")]:
+            shutil.rmtree(workspace, ignore_errors=True)
 
 
 def without_own_output(manifest: Manifest, out: Path) -> Manifest:

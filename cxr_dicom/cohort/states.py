@@ -34,6 +34,7 @@ class State:
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
     device: str = ""  # that the networks ran on
+    host: str = ""  # the machine that did it
     also: list[str] = field(default_factory=list)  # formats that were exported
     taken: dict[str, Delivered] = field(default_factory=dict)  # by destination
 
@@ -71,7 +72,8 @@ class State:
     def row(self, number: int, destination: str | None) -> Row:
         """Return a row; objects that ``destination`` has under another UID say so."""
         row, taken = self.rows[number], self.taken.get(destination or "", {})
-        return {**row, "objects": [_sent(object_row, taken) for object_row in row["objects"]]}
+        row = {**row, "objects": [_sent(object_row, taken) for object_row in row["objects"]]}
+        return {**row, "host": self.host} if self.host else row
 
     def at(self, instances: Sequence[StoredInstance]) -> State:
         """Return the same state with the paths that the inputs have now."""

@@ -5,7 +5,9 @@ A state that is still valid is returned without any work.
 
 from __future__ import annotations
 
+import socket
 import threading
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,14 +48,21 @@ class EntryTask:
 
     What ``auto`` stands for is decided here, once, where the run was started: a worker without those weights ends the
     run, for with what it has itself one run would have two kinds of results.
+
+    Parameters
+    ----------
+    owner
+        A file that is there as long as the session that started the run owns ``out``. Workers that it left behind on
+        other machines see that it is gone, and write nothing more. None: nobody looks.
     """
 
-    def __init__(self, *, settings: Settings, out: Path, options: Options) -> None:
+    def __init__(self, *, settings: Settings, out: Path, options: Options, owner: Path | None = None) -> None:
         self._names = resolve(settings)
         self._strangers = strangers(settings, settings.models.names)
         self._settings = settings
         self._out = out
         self._options = options
+        self._owner = owner
 
     def __call__(self, item: Entry) -> Done:
         """Process one entry to its state."""
@@ -62,6 +71,7 @@ class EntryTask:
             tools = self._tools
         watch.begin()
         try:
+            self._expect_owned()
             return self._answer(item, tools)
         except OSError as error:  # where no state can be written, no entry can be done
             wants.raise_if_lacking(error, self._out)
@@ -109,7 +119,7 @@ class EntryTask:
         if held is None:
             return summarise(self._attempt(entry, earlier, tools))
         if held is not earlier:
-            states.save(self._out, held, earlier)
+            self._save(held, earlier)
         states.reset_attempts(self._out, item.key)  # killed after its state was written, before it was counted as ended
         return summarise(held, is_reused=True)
 
@@ -121,8 +131,17 @@ class EntryTask:
                 limit = f"was ended after {self.stage_seconds:g} s at one stage (service.study_seconds)"
                 detail = f"its worker process died, or {limit}, {MAX_CRASHES} times"
                 state = without_result(entry, earlier, tools, Reason.WORKER_DIED, detail)
-            states.save(self._out, state, earlier)
+            state = replace(state, host=socket.gethostname())
+            self._save(state, earlier)
         return state
+
+    def _save(self, state: State, earlier: State | None) -> None:
+        self._expect_owned()
+        states.save(self._out, state, earlier)
+
+    def _expect_owned(self) -> None:
+        if self._owner and not self._owner.is_file():
+            raise CxrDicomError(f"{self._out} was taken over by another run; what this one has finished is kept")
 
 
 def _delivery(settings: Settings, options: Options) -> Delivery | None:

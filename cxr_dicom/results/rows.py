@@ -111,7 +111,7 @@ def _row(
         "outcome": str(result.outcome),
         "reason": str(result.reason) if result.reason else None,
         "detail": result.detail,
-        **_header_columns(result.image),
+        **_header_columns(result.image),  # type: ignore[typeddict-item]  # host: added by who keeps it
         "models": [_model(prediction) for prediction in predictions],
         "scores": _named(predictions, _scores),
         "measurements": _named(predictions, _measurements),

@@ -102,7 +102,13 @@ class HeaderColumns(TypedDict):
     sender: str | None  # AE title, or the URL that it was fetched from
 
 
-class Row(HeaderColumns):
+class Made(TypedDict, total=False):  # `__required_keys__` does not see NotRequired in a text
+    """Where a row was made, for those who know."""
+
+    host: NotRequired[str]  # name of the machine
+
+
+class Row(HeaderColumns, Made):
     """Everything about one input."""
 
     path: str

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections import Counter
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ import pytest
 
 from cxr_dicom import synthetic
 from cxr_dicom.cohort import states
+from cxr_dicom.cohort import task as cohort_task
 from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest import manifest
 from cxr_dicom.system.digest import sha256
 
@@ -143,3 +146,30 @@ def test_an_output_folder_that_is_gone_ends_the_run_for_no_entry_can_be_done(ent
     out.write_text("a file where a folder should be")
     with pytest.raises(Exception, match=rf"^{out}: "):
         task(out)(entry)
+
+
+def test_a_worker_whose_session_lost_the_folder_saves_nothing_also_of_what_it_had_begun(
+    source, entry, out, monkeypatch
+):
+    """Its files vanish below it when the next session sweeps, so it would fail the study."""
+    owner = out / ".cxr-dicom" / "owner"
+    owner.parent.mkdir(parents=True)
+    owner.touch()
+    left_behind = EntryTask(settings=SETTINGS, out=out, options=Options(), owner=owner)
+    process = cohort_task.process
+
+    def at_work(*arguments):
+        owner.unlink()
+        source.unlink()
+        return process(*arguments)
+
+    monkeypatch.setattr(cohort_task, "process", at_work)
+    for _ in range(2):
+        with pytest.raises(CxrDicomError, match="taken over by another run"):
+            left_behind(entry)
+    assert states.load(out, entry.key) is None
+
+
+def test_a_state_says_which_machine_made_it(entry, out):
+    assert task(out)(entry).host == socket.gethostname()
+    assert states.load(out, entry.key).row(0, None)["host"] == socket.gethostname()

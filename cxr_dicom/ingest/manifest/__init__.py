@@ -7,6 +7,7 @@ of UIDs or of paths. A query is an input too. Every line becomes an entry, or is
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ from cxr_dicom.records import Reason, Skipped, Study
 from cxr_dicom.system.digest import sha256
 
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
+
+WORKSPACE = "fetched-"  # prefix of the folders that hold what is fetched
 
 _PARQUET = b"PAR1"
 _IMAGES = "folder"  # kind of an input that is searched through for images
@@ -94,8 +97,8 @@ def fetched(
     Parameters
     ----------
     folder
-        Where they are kept meanwhile, in a folder named after the entry's key. Remains of a killed process
-        are removed from it first.
+        Where they are kept meanwhile, in a folder that belongs to this attempt: a killed command may leave a worker
+        on another machine that still fetches the same study.
     access
         URL and credentials of the DICOMweb server.
     max_pixels
@@ -116,9 +119,8 @@ def fetched(
     if entry.study:
         yield [entry.study], []
         return
-    home = folder / entry.key
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix=f"{WORKSPACE}{entry.key}-", dir=folder))
     try:
         yield _wrapped(entry, entry.picture, home, max_pixels) if entry.picture else _fetch(entry, home, access)
     finally:

@@ -141,11 +141,14 @@ def test_files_are_removed_whatever_happens(stored, entry_of, work):
         assert list(work.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_not_taken_for_the_study(stored, entry_of, work):
+def test_two_attempts_at_one_study_do_not_see_each_other(stored, entry_of, work):
+    """A killed command may leave a worker on another machine that still fetches what the repeated one fetches."""
     entry = entry_of(f"s3://{BUCKET}/{stored('a.dcm')}/*")
-    synthetic.write_study(work / entry.key, [synthetic.radiograph(40, 32, seed=9)])
-    with fetched(entry, work) as ((study,), _):
-        assert len(study.instances) == 1
+    with fetched(entry, work) as ((older,), _):
+        with fetched(entry, work) as ((study,), _):
+            assert len(study.instances) == 1
+            assert older.instances[0].path != study.instances[0].path
+        assert older.instances[0].path.is_file()
 
 
 def test_names_of_objects_lead_nowhere(stored, entry_of, work, tmp_path):
