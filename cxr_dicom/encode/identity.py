@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.source import copied_digest
-from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, Prediction
+from cxr_dicom.records import ChestImage, ImageAnalysis, ModelInfo, ObjectKind, Prediction, StudyAnalysis
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "cxr-dicom")
 _digests: WeakKeyDictionary[Prediction, str] = WeakKeyDictionary()
@@ -73,6 +73,20 @@ def study_identity(kind: str, analyses: Iterable[ImageAnalysis], settings: Setti
     predictions = tuple(prediction for analysis in analyses for prediction in analysis.predictions)
     series = _series_uid(analyses[0].image.instance.study_instance_uid, "study", predictions, kind)
     return Identity(series, _instance_uid(series, analyses, predictions, settings, content))
+
+
+def part_identity(study: StudyAnalysis, number: int, analyses: Iterable[ImageAnalysis], settings: Settings) -> Identity:
+    """Identify the findings report ``number`` of a study, from 2: what has no room in the first."""
+    analyses = tuple(analyses)
+    predictions = [prediction for analysis in analyses for prediction in analysis.predictions]
+    series = series_of_part(study, number)
+    content = repr([study.images.index(analysis) for analysis in analyses])
+    return Identity(series, _instance_uid(series, analyses, predictions, settings, content))
+
+
+def series_of_part(study: StudyAnalysis, number: int) -> str:
+    """Return the series of findings report ``number`` of a study, whatever the models are."""
+    return _series_uid(study.study_instance_uid, "study", (), ObjectKind.FINDINGS_REPORT, f"part {number}")
 
 
 def frame_of_reference_uid(image: ChestImage) -> str:

@@ -12,6 +12,18 @@ def is_line(measurement: Measurement) -> bool:
     return measurement.value is not None and len(measurement.points) == _LINE_POINTS
 
 
+def line_numbers(prediction: Prediction) -> dict[Measurement, list[Measurement]]:
+    """Return the lines of a prediction, each with the numbers that derive from it first, such as the ratio."""
+    lines = [measurement for measurement in prediction.measurements if is_line(measurement)]
+    derived: dict[Measurement, list[Measurement]] = {line: [] for line in lines}
+    by_name = {line.name: line for line in reversed(lines)}
+    for other in prediction.measurements:
+        line = by_name.get(other.derived_from[0]) if other.derived_from else None
+        if line and line is not other and other.value is not None:
+            derived[line].append(other)
+    return derived
+
+
 def structure_numbers(analysis: ImageAnalysis, prediction: Prediction) -> dict[Mask, list[Measurement]]:
     """Return what was measured of each structure that ``prediction`` outlines, by any model.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 from pydicom import Dataset
 from pydicom.uid import (
@@ -15,35 +17,69 @@ from pydicom.uid import (
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.grayscale import set_grayscale
 from cxr_dicom.encode.identity import Reference, image_identity
-from cxr_dicom.encode.numbers import is_line, structure_numbers
+from cxr_dicom.encode.numbers import is_line, line_numbers, structure_numbers
+from cxr_dicom.encode.report_parts import Row, most_rows, parts
 from cxr_dicom.encode.segments import plan_segmentations
 from cxr_dicom.encode.succession import Succession, chain, succeed
-from cxr_dicom.records import Heatmap, ImageAnalysis, Measurement, ObjectKind, Prediction, WrittenObject
+from cxr_dicom.records import (
+    Code,
+    Heatmap,
+    ImageAnalysis,
+    Mask,
+    Measurement,
+    ObjectKind,
+    Prediction,
+    StudyAnalysis,
+    WrittenObject,
+)
 
 MM2_PER_CM2 = 100
 
 
-def results(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
-    """Yield the objects that the settings ask for about one image, but for reports on the study."""
-    for kind in settings.encode.written:
-        if kind in _RESULTS:
-            yield from _RESULTS[kind](analysis, earlier, settings)
+@dataclass(frozen=True, kw_only=True)
+class Part(Generic[Row]):
+    """One report of those that hold the rows of a table, in general the only one."""
+
+    rows: Sequence[Row]
+    number: int  # from 1
+    count: int  # of all
+    place: Succession
+
+    @property
+    def of_all(self) -> str:
+        """What a title says of it, such as `` 2 of 3``."""
+        return f" {self.number} of {self.count}" if self.count > 1 else ""
 
 
-def measurement_report(
-    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
-) -> Succession:
-    """Return the report of the lines of one model on one image, and the report that it takes the place of."""
-    return _report(ObjectKind.MEASUREMENT_REPORT, analysis, [prediction], earlier, settings)
+def results(study: StudyAnalysis, settings: Settings) -> Iterator[Reference]:
+    """Yield the objects that the settings ask for about each image, but for reports on the study."""
+    most = most_rows(study.images, settings)
+    for analysis in study.images:
+        for kind in settings.encode.written:
+            if kind in _RESULTS:
+                yield from _RESULTS[kind](analysis, study.earlier, settings, most)
 
 
-def structure_report(
-    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings
-) -> Succession:
-    """Return the report of what was measured of one model's structures, and the report that it takes the place of."""
-    return _report(
-        ObjectKind.STRUCTURE_REPORT, analysis, structure_predictions(analysis, prediction), earlier, settings
-    )
+def measurement_reports(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings, most: int
+) -> list[Part[Measurement]]:
+    """Return the reports of the lines of one model on one image, and what they take the place of."""
+    columns = {
+        line: [line.unit, *(_head(number) for number in numbers)] for line, numbers in line_numbers(prediction).items()
+    }
+    names = {line: line.name for line in columns}
+    return _reports_of(ObjectKind.MEASUREMENT_REPORT, analysis, [prediction], earlier, settings, most, columns, names)
+
+
+def structure_reports(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings, most: int
+) -> list[Part[Mask]]:
+    """Return the reports of what was measured of one model's structures, and what they take the place of."""
+    found = structure_numbers(analysis, prediction)
+    columns = {mask: list(map(_head, numbers)) for mask, numbers in found.items()}
+    names = {mask: mask.structure.name for mask in columns}
+    predictions = structure_predictions(analysis, prediction)
+    return _reports_of(ObjectKind.STRUCTURE_REPORT, analysis, predictions, earlier, settings, most, columns, names)
 
 
 def structure_predictions(analysis: ImageAnalysis, prediction: Prediction) -> list[Prediction]:
@@ -54,16 +90,36 @@ def structure_predictions(analysis: ImageAnalysis, prediction: Prediction) -> li
     return [prediction, *others]
 
 
-def _report(
+def _head(number: Measurement) -> tuple[Code, Code]:
+    return number.code, number.unit
+
+
+def _reports_of(
     kind: ObjectKind,
     analysis: ImageAnalysis,
     predictions: Sequence[Prediction],
     earlier: Sequence[WrittenObject],
     settings: Settings,
-) -> Succession:
-    report = Reference(EnhancedSRStorage, image_identity(kind, analysis, predictions, settings))
+    most: int,
+    columns: Mapping[Row, Sequence[Hashable]],
+    names: Mapping[Row, str],
+) -> list[Part[Row]]:
+    split = parts(columns, most)
     before = chain(earlier, kind, analysis.image.instance.sop_instance_uid)
-    return succeed(report, [other for other in before if other.identity[0] == report.identity.series_instance_uid])
+    found = []
+    for number, rows in enumerate(split, start=1):
+        identity = image_identity(
+            kind,
+            analysis,
+            predictions,
+            settings,
+            variant="" if number == 1 else f"part {number}",
+            content="" if len(split) == 1 else repr([names[row] for row in rows]),
+        )
+        series = [other for other in before if other.identity.series_instance_uid == identity.series_instance_uid]
+        place = succeed(Reference(EnhancedSRStorage, identity), series)
+        found.append(Part(rows=rows, number=number, count=len(split), place=place))
+    return found
 
 
 def parametric_map(analysis: ImageAnalysis, prediction: Prediction, heatmap: Heatmap, settings: Settings) -> Reference:
@@ -131,35 +187,39 @@ def shown(measurement: Measurement) -> str:
     return f"{value:.0f} {unit.strip('{}')}"
 
 
-def _segmentations(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+def _segmentations(
+    analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings, most: int
+) -> Iterator[Reference]:
     for prediction in analysis.predictions:
         yield from (plan.reference for plan in plan_segmentations(analysis, prediction, settings))
 
 
-def _reports(analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+def _reports(
+    analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings, most: int
+) -> Iterator[Reference]:
     for prediction in analysis.predictions:
-        if any(map(is_line, prediction.measurements)):
-            yield measurement_report(analysis, prediction, earlier, settings).reference
-        if structure_numbers(analysis, prediction):
-            yield structure_report(analysis, prediction, earlier, settings).reference
+        for reports in (measurement_reports, structure_reports):
+            yield from (part.place.reference for part in reports(analysis, prediction, earlier, settings, most))
 
 
-def _states(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+def _states(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings, most: int) -> Iterator[Reference]:
     if presented(analysis):
         yield presentation_state(analysis, settings)
 
 
-def _maps(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+def _maps(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings, most: int) -> Iterator[Reference]:
     for prediction, heatmap in mapped(analysis, settings):
         yield parametric_map(analysis, prediction, heatmap, settings)
 
 
-def _pictures(analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings) -> Iterator[Reference]:
+def _pictures(
+    analysis: ImageAnalysis, _: Sequence[WrittenObject], settings: Settings, most: int
+) -> Iterator[Reference]:
     for prediction in analysis.predictions:
         yield from (secondary_capture(analysis, prediction, name, settings) for name in pictured(analysis, prediction))
 
 
-_RESULTS: Mapping[str, Callable[[ImageAnalysis, Sequence[WrittenObject], Settings], Iterator[Reference]]] = {
+_RESULTS: Mapping[str, Callable[[ImageAnalysis, Sequence[WrittenObject], Settings, int], Iterator[Reference]]] = {
     "seg": _segmentations,
     "sr": _reports,
     "presentation-state": _states,

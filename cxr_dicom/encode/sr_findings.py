@@ -1,15 +1,17 @@
 """The findings report of a study: first for its reader, then for machines, and last where it all comes from.
 
 Its title is not that of a measurement report, so OHIF shows it as text. Each image has one group:
-Slicer makes a row of it and a column of each number, and wants no more groups than segments.
+Slicer makes a row of it and a column of each number. Where the images do not fit into one table, further reports
+have the rest (`report_parts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import highdicom.sr as hd
+from pydicom import Dataset
 from pydicom.uid import EnhancedSRStorage
 
 from cxr_dicom import __version__
@@ -20,12 +22,13 @@ from cxr_dicom.encode import sr_tree as tree
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import CALLS, NO_UNITS, PROBABILITY_SCHEME, coding_scheme_items
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, spacing_text
-from cxr_dicom.encode.identity import Reference, derived_uid, study_identity
+from cxr_dicom.encode.identity import Reference, derived_uid, part_identity, series_of_part, study_identity
 from cxr_dicom.encode.numbers import is_line, is_of_structure
+from cxr_dicom.encode.report_parts import most_rows, parts
 from cxr_dicom.encode.source import about_study
 from cxr_dicom.encode.sr_document import evidence, report_document
 from cxr_dicom.encode.sr_summary import Section, ranked, summary
-from cxr_dicom.encode.succession import chain, succeed
+from cxr_dicom.encode.succession import Succession, chain, succeed
 from cxr_dicom.records import (
     MANUFACTURER,
     Code,
@@ -61,43 +64,90 @@ _WAYS = {
     WayWord.TURNED_270: private("TURNED_270", "Turned by 90 degrees counterclockwise"),
     WayWord.INVERTED: private("INVERTED", "Inverted: dense is dark"),
 }
-_FOR_MACHINES = "Coded calls, then coded numbers; the sections above say them with their names."
+_FURTHER = "Coded numbers and calls of further images. The findings report of the study has all in words."
+_FOR_MACHINES = "Coded numbers, then coded calls; the sections above say them with their names."
 _NOT_REPORTED = {Reason.OWN_OUTPUT, Reason.DUPLICATE_INSTANCE, Reason.WRONG_SOP_CLASS, Reason.NOT_DICOM}
 
 
-def findings_report(study: StudyAnalysis, settings: Settings) -> Encoded | None:
-    """Return the report of a study; None when no image of it was analysed."""
+def findings_reports(study: StudyAnalysis, settings: Settings) -> Iterator[Encoded]:
+    """Yield the report of a study, and further ones where its table does not hold all images; none without images.
+
+    The first has all that is said and cites the further ones, which have only groups.
+    """
     if not study.images:
-        return None
+        return
     skipped = {skip.instance: skip for skip in study.skipped if skip.instance and skip.reason not in _NOT_REPORTED}
-    images = [analysis.image for analysis in study.images]
-    models = list({p.model.name: p.model for analysis in study.images for p in analysis.predictions}.values())
-    cited = [result for analysis in study.images for result in results.results(analysis, study.earlier, settings)]
+    columns = _columns_of(study)
+    heads = {analysis: [column.key for column in columns[analysis]] for analysis in columns}
+    first, *rest = parts(heads, most_rows(study.images, settings))
+    further = [_further(study, number, part, columns, settings) for number, part in enumerate(rest, start=2)]
+    models = _models(study.images)
+    cited = [*results.results(study, settings), *(place.reference for place, _ in further)]
     summed = summary(study, skipped.values())
     notes = [tree.summary(NOT_FOR_CLINICAL_USE), *map(_section, summed)]
     sections = [
         tree.container(_EVALUATIONS, _outcomes(study, skipped)),
         tree.container(_PROVENANCE, _provenance(study, models, cited, settings)),
     ]
-    root = tree.report(TITLE, images, models, _groups(study), notes, sections)
+    groups = [_group(analysis, study, columns[analysis]) for analysis in first]
+    root = tree.report(TITLE, [analysis.image for analysis in study.images], models, groups, notes, sections)
     content = repr((summed, [reference.identity.sop_instance_uid for reference in cited]))
     identity = study_identity(ObjectKind.FINDINGS_REPORT, study.images, settings, content)
-    instances = [*(image.instance for image in images), *skipped]
+    instances = [*(analysis.image.instance for analysis in study.images), *skipped]
+    elsewhere = {series_of_part(study, number) for number in range(2, len(study.earlier) + 2)}
     before = chain(study.earlier, ObjectKind.FINDINGS_REPORT, *(instance.sop_instance_uid for instance in instances))
+    before = [report for report in before if report.identity.series_instance_uid not in elsewhere]
     place = succeed(Reference(EnhancedSRStorage, identity), before)
+    yield _report(study.images, place, settings, root, evidence(instances, cited))
+    yield from (encoded for _, encoded in further)
+
+
+def _further(
+    study: StudyAnalysis,
+    number: int,
+    images: Sequence[ImageAnalysis],
+    columns: Mapping[ImageAnalysis, Sequence[_Column]],
+    settings: Settings,
+) -> tuple[Succession, Encoded]:
+    """The report with the groups of images that have no room in the table of the first."""
+    identity = part_identity(study, number, images, settings)
+    before = chain(
+        study.earlier, ObjectKind.FINDINGS_REPORT, *(a.image.instance.sop_instance_uid for a in study.images)
+    )
+    series = [report for report in before if report.identity.series_instance_uid == identity.series_instance_uid]
+    place = succeed(Reference(EnhancedSRStorage, identity), series)
+    groups = [_group(analysis, study, columns[analysis]) for analysis in images]
+    notes = map(tree.summary, (NOT_FOR_CLINICAL_USE, _FURTHER))
+    root = tree.report(TITLE, [analysis.image for analysis in images], _models(images), groups, notes)
+    cited = evidence(analysis.image.instance for analysis in images)
+    return place, _report(images, place, settings, root, cited, f" {number}")
+
+
+def _report(
+    images: Sequence[ImageAnalysis],
+    place: Succession,
+    settings: Settings,
+    root: hd.ContentItem,
+    cited: Dataset,
+    number: str = "",
+) -> Encoded:
     head = Head(
         reference=place.reference,
-        image=about_study(images),
-        models=models,
+        image=about_study([analysis.image for analysis in images]),
+        models=_models(images),
         settings=settings,
         modality="SR",
         series_number=SERIES_NUMBER,
-        series_description="Findings; not for clinical use",
+        series_description=f"Findings{number}; not for clinical use",
     )
-    dataset = report_document(head, root, evidence(instances, cited), place.predecessor)
+    dataset = report_document(head, root, cited, place.predecessor)
     dataset.CodingSchemeIdentificationSequence += coding_scheme_items(MANUFACTURER, PROBABILITY_SCHEME)
-    sources = tuple(image.instance.sop_instance_uid for image in images)
+    sources = tuple(analysis.image.instance.sop_instance_uid for analysis in images)
     return Encoded(ObjectKind.FINDINGS_REPORT, dataset, sources, None)
+
+
+def _models(images: Iterable[ImageAnalysis]) -> list[ModelInfo]:
+    return list({p.model.name: p.model for analysis in images for p in analysis.predictions}.values())
 
 
 def _section(section: Section) -> hd.ContentItem:
@@ -110,19 +160,16 @@ def _section(section: Section) -> hd.ContentItem:
 class _Column(NamedTuple):
     """A number of an image, and what distinguishes it from the others."""
 
-    key: tuple[str, Code]  # model and quantity
+    key: tuple[str, Code, Code]  # model, quantity and unit
     item: hd.ContentItem
 
 
-def _groups(study: StudyAnalysis) -> list[hd.ContentItem]:
-    """One group for each image, that with most numbers first, the numbers of all in its order."""
+def _columns_of(study: StudyAnalysis) -> dict[ImageAnalysis, list[_Column]]:
+    """The numbers of each image, that with most numbers first, all in its order."""
     columns = {analysis: list(_columns(analysis)) for analysis in study.images}
     ordered = sorted(columns, key=lambda analysis: -len(columns[analysis]))
     keys = list(dict.fromkeys(column.key for analysis in ordered for column in columns[analysis]))
-    return [
-        _group(analysis, study, sorted(columns[analysis], key=lambda column: keys.index(column.key)))
-        for analysis in ordered
-    ]
+    return {analysis: sorted(columns[analysis], key=lambda column: keys.index(column.key)) for analysis in ordered}
 
 
 def _group(analysis: ImageAnalysis, study: StudyAnalysis, columns: Sequence[_Column]) -> hd.ContentItem:
@@ -133,8 +180,8 @@ def _group(analysis: ImageAnalysis, study: StudyAnalysis, columns: Sequence[_Col
         f"{image.view or 'Frontal'} chest radiograph{number}",
         [
             tree.comment(_FOR_MACHINES),
-            *_evaluations(analysis),
             *(column.item for column in columns),
+            *_evaluations(analysis),
             tree.source(image.instance),
         ],
     )
@@ -169,7 +216,7 @@ def _site_point(site: SiteOperatingPoint) -> str:
 def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
     """Scores in the order of the summary, then the numbers of no structure; lines have a report of their own."""
     for finding, model in ranked(analysis):
-        yield _Column((model.name, finding.code), _score(finding, model))
+        yield _Column((model.name, finding.code, NO_UNITS), _score(finding, model))
     for prediction in analysis.predictions:
         for measurement in prediction.measurements:
             of_structure = is_of_structure(measurement, prediction, analysis)
@@ -180,7 +227,7 @@ def _columns(analysis: ImageAnalysis) -> Iterator[_Column]:
                     measurement.unit,
                     [*tree.modifying_sites(measurement.site), *tree.algorithm_name(prediction.model)],
                 )
-                yield _Column((prediction.model.name, measurement.code), item)
+                yield _Column((prediction.model.name, measurement.code, measurement.unit), item)
 
 
 def _score(finding: Finding, model: ModelInfo) -> hd.ContentItem:

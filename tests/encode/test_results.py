@@ -195,10 +195,10 @@ def test_a_number_is_shown_as_people_write_it(value, unit, said):
 def test_objects_come_in_the_order_of_the_settings_and_those_on_the_study_and_of_others_not_at_all(image):
     analysis = painted.analysis(image)
     settings = painted.settings(objects=("key-objects", "parametric-map", "sr"))
-    kinds = [reference.sop_class_uid for reference in results(analysis, [], settings)]
+    kinds = [reference.sop_class_uid for reference in results(painted.study(analysis), settings)]
     assert kinds == [ParametricMapStorage, EnhancedSRStorage, EnhancedSRStorage]
 
 
 def test_an_image_with_nothing_to_say_gets_no_object(image):
     analysis = painted.analysis(image, (predicted(measurements=[number("ratio")]),))
-    assert list(results(analysis, [], painted.settings())) == []
+    assert list(results(painted.study(analysis), painted.settings())) == []

@@ -57,7 +57,7 @@ def test_every_object_has_the_identity_of_its_source_byte_for_byte(
         for kind in KINDS
         for each in encoded(kind, study, painted.settings(segmentation="both"))
     ]
-    assert len(objects) == 11
+    assert len(objects) == 14
     for each in objects:
         written = pydicom.dcmread(each.path)
         assert raw(written, "PatientName").rstrip() == name

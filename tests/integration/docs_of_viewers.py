@@ -12,7 +12,6 @@ _PICTURED = {  # visit and kind, name of the picture
     ("rg1-spaced", "measurement_report"): "ohif-measurements.png",
     ("rg1-spaced", "structure_report"): "ohif-structures.png",
     ("rg1-spaced", "findings_report"): "ohif-findings.png",
-    ("rg1-spaced", "secondary_capture"): "ohif-secondary-capture.png",
     ("rg1-spaced-map", "parametric_map"): "ohif-parametric-map.png",
 }
 _STUDIES = {
@@ -38,11 +37,11 @@ def cell(record_property, text):
 
 
 def write_screenshots(folder):
-    """Copy the pictures of the guide, in 256 colours."""
+    """Copy the pictures of the guide, in 128 colours."""
     _IMAGES.mkdir(parents=True, exist_ok=True)
     for (visit, kind), name in _PICTURED.items():
         with Image.open(folder / f"{visit}-{kind}.png") as picture:
-            picture.convert("RGB").quantize(256).save(_IMAGES / name, optimize=True)
+            picture.convert("RGB").quantize(128).save(_IMAGES / name, optimize=True)
 
 
 def write_table(outcomes):

@@ -7,7 +7,9 @@ import pytest
 from CXRLib import analysis
 from pydicom import dcmread
 
-from cxr_dicom import read_results
+from cxr_dicom import read_results, synthetic
+from cxr_dicom.synthetic import write_study
+from tests.web.test_store import TOKEN, sources, storing
 
 
 def test_it_runs_in_an_environment_of_its_own_and_says_why_there_is_no_result(results):
@@ -95,6 +97,19 @@ class TestSend:
     def test_a_server_that_is_not_there_is_an_error(self, real):
         with pytest.raises(analysis.AnalysisError, match="ConnectionError"):
             analysis.send("http://127.0.0.1:9", [real("RG1_UNCR.dcm")])
+
+
+def test_the_door_of_serve_takes_what_is_dicom_and_asks_for_a_token(tmp_path, real):
+    (tmp_path / "notes.txt").write_text("no image")
+    files = [tmp_path / "notes.txt", *write_study(tmp_path / "in", [synthetic.radiograph(16, 16)])]
+    with storing(tmp_path / "served") as client:
+        url = f"http://127.0.0.1:{client.port}/dicom-web"
+        assert analysis.send(url, files, token=TOKEN) == 1
+        assert len(sources(client)) == 1
+        with pytest.raises(analysis.AnalysisError, match="HTTP 421, it asks for a token"):
+            analysis.send(url, files)
+        with pytest.raises(analysis.AnalysisError, match="expected DICOM files"):
+            analysis.send(url, files[:1], token=TOKEN)
 
 
 def test_a_line_of_results_is_a_result(tmp_path):

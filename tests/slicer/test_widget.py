@@ -85,7 +85,7 @@ def test_a_folder_is_sent_file_by_file(panel, application, monkeypatch, tmp_path
     (tmp_path / "in").mkdir()
     for name in ("a.dcm", "b.dcm"):
         (tmp_path / "in" / name).touch()
-    panel._path.currentPath, panel._server.text = str(tmp_path / "in"), " http://pacs "
-    monkeypatch.setattr(analysis, "send", lambda url, paths: (url, len(paths)))
+    panel._path.currentPath, panel._server.text, panel._token.text = str(tmp_path / "in"), " http://pacs ", "t "
+    monkeypatch.setattr(analysis, "send", lambda url, paths, token: (url, len(paths), token))
     panel._on_send()
-    assert panel._said.text == "('http://pacs', 2) files stored"
+    assert panel._said.text == "('http://pacs', 2, 't') files stored"

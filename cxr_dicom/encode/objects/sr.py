@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
+from cxr_dicom.encode.report_parts import most_rows
 from cxr_dicom.records import StudyAnalysis
 
 
@@ -21,16 +22,13 @@ class ReportEncoder:
         self._settings = settings
 
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:
-        """Yield, of each model on each image, its lines and its structures; then one findings report."""
-        from cxr_dicom.encode.sr_findings import findings_report
-        from cxr_dicom.encode.sr_measurements import measurement_report, structure_report
+        """Yield, of each model on each image, its lines and its structures; then the findings."""
+        from cxr_dicom.encode.sr_findings import findings_reports
+        from cxr_dicom.encode.sr_measurements import measurement_reports, structure_reports
 
+        most = most_rows(study.images, self._settings)
         for analysis in study.images:
             for prediction in analysis.predictions:
-                for make in (measurement_report, structure_report):
-                    report = make(analysis, prediction, study.earlier, self._settings)
-                    if report:
-                        yield report
-        findings = findings_report(study, self._settings)
-        if findings:
-            yield findings
+                for make in (measurement_reports, structure_reports):
+                    yield from make(analysis, prediction, study.earlier, self._settings, most)
+        yield from findings_reports(study, self._settings)

@@ -66,6 +66,10 @@ class CXRWidget(ScriptedLoadableModuleWidget):
         self._server = qt.QLineEdit(settings.value(_SERVER, ""))
         self._server.placeholderText = "https://pacs/dicom-web"
         form.addRow("DICOMweb server:", self._server)
+        self._token = qt.QLineEdit("")
+        self._token.echoMode = qt.QLineEdit.Password
+        self._token.placeholderText = "where the server asks for one; it is not kept"
+        form.addRow("Bearer token:", self._token)
         self._send = self._button(form, "Send the radiograph by STOW-RS", self._on_send)
         self.layout.addStretch(1)
 
@@ -145,4 +149,5 @@ class CXRWidget(ScriptedLoadableModuleWidget):
                 for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
                 if file.is_file()
             ]
-            self._said.text = f"{analysis.send(self._server.text.strip(), files)} files stored"
+            stored = analysis.send(self._server.text.strip(), files, token=self._token.text.strip())
+            self._said.text = f"{stored} files stored"

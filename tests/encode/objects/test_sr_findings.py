@@ -6,6 +6,7 @@ import highdicom.sr as hd
 import pytest
 from pydicom.sr.codedict import codes
 
+from cxr_dicom import synthetic
 from cxr_dicom.measure import withheld
 from cxr_dicom.records import Content, NumberError, Presence, Reason, Way
 from cxr_dicom.records.plane import Orientation
@@ -236,21 +237,44 @@ def test_a_study_without_results_has_no_report(image, encoded):
     assert not encoded("sr", nothing, painted.settings())
 
 
-def test_two_images_have_their_numbers_in_one_order(image, selected, encoded):
-    from cxr_dicom import synthetic
+@pytest.fixture
+def pair(image, selected, encoded):
+    """The findings reports on an image of which less was found, and on one of which all was."""
 
-    other = selected(synthetic.radiograph(96, 80, seed=1))
-    less = painted.analysis(
-        other, (painted.anatomy(other, masks=painted.anatomy(other).masks[2:3]), painted.scores(other))
-    )
-    study = painted.study(less, painted.analysis(image))
-    report = encoded("sr", study, painted.settings())[-1].dataset
-    first, second = (
-        [name(item) for item in each.ContentSequence if item.ValueType == "NUM"] for each in groups(report)
-    )
-    assert len(first) > len(second), "the columns of Slicer's table are those of the first group"
-    assert [each for each in first if each in second] == second
+    def made(without):
+        other = selected(synthetic.radiograph(96, 80, seed=1))
+        anatomy, scores = painted.anatomy(other, apart=True), painted.scores(other)
+        if without == "a ratio":
+            anatomy = replace(anatomy, measurements=tuple(m for m in anatomy.measurements if "ratio" not in m.name))
+        else:
+            scores = replace(scores, measurements=())
+        study = painted.study(painted.analysis(other, (anatomy, scores)), painted.analysis(image))
+        reports = [each.dataset for each in encoded("sr", study, painted.settings())]
+        found = [each for each in reports if each.SeriesDescription.startswith("Findings")]
+        return [[numbers(each) for each in groups(report)] for report in found], found
+
+    return made
+
+
+def numbers(container):
+    return [name(item) for item in container.ContentSequence if item.ValueType == "NUM"]
+
+
+def test_two_images_have_their_numbers_in_one_order(pair):
+    ((first, second),), (report,) = pair(without="what comes last")
+    assert second == first[: len(second)], "the columns of Slicer's table are those of the first group"
+    assert len(first) > len(second)
     assert group(report, "PA chest radiograph 2") is groups(report)[0]
+
+
+def test_an_image_that_lacks_a_number_among_others_has_a_report_of_its_own(pair):
+    ((first,), (second,)), (report, further) = pair(without="a ratio")
+    assert [each for each in first if each in second] == second
+    assert further.SeriesDescription == "Findings 2; not for clinical use"
+    assert group(further, "PA chest radiograph 1")
+    cited = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items(report, "COMPOSITE")]
+    assert further.SOPInstanceUID in cited
+    assert further.SeriesInstanceUID != report.SeriesInstanceUID
 
 
 def test_a_picture_that_contradicts_its_header_has_a_code_for_each_thing(image, reports):

@@ -83,7 +83,7 @@ def test_a_group_cites_its_segment_where_readers_know_it(image, reports, written
         for dataset in written("seg", painted.study(painted.analysis(image)), settings)
         for item in dataset.SegmentSequence
     }
-    (report,) = reports(image, segmentation=segmentation).structures
+    *_, report = reports(image, segmentation=segmentation).structures
     heart = group(report, "Cornerstone3DTools@^0.1.0:PlanarFreehandROI:Heart")
     uid, number, tracked = segments["heart"]
     assert tracked == named(heart, "Tracking Unique Identifier")[0].UID

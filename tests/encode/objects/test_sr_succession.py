@@ -100,3 +100,18 @@ def test_the_findings_report_cites_the_report_of_lines_that_was_written(image, r
         for item in items(pydicom.dcmread(found.path), "COMPOSITE")
     }
     assert measured.sop_instance_uid in cited
+
+
+def test_parts_of_a_report_take_the_place_of_those_parts(image, run):
+    analysis = painted.analysis(image, (painted.anatomy(image), painted.scores(image)))
+    first = run(analysis, segmentation="labelmap")  # lungs, and the heart over them: a row in each report
+    second = run(analysis, segmentation="labelmap", geometry="strict")
+    assert len(first) == 6
+    assert predecessors(second) == uids(first)
+
+
+def test_further_findings_reports_are_no_predecessor_of_the_first(image, selected, run):
+    analyses = [painted.analysis(each) for each in (image, selected(synthetic.radiograph(96, 80, seed=1)))]
+    *_, report, further = run(*analyses, segmentation="labelmap")
+    *_, again, further_again = run(*analyses, segmentation="labelmap", geometry="strict")
+    assert predecessors([again, further_again]) == uids([report, further])

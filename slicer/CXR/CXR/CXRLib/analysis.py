@@ -25,6 +25,12 @@ _INHERITED = frozenset(
     | {"APPDATA", "LOCALAPPDATA", "CUDA_VISIBLE_DEVICES"}
     | {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
 )
+_HINTS = {  # 421: what `serve` says to a stranger, since dicomweb-client leaves the port out of Host
+    401: ", it asks for a token",
+    403: ", the token may not send",
+    409: ", it takes none of them",
+    421: ", it asks for a token",
+}
 _DONE = (0, 3)  # everything was processed; something was skipped or failed, and the rows say what
 
 
@@ -233,27 +239,44 @@ def send(url: str, paths: Sequence[Path], *, token: str = "") -> int:
     ----------
     url
         Of the DICOMweb service, as in ``https://pacs/dicom-web``.
+    paths
+        Files; those that are not DICOM are left out.
     token
         Sent as a bearer token; empty sends none.
 
     Raises
     ------
     AnalysisError
-        Where the server is not reached, refuses, or does not name every instance as stored (PS3.18 10.5.3).
+        Where no file is DICOM, or the server is not reached, refuses, or does not name every instance as stored (PS3.18
+        10.5.3).
     """
     from dicomweb_client.api import DICOMwebClient
-    from pydicom import dcmread
 
     headers = {"Authorization": f"Bearer {token}"} if token else None
-    datasets = [dcmread(path) for path in paths]
+    datasets = list(_datasets(paths))
+    if not datasets:
+        raise AnalysisError("expected DICOM files, got none")
     try:
         client = DICOMwebClient(url, headers=headers)
         client.set_http_retry_params(retry=False)  # a person waits, and can press again
         answer = client.store_instances(datasets)
     except Exception as error:  # what the libraries below raise is no closed list
-        raise AnalysisError(f"{url} did not store the files: {type(error).__name__}") from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        why = type(error).__name__ if status is None else f"HTTP {status}{_HINTS.get(status, '')}"
+        raise AnalysisError(f"{url} did not store the files: {why}") from error
     stored = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence", ())}
     missing = [str(each.SOPInstanceUID) for each in datasets if str(each.SOPInstanceUID) not in stored]
     if missing:
         raise AnalysisError(f"{url} did not name as stored: {', '.join(missing)}")
     return len(stored)
+
+
+def _datasets(paths: Sequence[Path]) -> Iterator[Any]:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    for path in paths:
+        try:
+            yield dcmread(path)
+        except InvalidDicomError:
+            continue
