@@ -49,6 +49,8 @@ TESTS = {  # by the first column of the table
     "500 slow clients of the pages": "web/test_guard.py::test_500_slow_clients_hold_nobody_up_and_are_closed",
     "a folder of somebody else in `view`": "web/test_strangers.py::test_a_picture_is_a_picture",
     "a search over every study, an answer without end": "web/test_dicomweb.py::test_a_search_reads_no_more_headers",
+    "an image whose window, or whose pictures, a page asks for: one that crashes a codec, fills the memory, or takes "
+    "long": "web/test_values.py::test_what_crashes_fails_or_takes_too_long_ends_one_picture_and_no_more",
     "a ZIP archive that unpacks to gigabytes, has millions of files, or names with paths": (
         "web/test_send.py::test_a_bomb_ends_at_the_bound_and_leaves_nothing"
     ),

@@ -43,11 +43,16 @@ def read(folder: Path, row: Row) -> Masks:
     OSError
         If a segmentation cannot be opened.
     """
-    objects = [object_row for object_row in row.get("objects") or () if object_row["kind"] == ObjectKind.SEGMENTATION]
-    binary = [object_row for object_row in objects if object_row["sop_class_uid"] == SegmentationStorage]
-    found = [mask for object_row in binary or objects for mask in _read(inside(folder, object_row["path"]))]
+    found = [mask for path in files(folder, row) for mask in of_file(path)]
     ran = [model["name"] for model in row.get("models") or ()]
     return named(sorted(found, key=lambda mask: ran.index(mask[0])))
+
+
+def files(folder: Path, row: Row) -> list[Path]:
+    """Return the segmentations that have the masks of an image, each once: BINARY ones where there are both."""
+    objects = [object_row for object_row in row.get("objects") or () if object_row["kind"] == ObjectKind.SEGMENTATION]
+    binary = [object_row for object_row in objects if object_row["sop_class_uid"] == SegmentationStorage]
+    return [inside(folder, object_row["path"]) for object_row in binary or objects]
 
 
 def inside(folder: Path, path: str) -> Path:
@@ -64,8 +69,8 @@ def inside(folder: Path, path: str) -> Path:
     return place
 
 
-def _read(path: Path) -> list[tuple[str, str, Region]]:
-    """Model, structure and pixels of each segment of a file."""
+def of_file(path: Path) -> list[tuple[str, str, Region]]:
+    """Return model, structure and pixels of each segment of a file that is not empty."""
     dataset = dcmread(path, specific_tags=list(_KEYWORDS))
     segments = {int(segment.SegmentNumber): segment for segment in dataset.SegmentSequence}
     regions = _label_map(dataset) if dataset.SegmentationType == "LABELMAP" else _binary(dataset)

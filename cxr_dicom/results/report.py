@@ -28,6 +28,7 @@ CLASSIFIER = "xrv-densenet121-all"  # the model that a report without finding sc
 
 COLOUR_MAP = ", ".join(f"rgb{colour}" for colour in INFERNO)  # in CSS, from 0 to 1
 
+_RADIOGRAPH = "Radiograph"  # title of the first picture
 _THUMBNAIL = 192  # pixels on the longer side
 _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255), (255, 128, 171))
 
@@ -40,6 +41,7 @@ def figures(analysis: ImageAnalysis) -> list[Figure]:
     list of dict
         ``title``, ``model``, ``source`` (a ``data:`` URI), ``note``, ``legend`` (name and colour), ``is_heat``, and
         ``layer``: another URI, of what the picture shows besides the radiograph; empty for the radiograph itself.
+        The radiograph has ``hanging``, too: how it is turned, and its marks.
     """
     if analysis.preview is None:
         return []
@@ -53,6 +55,11 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
     small = pictures.smaller(analysis.preview(), _THUMBNAIL)
     masks = next((prediction.masks for prediction in analysis.predictions if prediction.masks), ())
     return [_figure("Anatomy", pictures.hung(pictures.overlay(small, masks), analysis.image.orientation))]
+
+
+def is_drawn(figures: Sequence[Figure]) -> bool:
+    """Whether these are the pictures of `figures`, and not one small one."""
+    return any(figure["title"] == _RADIOGRAPH for figure in figures)
 
 
 def write(path: Path, rows: Sequence[Row], figures_of: FiguresOf, infos: Mapping[str, ModelInfo] | None = None) -> None:
@@ -93,18 +100,35 @@ class _Hanging:
         made = pictures.layer(draw, (preview.shape[0], preview.shape[1]))
         return pictures.data_uri(pictures.hung(made, self._orientation))
 
-    def __call__(self, picture: Grey | Colour) -> Colour:
-        """Turn and mark a picture of the stored matrix."""
-        hung = pictures.hung(picture, self._orientation)
+    @property
+    def _width_mm(self) -> float | None:
+        """Of a picture that hangs; None where it is not known."""
         columns = self._shape[0] if self._orientation.transpose else self._shape[1]
         spacing = self._spacing.rows_mm if self._orientation.transpose else self._spacing.columns_mm
-        pixel_mm = spacing * columns / hung.shape[1] if self._spacing.is_physical else None
-        where = "at the detector" if self._spacing.source is SpacingSource.IMAGER_PIXEL_SPACING else ""
-        return pictures.annotated(hung, marks_right=self._marks_right, pixel_mm=pixel_mm, where=where)
+        return spacing * columns if self._spacing.is_physical else None
+
+    @property
+    def _where(self) -> str:
+        return "at the detector" if self._spacing.source is SpacingSource.IMAGER_PIXEL_SPACING else ""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is needed to hang and mark other pictures of the image in the same way."""
+        return {
+            "turn": [self._orientation.transpose, self._orientation.flip_rows, self._orientation.flip_columns],
+            "marks_right": self._marks_right,
+            "width_mm": self._width_mm,
+            "where": self._where,
+        }
+
+    def __call__(self, picture: Grey | Colour) -> Colour:
+        """Turn and mark a picture of the stored matrix."""
+        hung, width_mm = pictures.hung(picture, self._orientation), self._width_mm
+        pixel_mm = width_mm / hung.shape[1] if width_mm else None
+        return pictures.annotated(hung, marks_right=self._marks_right, pixel_mm=pixel_mm, where=self._where)
 
 
 def _draw(hang: _Hanging, analysis: ImageAnalysis, preview: Grey) -> Iterator[Figure]:
-    yield _figure("Radiograph", hang(preview))
+    yield {**_figure(_RADIOGRAPH, hang(preview)), "hanging": hang.facts()}
     for prediction in analysis.predictions:
         if prediction.masks:
             yield _anatomy(hang, prediction, preview)

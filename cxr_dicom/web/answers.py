@@ -8,6 +8,8 @@ from starlette.responses import HTMLResponse, Response
 
 from cxr_dicom.errors import CxrDicomError
 
+BUSY = 503  # it may be asked for again
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cxr_dicom.cohort import states
@@ -17,14 +20,19 @@ from cxr_dicom.ingest.manifest.entries import key_of
 from cxr_dicom.records import Outcome, Presence
 from cxr_dicom.results import masks
 from cxr_dicom.results.pages import amount
-from cxr_dicom.results.report import Figure
+from cxr_dicom.results.report import Figure, is_drawn
 from cxr_dicom.results.schema import HeaderColumns, Row
-from cxr_dicom.web.answers import NotAnsweredError
+from cxr_dicom.web.answers import BUSY, NotAnsweredError
 from cxr_dicom.web.site import PAGE_SIZE, Line, Listing, Search, ShownStudy, StoredObject
 
 _NEEDED = Row.__required_keys__ - HeaderColumns.__required_keys__ - {"content", "geometry"}  # which rows always had
+Draw = Callable[[Path, Path, Row], Sequence[Figure]]
+
 _WRAPPED = "wrapped"  # kind of the instance that was made of a picture
 _MAX_ROWS = 1000  # of one study that are shown
+_MOST_DRAWN = 256  # images whose pictures, or the word why there are none, are kept in memory
+_MOST_DRAWN_BYTES = 64 << 20  # of pictures that are kept in memory
+_DRAWING_SECONDS = 20.0  # for the pictures of one study
 _MAX_STATES = 1000  # of pictures and downloads, whose names do not tell the study, that are looked through
 
 
@@ -41,8 +49,27 @@ class _Index:
     ordered: list[str] = field(default_factory=list)  # keys
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Pictures that were made for a page."""
+
+    stamp: tuple[int, int]  # of the file with the rows
+    figures: Sequence[Figure] = ()
+    problem: str = ""  # why there are none, and will be none
+
+    @property
+    def size(self) -> int:
+        return sum(len(str(figure[part])) for figure in self.figures for part in ("source", "layer"))
+
+
 class Folder:
     """See the module.
+
+    Parameters
+    ----------
+    draw
+        Draws the pictures of an image from its file, the folder and its row, where `run` kept a small one only. It
+        raises `NotAnsweredError`.
 
     Raises
     ------
@@ -50,10 +77,13 @@ class Folder:
         If it is not the output of a run.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, draw: Draw | None = None) -> None:
         self._out = out
+        self._draw = draw
+        self._drawn: OrderedDict[str, _Drawn] = OrderedDict()  # by SOP Instance UID, the oldest first
         self._lines = out / "results.jsonl"
         self._reading = threading.Lock()
+        self._keeping = threading.Lock()
         self._index = self._read_index()
 
     @property
@@ -87,13 +117,57 @@ class Folder:
             return None
         rows = list(self._rows(index, number))
         figures = self._figures(key, [row for _, row in rows])
+        problem = self._complete([row for _, row in rows], figures)
         return ShownStudy(
             key=key,
             rows=rows,
             figures=figures,
             objects=list(self._objects(row for _, row in rows)),
-            without_pictures="" if figures else "`run` kept no pictures of it; the objects below have all of it.",
+            without_pictures="The objects below have all that was found.",
+            about_pictures=problem,
         )
+
+    def _complete(self, rows: Iterable[Row], figures: dict[str, Sequence[Figure]]) -> str:
+        """Draw what `run` did not keep of a study; say why some of it is not there."""
+        problem, until = "", time.monotonic() + _DRAWING_SECONDS
+        for row in rows:
+            uid = row["sop_instance_uid"] or ""
+            if row["outcome"] != Outcome.PROCESSED or is_drawn(figures.get(uid, ())) or self._draw is None:
+                continue
+            source = self.source(row)
+            if source is None:
+                problem = "Of an image that does not lie here any more, `run` kept a small picture only."
+            elif time.monotonic() > until:
+                problem = "There are too many images to draw all of them at once; load the page again for more."
+            else:
+                made = self._drawn_of(uid, partial(self._draw, source, self._out, row))
+                problem = made.problem or problem
+                if made.figures:
+                    figures[uid] = made.figures
+        return problem
+
+    def _drawn_of(self, uid: str, draw: Callable[[], Sequence[Figure]]) -> _Drawn:
+        """Return pictures that were drawn before, or draw them; the latest are kept."""
+        stamp = _stamp(self._lines)
+        with self._keeping:
+            kept = self._drawn.get(uid)
+            if kept is not None and kept.stamp == stamp:
+                self._drawn.move_to_end(uid)
+                return kept
+        try:
+            made = _Drawn(stamp, draw())
+        except NotAnsweredError as error:
+            made = _Drawn(stamp, problem=f"`run` kept a small picture only. {error.text}")
+            if error.status == BUSY:
+                return made
+        with self._keeping:
+            self._drawn[uid] = made
+            while len(self._drawn) > _MOST_DRAWN or self._bytes() > _MOST_DRAWN_BYTES:
+                self._drawn.popitem(last=False)
+        return made
+
+    def _bytes(self) -> int:
+        return sum(each.size for each in self._drawn.values())
 
     def _wanted(self, index: _Index, search: Search) -> Sequence[int]:
         if not search.uid:
@@ -176,7 +250,7 @@ class Folder:
             return None
         return inside if inside.is_file() else None
 
-    def _figures(self, key: str, rows: Sequence[Row]) -> Mapping[str, Sequence[Figure]]:
+    def _figures(self, key: str, rows: Sequence[Row]) -> dict[str, Sequence[Figure]]:
         wanted = {row["sop_instance_uid"] for row in rows} - {None}
         found: dict[str, Sequence[Figure]] = {}
         for name in self._state_names(key, rows):

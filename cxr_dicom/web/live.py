@@ -13,6 +13,7 @@ from cxr_dicom.infer.catalogue import runnable
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.system import telemetry
 from cxr_dicom.web.application import Web
+from cxr_dicom.web.artist import Artist
 from cxr_dicom.web.dicomweb.holdings import SpoolHoldings
 from cxr_dicom.web.dicomweb.pages import DicomWeb
 from cxr_dicom.web.dicomweb.store import Store
@@ -27,6 +28,7 @@ from cxr_dicom.web.uploads import Uploads
 from cxr_dicom.web.view import installed, link
 from cxr_dicom.web.visitors import Visitors
 
+_NICENESS = 10  # of the process that makes pictures: workers and the listener come first
 LINK_FILE = "web-link"  # in the spool, where there is no terminal
 
 
@@ -55,6 +57,7 @@ class LivePages:
         ledger = intake.ledger
         self._stopping = threading.Event()
         self._link_file = ledger.folder / LINK_FILE
+        self._artist = Artist(_NICENESS)
         site, visitors = SpoolSite(ledger), Visitors(settings.web)
         self._now = NowPages(settings, ledger, problems, self._stopping)
         holdings, build = SpoolHoldings(ledger), installed(settings)
@@ -65,7 +68,7 @@ class LivePages:
             visitors=visitors,
             pages=(
                 *self._now.pages(),
-                *StudyPages(site, ohif, holdings, partial(runnable, settings)).pages(),
+                *StudyPages(site, ohif, holdings, partial(runnable, settings), self._artist).pages(),
                 *SendPages(Uploads(settings, intake), ledger).pages(),
                 *DicomWeb(holdings).pages(),
                 *Store(settings, intake).pages(),
@@ -89,6 +92,7 @@ class LivePages:
         self._stopping.set()
         self._server.stop()
         self._now.close()
+        self._artist.close()
         self._link_file.unlink(missing_ok=True)
 
     def _tell(self, text: str) -> None:

@@ -66,7 +66,8 @@ class ShownStudy:
     figures: Mapping[str, Sequence[Figure]]  # by SOP Instance UID
     objects: Sequence[StoredObject] = ()
     story: Mapping[str, Any] = field(default_factory=dict)  # what the ledger tells; empty without one
-    without_pictures: str = ""  # why there are none
+    without_pictures: str = ""  # why there are none, where there are none
+    about_pictures: str = ""  # why some are not there, or small
 
 
 class Site(Protocol):

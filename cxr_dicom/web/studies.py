@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -10,16 +11,21 @@ from urllib.parse import urlencode
 from starlette.responses import FileResponse, Response
 
 from cxr_dicom.config.web import Right
+from cxr_dicom.dicom import stored_values
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.records import ModelInfo, Outcome
+from cxr_dicom.records.plane import Orientation
 from cxr_dicom.results.report import described
 from cxr_dicom.web.answers import NotAnsweredError, seen_other
 from cxr_dicom.web.application import Asked, Page
+from cxr_dicom.web.artist import Artist
+from cxr_dicom.web.dicomweb.holdings import Held
 from cxr_dicom.web.site import PAGE_SIZE, Listing, Search, ShownStudy, Site, StoredObject
 
 _MAX_QUERY = 64  # letters of a UID
 _MAX_NUMBER = 64  # characters; the standard has 16
 _SECONDS = 8.0  # for a search that reads files
+_TURN = ("transpose", "flip_rows", "flip_columns")  # of `Orientation`
 _PICTURES = ("image/jpeg", "image/png", "image/webp")
 TICKED = "model "  # how the field of a model begins that a person chose
 _NOTHING = "Nothing is known of this here."
@@ -41,6 +47,9 @@ class Files(Protocol):
     def with_accession_number(self, number: str, seconds: float) -> tuple[list[str], bool]:
         """Return the studies with an accession number, and whether all were looked at."""
 
+    def instances(self, study: str, series: str = "", uid: str = "") -> list[Held]:
+        """Return the instances of a study, a series, or one."""
+
 
 class StudyPages:
     """The pages of one site.
@@ -53,6 +62,8 @@ class StudyPages:
         Find studies by what only their files say; None: nothing does.
     models
         Returns those that a study can be processed again with.
+    artist
+        Reads stored values; None: they cannot be windowed here.
     """
 
     def __init__(
@@ -61,11 +72,13 @@ class StudyPages:
         viewer: Viewer | None = None,
         files: Files | None = None,
         models: Callable[[], Sequence[ModelInfo]] = tuple,
+        artist: Artist | None = None,
     ) -> None:
         self._site = site
         self._viewer = viewer
         self._files = files
         self._models = models
+        self._artist = artist
 
     def pages(self) -> Sequence[Page]:
         """Return the pages."""
@@ -75,6 +88,7 @@ class StudyPages:
             Page(path="/studies/by-accession-number", right=patients, handler=self.by_number, method="POST"),
             Page(path=study, right=Right.LOOK, handler=self.show),
             Page(path=f"{study}/pictures/{{image}}/{{number}}", right=patients, handler=self.picture),
+            Page(path=f"{study}/values/{{image}}", right=patients, handler=self.values),
             Page(path=f"{study}/objects/{{uid}}", right=patients, handler=self.download),
         )
 
@@ -113,7 +127,7 @@ class StudyPages:
         images = []
         if asked.visitor.may(Right.LOOK_AT_PATIENTS):
             images = [
-                described(row, line) | {"figures": _shown(study, row["sop_instance_uid"] or "")}
+                described(row, line) | self._pictures(study, row["sop_instance_uid"] or "")
                 for line, row in study.rows
                 if row["outcome"] == Outcome.PROCESSED
             ]
@@ -144,6 +158,20 @@ class StudyPages:
             raise NotAnsweredError(404, _NOTHING)
         return Response(base64.b64decode(content), media_type=kind)
 
+    def values(self, asked: Asked) -> Response:
+        """Return the stored values of an image as it hangs, in 16 bits each; a header says what they mean."""
+        image, study = asked.path("image"), self._study(asked)
+        hanging = _hanging(study.figures.get(image, ()))
+        found = self._files.instances(study.key, uid=image) if hanging and self._files else []
+        if not found or not self._artist:
+            raise NotAnsweredError(404, _NOTHING)
+        read = self._artist.ask(stored_values.read, found[0].path, Orientation(**hanging["turn"]))
+        told = {name: value for name, value in read._asdict().items() if name != "words"}
+        rows, columns = read.words.shape
+        about = json.dumps({"rows": rows, "columns": columns, **told}, allow_nan=False)
+        content = read.words.astype("<u2").tobytes()
+        return Response(content, media_type="application/octet-stream", headers={"X-Values": about})
+
     def download(self, asked: Asked) -> Response:
         """Return one object."""
         uid = asked.path("uid")
@@ -151,6 +179,12 @@ class StudyPages:
         if path is None or not path.is_file():
             raise NotAnsweredError(404, _NOTHING)
         return FileResponse(path, media_type="application/dicom", filename=f"{uid}.dcm")
+
+    def _pictures(self, study: ShownStudy, image: str) -> dict[str, Any]:
+        """Return the pictures of an image, and where its values are had, with the marks of a picture of them."""
+        hanging = _hanging(study.figures.get(image, ())) if self._artist and self._files else {}
+        values = f"/studies/{study.key}/values/{image}" if hanging else ""
+        return {"figures": _shown(study, image), "stored_values": values, "hanging": hanging}
 
     def _links(self, study: ShownStudy) -> Mapping[str, str]:
         """Return where each object is open in the viewer, by its UID."""
@@ -165,6 +199,21 @@ class StudyPages:
         if study is None:
             raise NotAnsweredError(404, _NOTHING)
         return study
+
+
+def _hanging(figures: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return how the radiograph of an image hangs; nothing where that was not kept, or by somebody else."""
+    found = figures[0].get("hanging") if figures else None
+    turn = found.get("turn") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(turn, list) or len(turn) != len(_TURN):
+        return {}
+    width = found.get("width_mm")
+    return {
+        "turn": dict(zip(_TURN, map(bool, turn), strict=True)),
+        "marks_right": found.get("marks_right") is True,
+        "width_mm": width if isinstance(width, int | float) else None,
+        "where": str(found.get("where") or ""),
+    }
 
 
 def _shown(study: ShownStudy, image: str) -> Sequence[Mapping[str, Any]]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cxr_dicom.config import Settings, load
 from cxr_dicom.config.web import Right, WebSettings
+from cxr_dicom.results.report import Figure
+from cxr_dicom.results.schema import Row
+from cxr_dicom.web import drawn
 from cxr_dicom.web.application import Page, Web
+from cxr_dicom.web.artist import Artist
 from cxr_dicom.web.dicomweb.holdings import FolderHoldings
 from cxr_dicom.web.dicomweb.pages import DicomWeb
 from cxr_dicom.web.folder import Folder
@@ -51,14 +56,19 @@ def view(out: Path, port: int | None, build: Path | None, tokens: Path | None, s
 
 def pages_of(out: Path, port: int, build: Path | None = None, tokens: Path | None = None) -> Web:
     """Return the pages of an output folder, which are looked at only; with a ``build`` of OHIF also that."""
-    site, settings = Folder(out), WebSettings(port=port, tokens_file=tokens)
+    artist, drawing = Artist(), load().decided(service=False)
+    site, settings = Folder(out, partial(_drawn, artist, drawing)), WebSettings(port=port, tokens_file=tokens)
     holdings = FolderHoldings(site)
     ohif = Ohif(build, holdings) if build else None
-    studies = StudyPages(site, ohif, holdings)
+    studies = StudyPages(site, ohif, holdings, artist=artist)
     first = Page(path="/", right=Right.LOOK, handler=studies.list)
     shown: Sequence[Page] = (first, *studies.pages(), *DicomWeb(holdings).pages(), *(ohif.pages() if ohif else ()))
     visitors = Visitors(settings, (Right.LOOK, Right.LOOK_AT_PATIENTS))
     return Web(name=site.name, settings=settings, visitors=visitors, pages=shown, port=port)
+
+
+def _drawn(artist: Artist, settings: Settings, source: Path, out: Path, row: Row) -> Sequence[Figure]:
+    return artist.ask(drawn.figures, source, out, row, settings)
 
 
 def link(web: Web) -> str:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
+from pydicom.pixels import apply_voi_lut
 
 from cxr_dicom import synthetic
 from cxr_dicom.service.service import Service
@@ -141,9 +143,21 @@ def test_a_study_shows_its_layers_which_move_and_hide(told):
     assert anatomy["hidden"]
     assert "scale(1.5625)" in base["transform"]
     assert len({each["transform"] for each in (base, anatomy, *others)}) == 1, "layers move together"
-    assert base["filter"] == "brightness(110%) contrast(100%)"
-    assert not anatomy["filter"]
     assert told["download"].endswith(".dcm")
+
+
+def test_the_window_works_on_stored_values_as_pydicom_does(told, real):
+    dataset = dcmread(real("RG1_UNCR.dcm"))
+    before, after = told["window"]
+    assert (before["width"], before["height"]) == (dataset.Columns, dataset.Rows)
+    assert (before["centre"], before["wide"]) == ("15000", "30000"), "that of the image"
+    assert before["transform"] == told["after"][0]["transform"], "it moves with the layers"
+    assert after["wide"] == "8000"
+    for seen in (before, after):
+        dataset.WindowCenter, dataset.WindowWidth = seen["centre"], seen["wide"]
+        shown = apply_voi_lut(dataset.pixel_array, dataset)[dataset.Rows // 2] / (2**dataset.BitsStored - 1)
+        assert np.abs(255 * (1 - shown) - seen["row"]).max() <= 1, "MONOCHROME1"
+    assert np.mean(after["row"]) != np.mean(before["row"])
 
 
 def test_a_destination_that_does_not_answer_is_tried_again_by_hand_and_the_page_follows(told):

@@ -51,8 +51,21 @@ try {
   told.before = await look();
   await page.locator('[data-shows]').first().uncheck();
   await stage.focus();
-  for (const key of ['+', '+', 'ArrowLeft', 'PageUp']) await page.keyboard.press(key);
+  for (const key of ['+', '+', 'ArrowLeft']) await page.keyboard.press(key);
   told.after = await look();
+  await page.locator('[data-levels]:not([disabled])').waitFor(WAIT);
+  const grey = () => page.evaluate(() => {
+    const canvas = document.querySelector('.stage canvas'), { width, height } = canvas;
+    const { data } = canvas.getContext('2d').getImageData(0, height / 2, width, 1);
+    const [centre, wide] = ['centre', 'width'].map(name => document.querySelector(`[data-level=${name}]`).value);
+    return { width, height, row: [...data].filter((_, place) => place % 4 === 0), centre, wide, transform: canvas.style.transform };
+  });
+  told.window = [await grey()];
+  await page.locator('[data-level=width]').fill('8000');
+  await stage.focus();
+  await page.keyboard.press('PageUp');
+  await page.waitForTimeout(300);
+  told.window.push(await grey());
   const download = page.waitForEvent('download');
   await page.locator('a[download]').first().click();
   told.download = (await download).suggestedFilename();
