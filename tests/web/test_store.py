@@ -242,7 +242,7 @@ def test_a_part_of_another_type_is_not_looked_at(client):
 @pytest.mark.parametrize(
     ("content_type", "status"),
     [
-        ("application/dicom", 415),
+        ("application/dicom+json", 415),
         ("multipart/form-data; boundary=x", 415),
         ("multipart/related; boundary=x", 415),
         ('multipart/related; type="application/dicom+json"; boundary=x', 415),

@@ -34,6 +34,7 @@ OCTETS = "application/octet-stream"
 DICOM = "application/dicom"
 JSON = "application/dicom+json"
 _ANY = ("*/*", "")
+_JSON_TYPES = (JSON, "application/json")
 _MAX_ACCEPTED = 32
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
 _TYPES: dict[str, str] = {  # Table 8.7.3-5
@@ -71,11 +72,15 @@ class Accepted:
     is_multipart: bool
     media_type: str
     syntax: str
+    quality: float = 1.0  # how welcome it is; 0: not at all
 
     @classmethod
     def all_of(cls, header: str) -> list[Accepted]:
-        """Read an Accept header; none is all."""
-        return [cls._of(each) for each in parse_http_list(header or "*/*")[:_MAX_ACCEPTED]]
+        """Read an Accept header, the most welcome first, without what is unwelcome (RFC 9110 12.5.1); none is all."""
+        found = [cls._of(each) for each in parse_http_list(header or "*/*")[:_MAX_ACCEPTED]]
+        unwelcome = {(each.is_multipart, each.media_type) for each in found if not each.quality}
+        found = [each for each in found if each.quality and (each.is_multipart, each.media_type) not in unwelcome]
+        return sorted(found, key=lambda each: -each.quality)
 
     @classmethod
     def _of(cls, text: str) -> Accepted:
@@ -83,14 +88,24 @@ class Accepted:
         message["content-type"] = text
         outer = text.partition(";")[0].strip().lower()
         syntax = str(message.get_param("transfer-syntax") or "")
-        if outer == "multipart/related":
-            return cls(is_multipart=True, media_type=str(message.get_param("type") or "").lower(), syntax=syntax)
-        return cls(is_multipart=False, media_type=outer, syntax=syntax)
+        try:
+            quality = min(1.0, max(0.0, float(str(message.get_param("q") or "1"))))
+        except ValueError:
+            quality = 1.0
+        is_multipart = outer == "multipart/related"
+        kind = str(message.get_param("type") or "").lower() if is_multipart else outer
+        return cls(is_multipart=is_multipart, media_type=kind, syntax=syntax, quality=quality)
 
     @property
     def is_anything(self) -> bool:
         """Whether any media type will do."""
         return self.media_type in _ANY
+
+    def includes(self, media_type: str) -> bool:
+        """Whether a media type will do: this one, or one of a kind, as ``image/*``."""
+        kind, _, name = self.media_type.partition("/")
+        is_of_kind = name == "*" and media_type.startswith(f"{kind}/")
+        return self.is_anything or is_of_kind or self.media_type == media_type
 
 
 def frame_form(syntax: UID) -> Form:
@@ -110,7 +125,7 @@ def chosen(form: Form, accept: str) -> Accepted:
     """
     is_native = form.syntax == ExplicitVRLittleEndian
     for each in Accepted.all_of(accept):
-        is_type = each.is_anything or each.media_type == form.media_type
+        is_type = each.includes(form.media_type)
         is_octets = each.media_type == OCTETS and (is_native or each.syntax != "")
         is_syntax = each.syntax in ("", "*", form.syntax)
         if (is_type or is_octets) and is_syntax:
@@ -121,7 +136,7 @@ def chosen(form: Form, accept: str) -> Accepted:
 def expect_json(accept: str) -> None:
     """Refuse a client that does not accept JSON."""
     if not any(
-        each.media_type in (JSON, "application/json", *_ANY, "application/*") for each in Accepted.all_of(accept)
+        each.includes(kind) and not each.is_multipart for each in Accepted.all_of(accept) for kind in _JSON_TYPES
     ):
         raise NotAnsweredError(406, f"This can be had as {JSON}.")
 

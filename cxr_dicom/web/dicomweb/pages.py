@@ -39,6 +39,8 @@ class DicomWeb:
         """Return the resources."""
         resources: dict[str, Handler] = {
             "/studies": self._studies,
+            "/series": self._series,
+            "/instances": self._instances,
             _STUDY + "/series": self._series,
             _STUDY + "/instances": self._instances,
             _SERIES + "/instances": self._instances,
@@ -62,11 +64,11 @@ class DicomWeb:
 
     def _series(self, asked: Asked) -> Response:
         query = _query(asked)
-        return _results(self._searches.series(_uid(asked, "study"), query, root_of(asked)), query)
+        return _results(self._searches.series(_named(asked, "study"), query, root_of(asked)), query)
 
     def _instances(self, asked: Asked) -> Response:
-        query, series = _query(asked), _uid(asked, "series") if "series" in asked.request.path_params else ""
-        return _results(self._searches.instances(_uid(asked, "study"), series, query, root_of(asked)), query)
+        query, study, series = _query(asked), _named(asked, "study"), _named(asked, "series")
+        return _results(self._searches.instances(study, series, query, root_of(asked)), query)
 
     # --- retrieval -------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ class DicomWeb:
         ]
         for form in forms:
             accepted = media.chosen(form, accept_of(asked))
-        if len(found) == 1 and not accepted.is_multipart and accepted.media_type == media.DICOM:
+        if len(found) == 1 and not accepted.is_multipart and not accepted.is_anything:
             return StreamingResponse(retrieval.in_pieces(found[0].path), headers={"Content-Type": str(forms[0])})
         return media.multipart(forms[0], (retrieval.in_pieces(each.path) for each in found))
 
@@ -117,7 +119,7 @@ class DicomWeb:
 
     def _found(self, asked: Asked) -> list[Held]:
         """Return the instances that a path leads to."""
-        uids = {name: _uid(asked, name) for name in ("study", "series", "uid") if name in asked.request.path_params}
+        uids = {name: _named(asked, name) for name in ("study", "series", "uid")}
         found = self._holdings.instances(**uids)
         if not found:
             raise NotAnsweredError(404, _NOTHING)
@@ -138,8 +140,10 @@ def _told(answer: Handler) -> Handler:
     return told
 
 
-def _uid(asked: Asked, name: str) -> str:
-    if not is_uid(uid := asked.path(name)):
+def _named(asked: Asked, name: str) -> str:
+    """Return a UID of the path; empty where the path has none of this name."""
+    uid = str(asked.request.path_params.get(name, ""))
+    if name in asked.request.path_params and not is_uid(uid):
         raise NotAnsweredError(400, "Expected UIDs in the path.")
     return uid
 

@@ -86,11 +86,32 @@ class Parts:
         self.is_whole = True
 
 
+class Whole:
+    """A body that is one instance."""
+
+    is_whole = False
+
+    def read(self, chunk: bytes) -> Iterator[Event]:
+        """Yield what some more of the body brings."""
+        if chunk and not self.is_whole:
+            self.is_whole = True
+            yield DICOM
+        if chunk:
+            yield chunk
+
+
+def is_single(content_type: str) -> bool:
+    """Whether a body is said to be one instance (PS3.18 8.6.1.1)."""
+    message = Message()
+    message["content-type"] = content_type
+    return message.get_content_type() == DICOM
+
+
 def _boundary(content_type: str) -> bytes:
     message = Message()
     message["content-type"] = content_type
     if message.get_content_type() != "multipart/related" or _parameter(message, "type").lower() != DICOM:
-        raise NotAnsweredError(415, f'Expected multipart/related; type="{DICOM}".')
+        raise NotAnsweredError(415, f'Expected multipart/related; type="{DICOM}", or {DICOM}.')
     boundary = _parameter(message, "boundary")
     if not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii() or not boundary.isprintable():
         raise NotAnsweredError(400, f"Expected a boundary of 1 to {_MAX_BOUNDARY} characters in Content-Type.")

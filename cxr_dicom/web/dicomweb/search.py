@@ -21,6 +21,8 @@ from cxr_dicom.web.dicomweb.metadata import Json, attributes
 PAGE = 100  # results of one answer, where fewer are not asked for
 MOST = 500
 _MAX_KEYS = 64  # of one request
+_MAX_ITEMS = 100  # of a sequence that are compared
+_MAX_DEPTH = 3
 _MAX_READ = 2000  # studies whose headers are read for one search
 
 _STUDY = (
@@ -36,6 +38,7 @@ _INSTANCE = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "TimezoneOffsetFromUTC"),
     *("InstanceNumber", "Rows", "Columns", "BitsAllocated", "NumberOfFrames"),
 )
+_OF_ALL = ("StudyDate", "AccessionNumber", "PatientName", "PatientID", "Modality")  # beside those, of all studies
 _OPTIONS = ("limit", "offset", "includefield", "fuzzymatching", "accept")
 _LISTS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -44,7 +47,7 @@ _LISTS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 class Query:
     """What is asked for."""
 
-    keys: Mapping[str, str]  # keyword -> what its value must be like
+    keys: Mapping[str, str]  # keyword, or those of a sequence and of what it holds with a dot -> what a value is like
     more: Sequence[str]  # keywords of attributes that are wanted beside the usual
     has_all: bool  # every attribute is wanted
     is_fuzzy: bool
@@ -66,7 +69,7 @@ class Query:
         given = dict(options)
         fields = [field for name, value in options if name == "includefield" for field in value.split(",")]
         return cls(
-            keys={_keyword(name): value for name, value in items if name not in _OPTIONS and value},
+            keys={_path(name): value for name, value in items if name not in _OPTIONS and value},
             more=[_keyword(field.partition(".")[0]) for field in fields if field and field != "all"],
             has_all="all" in fields,
             is_fuzzy=given.get("fuzzymatching") == "true",
@@ -91,23 +94,36 @@ class Searches:
 
     def studies(self, query: Query, root: str) -> Found:
         """Search for studies."""
+        return _page((self._study(uid, query, root) for uid in self._wanted(query)), query)
+
+    def series(self, study: str, query: Query, root: str) -> Found:
+        """Search for series of a study, or of all."""
+        usual = _SERIES if study else _OF_ALL + _SERIES
+        studies = [study] if study else self._wanted(query)
+        return _page((_series(group, usual, query, root) for uid in studies for group in self._groups(uid)), query)
+
+    def instances(self, study: str, series: str, query: Query, root: str) -> Found:
+        """Search for instances of a study, of one of its series, or of all."""
+        usual = _INSTANCE if study else _OF_ALL + _INSTANCE
+        studies = [study] if study else self._wanted(query)
+        found = (each for uid in studies for each in self._holdings.instances(uid, series))
+        return _page((_instance(each, usual, query, root) for each in found), query)
+
+    def _wanted(self, query: Query) -> Iterator[str]:
+        """Return the studies that are looked at; where there are many, none are for what only headers say."""
         uids = query.keys.get("StudyInstanceUID")
         wanted = iter(dict.fromkeys(re.split(r"[,\\]", uids))) if uids else self._holdings.studies()
         first = list(islice(wanted, _MAX_READ + 1))
         if len(first) > _MAX_READ and any(key != "StudyInstanceUID" for key in query.keys):
             raise NotAnsweredError(413, f"Of more than {_MAX_READ} studies, these are found by StudyInstanceUID only.")
-        return _page((self._study(uid, query, root) for uid in chain(first, wanted)), query)
+        return chain(first, wanted)
 
-    def series(self, study: str, query: Query, root: str) -> Found:
-        """Search for series of a study."""
+    def _groups(self, study: str) -> Iterable[list[Held]]:
+        """Return the instances of each series of a study."""
         groups: dict[str, list[Held]] = {}
         for each in self._holdings.instances(study):
             groups.setdefault(each.series, []).append(each)
-        return _page((_series(group, query, root) for group in groups.values()), query)
-
-    def instances(self, study: str, series: str, query: Query, root: str) -> Found:
-        """Search for instances of a study, or of one of its series."""
-        return _page((_instance(each, query, root) for each in self._holdings.instances(study, series)), query)
+        return groups.values()
 
     def _study(self, uid: str, query: Query, root: str) -> Json | None:
         instances = self._holdings.instances(uid)
@@ -123,8 +139,8 @@ class Searches:
         return attributes(first) if _matches(first, query) else None
 
 
-def _series(group: Sequence[Held], query: Query, root: str) -> Json | None:
-    made = _read(group, _SERIES, query)
+def _series(group: Sequence[Held], usual: Sequence[str], query: Query, root: str) -> Json | None:
+    made = _read(group, usual, query)
     if made is None:
         return None
     made.InstanceAvailability = "ONLINE"
@@ -133,8 +149,8 @@ def _series(group: Sequence[Held], query: Query, root: str) -> Json | None:
     return attributes(made) if _matches(made, query) else None
 
 
-def _instance(held: Held, query: Query, root: str) -> Json | None:
-    made = _read([held], _INSTANCE, query)
+def _instance(held: Held, usual: Sequence[str], query: Query, root: str) -> Json | None:
+    made = _read([held], usual, query)
     if made is None:
         return None
     made.InstanceAvailability = "ONLINE"
@@ -144,7 +160,8 @@ def _instance(held: Held, query: Query, root: str) -> Json | None:
 
 def _read(instances: Sequence[Held], usual: Sequence[str], query: Query) -> Dataset | None:
     """Read what a search tells and asks of the first instance that can be read."""
-    keywords = () if query.has_all else tuple(dict.fromkeys((*usual, *query.more, *query.keys)))
+    asked = (path.partition(".")[0] for path in query.keys)
+    keywords = () if query.has_all else tuple(dict.fromkeys((*usual, *query.more, *asked)))
     for held in instances:
         try:
             dataset = held.header(keywords).dataset
@@ -173,8 +190,12 @@ def _matches(dataset: Dataset, query: Query) -> bool:
     return all(_is_like(dataset, keyword, wanted) for keyword, wanted in query.keys.items())
 
 
-def _is_like(dataset: Dataset, keyword: str, wanted: str) -> bool:
+def _is_like(dataset: Dataset, path: str, wanted: str) -> bool:
     """Whether a value matches: one of a list of UIDs, a range, wildcards or the value itself (PS3.4 C.2.2.2)."""
+    keyword, _, inner = path.partition(".")
+    if inner:
+        items = (item for item in values(dataset, keyword) if isinstance(item, Dataset))
+        return any(_is_like(item, inner, wanted) for item in islice(items, _MAX_ITEMS))
     vr = dictionary_VR(keyword)
     is_like: Callable[[str], bool]
     if keyword in _LISTS or vr == "UI":
@@ -194,6 +215,15 @@ def _is_like(dataset: Dataset, keyword: str, wanted: str) -> bool:
 def _pattern(wanted: str) -> re.Pattern[str]:
     """Read `*` and `?` only as wildcards; what follows each other counts once, so that no text takes long."""
     return re.compile(fnmatch.translate(re.sub(r"\*+", "*", wanted[:128]).replace("[", "[[]")))
+
+
+def _path(name: str) -> str:
+    """Return the keywords of an attribute, or of one within sequences, with dots (PS3.18 8.3.4.1)."""
+    parts = name.split(".")
+    keywords = [_keyword(part) for part in parts[:_MAX_DEPTH]]
+    if len(parts) > _MAX_DEPTH or any(dictionary_VR(keyword) != "SQ" for keyword in keywords[:-1]):
+        raise NotAnsweredError(400, f"Expected an attribute, or one within at most {_MAX_DEPTH - 1} sequences.")
+    return ".".join(keywords)
 
 
 def _keyword(name: str) -> str:

@@ -27,7 +27,7 @@ from cxr_dicom.web.application import Asked, Page
 from cxr_dicom.web.dicomweb import media
 from cxr_dicom.web.dicomweb.metadata import attributes
 from cxr_dicom.web.dicomweb.pages import ROOT, accept_of, root_of
-from cxr_dicom.web.dicomweb.parts import Parts
+from cxr_dicom.web.dicomweb.parts import Parts, Whole, is_single
 
 PROCESSING_FAILURE = 0x0110
 
@@ -145,7 +145,8 @@ class Store:
         media.expect_json(accept_of(asked))
         if asked.request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise NotAnsweredError(415, "Expected no Content-Encoding.")  # it may unpack to anything
-        parts, incoming = Parts(asked.request.headers.get("content-type", "")), None
+        kind = asked.request.headers.get("content-type", "")
+        parts, incoming = Whole() if is_single(kind) else Parts(kind), None
         try:
             async for chunk in asked.request.stream():
                 for event in parts.read(chunk):
@@ -157,6 +158,11 @@ class Store:
                         incoming = None
                     else:
                         incoming.write(event)
+            if isinstance(parts, Whole) and incoming:
+                await anyio.to_thread.run_sync(
+                    partial(self._take, asked, incoming, study, outcome), limiter=self._limiter
+                )
+                incoming = None
         finally:
             if incoming:
                 incoming.drop()
