@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.service import confined
 from cxr_dicom.service.worker import Build, Worker
 from cxr_dicom.store.ledger import owner
 from cxr_dicom.system import telemetry
@@ -124,6 +125,7 @@ def _work(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only where the spool can be locked, and there it is known
     telemetry.configure_as(log)
     bound_memory(settings.service.worker_memory_mb)
+    confined.confine(settings)  # threads that are there already would stay free
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop, bells.study), daemon=True).start()
     try:

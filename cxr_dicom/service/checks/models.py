@@ -18,7 +18,9 @@ from cxr_dicom.infer import build_models, resolve
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import Prediction, Radiograph
 from cxr_dicom.select import select
-from cxr_dicom.service.checks.answer import Check, tried
+from cxr_dicom.service import confined
+from cxr_dicom.service.checks.answer import Check, ok, tried, warning
+from cxr_dicom.system import confinement
 
 
 def check(settings: Settings) -> Iterator[Check]:
@@ -31,6 +33,8 @@ def check(settings: Settings) -> Iterator[Check]:
         radiograph = read(
             select(study, settings.select.model_copy(update={"max_pixels": 1 << 20})).images[0], settings.pixels
         )
+    if said := confined.words(settings):
+        yield ok("models.own", said) if confinement.version() else warning("models.own", said)
     earlier: list[Prediction] = []
     for name in resolve(settings):
         yield tried(f"models.names: {name}", partial(_model, name, settings, radiograph, earlier))

@@ -1,0 +1,66 @@
+"""A worker of the service that runs a network of the user's, and what it can no longer do."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.service import confined
+from cxr_dicom.service.process import WorkerProcess
+from cxr_dicom.system import confinement
+from tests.infer.own.networks import scores, table
+
+
+def settings(folder, **models):
+    own = table(folder / "weights" / "mine.onnx", scores("mass"))
+    return Settings.model_validate({"spool": {"folder": folder / "spool"}, "models": {"own": [own], **models}})
+
+
+def tries(settings):
+    """Stand for a network that got round every check of its file, and say what it could do."""
+    said = []
+    for name, attempt in {
+        "spool": lambda: (settings.spool.folder / "ran").touch(),
+        "elsewhere": lambda: (settings.spool.folder.parent / "ran").touch(),
+        "network": lambda: socket.socket().bind(("127.0.0.1", 0)),
+    }.items():
+        try:
+            attempt()
+            said.append(name)
+        except PermissionError:
+            continue
+    raise CxrDicomError(f"could: {', '.join(said)}")
+
+
+@pytest.mark.skipif(confinement.version() < 4, reason="needs Landlock of Linux 6.7")
+def test_it_writes_to_its_spool_only_and_has_no_network(tmp_path, monkeypatch):
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    worker = WorkerProcess(settings(tmp_path, names=["mine"]), tries, only_loads=True)
+    with pytest.raises(CxrDicomError, match=r"^could: spool$"):
+        worker.wait_until_ready()
+    worker.stop(5)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_is_confined_only_where_it_can_be_and_check_says_so(tmp_path, monkeypatch):
+    confining = []
+    monkeypatch.setattr(confinement, "confine", lambda writable: confining.append(list(writable)))
+    confined.confine(settings(tmp_path, names=["lung-opacity"]))
+    assert confining == []
+    assert confined.words(settings(tmp_path, names=["lung-opacity"])) is None
+    run = settings(tmp_path, names=["mine"])
+    confined.confine(run)
+    assert tmp_path / "spool" in confining[0]
+    assert tmp_path / "weights" in confining[0], "its digest is yet to be recorded there"
+    assert confined.words(run) == f"a worker that runs them {confinement.words()}"
+    confined.confine(settings(tmp_path, names=["mine"], sha256={"mine": "0" * 64}))
+    assert tmp_path / "weights" not in confining[1]
+    monkeypatch.setattr(confined, "strangers", lambda *_: (("models", "theirs", "their-package", "1"),))
+    confined.confine(run)
+    assert len(confining) == 2
+    assert "packages of others run beside" in confined.words(run)
+    assert Path(tmp_path / "spool") in confining[1]
