@@ -29,6 +29,9 @@ TESTS = {  # by the first column of the table
     "an ONNX file that wants libraries, other files, or all of the memory": (
         "infer/onnx/test_onnx.py::test_a_hostile_file_is_refused_in_one_line_before"
     ),
+    "a MONAI bundle with code in its configs, a weights file whose header lies": (
+        "infer/own/test_bundles.py::test_a_hostile_bundle_is_refused_in_one_line_and_nothing_of_it_runs"
+    ),
     "a bundle of other weights, with the pinned digest in its lock": (
         "infer/weights/test_bundle.py::test_other_weights_with_the_pinned_digest_in_their_lock_are_refused"
     ),

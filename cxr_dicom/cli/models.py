@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxr_dicom.cli import Refused
+from cxr_dicom.cli._models_add import add
 from cxr_dicom.cli._options import OutputFile, OutputFolder
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _names = click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.group(epilog="Exit codes: 0 done, 2 it cannot be done: the text says why and what to do.")
 def models() -> None:
     """List and describe models; fetch, check and move their weights."""
+
+
+models.add_command(add)
 
 
 @models.command("list")
@@ -239,6 +243,8 @@ def _verified(info: ModelInfo, settings: Settings) -> str:
 
 def _line(row: dict[str, Any]) -> str:
     package = "" if row["is_ours"] else f"  [{row['package']}]"
+    if row["is_own"]:
+        package = f"  [yours, SHA-256 {(row['weights_sha256'] or 'not recorded yet')[:16]}]"
     return f"{row['name']:26}{_state(row):12}{row['input_size'] or 'any':>6}  {row['title']}{package}"
 
 

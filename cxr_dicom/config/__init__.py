@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -105,6 +105,18 @@ class ModelSettings(_Table):
         if len({model.name for model in own}) < len(own):
             raise ValueError("two models have the same name")
         return own
+
+    @model_validator(mode="after")
+    def _pinned_once(self) -> Self:
+        for model in self.own:
+            if model.sha256 and self.sha256.get(model.name, model.sha256).lower() != model.sha256.lower():
+                raise ValueError(f"sha256: {model.name} has another one in its table")
+        return self
+
+    def pinned(self, name: str) -> str | None:
+        """Return the digest that the weights of a model must have; None where the settings do not say."""
+        own = self.own_named(name)
+        return self.sha256.get(name) or (own.sha256 if own else None)
 
     def own_named(self, name: str) -> OwnModel | None:
         """Return the table of a network of the user's; None where ``name`` is another model."""

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field, field_serializer, model_validator
 from cxr_dicom.config.service import Table
 from cxr_dicom.plugins import MODELS, problem_of_name
 
-FILES = (".onnx", ".pt", ".ts")
+FILES = (".onnx", ".pt", ".ts", ".safetensors")
+ARCHITECTURES = ("densenet121", "resnet50", "pspnet", "unet")  # that `infer/own/architectures.py` builds
 MAX_LABELS = 500
 
 Key = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")]
@@ -68,6 +69,8 @@ class Label(Table):
     """Lower case with underscores, the side first: `left_lung`. Empty: not reported, as a background."""
     code: tuple[Line, Line, Line] | None = None
     """Code Value, Coding Scheme Designator and Code Meaning; default: looked up by the name."""
+    radelement: str | None = Field(default=None, pattern="^RDES?[1-9][0-9]{0,6}$")
+    """Set or element of RadElement (RSNA and ACR) that says the same; reports have it beside the code."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -188,7 +191,11 @@ class OwnModel(Table):
     name: Annotated[str, AfterValidator(_name)]
     """Its name in `models.names`, and in every object and table."""
     file: Annotated[Path, AfterValidator(Path.absolute)]
-    """ONNX (`.onnx`) or TorchScript (`.pt`, `.ts`)."""
+    """ONNX (`.onnx`), TorchScript (`.pt`, `.ts`), or weights of one of our architectures (`.safetensors`)."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    """Digest that the file must have; default: that of its first use."""
+    architecture: Literal["densenet121", "resnet50", "pspnet", "unet"] | None = None
+    """Of a `.safetensors` file, and only of one."""
     input: Input
     output: Annotated[
         ScoresOutput | MasksOutput | ValuesOutput | HeatmapsOutput,
@@ -215,6 +222,11 @@ class OwnModel(Table):
         _line(self.file.name)
         if self.file.suffix.lower() not in FILES:
             raise ValueError(f"file: expected one that ends in {', '.join(FILES)}, got {self.file.name!r}")
+        if (self.file.suffix.lower() == ".safetensors") != (self.architecture is not None):
+            raise ValueError(
+                f"architecture: expected one of {', '.join(ARCHITECTURES)} for a .safetensors file, else none"
+                f"; got {self.architecture or 'none'} for {self.file.name!r}"
+            )
         if self.output.kind != "values" and self.output.activation == "softmax" and len(self.labels) < 2:
             raise ValueError("output: softmax of one label is always 1; expected `sigmoid`, or a label more")
         return self
@@ -227,4 +239,9 @@ class OwnModel(Table):
     @property
     def meaning(self) -> dict[str, Any]:
         """All that can change a result; the file itself has a digest of its own."""
-        return self.model_dump(mode="json", exclude={"file"})
+        later = set() if self.architecture else {"architecture"}  # what came later, where it is not used
+        meaning = self.model_dump(mode="json", exclude={"file", "sha256"} | later)
+        for label in meaning["output"].get("labels", ()):
+            if label["radelement"] is None:
+                del label["radelement"]
+        return meaning

@@ -55,8 +55,11 @@ _PROCEDURE = hd.CodeContentItem(
 
 @shared()
 def concept(code: Code) -> CodedConcept:
-    """Return a code as highdicom wants it."""
-    return CodedConcept(code.value, code.scheme, ascii_text(code.meaning, 64))
+    """Return a code as highdicom wants it, with the one that says the same in another scheme (PS3.3 8.9)."""
+    made = CodedConcept(code.value, code.scheme, ascii_text(code.meaning, 64))
+    if (same := code.equivalent) is not None:
+        made.EquivalentCodeSequence = [CodedConcept(same.value, same.scheme, ascii_text(same.meaning, 64))]
+    return made
 
 
 def comment(text: str) -> hd.TextContentItem:

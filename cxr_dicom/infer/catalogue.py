@@ -40,10 +40,12 @@ def described(info: ModelInfo, settings: Settings) -> dict[str, Any]:
     choice = choose(info.name, settings)
     files = weights.files(info, settings) if info.weights_file else ()
     lock = weights.read_lock(weights.source_path(info, settings)) if info.weights_file else None
+    digest = lock.checked_sha256 if lock else settings.models.pinned(info.name)
     return asdict(info) | {
         "is_present": weights.is_present(info, settings),
         "bytes": sum(file.stat().st_size for file in files),
-        "weights_sha256": lock.checked_sha256 if lock else None,
+        "weights_sha256": digest if info.weights_file else None,
+        "is_own": settings.models.own_named(info.name) is not None,
         "package": choice.package,
         "is_ours": choice.is_ours,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MANUFACTURER = "cxr-dicom"  # in every object that this package writes; selection knows its own output by it
@@ -131,3 +131,4 @@ class Code:
     value: str  # Code Value, e.g. "80891009"
     scheme: str  # Coding Scheme Designator, e.g. "SCT"
     meaning: str  # Code Meaning, for people
+    equivalent: Code | None = field(default=None, repr=False)  # the same in another scheme, where somebody says so

@@ -106,7 +106,7 @@ def card(name: str, settings: Settings, evaluation: Path | None = None) -> Card:
         raise CxrDicomError(f"expected one of {', '.join(sorted(infos))}, found {name!r}")
     info = infos[name]
     lock = weights.read_lock(weights.source_path(info, settings)) if info.weights_file else None
-    digest = lock.source_sha256 if lock else None
+    digest = lock.source_sha256 if lock else settings.models.pinned(name) if info.weights_file else None
     known = zip(lock.targets, lock.thresholds, strict=False) if lock else ()
     return Card(
         info=info,

@@ -7,34 +7,22 @@ placed by what a browser or an archive calls it.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import CxrDicomError, ImageError
+from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.intake import Intake, Refusals, RefusedError
 from cxr_dicom.ingest.wrap import is_picture, wrap
 from cxr_dicom.records import StoredInstance
 from cxr_dicom.store.spool import Part, PartFile, SpoolFullError
+from cxr_dicom.system.archives import DAMAGED, METHODS, ArchiveRefusedError, expect_small_directory, too_many
 
 _CHUNK = 1 << 16
-_MAX_DIRECTORY_BYTES = 1 << 22  # of an archive
-_END = struct.Struct("<4s4H2LH")  # end of central directory record (APPNOTE.TXT 4.3.16)
-_MAX_COMMENT = 0xFFFF
-_ZIP64_LOCATOR = b"PK\x06\x07"
-_LOCATOR_BYTES = 20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _Store = Callable[[Callable[[], Part]], StoredInstance]  # into the intake
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError)
-
-
-class ArchiveRefusedError(CxrDicomError):
-    """An archive is not taken, or no further."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,9 +82,9 @@ class Uploads:
             with zipfile.ZipFile(path) as archive:
                 members = [member for member in archive.infolist() if not member.is_dir()]
                 if len(members) > web.max_upload_files:  # the end of the archive may say another number
-                    raise ArchiveRefusedError(_too_many(web.max_upload_files))
+                    raise ArchiveRefusedError(too_many(web.max_upload_files))
                 for member in members:
-                    if member.flag_bits & 1 or member.compress_type not in _METHODS:
+                    if member.flag_bits & 1 or member.compress_type not in METHODS:
                         yield Taken(reason="UNREADABLE: expected a member without password, stored or deflated")
                         continue
                     part, size = self._member(archive, member, left)
@@ -106,7 +94,7 @@ class Uploads:
                         yield Taken(reason="UNREADABLE: an archive within an archive is not opened")
                         continue
                     yield self._one(part, store)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise ArchiveRefusedError(f"UNREADABLE: expected a whole archive, got {type(error).__name__}") from error
 
     def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> tuple[Part, int]:
@@ -150,32 +138,6 @@ class Uploads:
         buffer = io.BytesIO()
         dataset.save_as(buffer, enforce_file_format=True)
         return self._intake.spool.write_part([buffer.getvalue()])
-
-
-def expect_small_directory(path: Path, max_files: int) -> None:
-    """Check how long the list of an archive says it is, before all of it is read.
-
-    Raises
-    ------
-    ArchiveRefusedError
-        If it is too long, or cannot be found.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _END.size - _MAX_COMMENT - _LOCATOR_BYTES))
-        tail = file.read()
-    place = tail.rfind(b"PK\x05\x06")
-    if place < 0 or len(tail) - place < _END.size:
-        raise ArchiveRefusedError("UNREADABLE: expected a whole archive, found no list of its files")
-    _, _, _, _, files, directory, _, _ = _END.unpack_from(tail, place)
-    if _ZIP64_LOCATOR in tail[max(0, place - _LOCATOR_BYTES) : place] or files > max_files:
-        raise ArchiveRefusedError(_too_many(max_files))
-    if directory > _MAX_DIRECTORY_BYTES:
-        raise ArchiveRefusedError(f"TOO_LONG: expected a list of at most {_MAX_DIRECTORY_BYTES >> 20} MB, found more")
-
-
-def _too_many(most: int) -> str:
-    return f"TOO_LONG: expected at most {most} files in an archive, found more"
 
 
 def _starts(path: Path, signature: bytes) -> bool:

@@ -33,7 +33,8 @@ name = "scores"
 file = "{folder}/scores.onnx"
 input = {{ size = 64, range = [0.0, 1.0], fit = "pad" }}
 output = {{ kind = "scores", activation = "sigmoid", labels = [
-  {{ name = "pneumothorax", operating_point = 0.1 }}, {{ name = "cavity", operating_point = 0.9 }}, {{ name = "" }}
+  {{ name = "pneumothorax", operating_point = 0.1, radelement = "RDES999999" }},
+  {{ name = "cavity", operating_point = 0.9 }}, {{ name = "" }}
 ] }}
 licence = "MIT"
 citation = "nobody"
@@ -82,6 +83,20 @@ def test_what_it_finds_is_in_every_object_and_table(ran):
     assert [segment.SegmentLabel for segment in segments] == ["Right lung", "Cavity"]
     for each in row["objects"]:
         assert errors(out / each["path"]) == [], each["kind"]
+
+
+def test_a_radelement_stands_beside_the_code_of_a_finding(ran):
+    out, row = ran
+    (path,) = (each["path"] for each in row["objects"] if each["kind"] == "findings_report")
+    found = []
+
+    def look(dataset, element):
+        if element.keyword == "EquivalentCodeSequence":
+            (item,) = element.value
+            found.append((dataset.CodeValue, item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning))
+
+    dcmread(out / path).walk(look)
+    assert set(found) == {("36118008", "RDES999999", "RADELEMENT", "Pneumothorax")}
 
 
 def test_an_object_declares_the_scheme_of_a_concept_without_a_code(ran):

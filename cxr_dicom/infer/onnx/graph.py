@@ -40,6 +40,7 @@ class Interface:
     batch: int  # images that it takes at once
     half: bool  # whether it takes float16
     outputs: tuple[str, ...]
+    shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)  # of the outputs, as computed
     heads: Mapping[str, Head] = field(default_factory=dict)  # of the outputs that have a class activation map
 
 
@@ -71,15 +72,27 @@ def check(content: bytes, channels: int, size: int) -> Interface:
     RefusedError
         If no runtime may see it.
     """
-    wire.check(content)
-    try:
-        model = ModelProto.FromString(content)
-    except DecodeError as error:
-        raise RefusedError("found one that is cut off or damaged") from error
+    model = parsed(content)
     try:
         return _checked(model, channels, size)
     except (UnicodeDecodeError, TypeError) as error:  # protobuf gives bytes for what is no UTF-8
         raise RefusedError("found names that are no text") from error
+
+
+def parsed(content: bytes) -> ModelProto:
+    """Read a file whose structure is bounded; nothing more is known of it.
+
+    Raises
+    ------
+    RefusedError
+        If it is none.
+    """
+    wire.check(content)
+    try:
+        model: ModelProto = ModelProto.FromString(content)
+    except DecodeError as error:
+        raise RefusedError("found one that is cut off or damaged") from error
+    return model
 
 
 def _checked(model: ModelProto, channels: int, size: int) -> Interface:
@@ -93,8 +106,8 @@ def _checked(model: ModelProto, channels: int, size: int) -> Interface:
     for graph, depth in _graphs(model.graph):
         _expect_plain(graph, depth)
     interface = _interface(model.graph, channels, size)
-    _expect_bounded(_skeleton(model, interface, channels, size))
-    return interface
+    shapes = _expect_bounded(_skeleton(model, interface, channels, size))
+    return replace(interface, shapes={name: shapes[name] for name in interface.outputs if name in shapes})
 
 
 def _graphs(graph: GraphProto, depth: int = 0) -> Iterator[tuple[GraphProto, int]]:
@@ -165,16 +178,27 @@ def _expect_tensor(tensor: TensorProto) -> None:
         raise RefusedError(f"found {stored} bytes or numbers for {name}, whose shape {shape or '()'} needs {needed}")
 
 
-def _interface(graph: GraphProto, channels: int, size: int) -> Interface:
+def input_of(graph: GraphProto) -> tuple[onnx.ValueInfoProto, list[int | None]]:
+    """Return the only input of a graph, and its lengths; None for any.
+
+    Raises
+    ------
+    RefusedError
+        If there are several, or none.
+    """
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1:
         raise RefusedError(f"found {len(inputs)} inputs, expected one")
-    (given,) = inputs
+    dims = inputs[0].type.tensor_type.shape.dim
+    return inputs[0], [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+
+
+def _interface(graph: GraphProto, channels: int, size: int) -> Interface:
+    given, shape = input_of(graph)
     kind = given.type.tensor_type
     if kind.elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
         raise RefusedError(f"found an input of {_type(kind.elem_type)}, expected FLOAT")
-    shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
     expected = (channels, size, size)
     if len(shape) != 4 or any(found not in (None, side) for found, side in zip(shape[1:], expected, strict=True)):
         found = " x ".join("any" if side is None else str(side) for side in shape)
@@ -220,17 +244,19 @@ def _standard(model: ModelProto) -> list[onnx.OperatorSetIdProto]:
     return [each for each in model.opset_import if each.domain in _DOMAINS]
 
 
-def _expect_bounded(skeleton: ModelProto) -> None:
+def _expect_bounded(skeleton: ModelProto) -> dict[str, tuple[int | None, ...]]:
     """Compute the size of every result, and refuse what is too large or, where it may be anything, not known."""
     try:
         onnx.checker.check_model(skeleton)
         inferred = shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # those of ONNX have no type in common
         raise RefusedError(f"found a graph that does not fit together: {_line(error)}") from error
-    known = {}
+    known, shapes = {}, {}
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         dims = value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else None
         known[value.name] = dims is not None and all(dim.HasField("dim_value") for dim in dims)
+        if dims is not None:
+            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
         elements = math.prod(dim.dim_value for dim in dims or () if dim.HasField("dim_value"))
         if elements > _MOST_ELEMENTS:
             raise RefusedError(f"found a result of {elements} numbers, {_name(value.name)}")
@@ -239,6 +265,7 @@ def _expect_bounded(skeleton: ModelProto) -> None:
             raise RefusedError(
                 f"found {node.op_type} whose size is not known beforehand: export it with an input of fixed size"
             )
+    return shapes
 
 
 def _name(text: str) -> str:

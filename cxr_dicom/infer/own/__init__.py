@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_dicom import __version__
@@ -119,8 +120,12 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
 
         return compute, network.info
 
-    from cxr_dicom.infer import torchscript
     from cxr_dicom.infer.backend import on_backend
+
+    if table.architecture is not None:
+        run, info = on_backend(_architecture(table, path, info, prepare, device), info, settings)
+        return lambda pixels: _with_maps(run(pixels)), info
+    from cxr_dicom.infer import torchscript
 
     program = torchscript.read(path, device, info)
 
@@ -130,6 +135,31 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
 
     run, info = on_backend(of_program, info, settings)
     return lambda pixels: (run(pixels), None), info
+
+
+def _architecture(
+    table: OwnModel, path: Path, info: ModelInfo, prepare: Callable[[torch.Tensor], torch.Tensor], device: str
+) -> Callable[[torch.Tensor], Any]:
+    """Fill one of our architectures with the bytes whose digest was checked."""
+    from cxr_dicom.infer import weights
+    from cxr_dicom.infer.own import architectures
+
+    content = architectures.read(path)
+    weights.expect_same(content, info, path)
+    assert table.architecture is not None  # noqa: S101  the caller asked
+    network, channels = architectures.load(content, path, table.architecture, device)
+    if channels != table.input.channels:
+        raise ModelError(f"{table.name}: input.channels: the weights are of {channels}, got {table.input.channels}")
+
+    def compute(pixels: torch.Tensor) -> Any:
+        found, maps = network(prepare(pixels))
+        return found if maps is None else (found, maps)
+
+    return compute
+
+
+def _with_maps(found: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return found if isinstance(found, tuple) else (found, None)
 
 
 def _prepared(given: Input, device: str) -> Callable[[torch.Tensor], torch.Tensor]:

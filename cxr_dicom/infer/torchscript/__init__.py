@@ -47,11 +47,16 @@ def read(path: Path, device: str, info: ModelInfo | None = None) -> torch.jit.Sc
     WeightsError
         If it is damaged, another one, or holds anything but tensor operations.
     """
-    import torch
-
     content = path.read_bytes()
     if info is not None:
         weights.expect_same(content, info, path)
+    return load(content, path, device)
+
+
+def load(content: bytes, path: Path, device: str) -> torch.jit.ScriptModule:
+    """Load the bytes of a file; ``path`` is for errors. See `read`."""
+    import torch
+
     try:
         _expect_harmless(path, content)
         network: torch.jit.ScriptModule = torch.jit.load(BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]

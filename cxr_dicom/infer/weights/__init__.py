@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RELEASE = "https://github.com/mlmed/torchxrayvision/releases/download/v1/"  # where TorchXRayVision fetches from
 
+_OF_STRANGERS = (".onnx", ".ts", ".safetensors")  # suffixes of files that no upstream file of ours has
 FORMAT = 1  # of the lock file and of what a conversion writes
 
 
@@ -77,8 +78,8 @@ def source_path(info: ModelInfo, settings: Settings) -> Path:
 
 
 def lock_path(source: Path) -> Path:
-    """Where the digests of an upstream file are recorded; of ONNX by its whole name: ``.pt`` may lie beside it."""
-    return source.with_name(f"{source.name if source.suffix in ('.onnx', '.ts') else source.stem}.lock.json")
+    """Where the digests of an upstream file are recorded; by its whole name where a ``.pt`` may lie beside it."""
+    return source.with_name(f"{source.name if source.suffix in _OF_STRANGERS else source.stem}.lock.json")
 
 
 def is_present(info: ModelInfo, settings: Settings) -> bool:
@@ -141,7 +142,7 @@ def verify(info: ModelInfo, settings: Settings, upstream: Upstream | None) -> Lo
         expect_pinned(lock, info, settings)
     if lock is None or source.with_name(lock.loaded) not in present:
         own = settings.models.own_named(info.name) is not None
-        if own and info.name in settings.models.sha256:  # the pin says more than a record, and needs no folder to write
+        if own and settings.models.pinned(info.name):  # the pin says more than a record, and needs no folder to write
             return Lock(source=source.name, source_sha256=identity, loaded=source.name, loaded_sha256=identity)
         return _record(source, identity, upstream)
     loaded = source.with_name(lock.loaded)
@@ -159,7 +160,7 @@ def expect_pinned(lock: Lock, info: ModelInfo, settings: Settings) -> None:
     WeightsError
         If it is another.
     """
-    pinned = settings.models.sha256.get(info.name)
+    pinned = settings.models.pinned(info.name)
     if pinned is not None and lock.imported and pinned.lower() != lock.loaded_sha256:
         raise WeightsError(
             f"{info.name}: expected SHA-256 {pinned} (pinned in models.sha256), found {lock.loaded_sha256} of "
@@ -179,7 +180,8 @@ def expect(identity: str, info: ModelInfo, settings: Settings) -> None:
         If it is another.
     """
     source = source_path(info, settings)
-    _expect(identity, settings.models.sha256.get(info.name), "pinned in models.sha256", source, info)
+    where = "pinned in models.sha256" if info.name in settings.models.sha256 else "pinned in its table [[models.own]]"
+    _expect(identity, settings.models.pinned(info.name), where, source, info)
     expect_recorded(identity, info, settings)
 
 
@@ -256,7 +258,7 @@ def written(path: Path) -> Iterator[Path]:
         except OSError as error:
             expected = (
                 "use it once as a user who may, put it into a folder that can (models.folder), or, for a file of your "
-                "own, pin its digest in [models.sha256]"
+                "own, pin its digest in [models.sha256] or its table"
             )
             raise WeightsError(f"{path}: cannot be written ({error.strerror}); {expected}") from error
         yield part

@@ -21,7 +21,7 @@ WRONG = {
     "a name of ours": ({"name": "lung-opacity"}, "'lung-opacity' is a model of this package"),
     "a name for a file": ({"name": "My Model"}, "expected lower case letters and digits joined by -"),
     "no licence": ({"licence": ""}, "at least 1 character"),
-    "an unknown file": ({"file": "network.h5"}, "expected one that ends in .onnx, .pt, .ts"),
+    "an unknown file": ({"file": "network.h5"}, "expected one that ends in .onnx, .pt, .ts, .safetensors"),
     "an unknown key": ({"threads": 3}, "no such key"),
     "a fit": ({"input": {"size": 64, "range": (0, 1), "fit": "squeeze"}}, "'crop', 'pad' or 'stretch'"),
     "a range": ({"input": {"size": 64, "range": (1, 0)}}, "expected black below white"),
@@ -44,6 +44,12 @@ WRONG = {
         {"output": {**scores(), "labels": [{"name": "mass", "code": ("M", "99LAB", "Mass\n\x1b[2J")}]}},
         "expected one line without control characters",
     ),
+    "a RadElement that is none": (
+        {"output": {**scores(), "labels": [{"name": "mass", "radelement": "RID1301"}]}},
+        "should match pattern",
+    ),
+    "an architecture of ONNX": ({"architecture": "unet"}, "for a .safetensors file, else none; got unet"),
+    "a digest": ({"sha256": "abc"}, "should match pattern"),
     "a unit of two values": (
         {"output": {"kind": "values", "labels": [{"name": "age", "unit": "mm\\\\cm"}]}},
         "should match pattern",
@@ -159,7 +165,12 @@ def test_a_file_that_is_pinned_needs_no_folder_that_can_be_written(tmp_path, bui
         build(given)
     identity = hashlib.sha256(path.read_bytes()).hexdigest()
     assert build(given, sha256={"mine": identity}).info.weights_sha256 == identity
+    assert build({**given, "sha256": identity.upper()}).info.weights_sha256 == identity
     assert [each.name for each in tmp_path.iterdir()] == ["network.onnx"]
+    with pytest.raises(WeightsError, match=r"pinned in its table \[\[models\.own\]\]"):
+        build({**given, "sha256": "0" * 64})
+    with pytest.raises(ValueError, match="mine has another one in its table"):
+        settings({**given, "sha256": identity}, sha256={"mine": "0" * 64})
 
 
 def test_what_changes_a_result_changes_the_digest_and_where_the_file_lies_does_not(tmp_path):
@@ -175,6 +186,7 @@ def test_what_changes_a_result_changes_the_digest_and_where_the_file_lies_does_n
     }
     assert digests["as it is"] == digests["moved"]
     assert len(set(digests.values())) == 3
+    assert settings(one | {"sha256": "0" * 64}).digest == digests["as it is"], "a pin says nothing of a result"
     unused = Settings.model_validate({"models": {"own": [one]}})
     assert unused.digest == Settings().digest, "a table whose model does not run changes nothing"
 
