@@ -48,7 +48,7 @@ def plan_segmentations(
     BINARY holds all structures. A LABELMAP holds structures that do not overlap; each further
     set of disjoint structures has its own, with no fewer structures than the reports of the model have
     groups, as far as they fit: Slicer raises when one with fewer is loaded before such a report. ``auto``
-    takes LABELMAP where Columns is not a multiple of 8: there Weasis before 4.6.6 unpacks BINARY
+    takes LABELMAP where Columns is not a multiple of 8: there Weasis up to 4.6.6 unpacks BINARY
     wrongly, and OHIF 3.13 where Rows x Columns is not.
     """
     masks = tuple(mask for mask in prediction.masks if mask.region.area)
