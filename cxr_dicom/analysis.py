@@ -23,6 +23,7 @@ from cxr_dicom.encode.common import write, write_file
 from cxr_dicom.errors import EncodingError
 from cxr_dicom.pipeline import encode, results
 from cxr_dicom.records import (
+    Detection,
     Finding,
     Heatmap,
     ImageAnalysis,
@@ -110,6 +111,16 @@ class Analysis:
     def measurements(self) -> Mapping[str, Measurement]:
         """Numbers: ``value``, None where it could not be measured and ``reason`` says why, and ``unit``."""
         return self._named(lambda p: ((measurement.name, measurement) for measurement in p.measurements))
+
+    @property
+    def detections(self) -> Mapping[str, tuple[Detection, ...]]:
+        """Findings in boxes, the highest score first: ``score``, ``box`` (left, top, right, bottom as stored)."""
+        return self._named(_detections)
+
+    @property
+    def embeddings(self) -> Mapping[str, NDArray[np.float32]]:
+        """Vectors by model: (width,)."""
+        return {p.model.name: p.embedding for p in self.predictions if p.embedding is not None}
 
     @property
     def statements(self) -> Mapping[str, Statement]:
@@ -204,6 +215,11 @@ def unwritten_rows(study: StudyAnalysis, settings: Settings) -> list[Row]:
 def _regions(prediction: Prediction) -> Iterator[tuple[str, Region]]:
     """Yield the masks that are not empty: just those are in the DICOM segmentations."""
     return ((mask.structure.name, mask.region) for mask in prediction.masks if mask.region.area)
+
+
+def _detections(prediction: Prediction) -> Iterator[tuple[str, tuple[Detection, ...]]]:
+    for name in dict.fromkeys(detection.name for detection in prediction.detections):
+        yield name, tuple(detection for detection in prediction.detections if detection.name == name)
 
 
 def _same(picture: pictures.Grey) -> pictures.Grey:

@@ -23,6 +23,7 @@ Grey = NDArray[np.uint8]  # (rows, columns)
 Colour = NDArray[np.uint8]  # (rows, columns, 3), sRGB
 Layer = NDArray[np.uint8]  # (rows, columns, 4), sRGB and opacity
 RGB = tuple[int, int, int]
+Extent = tuple[float, float, float, float]  # left, top, right, bottom
 
 # Nine even samples of "inferno", a perceptually uniform colour map by Nathaniel J. Smith and
 # Stefan van der Walt (CC0, https://bids.github.io/colormap); between them the map is linear.
@@ -42,6 +43,7 @@ _WINDOW_PERCENTILES = (0.5, 50, 99.5)  # black, middle grey, white
 _MIDDLE_GREY = 0.45  # where the median of the window is shown
 _GAMMAS = (0.5, 2.0)
 _BAR_MM = 50
+_BOX_COLOUR = (255, 214, 10)
 _FINE = 2  # outlines are drawn on a matrix this many times finer, for smooth edges
 _OUTLINE_WIDTH = 3  # pixels of the preview
 _FILL_OPACITY = 0.18
@@ -158,6 +160,36 @@ def lines(picture: Colour, lines: Iterable[Line], shape: Shape) -> Colour:
             for stroke in strokes:
                 draw.line(stroke, fill=colour, width=width)
     return np.asarray(fine.resize((picture.shape[1], picture.shape[0]), Image.Resampling.BOX))
+
+
+def framed(picture: Grey | Colour, boxes: Iterable[tuple[Extent, str]], shape: Shape) -> Colour:
+    """Draw boxes of a source matrix of ``shape``, with a dark rim and a label each.
+
+    Parameters
+    ----------
+    boxes
+        Left, top, right, bottom on the matrix, and what stands above the box, or in it where it touches the top.
+    """
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+    image = Image.fromarray(np.ascontiguousarray(colour))
+    draw, size = ImageDraw.Draw(image), max(10, round(max(image.size) / 45))
+    font, width = ImageFont.load_default(size), max(2, round(max(image.size) / 300))
+    across, down = image.width / shape[1], image.height / shape[0]
+    for (left, top, right, bottom), label in boxes:
+        place = round(left * across), round(top * down), round(right * across) - 1, round(bottom * down) - 1
+        ends = (*place[:2], max(place[0], place[2]), max(place[1], place[3]))
+        for paint, thickness in (((0, 0, 0), width + 2), (_BOX_COLOUR, width)):
+            draw.rectangle(ends, outline=paint, width=thickness)
+        above = ends[1] - round(1.3 * size)
+        draw.text(
+            (ends[0], above if above >= 0 else ends[1] + width),
+            label,
+            fill=_BOX_COLOUR,
+            font=font,
+            stroke_width=max(1, size // 12),
+            stroke_fill=(0, 0, 0),
+        )
+    return np.asarray(image)
 
 
 def layer(draw: Callable[[Grey], Colour], shape: Shape) -> Layer:

@@ -147,6 +147,7 @@ def _blank(dice: random.Random) -> dict:
         "measurements": {},
         "statements": {},
         "boxes": {},
+        "detections": {},
         "objects": [],
         "exports": [],
         "content": None,

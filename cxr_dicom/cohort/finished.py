@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cxr_dicom.cohort.states import State
+from cxr_dicom.results import embeddings
 from cxr_dicom.results.rows import STUDY_STAGES
 from cxr_dicom.results.schema import ModelRow, Row
 
@@ -23,6 +24,7 @@ class Done:
     models: tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
     device: str  # that computed; empty where nothing was
     has_scores: bool
+    embeddings: tuple[tuple[str, int], ...] = ()  # models that gave vectors, and how long they are
     seconds: dict[str, float] = field(default_factory=dict)  # per stage; empty when nothing was computed
     is_reused: bool = False  # taken from its state
     unsent: str = ""  # why the destination could not be reached
@@ -41,6 +43,7 @@ def summarise(state: State, *, is_reused: bool = False) -> Done:
         models=tuple(dict.fromkeys(_model(model) for row in rows for model in row["models"])),
         device=state.device,
         has_scores=any(row["scores"] for row in rows),
+        embeddings=tuple(dict.fromkeys(_widths(state))),
         seconds={} if is_reused else _seconds(rows),
         is_reused=is_reused,
         unsent=state.unsent,
@@ -58,6 +61,12 @@ def _seconds(rows: Sequence[Row]) -> dict[str, float]:
     for row in of_study.values():
         total.update({stage: value for stage, value in row["seconds"].items() if stage in STUDY_STAGES})
     return dict(total)
+
+
+def _widths(state: State) -> Iterator[tuple[str, int]]:
+    for vectors in state.embeddings.values():
+        for model, text in vectors.items():
+            yield model, embeddings.width(text)
 
 
 def _model(model: ModelRow) -> tuple[str, str, str | None]:

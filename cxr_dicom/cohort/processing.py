@@ -16,7 +16,7 @@ from cxr_dicom.infer.device import device_name
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import Entry, fetched
 from cxr_dicom.records import EncodedObject, ImageAnalysis, Outcome, Reason, Skipped, StoredInstance, Study, StudyResult
-from cxr_dicom.results import report
+from cxr_dicom.results import embeddings, report
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import ExportRow, Row
 from cxr_dicom.system import atomic, telemetry, wants, watch
@@ -173,6 +173,7 @@ def _state(entry: Entry, earlier: State | None, made: _Processed, tools: Tools) 
         job_key=reuse.job_key(result.job_key for result in made.results),
         rows=rows,
         figures=_figures(made, tools),
+        embeddings=_embeddings(made),
         device=device_name(tools.settings.models) if any(row["models"] for row in rows) else "",
         also=marked(tools.options.also),
         taken=earlier.taken if earlier else {},
@@ -195,6 +196,11 @@ def _rows(entry: Entry, made: _Processed, tools: Tools) -> list[Row]:
 def named_source(url: str, sources: Sequence[str]) -> str:
     """Return the source of the manifest that an instance came from: that of its study, not the server's base URL."""
     return next((source for source in sources if source.startswith(url)), url)
+
+
+def _embeddings(made: _Processed) -> dict[str, dict[str, str]]:
+    found = {each.image.instance.sop_instance_uid: embeddings.packed(each) for each in _analyses(made.results)}
+    return {uid: vectors for uid, vectors in found.items() if vectors}
 
 
 def _figures(made: _Processed, tools: Tools) -> dict[str, list[report.Figure]]:

@@ -34,12 +34,20 @@ from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import WORKSPACE as FETCHED
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
-from cxr_dicom.results import report, tables
+from cxr_dicom.results import embeddings, report, tables
 from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry, wants
 
-RESULT_FILES = ("results.jsonl", "results.csv", "results.parquet", "failures.csv", "run.json", "report.html")
+RESULT_FILES = (
+    "results.jsonl",
+    "results.csv",
+    "results.parquet",
+    "failures.csv",
+    "run.json",
+    "report.html",
+    embeddings.FILE,
+)
 FIGURES_UP_TO = SMALL  # entries; of more, a report shows the cohort and not each image
 
 
@@ -203,6 +211,7 @@ class _Content:
         tables.write_csv(self._out / "results.csv", rows)
         tables.write_parquet(self._out / "results.parquet", rows)
         tables.write_failures(self._out / "failures.csv", rows)
+        embeddings.write(self._out / embeddings.FILE, self.tally.embeddings, self._embeddings())
         run = finish()
         page, infos = self._out / "report.html", model_infos(self._settings)
         if self._options.has_figures:
@@ -217,6 +226,12 @@ class _Content:
         load = lru_cache(maxsize=16)(self.state)
         for _, _, key, number in self._index:
             yield load(key).row(number, self._options.destination) if key else self._skipped_row(number)
+
+    def _embeddings(self) -> Iterator[tuple[Row, embeddings.Packed]]:
+        load = lru_cache(maxsize=16)(self.state)
+        for _, uid, key, number in self._index:
+            if key:
+                yield load(key).rows[number], load(key).embeddings.get(uid, {})
 
     def _skipped_row(self, number: int) -> Row:
         return result_rows.skipped_row(self._manifest.skipped[number], self._settings)

@@ -33,6 +33,7 @@ class State:
     job_key: str  # of the sources' content, the weights, the settings and the version
     rows: list[Row]
     figures: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by SOP Instance UID; see `report.figures`
+    embeddings: dict[str, dict[str, str]] = field(default_factory=dict)  # by SOP Instance UID; `results.embeddings`
     device: str = ""  # that the networks ran on
     host: str = ""  # the machine that did it
     also: list[str] = field(default_factory=list)  # formats that were exported

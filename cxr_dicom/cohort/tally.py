@@ -28,6 +28,7 @@ class Tally:
         self.devices: set[str] = set()  # that computed, as the workers say
         self.has_scores = False
         self.unfinished_parts: list[int] = []  # of a run in parts: for these the result files wait
+        self.embeddings: dict[str, int] = {}  # models that gave vectors, and how long they are
         self.stages: dict[str, float] = {}  # seconds of this session
         self.computed = 0  # images of this session
         self._started = time.time()
@@ -58,6 +59,7 @@ class Tally:
         self.objects += done.objects
         self.models.update(dict.fromkeys(done.models))
         self.has_scores = self.has_scores or done.has_scores
+        self.embeddings.update(done.embeddings)
         self.devices |= {done.device} - {""}
         add_seconds(self.stages, done.seconds)
         for (outcome, reason), count in done.outcomes.items():

@@ -151,6 +151,50 @@ class HeatmapsOutput(Output):
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
 
 
+class BoxesOutput(Output):
+    """Boxes around findings, each with a score."""
+
+    kind: Literal["boxes"]
+    layout: Literal["separate", "rows", "classes"]
+    """`separate`: outputs for boxes, scores and numbers of labels; `rows`: (boxes, 6), each a box, its score and the
+    number of its label; `classes`: (boxes, 4 + labels), each a box and a score for every label."""
+    tensors: tuple[Line, Line, Line] = ("boxes", "scores", "labels")
+    """Of `separate`: the names of these outputs, or their numbers."""
+    format: Literal["xyxy", "cxcywh"] = "xyxy"
+    """`xyxy`: left, top, right, bottom; `cxcywh`: centre, width and height."""
+    normalised: bool = False
+    """Whether a box is of 0 to 1 over the input; else in its pixels."""
+    activation: Literal["none", "sigmoid"] = "none"
+    """Of scores."""
+    score_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """A box is reported, and its finding called present, where its score is at or above; a label may have its own."""
+    iou_threshold: float | None = Field(default=None, gt=0, lt=1)
+    """Of boxes of one label that overlap by more, the one of highest score stays; default: the network saw to it."""
+    max_boxes: int = Field(default=100, ge=1, le=500)
+    """Those of highest score are reported."""
+    labels: Annotated[tuple[ScoreLabel, ...], Field(min_length=1, max_length=MAX_LABELS), AfterValidator(_reported)]
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.layout == "separate" and self.tensor is not None:
+            raise ValueError("tensor: expected `tensors`, the three of the layout `separate`")
+        if self.layout != "separate" and "tensors" in self.model_fields_set:
+            raise ValueError(f"tensors: expected `tensor`, for the layout {self.layout} has one output")
+        return self
+
+    def threshold(self, label: ScoreLabel) -> float:
+        """From which score on a box of a label is reported."""
+        return self.score_threshold if label.operating_point is None else label.operating_point
+
+
+class EmbeddingsOutput(Output):
+    """A vector of numbers that mean nothing by themselves; they go into `embeddings.parquet`, and into no object."""
+
+    kind: Literal["embeddings"]
+    width: int = Field(ge=1, le=16_384)
+    """How many numbers."""
+
+
 class Input(Table):
     """What the network was trained on."""
 
@@ -198,7 +242,7 @@ class OwnModel(Table):
     """Of a `.safetensors` file, and only of one."""
     input: Input
     output: Annotated[
-        ScoresOutput | MasksOutput | ValuesOutput | HeatmapsOutput,
+        ScoresOutput | MasksOutput | ValuesOutput | HeatmapsOutput | BoxesOutput | EmbeddingsOutput,
         Field(discriminator="kind"),
     ]
     licence: Line = Field(min_length=1)
@@ -227,14 +271,14 @@ class OwnModel(Table):
                 f"architecture: expected one of {', '.join(ARCHITECTURES)} for a .safetensors file, else none"
                 f"; got {self.architecture or 'none'} for {self.file.name!r}"
             )
-        if self.output.kind != "values" and self.output.activation == "softmax" and len(self.labels) < 2:
+        if getattr(self.output, "activation", "") == "softmax" and len(self.labels) < 2:
             raise ValueError("output: softmax of one label is always 1; expected `sigmoid`, or a label more")
         return self
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """The outputs, in the order of the network."""
-        return self.output.labels
+        """The outputs, in the order of the network; none of a vector."""
+        return () if isinstance(self.output, EmbeddingsOutput) else self.output.labels
 
     @property
     def meaning(self) -> dict[str, Any]:

@@ -141,6 +141,8 @@ def _source(analysis: ImageAnalysis) -> tuple[object, ...]:
 def _digest(prediction: Prediction) -> str:
     total = hashlib.sha256(repr(prediction.model).encode())
     total.update(_spelled((prediction.findings, prediction.measurements, prediction.statements)).encode())
+    if prediction.detections:
+        total.update(repr(prediction.detections).encode())
     for mask in prediction.masks:
         total.update(repr((mask.structure, mask.region.shape, mask.region.box)).encode())
         total.update(mask.region.pixels.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic
@@ -23,6 +24,7 @@ from cxr_dicom.encode.segments import plan_segmentations
 from cxr_dicom.encode.succession import Succession, chain, succeed
 from cxr_dicom.records import (
     Code,
+    Detection,
     Heatmap,
     ImageAnalysis,
     Mask,
@@ -34,6 +36,7 @@ from cxr_dicom.records import (
 )
 
 MM2_PER_CM2 = 100
+BOXES = "boxes"  # the picture of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +83,16 @@ def structure_reports(
     names = {mask: mask.structure.name for mask in columns}
     predictions = structure_predictions(analysis, prediction)
     return _reports_of(ObjectKind.STRUCTURE_REPORT, analysis, predictions, earlier, settings, most, columns, names)
+
+
+def detection_reports(
+    analysis: ImageAnalysis, prediction: Prediction, earlier: Sequence[WrittenObject], settings: Settings, _: int
+) -> list[Part[Detection]]:
+    """Return the report of the boxes of one model on one image; one, however many: Slicer does not load it anyway."""
+    columns: dict[Detection, Sequence[Hashable]] = dict.fromkeys(prediction.detections, ())
+    names = {detection: detection.key for detection in columns}
+    kind = ObjectKind.DETECTION_REPORT
+    return _reports_of(kind, analysis, [prediction], earlier, settings, sys.maxsize, columns, names)
 
 
 def structure_predictions(analysis: ImageAnalysis, prediction: Prediction) -> list[Prediction]:
@@ -158,7 +171,7 @@ def presented(analysis: ImageAnalysis) -> list[Prediction]:
     return [
         p
         for p in analysis.predictions
-        if p.findings or any(mask.region.area for mask in p.masks) or any(map(is_line, p.measurements))
+        if p.findings or p.detections or any(mask.region.area for mask in p.masks) or any(map(is_line, p.measurements))
     ]
 
 
@@ -169,10 +182,11 @@ def secondary_capture(analysis: ImageAnalysis, prediction: Prediction, name: str
 
 
 def pictured(analysis: ImageAnalysis, prediction: Prediction) -> list[str]:
-    """Name the pictures of a prediction: its anatomy, and each of its heatmaps; none without a preview."""
+    """Name the pictures of a prediction: its anatomy, its boxes, each of its heatmaps; none without a preview."""
     if analysis.preview is None:
         return []
-    return ["anatomy"] * bool(prediction.masks) + [heatmap.name for heatmap in prediction.heatmaps]
+    drawn = ["anatomy"] * bool(prediction.masks) + [BOXES] * bool(prediction.detections)
+    return drawn + [heatmap.name for heatmap in prediction.heatmaps]
 
 
 def shown(measurement: Measurement) -> str:
@@ -198,7 +212,7 @@ def _reports(
     analysis: ImageAnalysis, earlier: Sequence[WrittenObject], settings: Settings, most: int
 ) -> Iterator[Reference]:
     for prediction in analysis.predictions:
-        for reports in (measurement_reports, structure_reports):
+        for reports in (measurement_reports, structure_reports, detection_reports):
             yield from (part.place.reference for part in reports(analysis, prediction, earlier, settings, most))
 
 

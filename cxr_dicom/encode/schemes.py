@@ -12,7 +12,7 @@ from cxr_dicom.records import Code, StudyAnalysis
 
 _PRIVATE = "99"  # begins the designator of every private scheme (PS3.16 8.2)
 _NAME = "Private scheme of a model or site"
-_PARTS = ("findings", "masks", "heatmaps", "measurements", "statements")
+_PARTS = ("findings", "masks", "heatmaps", "measurements", "statements", "detections")
 
 
 def brought(study: StudyAnalysis) -> frozenset[str]:

@@ -39,6 +39,7 @@ from cxr_dicom.records import (
 _SERIES = {  # number, and how the description begins
     ObjectKind.MEASUREMENT_REPORT: (9008, "Measurements"),
     ObjectKind.STRUCTURE_REPORT: (9007, "Structures"),
+    ObjectKind.DETECTION_REPORT: (9008, "Boxes"),
 }
 TITLE = Code(value="126000", scheme="DCM", meaning="Imaging Measurement Report")
 _LENGTH = Code(value="410668003", scheme="SCT", meaning="Length")
@@ -53,7 +54,7 @@ def measurement_reports(
     lines = line_numbers(prediction)
     for part in results.measurement_reports(analysis, prediction, earlier, settings, most):
         groups = [_line(analysis.image, line, lines[line], prediction) for line in part.rows]
-        yield _report(ObjectKind.MEASUREMENT_REPORT, analysis.image, [prediction.model], settings, part, groups)
+        yield one_report(ObjectKind.MEASUREMENT_REPORT, analysis.image, [prediction.model], settings, part, groups)
 
 
 def structure_reports(
@@ -65,10 +66,10 @@ def structure_reports(
     models = [outlined.model for outlined in results.structure_predictions(analysis, prediction)]
     for part in results.structure_reports(analysis, prediction, earlier, settings, most):
         groups = [_structure(analysis.image, mask, found[mask], prediction, plans) for mask in part.rows]
-        yield _report(ObjectKind.STRUCTURE_REPORT, analysis.image, models, settings, part, groups, plans)
+        yield one_report(ObjectKind.STRUCTURE_REPORT, analysis.image, models, settings, part, groups, plans)
 
 
-def _report(
+def one_report(
     kind: ObjectKind,
     image: ChestImage,
     models: Sequence[ModelInfo],
@@ -77,6 +78,7 @@ def _report(
     groups: Sequence[hd.ContentItem],
     plans: Sequence[SegmentationPlan] = (),
 ) -> Encoded:
+    """Return the report of these groups on one image, which cites the segmentations of ``plans``."""
     number, title = _SERIES[kind]
     head = Head(
         reference=part.place.reference,

@@ -36,9 +36,11 @@ _SUMMARY = Code(value="121111", scheme="DCM", meaning="Summary")
 _NOT_LOOKED_FOR = private("NOT_LOOKED_FOR", "Not looked for")
 _NOT_ANALYSED = private("NOT_ANALYSED", "Not analysed")
 _STRUCTURE = private("STRUCTURE", "Structure")
+_BOXES = private("BOXES", "Boxes")
 _OTHERS = private("OTHERS", "Other measurements")
 _REMARKS = private("REMARKS", "Remarks")
 _IMAGE = private("IMAGE", "Image")
+_MOST_SCORES = 10  # of boxes, in one line
 _CALLED_FROM = 0.5  # calibrated probability at the operating point
 
 
@@ -83,6 +85,8 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
         for mask, numbers in structure_numbers(analysis, prediction).items():
             text = "; ".join(f"{number.code.meaning.lower()} {results.shown(number)}" for number in numbers)
             yield _STRUCTURE, [f"{mask.structure.title}: {text}."]
+    for prediction in analysis.predictions:
+        yield _BOXES, list(_boxes(prediction))
     yield (
         _OTHERS,
         [
@@ -97,6 +101,15 @@ def _of_image(analysis: ImageAnalysis) -> Iterator[tuple[Code, list[str]]]:
         measurement.points for prediction in analysis.predictions for measurement in prediction.measurements
     )
     yield _REMARKS, [*warnings, *([f"Lengths: {spacing_text(analysis.image)}."] if has_lengths else [])]
+
+
+def _boxes(prediction: Prediction) -> Iterator[str]:
+    """Say of each finding how many boxes it has, and their scores, of which the first are enough."""
+    for name in dict.fromkeys(detection.name for detection in prediction.detections):
+        of_name = [detection for detection in prediction.detections if detection.name == name]
+        scores = ", ".join(f"{detection.score:.2f}" for detection in of_name[:_MOST_SCORES])
+        more = f" and {len(of_name) - _MOST_SCORES} more" if len(of_name) > _MOST_SCORES else ""
+        yield f"{of_name[0].title}, found {len(of_name)} times by {prediction.model.name}: {scores}{more}."
 
 
 def _findings(found: Sequence[tuple[Finding, ModelInfo]]) -> Iterator[str]:

@@ -42,6 +42,8 @@ _RESULT = private("RESULT", "Result of the analysis")
 _SOURCE = Code(value="260753009", scheme="SCT", meaning="Source")
 _FINDING = Code(value="121071", scheme="DCM", meaning="Finding")
 _MEASUREMENTS = Code(value="126010", scheme="DCM", meaning="Imaging Measurements")
+_PURPOSE_OF_REGION = Code(value="130400", scheme="DCM", meaning="Geometric purpose of region")
+_BOUNDED_BY = Code(value="75958009", scheme="SCT", meaning="Bounded by")
 _MEASUREMENT_FAILURE = Code(value="114006", scheme="DCM", meaning="Measurement failure")
 _LANGUAGE = hd.CodeContentItem(
     codes.DCM.LanguageOfContentItemAndDescendants,
@@ -188,6 +190,12 @@ def line(image: ChestImage, points: Sequence[Point]) -> hd.CoordinatesForMeasure
     return hd.CoordinatesForMeasurement("POLYLINE", np.array(points), _region_source(image.instance))
 
 
+def bounding_box(image: ChestImage, corners: Sequence[Point]) -> tuple[hd.ContentItem, hd.ContentItem]:
+    """Return a box as the region of a group, and that it bounds what was found (TID 1410)."""
+    region = hd.ImageRegion("POLYLINE", np.array(corners), _region_source(image.instance))
+    return region, evaluation(_PURPOSE_OF_REGION, _BOUNDED_BY)
+
+
 @shared(maxsize=16)
 def seen_on(instance: StoredInstance) -> hd.ImageContentItem:
     """Return the image that an evaluation outside of a group rests on."""
@@ -240,7 +248,7 @@ def result(reference: Reference) -> hd.ContentItem:
 
 
 def group(uid: str, identifier: str, items: Iterable[hd.ContentItem], template: str = "1501") -> hd.ContentItem:
-    """Return a measurement group (TID 1501, 1411) of what ``uid`` tracks, with ``items`` in the template's order."""
+    """Return a measurement group (TID 1501, 1410, 1411) of what ``uid`` tracks: ``items`` in the template's order."""
     tracking = (
         hd.TextContentItem(_TRACKING_IDENTIFIER, identifier, _OBSERVED),
         hd.UIDRefContentItem(_TRACKING_UID, uid, _OBSERVED),

@@ -92,7 +92,7 @@ class Classifier:
             raw, maps = self.score(pixels)
             probabilities = raw.tolist()
         found = [
-            (number, _finding(target.finding, target, probability))
+            (number, scored(target.finding, target, probability))
             for number, (target, probability) in enumerate(zip(self.targets, probabilities, strict=True))
             if target.finding is not None
         ]
@@ -159,7 +159,8 @@ def pooled_linear(
     return logits, torch.einsum("nc,crl->nrl", weight, features[0])
 
 
-def _finding(kind: FindingType, target: Target, raw: float) -> Finding:
+def scored(kind: FindingType, target: Target, raw: float) -> Finding:
+    """Make the finding of a target from the network's own score of it."""
     threshold = target.threshold
     call = Presence.PRESENT if threshold is not None and raw >= threshold else Presence.ABSENT
     return Finding(

@@ -15,6 +15,7 @@ import numpy as np
 from cxr_dicom.records import (
     ChestImage,
     Code,
+    Detection,
     Finding,
     Heatmap,
     Mask,
@@ -33,11 +34,13 @@ _PARTS: dict[str, type] = {
     "heatmaps": Heatmap,
     "measurements": Measurement,
     "statements": Statement,
+    "detections": Detection,
     "warnings": str,
 }
 _OF_WEIGHTS = ("weights_file", "weights_url", "weights_sha256")  # text, or None without weights
 _OF_CARD = ("trained_on", "operating_points")
-_PREDICTED = {"findings", "masks", "heatmaps"}  # what `ModelInfo.predicts` lists
+_PREDICTED = {"findings", "masks", "heatmaps", "detections"}  # what `ModelInfo.predicts` lists
+_WIDEST = 16_384  # numbers of an embedding
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")  # a column of tables
 _CODE_LENGTHS = {"value": 16, "scheme": 16, "meaning": 64}  # SH, SH, LO (PS3.3 8.8, PS3.5 6.2)
 
@@ -99,9 +102,14 @@ def _problems(prediction: object, info: ModelInfo, image: ChestImage) -> Iterato
     for part, check in _CHECKS.items():
         items = getattr(prediction, part)
         names = [item.structure.name if isinstance(item, Mask) else item.name for item in items]
-        yield from _wrong_names(part, names, info)
+        if part == "detections":  # several may have one name, and then a number of their own
+            yield from _wrong_numbers(items)
+            yield from _wrong_names(part, list(dict.fromkeys(names)), info)
+        else:
+            yield from _wrong_names(part, names, info)
         for name, item in zip(names, items, strict=True):
             yield from _within(f"{part.removesuffix('s')} {name}", check(item, image.shape))
+    yield from _within("embedding", _embedding(prediction.embedding))
 
 
 def _within(what: str, problems: Iterator[str]) -> Iterator[str]:
@@ -215,6 +223,33 @@ def _statement(statement: Statement, shape: Shape) -> Iterator[str]:
         yield f"call: expected a Presence, got {statement.call!r:.40}"
 
 
+def _detection(detection: Detection, shape: Shape) -> Iterator[str]:
+    yield from _code("code", detection.code)
+    if detection.site is not None:
+        yield from _code("site", detection.site)
+    if not isinstance(detection.score, float) or not 0 <= detection.score <= 1:
+        yield f"score: expected a float of 0 to 1, got {detection.score!r:.40}"
+    left, top, right, bottom = detection.box
+    if not (0 <= left < right <= shape[1] and 0 <= top < bottom <= shape[0]):
+        yield f"box: expected left, top, right, bottom inside of {_by(shape)}, got {detection.box!r:.100}"
+
+
+def _wrong_numbers(detections: Sequence[Detection]) -> Iterator[str]:
+    for name in dict.fromkeys(each.name for each in detections):
+        found = [each.number for each in detections if each.name == name]
+        if found != list(range(1, len(found) + 1)):
+            yield f"detections: {name!r:.80}: expected numbers from 1 on, in their order, got {found!r:.60}"
+
+
+def _embedding(vector: object) -> Iterator[str]:
+    if vector is None:
+        return
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32 or vector.ndim != 1:
+        yield f"expected an array of float32 of one dimension, got {getattr(vector, 'dtype', type(vector).__name__)}"
+    elif not 1 <= vector.size <= _WIDEST or not np.isfinite(vector).all():
+        yield f"expected 1 to {_WIDEST} finite numbers, got {vector.size}"
+
+
 def _code(what: str, code: object) -> Iterator[str]:
     if not isinstance(code, Code):
         yield f"{what}: expected a Code, got {type(code).__name__}"
@@ -235,4 +270,5 @@ _CHECKS: dict[str, Callable[[Any, Shape], Iterator[str]]] = {
     "heatmaps": _heatmap,
     "measurements": _measurement,
     "statements": _statement,
+    "detections": _detection,
 }

@@ -56,7 +56,9 @@ class ForeignModel:
         if wrong := problem(made, self._own, radiograph.image):
             raise ModelError(f"{self._name}: {wrong}")
         masks = tuple(map(_mask, made.masks))
-        return replace(made, model=self.info, masks=masks, heatmaps=tuple(map(_heatmap, made.heatmaps)))
+        vector = None if made.embedding is None else np.array(made.embedding)
+        heatmaps = tuple(map(_heatmap, made.heatmaps))
+        return replace(made, model=self.info, masks=masks, heatmaps=heatmaps, embedding=vector)
 
     def close(self) -> None:
         """Give memory back; what goes wrong there changes no result."""

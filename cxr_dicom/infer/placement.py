@@ -78,6 +78,27 @@ class Placement:
         offset = (int(min(corner[1], opposite[1])), int(min(corner[0], opposite[0])))
         return Region.from_matrix(self.orientation.to_source(window), offset, self.shape)
 
+    def boxes(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lay boxes on the source matrix; one that reaches beyond it is cut, and one outside of it has no area.
+
+        Parameters
+        ----------
+        fractions
+            (boxes, 4): left, top, right, bottom in the standard view, 0 to 1 over the square.
+
+        Returns
+        -------
+        ndarray
+            (boxes, 4): the same as points of the source matrix.
+        """
+        rows, columns = self.shape[::-1] if self.orientation.transpose else self.shape
+        height, width = self.size
+        across = np.clip(fractions[:, 0::2] * width + self.left, 0, columns)
+        down = np.clip(fractions[:, 1::2] * height + self.top, 0, rows)
+        turned: Any = self.orientation.points_to_source(zip(across.T, down.T, strict=True), self.shape)
+        corners = np.array(turned)  # two of them, (column, row), of each box
+        return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).T
+
     def inside(self, size: int) -> tuple[slice, slice]:
         """Samples of a map of ``size`` x ``size`` over the square whose centres lie on the image; one at the least."""
         rows, columns = (_samples(pixels, size / side) for pixels, side in zip(self._image(), self.size, strict=True))

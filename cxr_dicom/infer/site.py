@@ -11,6 +11,7 @@ from cxr_dicom.config import operating_points
 from cxr_dicom.config.operating_points import FindingPoint, ModelPoints, Platt
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer.classifier import Classifier, SitePoint, Target
+from cxr_dicom.infer.own.boxes import OwnBoxes
 
 if TYPE_CHECKING:
     from cxr_dicom.config import Settings
@@ -42,7 +43,7 @@ def at_site(models: Sequence[Model], settings: Settings) -> list[Model]:
 
 def _changed(model: Model, points: ModelPoints, path: str, sha256: str) -> Model:
     info = model.info
-    if not isinstance(model, Classifier):
+    if not isinstance(model, Classifier | OwnBoxes):
         raise SettingsError(f"{path}: {info.name} has no operating points that could be replaced")
     for what, expected, found in (
         ("version", points.version, info.version),

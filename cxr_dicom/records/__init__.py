@@ -2,6 +2,7 @@
 
 from cxr_dicom.records.content import AS_DECLARED, WAYS, Content, Way
 from cxr_dicom.records.prediction import (
+    Detection,
     Finding,
     Heatmap,
     ImageAnalysis,
@@ -52,6 +53,7 @@ __all__ = [
     "Code",
     "Content",
     "DeliveryStatus",
+    "Detection",
     "EncodedObject",
     "Finding",
     "Heatmap",

@@ -27,6 +27,8 @@ def guarded_predictions(predictions: Iterable[Prediction]) -> tuple[Prediction, 
     for prediction in predictions:
         for array in (*(m.region.pixels for m in prediction.masks), *(h.values for h in prediction.heatmaps)):
             array.flags.writeable = False
+        if prediction.embedding is not None:
+            prediction.embedding.flags.writeable = False
     return predictions
 
 

@@ -63,6 +63,15 @@ class Orientation:
         """Whether no rotation of the matrix could do the same."""
         return (self.transpose + self.flip_rows + self.flip_columns) % 2 == 1
 
+    def points_to_standard(self, points: Iterable[Point], source_shape: Shape) -> tuple[Point, ...]:
+        """Turn points of the source matrix of ``source_shape`` to the standard view."""
+        rows, columns = source_shape[::-1] if self.transpose else source_shape
+        turned = []
+        for column, row in points:
+            column, row = (row, column) if self.transpose else (column, row)
+            turned.append((columns - column if self.flip_columns else column, rows - row if self.flip_rows else row))
+        return tuple(turned)
+
     def points_to_source(self, points: Iterable[Point], source_shape: Shape) -> tuple[Point, ...]:
         """Turn points of the standard view back to the source matrix of ``source_shape``."""
         rows, columns = source_shape[::-1] if self.transpose else source_shape

@@ -116,6 +116,35 @@ class Finding:
         return self.call is Presence.INDETERMINATE and self.operating_point is not None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detection:
+    """A finding in a box."""
+
+    name: str  # that of the finding: "nodule"
+    number: int  # among those of the name, from 1, the highest score first
+    title: str  # for people
+    code: Code
+    site: Code | None  # anatomic site, where the finding implies one
+    score: float  # the network's own, 0 to 1
+    box: tuple[float, float, float, float]  # left, top, right, bottom; points of the source matrix
+
+    @property
+    def key(self) -> str:
+        """What distinguishes it from the others of its model and image: "nodule_1"."""
+        return f"{self.name}_{self.number}"
+
+    @property
+    def label(self) -> str:
+        """What stands beside the box: what is in it, and its score."""
+        return f"{self.title} {self.score:.2f}"
+
+    @property
+    def corners(self) -> tuple[Point, ...]:
+        """The closed outline in five points, clockwise from the top left."""
+        left, top, right, bottom = self.box
+        return ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mask:
     """The pixels of one structure, on the source matrix as stored."""
@@ -173,6 +202,8 @@ class Prediction:
     heatmaps: tuple[Heatmap, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     statements: tuple[Statement, ...] = ()
+    detections: tuple[Detection, ...] = ()  # the highest score first
+    embedding: NDArray[np.float32] | None = None  # (width,); for tables, and never in an object
     warnings: tuple[str, ...] = ()
     undecided: float | None = None
     """Pixels of the network that are neither in nor out of a structure (probability 0.1 to 0.9), for each that is

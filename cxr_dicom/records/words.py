@@ -81,6 +81,7 @@ class ObjectKind(StrEnum):
     SEGMENTATION = "segmentation"
     MEASUREMENT_REPORT = "measurement_report"
     STRUCTURE_REPORT = "structure_report"
+    DETECTION_REPORT = "detection_report"
     FINDINGS_REPORT = "findings_report"
     PARAMETRIC_MAP = "parametric_map"
     SECONDARY_CAPTURE = "secondary_capture"

@@ -16,6 +16,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import Outcome
 from cxr_dicom.records.plane import Region
 from cxr_dicom.results import frames, masks
+from cxr_dicom.results.embeddings import FILE, Embeddings
 from cxr_dicom.results.named import Named
 from cxr_dicom.results.schema import Row
 
@@ -65,6 +66,17 @@ class Results:
         they cannot be.
         """
         return _ByImage(self.out, self._places, partial(_masks, self.out))
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """Vectors by SOP Instance UID of the image, then by model: (width,) of float32.
+
+        Raises
+        ------
+        CxrDicomError
+            If they cannot be read.
+        """
+        return Embeddings(self.out / FILE)
 
     @property
     def objects(self) -> Mapping[str, list[Dataset]]:

@@ -16,7 +16,7 @@ from cxr_dicom.dicom.codes import WRAPPER
 from cxr_dicom.dicom.files import values
 from cxr_dicom.infer import model_infos
 from cxr_dicom.pictures import INFERNO, RGB, Colour, Grey, Line
-from cxr_dicom.records import ImageAnalysis, ModelInfo, Outcome, Prediction, Presence, SpacingSource
+from cxr_dicom.records import Detection, ImageAnalysis, ModelInfo, Outcome, Prediction, Presence, SpacingSource
 from cxr_dicom.results import pages
 from cxr_dicom.results.schema import MeasurementRow, Row
 from cxr_dicom.system import atomic
@@ -34,7 +34,7 @@ _LINE_COLOURS: tuple[RGB, ...] = ((255, 255, 255), (255, 214, 10), (64, 224, 255
 
 
 def figures(analysis: ImageAnalysis) -> list[Figure]:
-    """Draw the radiograph, the anatomy of each model that outlines, and every heatmap.
+    """Draw the radiograph, the anatomy of each model that outlines, the boxes of each that finds any, every heatmap.
 
     Returns
     -------
@@ -100,6 +100,19 @@ class _Hanging:
         made = pictures.layer(draw, (preview.shape[0], preview.shape[1]))
         return pictures.data_uri(pictures.hung(made, self._orientation))
 
+    def framed(self, preview: Grey, detections: Sequence[Detection]) -> tuple[Colour, str]:
+        """Return the picture with boxes, whose labels are upright however it is stored; and the boxes as a layer."""
+        shape = self._shape[::-1] if self._orientation.transpose else self._shape
+        boxes = [(self._upright(each), each.label) for each in detections]
+        hung = pictures.hung(preview, self._orientation)
+        layer = pictures.layer(lambda grey: pictures.framed(grey, boxes, shape), (hung.shape[0], hung.shape[1]))
+        return self._marked(pictures.framed(hung, boxes, shape)), pictures.data_uri(layer)
+
+    def _upright(self, detection: Detection) -> pictures.Extent:
+        left, top, right, bottom = detection.box
+        (x0, y0), (x1, y1) = self._orientation.points_to_standard([(left, top), (right, bottom)], self._shape)
+        return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
     @property
     def _width_mm(self) -> float | None:
         """Of a picture that hangs; None where it is not known."""
@@ -122,7 +135,10 @@ class _Hanging:
 
     def __call__(self, picture: Grey | Colour) -> Colour:
         """Turn and mark a picture of the stored matrix."""
-        hung, width_mm = pictures.hung(picture, self._orientation), self._width_mm
+        return self._marked(pictures.hung(picture, self._orientation))
+
+    def _marked(self, hung: Colour) -> Colour:
+        width_mm = self._width_mm
         pixel_mm = width_mm / hung.shape[1] if width_mm else None
         return pictures.annotated(hung, marks_right=self._marks_right, pixel_mm=pixel_mm, where=self._where)
 
@@ -132,6 +148,10 @@ def _draw(hang: _Hanging, analysis: ImageAnalysis, preview: Grey) -> Iterator[Fi
     for prediction in analysis.predictions:
         if prediction.masks:
             yield _anatomy(hang, prediction, preview)
+    for prediction in analysis.predictions:
+        if prediction.detections:
+            picture, layer = hang.framed(preview, prediction.detections)
+            yield _figure("Boxes", picture, model=prediction.model.name, layer=layer)
     for prediction in analysis.predictions:
         for heatmap in prediction.heatmaps:
             heat = pictures.heated(preview.shape[:2], heatmap, analysis.image.shape)

@@ -31,6 +31,7 @@ from cxr_dicom.records import (
 from cxr_dicom.results.named import named
 from cxr_dicom.results.schema import (
     BoxRow,
+    DetectionRow,
     HeaderColumns,
     MeasurementRow,
     ModelRow,
@@ -117,6 +118,7 @@ def _row(
         "measurements": _named(predictions, _measurements),
         "statements": _named(predictions, _statements),
         "boxes": _named(predictions, _boxes),
+        "detections": _named(predictions, _detections),
         "objects": list(objects),
         "exports": [],
         "content": analysis.content.word if analysis and analysis.content else None,
@@ -237,6 +239,19 @@ def _boxes(prediction: Prediction) -> dict[str, BoxRow]:
     return {
         name: {"box": [box.left, box.top, box.right, box.bottom], "model": prediction.model.name} for name, box in found
     }
+
+
+def _detections(prediction: Prediction) -> dict[str, list[DetectionRow]]:
+    """What was found in boxes, by finding, the highest score first."""
+    found: dict[str, list[DetectionRow]] = {}
+    for detection in prediction.detections:
+        row: DetectionRow = {
+            "box": list(detection.box),
+            "score": detection.score,
+            "model": prediction.model.name,
+        }
+        found.setdefault(detection.name, []).append(row)
+    return found
 
 
 def _warnings(analysis: ImageAnalysis) -> list[str]:

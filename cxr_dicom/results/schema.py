@@ -68,6 +68,14 @@ class BoxRow(TypedDict):
     model: str
 
 
+class DetectionRow(TypedDict):
+    """A finding in a box."""
+
+    box: list[float]  # left, top, right, bottom in pixels of the matrix as stored
+    score: float  # 0 to 1
+    model: str
+
+
 class ObjectRow(TypedDict):
     """A DICOM object about the image."""
 
@@ -123,6 +131,7 @@ class Row(HeaderColumns, Made):
     measurements: dict[str, MeasurementRow]
     statements: dict[str, StatementRow]
     boxes: dict[str, BoxRow]
+    detections: dict[str, list[DetectionRow]]
     objects: list[ObjectRow]
     exports: list[ExportRow]
     content: str | None  # what the pixels say of the picture, as `Content.word`; None where no anatomy was looked for

@@ -79,6 +79,7 @@ class _Names:
     statements: dict[str, str] = field(default_factory=dict)
     scores: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, str] = field(default_factory=dict)
+    detections: dict[str, str] = field(default_factory=dict)
 
 
 def write_csv(path: Path, rows: RowsOf) -> None:
@@ -172,6 +173,7 @@ def columns(rows: RowsOf) -> list[Column]:
         *(_statement(name, names.statements[name]) for name in sorted(names.statements)),
         *(column for name in sorted(names.scores) for column in _score(name, names.scores[name])),
         *(column for name in sorted(names.boxes) for column in _box(name, names.boxes[name])),
+        *(_detections(name, names.detections[name]) for name in sorted(names.detections)),
     ]
 
 
@@ -186,6 +188,8 @@ def _note(names: _Names, row: Row) -> None:
         _keep(names.scores, name, score["model"])
     for name, box in row["boxes"].items():
         _keep(names.boxes, name, box["model"])
+    for name, found in row["detections"].items():
+        _keep(names.detections, name, found[0]["model"])
 
 
 def _keep(names: dict[str, str], name: str, text: str) -> None:
@@ -329,3 +333,13 @@ def _box(name: str, model: str) -> Iterator[Column]:
     for number, side in enumerate(("left", "top", "right", "bottom")):
         meaning = f"Edge of the box around {name} in pixels of the source matrix; model {model}"
         yield Column(f"{name}_box_{side}", "integer", meaning, edge(number))
+
+
+def _detections(name: str, model: str) -> Column:
+    def found(row: Row) -> list[str]:
+        return [
+            " ".join([f"{each['score']:.4f}", *(f"{side:.2f}" for side in each["box"])])
+            for each in row["detections"].get(name, ())
+        ]
+
+    return Column(f"{name}_detections", "texts", f"Score, left, top, right, bottom of each box; model {model}", found)

@@ -132,19 +132,21 @@ def _copied(made: Prediction) -> Prediction:
     """Copy arrays, whose memory a model might use for the next image."""
     masks = (replace(m, region=replace(m.region, pixels=m.region.pixels.copy())) for m in made.masks)
     heatmaps = (replace(h, values=h.values.copy()) for h in made.heatmaps)
-    return replace(made, masks=tuple(masks), heatmaps=tuple(heatmaps))
+    vector = None if made.embedding is None else made.embedding.copy()
+    return replace(made, masks=tuple(masks), heatmaps=tuple(heatmaps), embedding=vector)
 
 
 def _expect_same(one: Prediction, other: Prediction, when: str) -> None:
-    for part in ("findings", "measurements", "statements", "warnings"):
+    for part in ("findings", "measurements", "statements", "detections", "warnings"):
         first, second = getattr(one, part), getattr(other, part)
         expect(first == second, f"{when}: {part}: expected {first!r:.200}, got {second!r:.200}")
-    expect(_arrays(one) == _arrays(other), f"{when}: expected the same masks and heatmaps, got others")
+    expect(_arrays(one) == _arrays(other), f"{when}: expected the same masks, heatmaps and vector, got others")
 
 
 def _arrays(prediction: Prediction) -> list[object]:
     masks = [(m.structure, m.region.shape, m.region.box, m.region.pixels.tobytes()) for m in prediction.masks]
-    return [*masks, *((h.name, h.grid, h.values.tobytes()) for h in prediction.heatmaps)]
+    vector = None if prediction.embedding is None else prediction.embedding.tobytes()
+    return [*masks, *((h.name, h.grid, h.values.tobytes()) for h in prediction.heatmaps), vector]
 
 
 def _expect_same_turned(radiographs: Sequence[Radiograph], predictions: Sequence[Prediction]) -> None:
@@ -165,6 +167,16 @@ def _expect_same_turned(radiographs: Sequence[Radiograph], predictions: Sequence
             share = float((one != two).mean())
             text = f"{when}: mask {mask.structure.name}: expected it where it lies on the upright image, turned;"
             expect(not share, f"{text} {share:.1%} of the pixels differ")
+        boxes = [
+            [(d.key, d.score, *_extent(d.corners)) for d in expected.detections],
+            [
+                (d.key, d.score, *_extent(turn.points_to_standard(d.corners, radiograph.image.shape)))
+                for d in prediction.detections
+            ],
+        ]
+        text = f"{when}: expected the boxes of the upright image, turned: {boxes[0]}, got {boxes[1]}"
+        expect([box[:2] for box in boxes[0]] == [box[:2] for box in boxes[1]], text)
+        expect(all(np.allclose(one[2:], two[2:], atol=0.05) for one, two in zip(*boxes, strict=True)), text)
         names = [[h.name for h in answer.heatmaps] for answer in (expected, prediction)]
         expect(names[0] == names[1], f"{when}: expected the heatmaps {names[0]}, got {names[1]}")
         for heatmap, turned in zip(expected.heatmaps, prediction.heatmaps, strict=True):
@@ -183,6 +195,10 @@ def _expect_turned(upright: Heatmap, turned: Heatmap, turn: Orientation, shape: 
         found = _sample(turned.grid, tuple(index % size for index, size in zip(corner, numbers.shape, strict=True)))
         text = f"{when}: heatmap {upright.name}: grid: expected the sample {corner} at {expected}, got it at {found}"
         expect(bool(np.allclose(expected, found, atol=0.01)), text)
+
+
+def _extent(corners: Sequence[Point]) -> tuple[float, ...]:
+    return (*np.min(corners, axis=0).tolist(), *np.max(corners, axis=0).tolist())
 
 
 def _sample(grid: Grid, index: Sequence[np.intp | int]) -> Point:

@@ -7,17 +7,18 @@ import sysconfig
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
-from cxr_dicom import synthetic
+from cxr_dicom import read_results, synthetic
 from cxr_dicom.config import load
 from tests.infer.own import networks
 from tests.plugins.tutorial import FILES
 
 TOML = """
 [models]
-names = ["outlines", "scores"]
+names = ["outlines", "scores", "finder", "vectors"]
 device = "cpu"
 
 [[models.own]]
@@ -38,6 +39,22 @@ output = {{ kind = "scores", activation = "sigmoid", labels = [
 ] }}
 licence = "MIT"
 citation = "nobody"
+
+[[models.own]]
+name = "finder"
+file = "{folder}/boxes.onnx"
+input = {{ size = 64, range = [0.0, 1.0], fit = "pad" }}
+output = {{ kind = "boxes", layout = "separate", labels = [{{ name = "" }}, {{ name = "nodule" }}] }}
+licence = "MIT"
+citation = "nobody"
+
+[[models.own]]
+name = "vectors"
+file = "{folder}/scores.onnx"
+input = {{ size = 64, range = [0.0, 1.0], fit = "pad" }}
+output = {{ kind = "embeddings", width = 3 }}
+licence = "MIT"
+citation = "nobody"
 """
 
 
@@ -47,6 +64,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     networks.export(networks.Halves(), folder / "masks.onnx")
     networks.export(networks.made(networks.Classifier), folder / "scores.onnx")
+    found = [[20, 10, 50, 30], [30, 30, 40, 40]]
+    networks.export(
+        networks.Given(found, [0.75, 0.625], [1, 1]), folder / "boxes.onnx", outputs=("boxes", "scores", "labels")
+    )
     (folder / "site.toml").write_text(TOML.format(folder=folder))
     synthetic.write_study(folder / "images", [synthetic.radiograph()])
     return folder
@@ -70,15 +91,17 @@ def errors(path):
 
 def test_what_it_finds_is_in_every_object_and_table(ran):
     out, row = ran
-    assert {model["name"] for model in row["models"]} == {"outlines", "scores"}
+    assert [model["name"] for model in row["models"]] == ["outlines", "scores", "finder", "vectors"]
     assert all("ONNX Runtime" in model["version"] and len(model["weights_sha256"]) == 64 for model in row["models"])
-    assert set(row["scores"]) == {"pneumothorax", "cavity"}
+    assert set(row["scores"]) == {"pneumothorax", "cavity", "nodule"}
+    assert [each["score"] for each in row["detections"]["nodule"]] == [0.75, 0.625]
+    assert "nodule_detections" in (out / "results.csv").read_text()
     assert row["scores"]["pneumothorax"]["call"] == "present"
     (line,) = csv.DictReader((out / "results.csv").read_text().splitlines())
     assert any(key.startswith("right_lung") for key in line)
     assert any(key.startswith("pneumothorax") for key in line)
     objects = {row["kind"]: dcmread(out / row["path"]) for row in row["objects"]}
-    assert {"segmentation", "findings_report", "structure_report"} <= set(objects)
+    assert {"segmentation", "findings_report", "structure_report", "detection_report"} <= set(objects)
     segments = objects["segmentation"].SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["Right lung", "Cavity"]
     for each in row["objects"]:
@@ -116,6 +139,8 @@ def test_the_report_says_what_it_is_and_under_which_licence(ran):
     out, _ = ran
     page = (out / "report.html").read_text()
     assert "2 masks of masks.onnx" in page
+    assert "Boxes with 1 labels of boxes.onnx" in page
+    assert "<b>Boxes</b>" in page
     assert "CC-BY-4.0" in page
     assert str(out.parent) not in (out / "run.json").read_text().replace(json.dumps(str(out)), "")
 
@@ -137,6 +162,11 @@ def test_workers_write_the_same_bytes(folder, ran, invoke):
     assert invoke(*run, "--engine", "local", "--workers", "1").exit_code == 0
     objects = [{path.name: path.read_bytes() for path in place.rglob("*.dcm")} for place in (folder / "workers", out)]
     assert objects[0] == objects[1]
+    here, there = (read_results(place).embeddings for place in (out, folder / "workers"))
+    (uid,) = here
+    assert here[uid]["vectors"].shape == (3,)
+    assert np.array_equal(here[uid]["vectors"], there[uid]["vectors"])
+    assert not [each for each in objects[0].values() if here[uid]["vectors"].tobytes() in each]
 
 
 def test_results_are_used_again_until_the_table_or_the_file_changes(folder, ran, invoke):

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pydicom
 import pytest
+from highdicom import sr
+from pydicom.sr.codedict import codes
 
 from cxr_dicom import synthetic
 from cxr_dicom.records import ObjectKind
 from tests import painted
 
-REPORTS = ObjectKind.MEASUREMENT_REPORT, ObjectKind.STRUCTURE_REPORT, ObjectKind.FINDINGS_REPORT
+REPORTS = tuple(kind for kind in ObjectKind if kind.endswith("_report"))
 NONE = {"PixelSpacing": None, "ImagerPixelSpacing": None}
 
 SOURCES = {
@@ -53,7 +55,8 @@ def radiograph(**kind):
 @pytest.fixture(scope="module", params=SOURCES.values(), ids=SOURCES)
 def analysis(request, chest_image):
     """What was painted on one source."""
-    return painted.analysis(chest_image(radiograph(**request.param)))
+    image = chest_image(radiograph(**request.param))
+    return painted.analysis(image, (painted.anatomy(image), painted.scores(image), painted.boxes(image)))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,27 @@ def test_dsrdump_reads_the_documents(objects, tool):
         output = tool("dsrdump", "+Pl", path, system=True)
         assert "Not for clinical use" in output
         assert "\nE: " not in output
+
+
+def test_highdicom_and_dcmqi_read_the_boxes_where_they_were_painted(analysis, objects, tool, tmp_path):
+    (path,) = of_kind(objects, ObjectKind.DETECTION_REPORT)
+    detections = analysis.predictions[2].detections
+    groups = sr.EnhancedSR.from_dataset(pydicom.dcmread(path)).content.get_planar_roi_measurement_groups(
+        graphic_type=sr.GraphicTypeValues.POLYLINE, reference_type=codes.DCM.ImageRegion
+    )
+    assert len(groups) == len(detections)
+    for group, detection in zip(groups, detections, strict=True):
+        assert np.allclose(group.roi.value, detection.corners, atol=1e-3)
+        assert (group.finding_type.value, group.finding_type.scheme_designator) == (
+            detection.code.value,
+            detection.code.scheme,
+        )
+        (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
+        assert (certainty.value, certainty.unit.value) == (pytest.approx(100 * detection.score), "%")
+        assert group.roi.ContentSequence[0].referenced_sop_instance_uid == analysis.image.instance.sop_instance_uid
+    tool("tid1500reader", "--inputDICOM", path, "--outputMetadata", tmp_path / "report.json")
+    measured = json.loads((tmp_path / "report.json").read_text())["Measurements"]
+    assert [group["TrackingIdentifier"] for group in measured] == ["Nodule 1", "Shadow 1", "Nodule 2"]
 
 
 def test_slicer_reads_the_segmentations_where_they_were_painted(analysis, objects, tool, nrrd, tmp_path):

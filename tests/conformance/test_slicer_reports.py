@@ -21,6 +21,7 @@ from cxr_dicom.dicom import codes
 from cxr_dicom.records import Mask, ObjectKind, Prediction
 from tests import painted
 
+# not DETECTION_REPORT, which is one of its own because its boxes are Image Regions
 KINDS = ObjectKind.MEASUREMENT_REPORT, ObjectKind.STRUCTURE_REPORT, ObjectKind.FINDINGS_REPORT
 
 
@@ -46,7 +47,7 @@ def predictions(image, models, apart, beside, number):
     width = replace(painted.scores(image).measurements[0], name="aorta_width", unit=codes.MILLIMETRE)
     own = Prediction(model=painted.model("own"), masks=(aorta,), measurements=(width,))
     scores = painted.scores(image, () if number else ("right_lung_opacity", "opacity"))
-    return (anatomy, scores, own)[: models + 1]
+    return (painted.boxes(image), *(anatomy, scores, own)[: models + 1])
 
 
 @pytest.fixture(scope="module", params=STUDIES.values(), ids=STUDIES)

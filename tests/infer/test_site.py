@@ -72,9 +72,9 @@ def settings(tmp_path):
 
 
 def findings(classifier):
-    from cxr_dicom.infer.classifier import _finding
+    from cxr_dicom.infer.classifier import scored
 
-    return [_finding(target.finding, target, raw) for target, raw in zip(classifier.targets, RAW, strict=True)]
+    return [scored(target.finding, target, raw) for target, raw in zip(classifier.targets, RAW, strict=True)]
 
 
 def test_without_a_file_nothing_changes(settings):

@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cxr_dicom.dicom.pixels import read
 from cxr_dicom.records import ImageAnalysis
 from cxr_dicom.records.plane import Orientation
 from cxr_dicom.results import report
+from tests import painted
 
 TURNS = [
     Orientation(transpose=t, flip_rows=r, flip_columns=c) for t, r, c in itertools.product((False, True), repeat=3)
@@ -93,3 +95,22 @@ def test_the_window_of_the_image_comes_first(shown, photometric):
     assert np.mean((narrow < 2) | (narrow > 253)) > 0.3 > np.mean((wide < 2) | (wide > 253))
     dense = synthetic.frontal_chest(320, 256)
     assert np.corrcoef(dense.ravel(), narrow.ravel())[0, 1] > 0.7
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_boxes_are_framed_where_they_lie_and_their_labels_are_upright(turn, selected):
+    image = selected(synthetic.turned(chest(), turn))
+    corners = turn.points_to_source([(100, 60), (180, 200)], image.shape)
+    (left, top), (right, bottom) = np.min(corners, axis=0), np.max(corners, axis=0)
+    (first, *_) = painted.boxes(image).detections
+    found = replace(first, box=(float(left), float(top), float(right), float(bottom)))
+    picture, layer = report._Hanging(image_only(image)).framed(np.zeros(image.shape, np.uint8), [found])
+    yellow = (picture == (255, 214, 10)).all(axis=2)
+    rows, columns = yellow[:, 175:].nonzero()  # right of the label
+    assert (rows.min(), rows.max(), columns.max() + 175) == (60, 199, 179)
+    assert picture[40:58, 100:170].max() > 150, "the label stands above the box"
+    assert layer.startswith("data:image/webp")
+
+
+def image_only(image):
+    return ImageAnalysis(image=image, pixel_sha256="0", predictions=())

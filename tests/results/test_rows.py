@@ -36,6 +36,8 @@ from cxr_dicom.records import (
 )
 from cxr_dicom.records.plane import Orientation, Region
 from cxr_dicom.results import rows as result_rows
+from cxr_dicom.results import tables
+from tests import painted
 
 SETTINGS = Settings()
 
@@ -192,6 +194,27 @@ def test_boxes_are_left_top_right_bottom_of_what_was_found(row):
         "heart": {"box": [4, 3, 10, 21], "model": "first-model"},
         "heart__second_model": {"box": [0, 0, 1, 1], "model": "second-model"},
     }
+
+
+def test_what_a_detector_found_is_in_rows_and_tables():
+    boxes = painted.boxes(chest())
+    other = replace(boxes, model=model("other-model"), detections=boxes.detections[:1])
+    analysis = ImageAnalysis(image=chest(), pixel_sha256="0", predictions=(boxes, other))
+    result = InstanceResult(path=Path("a"), outcome=Outcome.PROCESSED, image=analysis.image, analysis=analysis)
+    (row,) = result_rows.study_rows(
+        StudyResult(study_instance_uid="1", job_key="", instances=(result,)), SETTINGS, Path()
+    )
+    assert row["detections"] == {
+        "nodule": [
+            {"box": [3, 8, 15, 16], "score": 0.875, "model": "painted-boxes"},
+            {"box": [18, 20, 27, 32], "score": 0.375, "model": "painted-boxes"},
+        ],
+        "shadow": [{"box": [0, 0, 30, 40], "score": 0.625, "model": "painted-boxes"}],
+        "nodule__other_model": [{"box": [3, 8, 15, 16], "score": 0.875, "model": "other-model"}],
+    }
+    columns = {column.name: column.value(row) for column in tables.columns(lambda: iter([row]))}
+    assert columns["nodule_detections"] == ["0.8750 3.00 8.00 15.00 16.00", "0.3750 18.00 20.00 27.00 32.00"]
+    assert columns["shadow_detections"] == ["0.6250 0.00 0.00 30.00 40.00"]
 
 
 def test_the_header_is_told_as_it_is(row):

@@ -208,7 +208,9 @@ def test_a_pacs_that_refuses_a_class_makes_studies_dead_and_that_is_told(tmp_pat
     ]
     assert {level for level, text in told if "left out" not in text} == {Level.WRONG}
     assert any("refuses Parametric Map Storage, and each study with one will be DEAD" in text for _, text in told)
-    assert any("all but findings_report, measurement_report, structure_report" in text for _, text in told)
+    assert any(
+        "all but detection_report, findings_report, measurement_report, structure_report" in text for _, text in told
+    )
 
 
 def test_a_running_service_is_asked_and_not_in_the_way(tmp_path):

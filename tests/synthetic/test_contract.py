@@ -9,7 +9,18 @@ import pytest
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import build_models
-from cxr_dicom.records import Code, Finding, Heatmap, Mask, Measurement, ModelInfo, Prediction, Presence, Structure
+from cxr_dicom.records import (
+    Code,
+    Detection,
+    Finding,
+    Heatmap,
+    Mask,
+    Measurement,
+    ModelInfo,
+    Prediction,
+    Presence,
+    Structure,
+)
 from cxr_dicom.records.plane import Grid, Region
 from cxr_dicom.synthetic.contract import check_model
 
@@ -44,6 +55,8 @@ class Right:
             heatmaps=(self.heatmap(image, bright),),
             findings=(self.finding(score),),
             measurements=(self.measurement(image.orientation.points_to_source(top, image.shape)),),
+            detections=self.detections(image, bright),
+            embedding=self.embedding(score),
         )
 
     def mask(self, image, bright):
@@ -61,6 +74,20 @@ class Right:
 
     def measurement(self, points):
         return Measurement(name="place", code=CODE, value=1.0, unit=UNIT, points=points)
+
+    def detections(self, image, bright):
+        rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+        corners = [(float(columns[0]), float(rows[0])), (columns[-1] - 9.0, rows[-1] + 1.0)]
+        return (self.detection(image.orientation.points_to_source(corners, image.shape)),)
+
+    def detection(self, corners):
+        left, top, right, bottom = (*np.min(corners, axis=0).tolist(), *np.max(corners, axis=0).tolist())
+        return Detection(
+            name="score", number=1, title="", code=CODE, site=None, score=0.5, box=(left, top, right, bottom)
+        )
+
+    def embedding(self, score):
+        return np.full(3, score, np.float32)
 
     def close(self):
         pass
@@ -157,6 +184,34 @@ class PointsOffTheImage(Right):
         return super().measurement(((1e6, 0.0),))
 
 
+class BoxInStandardView(Right):
+    def detections(self, image, bright):
+        rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+        return (self.detection([(columns[0] / 2, rows[0] / 2), (columns[-1] / 2, rows[-1] / 2)]),)
+
+
+class BoxOffTheImage(Right):
+    def detection(self, corners):
+        return replace(super().detection(corners), box=(-1.0, 0.0, 5.0, 5.0))
+
+
+class NumbersTwice(Right):
+    def detections(self, image, bright):
+        return super().detections(image, bright) * 2
+
+
+class VectorOfDoubles(Right):
+    def embedding(self, score):
+        return np.ones(3)
+
+
+class OtherVector(Right):
+    numbers = itertools.count()
+
+    def embedding(self, score):
+        return np.full(3, next(self.numbers), np.float32)
+
+
 class NoReason(Right):
     def measurement(self, points):
         return replace(super().measurement(points), value=None)
@@ -194,6 +249,11 @@ def test_what_is_right_passes():
         (WritesToThePixels(), r"expected a Prediction, got ValueError: assignment destination is read-only"),
         (WritesToTheHeader(), r"expected the header as it was"),
         (PointsOffTheImage(), r"points: expected \(column, row\) on the source matrix of 320 x 256"),
+        (BoxInStandardView(), r"expected the boxes of the upright image, turned"),
+        (BoxOffTheImage(), r"detection score: box: expected left, top, right, bottom inside of 320 x 256"),
+        (NumbersTwice(), r"detections: 'score': expected numbers from 1 on, in their order, got \[1, 1\]"),
+        (VectorOfDoubles(), r"embedding: expected an array of float32 of one dimension, got float64"),
+        (OtherVector(), r"predicted again after other images: expected the same masks, heatmaps and vector"),
         (NoReason(), r"reason: expected one where there is no value"),
         (NotThreadSafe(), r"while another thread predicts: warnings"),
         (object(), r"info: expected a ModelInfo, got NoneType"),

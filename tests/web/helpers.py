@@ -34,6 +34,7 @@ def row(number=1, *, outcome="processed", study=None, **more):
             "measurements": {},
             "statements": {},
             "boxes": {},
+            "detections": {},
             "objects": [],
             "exports": [],
             "warnings": [],

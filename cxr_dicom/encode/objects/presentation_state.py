@@ -25,6 +25,7 @@ from cxr_dicom.encode.outline import outlines
 from cxr_dicom.encode.source import reference, referenced_series
 from cxr_dicom.records import (
     ChestImage,
+    Detection,
     ImageAnalysis,
     Measurement,
     ObjectKind,
@@ -133,10 +134,10 @@ def _annotation(name: str, number: int, image: ChestImage, prediction: Predictio
     item = Dataset()
     item.ReferencedImageSequence = [reference(image)]
     item.GraphicLayer = name
-    graphics = [*_outlines(image, prediction), *_lines(image, prediction)]
+    graphics = [*_outlines(image, prediction), *_lines(image, prediction), *_boxes(image, prediction)]
     if graphics:
         item.GraphicObjectSequence = graphics
-    item.TextObjectSequence = [_text(_caption(prediction), number)]
+    item.TextObjectSequence = [_text(_caption(prediction), number), *map(_label, prediction.detections)]
     return item
 
 
@@ -152,6 +153,20 @@ def _lines(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
             yield _polyline(
                 measurement.points, measurement.name, tracking_uid(image, prediction.model, measurement.name)
             )
+
+
+def _boxes(image: ChestImage, prediction: Prediction) -> Iterator[Dataset]:
+    for detection in prediction.detections:
+        yield _polyline(detection.corners, detection.key, tracking_uid(image, prediction.model, detection.key))
+
+
+def _label(detection: Detection) -> Dataset:
+    """What is in a box, and its score, at the top left corner of the box (PS3.3 C.10.5.1.1)."""
+    item = Dataset()
+    item.AnchorPointAnnotationUnits, item.AnchorPointVisibility = "PIXEL", "N"
+    item.UnformattedTextValue = ascii_text(detection.label, 128)
+    item.AnchorPoint = [float(np.float32(side)) for side in detection.box[:2]]
+    return item
 
 
 def _polyline(points: Sequence[Point], name: str, uid: str) -> Dataset:

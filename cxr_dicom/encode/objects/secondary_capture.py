@@ -1,6 +1,6 @@
 """Secondary Capture: pictures for viewers that show neither segmentations nor parametric maps (PS3.3 A.8).
 
-One RGB picture of the anatomy, and one per heatmap, with a legend burnt in. Not for measuring:
+One RGB picture of the anatomy, one of the boxes, and one per heatmap, with a legend burnt in. Not for measuring:
 it is the preview, not the source matrix, and states no geometry.
 """
 
@@ -19,7 +19,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.codes import ascii_text
 from cxr_dicom.encode.common import NOT_FOR_CLINICAL_USE, Head, new_object
-from cxr_dicom.encode.results import pictured, secondary_capture
+from cxr_dicom.encode.results import BOXES, pictured, secondary_capture
 from cxr_dicom.encode.source import copy_lossy_compression, copy_patient_orientation, reference
 from cxr_dicom.errors import EncodingError
 from cxr_dicom.records import Heatmap, ImageAnalysis, ObjectKind, Prediction, StudyAnalysis
@@ -82,6 +82,10 @@ class _Entry(NamedTuple):
 def _picture(analysis: ImageAnalysis, prediction: Prediction, name: str) -> pictures.Colour:
     if analysis.preview is None:
         raise EncodingError("a secondary capture needs the preview of its image")
+    if name == BOXES:
+        shape = analysis.image.shape
+        framed = pictures.framed(analysis.preview(), [(each.box, each.label) for each in prediction.detections], shape)
+        return _with_legend(framed, prediction, [], bar=False)
     heatmap = next((heatmap for heatmap in prediction.heatmaps if heatmap.name == name), None)
     if heatmap is None:
         shown = [mask for mask in prediction.masks if mask.region.area]

@@ -22,13 +22,14 @@ class ReportEncoder:
         self._settings = settings
 
     def encode(self, study: StudyAnalysis) -> Iterator[Encoded]:
-        """Yield, of each model on each image, its lines and its structures; then the findings."""
+        """Yield, of each model on each image, its lines, structures and boxes; then the findings."""
+        from cxr_dicom.encode.sr_detections import detection_reports
         from cxr_dicom.encode.sr_findings import findings_reports
         from cxr_dicom.encode.sr_measurements import measurement_reports, structure_reports
 
         most = most_rows(study.images, self._settings)
         for analysis in study.images:
             for prediction in analysis.predictions:
-                for make in (measurement_reports, structure_reports):
+                for make in (measurement_reports, structure_reports, detection_reports):
                     yield from make(analysis, prediction, study.earlier, self._settings, most)
         yield from findings_reports(study, self._settings)

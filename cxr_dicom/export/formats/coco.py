@@ -25,7 +25,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.export.base import Exporter, analyses, expect_installed, found, json_text
 from cxr_dicom.export.formats import png
 from cxr_dicom.export.pictures import write_radiograph
-from cxr_dicom.records import ImageAnalysis, Mask, Prediction, StudyResult
+from cxr_dicom.records import Detection, ImageAnalysis, Mask, Prediction, StudyResult
 from cxr_dicom.records.plane import Region
 from cxr_dicom.system import atomic
 
@@ -107,12 +107,16 @@ def _part(analysis: ImageAnalysis, file_name: str) -> Iterator[Item]:
         for mask in found(prediction):
             category = _category(mask.structure.name, prediction, analysis.predictions[:number])
             yield {"category": category, **_annotation(mask)}
+        for detection in prediction.detections:
+            category = _category(detection.name, prediction, analysis.predictions[:number])
+            yield {"category": category, **_box(detection)}
 
 
 def _categories(predictions: Sequence[Prediction]) -> Iterator[Item]:
-    """Yield all that the models outline, found or not: identifiers must not depend on what was found."""
+    """Yield all that the models outline or frame, found or not: identifiers must not depend on what was found."""
     for number, prediction in enumerate(predictions):
         outlined = [mask.structure.name for mask in prediction.masks]
+        outlined += [detection.name for detection in prediction.detections]
         for name in dict.fromkeys((*prediction.model.predicts, *outlined) if outlined else ()):
             category = _category(name, prediction, predictions[:number])
             yield {"name": category, "supercategory": prediction.model.name}
@@ -131,6 +135,19 @@ def _annotation(mask: Mask) -> Item:
         "area": mask.region.area,
         "bbox": [box.left, box.top, columns, rows],
         "iscrowd": 0,
+    }
+
+
+def _box(detection: Detection) -> Item:
+    """A box with its score; as an outline too, for those who draw outlines."""
+    left, top, right, bottom = detection.box
+    width, height = round(right - left, 2), round(bottom - top, 2)
+    return {
+        "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
+        "area": width * height,
+        "bbox": [left, top, width, height],
+        "iscrowd": 0,
+        "score": detection.score,
     }
 
 

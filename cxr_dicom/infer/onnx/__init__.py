@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cxr_dicom.infer.onnx.graph import Interface
 
 LARGEST_FILE = (1 << 31) - 1  # bytes; protobuf cannot hold more
+MOST_MEMORY = 4 << 30  # bytes, of all networks of a process together whose results are of no known size
+_NOT_BOUNDED = "sizes of its results follow from what it sees; ONNX Runtime can bound its memory, OpenVINO cannot"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,9 +43,12 @@ class Network:
     batch: int
     outputs: tuple[str, ...]  # their names, as the file has them
     heads: Mapping[str, Head]  # of outputs that have class activation maps
+    squashed: Mapping[str, str]  # outputs that are probabilities, and the operator that made them so
 
 
-def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device: str) -> Network:
+def read(
+    path: Path, info: ModelInfo, settings: Settings, channels: int, device: str, *, grows: bool = False
+) -> Network:
     """Load an ONNX file.
 
     Parameters
@@ -52,6 +57,8 @@ def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device:
         Of its input; its size is that of ``info``.
     device
         What ``models.device`` stands for.
+    grows
+        Whether it may make results whose size follows from what it sees, as detectors do; see `_bounded`.
 
     Raises
     ------
@@ -71,14 +78,19 @@ def read(path: Path, info: ModelInfo, settings: Settings, channels: int, device:
             raise RefusedError(f"found {size} bytes")
         content = path.read_bytes()
         weights.expect_same(content, info, path)
-        interface = graph.check(content, channels, info.input_size)
+        interface = graph.check(content, channels, info.input_size, grows=grows)
     except RefusedError as error:
         raise WeightsError(f"{path}: expected a network of standard operators, {error}; nothing of it ran") from error
     outputs = interface.outputs
     content, interface = graph.with_maps(content, interface)
     run, info = _runtime(content, interface, info, settings, device)
     return Network(
-        info=info, compute=_of_one(run, interface), batch=interface.batch, outputs=outputs, heads=interface.heads
+        info=info,
+        compute=_of_one(run, interface),
+        batch=interface.batch,
+        outputs=outputs,
+        heads=interface.heads,
+        squashed=interface.squashed,
     )
 
 
@@ -91,6 +103,8 @@ def _runtime(
     try:
         import onnxruntime  # noqa: F401
     except ImportError:
+        if interface.grows:
+            raise SettingsError(f"models.own: {info.name}: {_NOT_BOUNDED}; {how_to_install('onnx')}") from None
         try:
             return _openvino(content, interface, info)
         except SettingsError:
@@ -100,6 +114,9 @@ def _runtime(
 
 
 def _openvino(content: bytes, interface: Interface, info: ModelInfo) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    if interface.grows:
+        raise SettingsError(f'models.own: {info.name}: {_NOT_BOUNDED}: backend = "torch"')
+
     def make() -> Any:
         from openvino import Core
 
@@ -120,6 +137,8 @@ def _onnxruntime(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # only what ends it; that comes as an error too
+    if interface.grows:
+        provider = _bounded(options)
     try:
         session = onnxruntime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # those of ONNX Runtime have no type in common
@@ -136,6 +155,22 @@ def _onnxruntime(
             raise ModelError(f"{info.name}: the network failed: {str(error).strip().splitlines()[0][:300]}") from error
 
     return in_turn(run), replace(info, version=f"{info.version}; ONNX Runtime {onnxruntime.__version__} float32")
+
+
+def _bounded(options: Any) -> str:
+    """Let a session take its memory from one arena of this process that ends at `MOST_MEMORY`; on the CPU.
+
+    A result whose size no one knows beforehand is an error there once it is too large, and not the end of the process.
+    """
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    as_needed = 1  # kSameAsRequested: the other way doubles, and so ends at half
+    ort.create_and_register_allocator(
+        place, ort.OrtArenaCfg({"max_mem": MOST_MEMORY, "arena_extend_strategy": as_needed})
+    )
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return "CPUExecutionProvider"
 
 
 def _provider(settings: Settings, device: str) -> str:

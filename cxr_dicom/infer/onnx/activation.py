@@ -15,6 +15,8 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 if TYPE_CHECKING:
     import torch
 
+_SAME_NUMBERS = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Transpose")
+_SQUASHING = ("Sigmoid", "Softmax", "HardSigmoid")
 _SAME_ORDER = ("Sigmoid", "Softmax", "Identity", "Flatten", "Reshape", "Squeeze", "Dropout")  # one place remains
 _POOLS = ("GlobalAveragePool", "ReduceMean")
 
@@ -49,16 +51,22 @@ def head(graph: GraphProto, output: str) -> Head | None:
     return Head(features=pool.input[0], weight=weight)
 
 
+def squashed_by(graph: GraphProto, output: str) -> str:
+    """Name the operator that has made probabilities of ``output`` already; empty where none is seen to."""
+    node = _back({name: node for node in graph.node for name in node.output}, output, _SAME_NUMBERS)
+    return str(node.op_type) if node is not None and node.op_type in _SQUASHING else ""
+
+
 def show(graph: GraphProto, name: str) -> None:
     """Make a tensor of the graph one of its outputs."""
     if name not in {value.name for value in graph.output}:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, (None, None, None, None)))
 
 
-def _back(made_by: dict[str, NodeProto], name: str) -> NodeProto | None:
+def _back(made_by: dict[str, NodeProto], name: str, through: tuple[str, ...] = _SAME_ORDER) -> NodeProto | None:
     """Return what makes a tensor, behind all that leaves its numbers in their order."""
     node = made_by.get(name)
-    while node is not None and node.op_type in _SAME_ORDER:
+    while node is not None and node.op_type in through:
         node = made_by.get(node.input[0])
     return node
 

@@ -41,6 +41,8 @@ class Interface:
     half: bool  # whether it takes float16
     outputs: tuple[str, ...]
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)  # of the outputs, as computed
+    grows: bool = False  # whether it makes results whose size follows from what it sees
+    squashed: Mapping[str, str] = field(default_factory=dict)  # outputs that are probabilities, and what made them so
     heads: Mapping[str, Head] = field(default_factory=dict)  # of the outputs that have a class activation map
 
 
@@ -57,7 +59,7 @@ def with_maps(content: bytes, interface: Interface) -> tuple[bytes, Interface]:
     return model.SerializeToString(), replace(interface, heads=heads, outputs=outputs)
 
 
-def check(content: bytes, channels: int, size: int) -> Interface:
+def check(content: bytes, channels: int, size: int, *, grows: bool = False) -> Interface:
     """Look at all of a file, and run nothing.
 
     Parameters
@@ -66,6 +68,8 @@ def check(content: bytes, channels: int, size: int) -> Interface:
         Of the file.
     channels, size
         Of its input, (batch, channels, size, size).
+    grows
+        Whether it may make results whose size is not known beforehand.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def check(content: bytes, channels: int, size: int) -> Interface:
     """
     model = parsed(content)
     try:
-        return _checked(model, channels, size)
+        return _checked(model, channels, size, grows)
     except (UnicodeDecodeError, TypeError) as error:  # protobuf gives bytes for what is no UTF-8
         raise RefusedError("found names that are no text") from error
 
@@ -95,7 +99,7 @@ def parsed(content: bytes) -> ModelProto:
     return model
 
 
-def _checked(model: ModelProto, channels: int, size: int) -> Interface:
+def _checked(model: ModelProto, channels: int, size: int, grows: bool) -> Interface:
     if not model.HasField("graph") or not model.graph.node:
         raise RefusedError("found none")
     if model.functions:
@@ -106,8 +110,15 @@ def _checked(model: ModelProto, channels: int, size: int) -> Interface:
     for graph, depth in _graphs(model.graph):
         _expect_plain(graph, depth)
     interface = _interface(model.graph, channels, size)
-    shapes = _expect_bounded(_skeleton(model, interface, channels, size))
-    return replace(interface, shapes={name: shapes[name] for name in interface.outputs if name in shapes})
+    unknown, shapes = _unbounded(_skeleton(model, interface, channels, size))
+    if unknown and not grows:
+        raise RefusedError(f"found {unknown} whose size is not known beforehand: export it with an input of fixed size")
+    return replace(
+        interface,
+        shapes={name: shapes[name] for name in interface.outputs if name in shapes},
+        grows=bool(unknown),
+        squashed={name: by for name in interface.outputs if (by := activation.squashed_by(model.graph, name))},
+    )
 
 
 def _graphs(graph: GraphProto, depth: int = 0) -> Iterator[tuple[GraphProto, int]]:
@@ -244,8 +255,15 @@ def _standard(model: ModelProto) -> list[onnx.OperatorSetIdProto]:
     return [each for each in model.opset_import if each.domain in _DOMAINS]
 
 
-def _expect_bounded(skeleton: ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """Compute the size of every result, and refuse what is too large or, where it may be anything, not known."""
+def _unbounded(skeleton: ModelProto) -> tuple[str, dict[str, tuple[int | None, ...]]]:
+    """Compute the size of every result, and refuse what is too large.
+
+    Returns
+    -------
+    tuple
+        An operator that may make anything of little, and of whose result the size is not known, or an empty text; and
+        the shapes of the results.
+    """
     try:
         onnx.checker.check_model(skeleton)
         inferred = shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
@@ -262,10 +280,8 @@ def _expect_bounded(skeleton: ModelProto) -> dict[str, tuple[int | None, ...]]:
             raise RefusedError(f"found a result of {elements} numbers, {_name(value.name)}")
     for node in inferred.graph.node:
         if node.op_type in GROWING and not all(known.get(name, False) for name in node.output if name):
-            raise RefusedError(
-                f"found {node.op_type} whose size is not known beforehand: export it with an input of fixed size"
-            )
-    return shapes
+            return str(node.op_type), shapes
+    return "", shapes
 
 
 def _name(text: str) -> str:

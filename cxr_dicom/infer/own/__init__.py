@@ -6,13 +6,13 @@ To the seam it is one more module with ``build(name, settings)``; what it can bu
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
-from cxr_dicom.config.own import Input, OwnModel, ScoresOutput
+from cxr_dicom.config.own import BoxesOutput, EmbeddingsOutput, Input, OwnModel, ScoresOutput
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
 from cxr_dicom.plugins import OURS, Choice
 from cxr_dicom.records import ModelInfo
@@ -82,7 +82,7 @@ def _info(table: OwnModel) -> ModelInfo:
     return ModelInfo(
         name=table.name,
         version=table.version,
-        title=table.title or f"{len(named)} {kind} of {table.file.name}",
+        title=table.title or f"{_content(table, len(named))} of {table.file.name}",
         predicts=named if kind != "values" else (),
         input_size=table.input.size,
         manufacturer=table.manufacturer,
@@ -95,8 +95,18 @@ def _info(table: OwnModel) -> ModelInfo:
     )
 
 
+def _content(table: OwnModel, named: int) -> str:
+    """Say what a network gives, of so many labels with a name."""
+    if isinstance(table.output, EmbeddingsOutput):
+        return f"Vector of {table.output.width} numbers"
+    return f"Boxes with {named} labels" if table.output.kind == "boxes" else f"{named} {table.output.kind}"
+
+
 def _points(table: OwnModel) -> dict[str, float | None]:
-    labels = table.output.labels if isinstance(table.output, ScoresOutput) else ()
+    output = table.output
+    if isinstance(output, BoxesOutput):
+        return {label.name: output.threshold(label) for label in output.labels if label.name}
+    labels = output.labels if isinstance(output, ScoresOutput) else ()
     return {label.name: label.operating_point for label in labels if label.name}
 
 
@@ -110,13 +120,15 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
     if path.suffix.lower() == ".onnx":
         from cxr_dicom.infer import onnx
 
-        network = onnx.read(path, info, settings, table.input.channels, device)
-        output = _chosen(table, network.outputs)
-        head = network.heads.get(output)
+        grows = isinstance(table.output, BoxesOutput)
+        network = onnx.read(path, info, settings, table.input.channels, device, grows=grows)
+        names = _chosen(table, network.outputs)
+        head = network.heads.get(names[0])
+        _expect_logits(table, names, network.squashed)
 
         def compute(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
             found = network.compute(prepare(pixels))
-            return _of_first(info, found[output], network.batch), head.maps(found[head.features]) if head else None
+            return _taken(table, info, found, names, network.batch), head.maps(found[head.features]) if head else None
 
         return compute, network.info
 
@@ -128,10 +140,13 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
     from cxr_dicom.infer import torchscript
 
     program = torchscript.read(path, device, info)
+    squashed = torchscript.squashed(program)
 
     def of_program(pixels: torch.Tensor) -> torch.Tensor:
         found = _numbered(program(prepare(pixels)))
-        return _of_first(info, found[_chosen(table, tuple(found))], 1)
+        names = _chosen(table, tuple(found))
+        _expect_logits(table, names, squashed)
+        return _taken(table, info, found, names, 1)
 
     run, info = on_backend(of_program, info, settings)
     return lambda pixels: (run(pixels), None), info
@@ -183,6 +198,28 @@ def _numbered(found: Any) -> dict[str, torch.Tensor]:
     return {str(name): each for name, each in (found.items() if isinstance(found, dict) else enumerate(several))}
 
 
+def _expect_logits(table: OwnModel, names: tuple[str, ...], squashed: Mapping[str, str]) -> None:
+    """Refuse to make probabilities of probabilities: with a sigmoid twice every score is above one half."""
+    activation = getattr(table.output, "activation", "none")
+    name = names[1] if len(names) > 1 else names[0]  # of boxes: the scores
+    if activation in ("sigmoid", "softmax") and (by := squashed.get(name)):
+        raise ModelError(
+            f"{table.name}: output.activation is {activation}: expected logits, and {name!r} comes out of {by}, "
+            'which has made probabilities of them; it is "none"'
+        )
+
+
+def _taken(
+    table: OwnModel, info: ModelInfo, found: Mapping[str, Any], names: tuple[str, ...], images: int
+) -> torch.Tensor:
+    """Return what a network gives of the first of so many images, (1, ...), from its outputs of these names."""
+    if isinstance(table.output, BoxesOutput):
+        from cxr_dicom.infer.own import boxes
+
+        return boxes.joined(info, [found[name] for name in names], images)
+    return _of_first(info, found[names[0]], images)
+
+
 def _of_first(info: ModelInfo, found: Any, images: int) -> torch.Tensor:
     """Return what a network gives of the first of so many images, (1, ...)."""
     import torch
@@ -197,10 +234,15 @@ def _of_first(info: ModelInfo, found: Any, images: int) -> torch.Tensor:
     return found[:1]
 
 
-def _chosen(table: OwnModel, outputs: tuple[str, ...]) -> str:
-    """Name the output that the table means."""
+def _chosen(table: OwnModel, outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the output that the table means; of boxes in several outputs all of them."""
+    if isinstance(table.output, BoxesOutput) and table.output.layout == "separate":
+        if missing := [name for name in table.output.tensors if name not in outputs]:
+            of = f"no output {', '.join(map(repr, missing))}; expected three of {', '.join(outputs)}"
+            raise ModelError(f"{table.name}: output.tensors: the network has {of}")
+        return table.output.tensors
     name = outputs[0] if table.output.tensor is None and len(outputs) == 1 else table.output.tensor
     if name is None or name not in outputs:
         what = "more than one output" if name is None else f"no output {name!r}"
         raise ModelError(f"{table.name}: output.tensor: the network has {what}; expected one of {', '.join(outputs)}")
-    return name
+    return (name,)

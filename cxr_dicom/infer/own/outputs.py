@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxr_dicom.config.own import HeatmapsOutput, MasksOutput, OwnModel, ScoresOutput, ValuesOutput
+from cxr_dicom.config.own import (
+    BoxesOutput,
+    EmbeddingsOutput,
+    HeatmapsOutput,
+    Label,
+    MasksOutput,
+    OwnModel,
+    ScoresOutput,
+    ValuesOutput,
+)
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.base import Model
 from cxr_dicom.infer.classifier import Classifier, Target
 from cxr_dicom.infer.device import running
-from cxr_dicom.infer.own import vocabulary
+from cxr_dicom.infer.own import boxes, vocabulary
 from cxr_dicom.infer.placement import Fit, Placement, Sampling
 from cxr_dicom.records import Code, Heatmap, Mask, Measurement, ModelInfo, Prediction, Radiograph, Structure
 
@@ -40,11 +49,18 @@ def model(table: OwnModel, info: ModelInfo, compute: Compute, device: str) -> Mo
     """
     output = table.output
     raw = _Raw(info=info, compute=compute, device=device, fit=table.input.fit, sampling=_sampling(table))
-    if isinstance(output, ScoresOutput):
-        targets = tuple(
-            Target(finding=vocabulary.finding(label) if label.name else None, threshold=label.operating_point)
-            for label in output.labels
+    if isinstance(output, BoxesOutput):
+        return boxes.OwnBoxes(
+            info=info,
+            compute=lambda pixels: compute(pixels)[0],
+            output=output,
+            targets=tuple(_target(label, output.threshold(label)) for label in output.labels),
+            device=device,
+            fit=raw.fit,
+            sampling=raw.sampling,
         )
+    if isinstance(output, ScoresOutput):
+        targets = tuple(_target(label, label.operating_point) for label in output.labels)
 
         def score(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
             found, maps = compute(pixels)
@@ -62,6 +78,8 @@ def model(table: OwnModel, info: ModelInfo, compute: Compute, device: str) -> Mo
         return OwnMasks(raw=raw, output=output)
     if isinstance(output, ValuesOutput):
         return OwnValues(raw=raw, output=output)
+    if isinstance(output, EmbeddingsOutput):
+        return OwnEmbeddings(raw=raw, output=output)
     return OwnHeatmaps(raw=raw, output=output)
 
 
@@ -74,8 +92,12 @@ def expect_fit(table: OwnModel, info: ModelInfo, found: torch.Tensor) -> None:
         If it is another.
     """
     output = table.output
-    if isinstance(output, ScoresOutput | ValuesOutput):
+    if isinstance(output, BoxesOutput):
+        boxes.expect_fit(info, output, found)
+    elif isinstance(output, ScoresOutput | ValuesOutput):
         _flat(info, found, len(output.labels))
+    elif isinstance(output, EmbeddingsOutput):
+        _flat(info, found, output.width)
     else:
         _map(info, found, 1 if output.activation == "labels" else len(output.labels))
 
@@ -171,6 +193,20 @@ class OwnValues(_Own):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class OwnEmbeddings(_Own):
+    """Gives a vector."""
+
+    raw: _Raw
+    output: EmbeddingsOutput
+
+    def predict(self, radiograph: Radiograph, earlier: Sequence[Prediction]) -> Prediction:
+        """Give the vector of the image."""
+        found, _ = self.raw(radiograph)
+        vector = _finite(self.info, _flat(self.info, found, self.output.width))
+        return Prediction(model=self.info, embedding=np.array(vector.numpy(), np.float32))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class OwnHeatmaps(_Own):
     """Maps quantities of 0 to 1."""
 
@@ -197,6 +233,10 @@ class OwnHeatmaps(_Own):
         return Prediction(model=self.info, heatmaps=tuple(heatmaps))
 
 
+def _target(label: Label, threshold: float | None) -> Target:
+    return Target(finding=vocabulary.finding(label) if label.name else None, threshold=threshold)
+
+
 def _sampling(table: OwnModel) -> Sampling:
     given = table.input
     return Sampling(resize=given.resize, antialias=given.antialias, intensity=given.intensity)
@@ -218,7 +258,7 @@ def _map(info: ModelInfo, found: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _misfit(info: ModelInfo, found: torch.Tensor, expected: str) -> ModelError:
-    return ModelError(f"{info.name}: output: expected {expected} by its labels, got {tuple(found.shape)}")
+    return ModelError(f"{info.name}: output: expected {expected} by its table, got {tuple(found.shape)}")
 
 
 def _finite(info: ModelInfo, values: torch.Tensor) -> torch.Tensor:

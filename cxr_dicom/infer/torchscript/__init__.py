@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from cxr_dicom.records import ModelInfo
 
 _ZIP_START = b"PK\x03\x04"  # of any other file torch chooses the loader by its first bytes
+_SAME_NUMBERS = {f"aten::{name}" for name in ("flatten", "view", "reshape", "squeeze", "unsqueeze", "to", "contiguous")}
+_SQUASHING = {f"aten::{name}" for name in ("sigmoid", "sigmoid_", "softmax", "hardsigmoid", "hardsigmoid_")}
 _LONGEST_CODE = 16 << 20  # bytes; that of the largest upstream file is 0.4 MB
 
 
@@ -68,6 +70,27 @@ def load(content: bytes, path: Path, device: str) -> torch.jit.ScriptModule:
     if refused := {node for graph in torchscript_graphs(network) for node in graph} - KINDS:
         raise _refusal(path, f"found {', '.join(sorted(refused))} in its graph")
     return network.eval()
+
+
+def squashed(network: torch.jit.ScriptModule) -> dict[str, str]:
+    """Name the outputs that are seen to be probabilities already, as names or numbers, and what made them so."""
+    found: dict[str, str] = {}
+    for value in network.inlined_graph.outputs():
+        node = value.node()
+        given = list(node.inputs())
+        if node.kind() == "prim::DictConstruct":
+            named = {str(name.toIValue()): each for name, each in zip(given[::2], given[1::2], strict=True)}
+        elif node.kind() in ("prim::TupleConstruct", "prim::ListConstruct"):
+            named = {str(number): each for number, each in enumerate(given)}
+        else:
+            named = {"0": value}
+        for name, each in named.items():
+            maker = each.node()
+            while maker.kind() in _SAME_NUMBERS:
+                maker = next(iter(maker.inputs())).node()
+            if maker.kind() in _SQUASHING:
+                found[name] = str(maker.kind())
+    return found
 
 
 def _expect_harmless(path: Path, content: bytes) -> None:

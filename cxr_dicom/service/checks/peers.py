@@ -32,7 +32,12 @@ from cxr_dicom.system.network import ContextsRejectedError, association
 
 KINDS = {  # what each of our encoders writes
     "seg": (ObjectKind.SEGMENTATION,),
-    "sr": (ObjectKind.MEASUREMENT_REPORT, ObjectKind.STRUCTURE_REPORT, ObjectKind.FINDINGS_REPORT),
+    "sr": (
+        ObjectKind.MEASUREMENT_REPORT,
+        ObjectKind.STRUCTURE_REPORT,
+        ObjectKind.DETECTION_REPORT,
+        ObjectKind.FINDINGS_REPORT,
+    ),
     "parametric-map": (ObjectKind.PARAMETRIC_MAP,),
     "secondary-capture": (ObjectKind.SECONDARY_CAPTURE,),
     "presentation-state": (ObjectKind.PRESENTATION_STATE,),
@@ -47,6 +52,7 @@ _SEGMENTATIONS = {
 _CLASSES = {
     ObjectKind.MEASUREMENT_REPORT: EnhancedSRStorage,
     ObjectKind.STRUCTURE_REPORT: EnhancedSRStorage,
+    ObjectKind.DETECTION_REPORT: EnhancedSRStorage,
     ObjectKind.FINDINGS_REPORT: EnhancedSRStorage,
     ObjectKind.PARAMETRIC_MAP: ParametricMapStorage,
     ObjectKind.SECONDARY_CAPTURE: SecondaryCaptureImageStorage,

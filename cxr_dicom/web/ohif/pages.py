@@ -27,6 +27,7 @@ _OPENED = (  # kinds that OHIF shows
     ObjectKind.SEGMENTATION,
     ObjectKind.MEASUREMENT_REPORT,
     ObjectKind.STRUCTURE_REPORT,
+    ObjectKind.DETECTION_REPORT,
     ObjectKind.FINDINGS_REPORT,
     ObjectKind.PARAMETRIC_MAP,
     ObjectKind.SECONDARY_CAPTURE,

@@ -7,6 +7,7 @@ import tracemalloc
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -99,3 +100,15 @@ def test_parts_are_joined_line_by_line(all_results, exported):
     joined = json.loads((folder / "annotations.json").read_text())
     assert len(joined["images"]) == 200 + len(all_results)
     assert peaks[1] < peaks[0] + 200_000 < (folder / "annotations.json").stat().st_size
+
+
+def test_boxes_of_a_detector_are_annotations_with_a_score(tmp_path, exported):
+    image = chest_image(synthetic.radiograph(96, 80), tmp_path)
+    result = painted_result(painted.analysis(image, (painted.boxes(image),)), tmp_path)
+    coco = load(exported([result], "coco"))
+    for annotation, detection in zip(coco.anns.values(), painted.boxes(image).detections, strict=True):
+        left, top, right, bottom = detection.box
+        assert annotation["bbox"] == [left, top, pytest.approx(right - left), pytest.approx(bottom - top)]
+        assert annotation["score"] == detection.score
+        assert coco.cats[annotation["category_id"]]["name"] == detection.name
+        assert coco.annToMask(annotation).sum() == pytest.approx(annotation["area"], rel=0.1)

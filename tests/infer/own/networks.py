@@ -59,7 +59,7 @@ def made(kind, seed=0, **options):
     return kind(**options).eval()
 
 
-def export(network, path, channels=1, size=SIZE, batch=1, dynamic=False):
+def export(network, path, channels=1, size=SIZE, batch=1, dynamic=False, outputs=("out",)):
     """Write an ONNX file; ``dynamic``: of any batch and size."""
     axes = {"pixels": {0: "images", 2: "rows", 3: "columns"}} if dynamic else None
     with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def export(network, path, channels=1, size=SIZE, batch=1, dynamic=False):
             str(path),
             dynamo=False,
             input_names=["pixels"],
-            output_names=["out"],
+            output_names=list(outputs),
             dynamic_axes=axes,
         )
     return path
@@ -91,6 +91,12 @@ def masks(*names, activation="sigmoid"):
     return {"kind": "masks", "activation": activation, "labels": [{"name": name} for name in names]}
 
 
+def boxes(*names, labels=None, layout="separate", **given):
+    names = given.pop("names", names)
+    labels = labels or [{"name": name} for name in names]
+    return {"kind": "boxes", "layout": layout, "labels": labels, **given}
+
+
 class Halves(nn.Module):
     """Outlines the two halves of what it sees."""
 
@@ -105,3 +111,42 @@ class Unsure(nn.Module):
     def forward(self, pixels):
         bright = (pixels > 0.5).float()
         return torch.cat([0.45 - 0.1 * bright, 0.35 + 0.07 * bright, 0.2 + 0.03 * bright], dim=1).log()
+
+
+def fcos():
+    """A detector of torchvision (Tian et al., ICCV 2019), small, and sure enough of something."""
+    from torchvision.models.detection import FCOS
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 32, 3, 4, 1))
+    backbone.out_channels = 32
+    anchors = AnchorGenerator(((16,),), ((1.0,),))
+    network = FCOS(backbone, 3, anchor_generator=anchors, min_size=SIZE, max_size=SIZE, detections_per_img=20)
+    for layer in (network.head.classification_head.cls_logits, network.head.regression_head.bbox_reg):
+        nn.init.normal_(layer.weight, std=0.5)
+        nn.init.constant_(layer.bias, 0.5)
+    return network.eval()
+
+
+class Given(nn.Module):
+    """Knows its boxes beforehand: (boxes, 4), the score of each, and the number of its label."""
+
+    def __init__(self, found, scores, numbers, labels=2, layout="separate", across=False, **_):
+        super().__init__()
+        found, scores, numbers = (torch.tensor(each, dtype=torch.float32) for each in (found, scores, numbers))
+        self.layout = layout
+        if layout == "classes":
+            each = torch.zeros(len(scores), labels)
+            each[range(len(scores)), numbers.long()] = scores
+            rows = torch.cat([found.reshape(-1, 4), each], 1)
+            self.values = [rows.T.contiguous() if across else rows]
+        elif layout == "rows":
+            self.values = [torch.cat([found.reshape(-1, 4), scores[:, None], numbers[:, None]], 1)]
+        else:
+            self.values = [found.reshape(-1, 4), scores, numbers]
+
+    def forward(self, pixels):
+        nothing = pixels.mean() * 0
+        found = tuple(value + nothing for value in self.values)
+        return found if len(found) > 1 else found[0][None]

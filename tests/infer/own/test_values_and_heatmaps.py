@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_dicom.errors import ModelError
+from cxr_dicom.errors import ModelError, SettingsError
 from tests.infer.own import networks
 from tests.infer.own.networks import scores, table
 from tests.infer.own.test_scores_and_masks import FITS, upstream
@@ -69,3 +69,15 @@ def test_a_model_of_several_outputs_names_one(tmp_path, build, dx):
     with torch.no_grad():
         expected = network(upstream(dx, "crop"))[1][0].sigmoid().tolist()
     assert [finding.raw for finding in found] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_embedding_is_the_vector_of_the_network(tmp_path, build, dx):
+    network = networks.made(networks.Classifier)
+    path = networks.export(network, tmp_path / "network.onnx")
+    prediction = build(table(path, {"kind": "embeddings", "width": 3})).predict(dx, ())
+    with torch.no_grad():
+        expected = network(upstream(dx, "crop"))[0].numpy()
+    assert prediction.embedding.dtype == np.float32
+    assert prediction.embedding == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(SettingsError, match=r"expected \(images, 4\) by its table, got \(1, 3\)"):
+        build(table(path, {"kind": "embeddings", "width": 4}))
