@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxr_dicom.cohort.finished import Done
     from cxr_dicom.cohort.run import Progress
     from cxr_dicom.cohort.tally import Tally
+    from cxr_dicom.cohort.worker import Worker
 
     ReportProgress = Callable[[Progress], None]
 
@@ -95,6 +96,16 @@ class _Lines:
         elif tally.seconds - self._printed_at >= _LINE_SECONDS or tally.done == tally.total:
             self._printed_at = tally.seconds
             click.echo(f"[{tally.done}/{tally.total}] {', '.join(counts(tally))}", err=True)
+
+
+def told(worker: Worker) -> str:
+    """Say in a line what a machine answered to the roll call."""
+    if worker.refused:
+        return f"{worker.host}: cannot work: {worker.refused}"
+    versions = ", ".join(
+        f"{name} {worker.versions[name]}" for name in ("cxr-dicom", "torch") if name in worker.versions
+    )
+    return f"{worker.host}: can work: {versions}, {worker.instruction_set or 'unknown'} ({worker.processor})"
 
 
 def estimated(estimate: Estimate, workers: int) -> str:

@@ -38,7 +38,7 @@ def run(
     query: tuple[str, ...],
     wrap: bool,
     engine: str | None,
-    workers: int | None,
+    workers: tuple[int, int | None] | None,
     address: str | None,
     gpus_per_worker: float | None,
     also: str | None,
@@ -79,7 +79,10 @@ def run(
         part = Part.parse(part_text) if part_text else None
         found = manifest.read(inputs, origin=access, query=_inputs.keys_and_values(query), wrap=wrap)
         share = part.share(found) if part else found
-        worker_options = engines.EngineOptions(workers=workers, address=address, gpus_per_worker=gpus_per_worker)
+        least, most = workers or (None, None)
+        worker_options = engines.EngineOptions(
+            workers=least, most_workers=most, address=address, gpus_per_worker=gpus_per_worker
+        )
         chosen = engines.build_engine(
             engine or engines.default_engine(len(share.entries), worker_options), worker_options
         )

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Protocol, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol, TypeVar, runtime_checkable
 
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.cohort.worker import Worker
+from cxr_dicom.errors import PlaceError, SettingsError
 from cxr_dicom.plugins import ENGINES
 
 DEPTH = 2  # items that one worker has at once
 SMALL = 100  # entries; up to so many are processed in this process unless something else is asked for
+
+_SPELLED = {
+    "most_workers": "--workers A..B",
+    "workers": "--workers",
+    "address": "--address",
+    "gpus_per_worker": "--gpus-per-worker",
+}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,6 +31,7 @@ class EngineOptions:
     """What the command line says of workers. An engine refuses what it does not support, and ignores nothing."""
 
     workers: int | None = None  # how many; None: as the engine finds right
+    most_workers: int | None = None  # more of them where there is room, up to so many
     address: str | None = None  # of a cluster that is there already
     gpus_per_worker: float | None = None  # GPUs of a worker, or a part of one
 
@@ -34,10 +43,10 @@ class EngineOptions:
         SettingsError
             Naming the option.
         """
-        given = (name for name in ("workers", "address", "gpus_per_worker") if getattr(self, name) is not None)
+        given = (name for name in _SPELLED if getattr(self, name) is not None)
         for name in given:
             if name not in supported:
-                raise SettingsError(f"--{name.replace('_', '-')} is not for --engine {engine}")
+                raise SettingsError(f"{_SPELLED[name]} is not for --engine {engine}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +59,11 @@ class EngineDescription:
     gpus_per_worker: float | None = None
     cores: int | None = None  # of this machine
     machines: int | None = None  # that had a worker
+    crew: tuple[Worker, ...] = ()  # all workers that came, those that were refused too
 
     def as_dict(self) -> dict[str, object]:
-        """Return what is known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Return what is known; of the workers only their number."""
+        return {key: value for key, value in asdict(replace(self, crew=())).items() if value not in (None, ())}
 
 
 class Task(Protocol[Item_contra, Result_co]):
@@ -64,12 +74,39 @@ class Task(Protocol[Item_contra, Result_co]):
     The answer to an item does not depend on the worker, on its neighbours or on the order.
     """
 
-    def __call__(self, item: Item_contra) -> Result_co:
+    def __call__(self, item: Item_contra, *, is_last: bool = True) -> Result_co:
         """Do one item, in a worker.
 
-        An item that cannot be done is a result too. An error means that no item can be done, and ends the run.
+        An item that cannot be done is a result too. An error means that no item can be done, and ends the run;
+        a `PlaceError` that it cannot be done here, and ends the run where there is no other place.
         A task that was killed at an item often enough answers at once that it gave it up.
+
+        Parameters
+        ----------
+        is_last
+            No other machine can be asked: what may be the fault of this one is the result.
         """
+
+    def call_roll(self, items: Sequence[Item_contra]) -> None:
+        """In the parent, before the task is copied: write down what every worker must see and have."""
+
+    def end_roll(self) -> None:
+        """In the parent, at the end: remove what was written for it."""
+
+    def report(self) -> Worker:
+        """In a worker, before its first item: build what is dear, and say what is here.
+
+        Raises
+        ------
+        CxrDicomError
+            If nothing can be done here.
+        """
+
+    def refusal(self, worker: Worker) -> str:
+        """In the parent: say why a worker may not work; empty when it may."""
+
+    def raise_if_here_too(self, error: PlaceError) -> None:
+        """In the parent: raise trouble that a worker had, where it is not of its machine alone, as of a shared disk."""
 
     @property
     def stage_seconds(self) -> float:
@@ -111,6 +148,14 @@ class Engine(Protocol):
 
         Asked for at the start of a run, for a first word, and at its end.
         """
+
+
+@runtime_checkable
+class Machines(Protocol):
+    """An engine with machines that can be asked before anything is done."""
+
+    def roll_call(self, items: Sequence[Item], task: Task[Item, Result]) -> Sequence[Worker]:
+        """Ask every machine once; ``refused`` says why one could not work."""
 
 
 def default_engine(entries: int, options: EngineOptions) -> str:

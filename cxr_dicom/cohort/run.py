@@ -138,7 +138,7 @@ class _Work:
         record = RunRecord(self._out, tally, self._whole, self._settings, self._part)
         telemetry.event("scan_done", studies=len(self._share.entries), skipped=len(self._share.skipped))
         report_progress(Progress(tally=tally))
-        with record.session(engine.description):
+        with record.session(lambda: engine.description):
             for done in self._process(engine, own):
                 content.add(done)
                 record.progress()

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from itertools import chain
@@ -21,6 +21,7 @@ from cxr_dicom.cohort.delivery import DestinationDownError
 from cxr_dicom.cohort.engine import EngineDescription
 from cxr_dicom.cohort.session import Part
 from cxr_dicom.cohort.tally import Tally, add_seconds, rounded, utc
+from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.config import RESULT_TABLES, Settings
 from cxr_dicom.errors import WantError
 from cxr_dicom.ingest.folder import STATE_FOLDER
@@ -59,12 +60,14 @@ class RunRecord:
             of_parts = (_read(path).get("sessions", ()) for path in (out / STATE_FOLDER).glob("part-*.json"))
             sessions = sorted([*own, *chain.from_iterable(of_parts)], key=lambda each: str(each.get("started")))
             self._earlier |= {"sessions": sessions} if sessions else {}
+        self._crew: Callable[[], Sequence[Worker]] = tuple
         self._written_at = 0.0  # when it was written last, on the clock that only goes forward
 
     @contextmanager
-    def session(self, engine: EngineDescription) -> Iterator[None]:
+    def session(self, engine: Callable[[], EngineDescription]) -> Iterator[None]:
         """Record the session while the block runs, and how it ended if it did not end well."""
-        self._earlier = self._earlier or self._content(engine, [])
+        self._crew = lambda: engine().crew
+        self._earlier = self._earlier or self._content(engine(), [])
         self._keep()
         try:
             yield
@@ -116,6 +119,7 @@ class RunRecord:
 
     def _sessions(self, ended: str | None = None, stopped_by: str | None = None) -> list[dict[str, Any]]:
         own = self._tally.session() | ({"part": str(self._part)} if self._part else {})
+        own["machines"] = machines(self._crew(), self._tally.by_host)
         return [*self._earlier.get("sessions", ()), {**own, "ended": ended, "stopped_by": stopped_by}]
 
     def _content(self, engine: EngineDescription, sessions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -149,6 +153,27 @@ class RunRecord:
 
 def _of_part(out: Path, part: Part) -> Path:
     return out / STATE_FOLDER / f"part-{part.number}-of-{part.of}.json"
+
+
+# XX
+def machines(crew: Sequence[Worker], studies: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Say which machines took part, what each did, and why one was refused."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for worker in crew:
+        machine = found.setdefault(
+            (worker.host, worker.node),
+            {
+                "host": worker.host,
+                "workers": 0,
+                "studies": studies.get(worker.host, 0),
+                "processor": worker.processor or None,
+                "instruction_set": worker.instruction_set or None,
+                "refused": None,
+            },
+        )
+        machine["workers"] += not worker.refused
+        machine["refused"] = worker.refused or machine["refused"]
+    return [found[name] for name in sorted(found)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Tally:
         self.images: Counter[str] = Counter()  # by outcome
         self.reasons: Counter[tuple[str, str]] = Counter()  # outcome and reason
         self.models: dict[tuple[str, str, str | None], None] = {}  # name, version, digest
+        self.by_host: Counter[str] = Counter()  # entries of this session, by the machine that did them
         self.devices: set[str] = set()  # that computed, as the workers say
         self.has_scores = False
         self.unfinished_parts: list[int] = []  # of a run in parts: for these the result files wait
@@ -66,6 +67,7 @@ class Tally:
             self._count(outcome, reason, count)
             self.computed += 0 if done.is_reused else count
         if not done.is_reused:
+            self.by_host[done.host] += 1
             self._mark()
 
     def skip(self, skipped: Skipped) -> None:

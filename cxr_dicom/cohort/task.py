@@ -5,27 +5,35 @@ A state that is still valid is returned without any work.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.delivery import Delivery
 from cxr_dicom.cohort.finished import Done, summarise
 from cxr_dicom.cohort.options import Options, Tools
+from cxr_dicom.cohort.place import expect_of_study
 from cxr_dicom.cohort.processing import process, without_result
 from cxr_dicom.cohort.reuse import reconsidered
+from cxr_dicom.cohort.roll_call import Roll
 from cxr_dicom.cohort.states import State
+from cxr_dicom.cohort.worker import Worker, this_machine
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.errors import CxrDicomError, PlaceError, SettingsError, WantError
 from cxr_dicom.export import build_exporters
-from cxr_dicom.infer import resolve, strangers
+from cxr_dicom.infer import model_infos, resolve, strangers, weights
+from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.records import Reason
 from cxr_dicom.system import atomic, wants, watch
 
+_PROBE = 2**20  # bytes, for which there has to be room
 MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
 
 _building = threading.Lock()  # two items of one worker must not load the models twice
@@ -63,19 +71,56 @@ class EntryTask:
         self._out = out
         self._options = options
         self._owner = owner
+        self._roll: Roll | None = None
 
-    def __call__(self, item: Entry) -> Done:
-        """Process one entry to its state."""
+    def __call__(self, item: Entry, *, is_last: bool = True) -> Done:
+        """Process one entry to its state; trouble that may be of this machine is kept only where it ``is_last``."""
         watch.pause()  # loading takes its time, and is no entry's fault
         with _building:  # errors end the run: they are about the settings, not about this entry
             tools = self._tools
         watch.begin()
         try:
             self._expect_owned()
-            return self._answer(item, tools)
+            return self._answer(item, tools, is_last=is_last)
         except OSError as error:  # where no state can be written, no entry can be done
             wants.raise_if_lacking(error, self._out)
-            raise CxrDicomError(f"{self._out}: {error.strerror or type(error).__name__}") from error
+            raise PlaceError(f"{self._out}: {error.strerror or type(error).__name__}") from error
+
+    def call_roll(self, items: Sequence[Entry]) -> None:
+        """Write down what is here, for every worker to compare."""
+        infos = model_infos(self._settings)
+        models = [(infos[name], weights.digest(infos[name], self._settings)) for name in self._names]
+        self._roll = Roll.call(self._out, items, models, _files(self._settings, self._options))
+
+    def end_roll(self) -> None:
+        """Remove what was written for it."""
+        if self._roll:
+            self._roll.end()
+
+    def report(self) -> Worker:
+        """Load the models, and say what is on this machine."""
+        if self._roll:
+            self._roll.take_credentials()
+        with _building:
+            models = self._tools.pipeline.models
+        loaded = tuple((model.info.name, model.info.version, model.info.weights_sha256) for model in models)
+        return self._roll.answer(loaded) if self._roll else this_machine(loaded)
+
+    def refusal(self, worker: Worker) -> str:
+        """Say why a worker may not take part."""
+        return self._roll.refusal(worker) if self._roll else ""
+
+    def raise_if_here_too(self, error: PlaceError) -> None:
+        """Raise a want of room where the parent has none either: the disk is that of all."""
+        if not isinstance(error, WantError):
+            return
+        try:
+            with TemporaryFile(dir=self._out / STATE_FOLDER) as probe:
+                probe.write(bytes(_PROBE))
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as found:
+            wants.raise_if_lacking(found, self._out)
 
     @property
     def stage_seconds(self) -> float:
@@ -113,20 +158,21 @@ class EntryTask:
             delivery=_delivery(self._settings, self._options),
         )
 
-    def _answer(self, item: Entry, tools: Tools) -> Done:
+    def _answer(self, item: Entry, tools: Tools, *, is_last: bool) -> Done:
         earlier = states.load(self._out, item.key)
         entry, held = reconsidered(item, earlier, tools)
         if held is None:
-            return summarise(self._attempt(entry, earlier, tools))
+            return summarise(self._attempt(entry, earlier, tools, is_last=is_last))
         if held is not earlier:
             self._save(held, earlier)
         states.reset_attempts(self._out, item.key)  # killed after its state was written, before it was counted as ended
         return summarise(held, is_reused=True)
 
-    def _attempt(self, entry: Entry, earlier: State | None, tools: Tools) -> State:
+    def _attempt(self, entry: Entry, earlier: State | None, tools: Tools, *, is_last: bool) -> State:
         with states.attempt(self._out, entry.key) as crash_count:
             if crash_count < MAX_CRASHES:
                 state = process(entry, earlier, tools)
+                state = state if is_last else expect_of_study(state, entry)
             else:
                 limit = f"was ended after {self.stage_seconds:g} s at one stage (service.study_seconds)"
                 detail = f"its worker process died, or {limit}, {MAX_CRASHES} times"
@@ -142,6 +188,15 @@ class EntryTask:
     def _expect_owned(self) -> None:
         if self._owner and not self._owner.is_file():
             raise CxrDicomError(f"{self._out} was taken over by another run; what this one has finished is kept")
+
+
+def _files(settings: Settings, options: Options) -> dict[str, Path]:
+    """Return the files that the settings of this run name, by the name of the setting."""
+    tables = {"archive": options.access} | {
+        f"destination {table.name}": table for table in settings.destinations if table.name == options.destination
+    }
+    found = {f"{name}, {key}": value for name, table in tables.items() for key, value in table or ()}
+    return {name: value for name, value in found.items() if isinstance(value, Path)}
 
 
 def _delivery(settings: Settings, options: Options) -> Delivery | None:

@@ -41,6 +41,8 @@ FIELDS = frozenset(
         "sender",
         "address",
         "port",
+        "host",  # a machine of ours
+        "processor",
         "state",
         "status",
         "destination",

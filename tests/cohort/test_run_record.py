@@ -10,9 +10,10 @@ import pytest
 from cxr_dicom.cohort.delivery import DestinationDownError
 from cxr_dicom.cohort.engine import EngineDescription
 from cxr_dicom.cohort.finished import summarise
-from cxr_dicom.cohort.run_record import RunRecord
+from cxr_dicom.cohort.run_record import RunRecord, machines
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.tally import Tally
+from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WantError
 from cxr_dicom.ingest.manifest import Manifest
@@ -46,12 +47,12 @@ def read(path):
 
 
 def stopped(record, error):
-    with suppress(type(error)), record.session(ENGINE):
+    with suppress(type(error)), record.session(lambda: ENGINE):
         raise error
 
 
 def finished(record):
-    with record.session(ENGINE):
+    with record.session(lambda: ENGINE):
         return record.finish(ENGINE)
 
 
@@ -86,7 +87,7 @@ def test_a_record_that_is_not_understood_is_begun_anew(begun, path, damage):
 
 def test_what_breaks_after_the_totals_leaves_them_and_one_session(begun, path):
     record = begun()
-    with suppress(ValueError), record.session(ENGINE):
+    with suppress(ValueError), record.session(lambda: ENGINE):
         totals = record.finish(ENGINE)["totals"]
         raise ValueError("no report")
     (session,) = read(path)["sessions"]
@@ -96,7 +97,7 @@ def test_what_breaks_after_the_totals_leaves_them_and_one_session(begun, path):
 
 def test_where_the_end_cannot_be_written_the_cause_is_told_and_not_that(begun, path):
     def stop():
-        with begun().session(ENGINE):
+        with begun().session(lambda: ENGINE):
             shutil.rmtree(path.parent)
             path.parent.touch()
             raise KeyboardInterrupt
@@ -107,7 +108,7 @@ def test_where_the_end_cannot_be_written_the_cause_is_told_and_not_that(begun, p
 
 def test_a_session_is_written_now_and_then_and_not_at_each_image(begun, path, monkeypatch):
     record = begun()
-    with record.session(ENGINE):
+    with record.session(lambda: ENGINE):
         path.unlink()
         record.progress()
         assert not path.exists()
@@ -127,3 +128,14 @@ def test_settings_are_those_that_change_a_result_and_name_no_peer_and_no_place(b
     assert set(read(path)["settings"]) == {"select", "pixels", "models", "encode"}
     assert not [word for word in ("SECRETPACS", "pacs.example", "/home/doe") if word in path.read_text()]
     assert read(path)["settings_digest"] == settings.digest
+
+
+def test_a_session_says_which_machine_did_what_and_why_one_did_not():
+    crew = [
+        Worker(host="b", node="2", refused="expected torch 2, as here, found 1"),
+        Worker(host="a", node="1", processor="EPYC", instruction_set="AVX2"),
+        Worker(host="a", node="1", processor="EPYC", instruction_set="AVX2"),
+    ]
+    a, b = machines(crew, {"a": 7})
+    assert (a["host"], a["workers"], a["studies"], a["instruction_set"], a["refused"]) == ("a", 2, 7, "AVX2", None)
+    assert (b["workers"], b["studies"], b["refused"]) == (0, 0, "expected torch 2, as here, found 1")

@@ -1,5 +1,6 @@
 """A worker's way through one entry: what is read, how often, and what it comes to."""
 
+import errno
 import os
 import shutil
 import socket
@@ -16,7 +17,7 @@ from cxr_dicom.cohort import task as cohort_task
 from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.errors import CxrDicomError, PlaceError, WantError
 from cxr_dicom.ingest import manifest
 from cxr_dicom.system.digest import sha256
 
@@ -173,3 +174,25 @@ def test_a_worker_whose_session_lost_the_folder_saves_nothing_also_of_what_it_ha
 def test_a_state_says_which_machine_made_it(entry, out):
     assert task(out)(entry).host == socket.gethostname()
     assert states.load(out, entry.key).row(0, None)["host"] == socket.gethostname()
+
+
+def test_trouble_that_may_be_of_this_machine_is_kept_only_where_no_other_can_be_asked(source, entry, out):
+    source.unlink()
+    with pytest.raises(PlaceError, match=r"^UNREADABLE: expected the file that was listed"):
+        task(out)(entry, is_last=False)
+    assert states.load(out, entry.key) is None
+    assert not list(out.glob(".cxr-dicom/*.attempts"))
+    assert task(out)(entry).outcomes == {("skipped", "UNREADABLE"): 1}
+
+
+def test_a_full_disk_of_a_worker_ends_the_run_where_it_is_the_disk_of_all(out, monkeypatch):
+    (out / ".cxr-dicom").mkdir(parents=True)
+    task(out).raise_if_here_too(WantError("this machine lacks room on its disk"))
+
+    def full(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cohort_task, "TemporaryFile", full)
+    with pytest.raises(WantError, match="room on its disk"):
+        task(out).raise_if_here_too(WantError("this machine lacks room on its disk"))
+    task(out).raise_if_here_too(PlaceError("UNREADABLE"))

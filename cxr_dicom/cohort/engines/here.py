@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
+from cxr_dicom.cohort.worker import Worker
 
 
 def build(options: EngineOptions) -> Here:
@@ -18,13 +19,18 @@ def build(options: EngineOptions) -> Here:
 class Here:
     """No other process. What kills a worker ends the program."""
 
+    def __init__(self) -> None:
+        self._crew: tuple[Worker, ...] = ()
+
     @property
     def description(self) -> EngineDescription:
         """What ran where."""
-        return EngineDescription(name="here")
+        return EngineDescription(name="here", crew=self._crew)
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item, in order; see `Engine`."""
+        if items:
+            self._crew = (task.report(),)
         waiting = iter(items)
         at_work: deque[tuple[Item, Future[Result]]] = deque()
         with ThreadPoolExecutor(DEPTH) as pool:

@@ -97,6 +97,15 @@ def files(info: ModelInfo, settings: Settings) -> tuple[Path, ...]:
     return tuple(sorted(made | ({source} if source.is_file() else set())))
 
 
+def digest(info: ModelInfo, settings: Settings) -> str | None:
+    """Return what identifies a model's weights on this machine, without loading them; None where there are none."""
+    if info.weights_file is None or not is_present(info, settings):
+        return None
+    source = source_path(info, settings)
+    lock = read_lock(source)
+    return lock.checked_sha256 if lock else sha256(source)
+
+
 def load(info: ModelInfo, settings: Settings, upstream: Upstream) -> tuple[dict[str, torch.Tensor], Lock]:
     """Return the tensors of a model, memory-mapped, and what is recorded of them.
 

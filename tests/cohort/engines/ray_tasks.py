@@ -16,8 +16,7 @@ class Gathering(Squares):
         super().__init__(folder)
         self.workers = workers
 
-    def __call__(self, number):
-        self._note("built")
+    def __call__(self, number, *, is_last=True):
         until = time.monotonic() + 120
         while len(self.pids("built")) < self.workers and time.monotonic() < until:
             time.sleep(0.05)
@@ -27,14 +26,14 @@ class Gathering(Squares):
 class Environment(Squares):
     """Answers with a variable of the worker's environment."""
 
-    def __call__(self, name):
+    def __call__(self, name, *, is_last=True):
         return os.environ.get(name)
 
 
 class Talking(Squares):
     """Writes a line to the log."""
 
-    def __call__(self, number):
+    def __call__(self, number, *, is_last=True):
         telemetry.event("squared", level=logging.WARNING, files=number)
         return number
 

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+from cxr_dicom.cohort.worker import this_machine
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.system import watch
 
@@ -23,12 +24,8 @@ class Squares:
         self.killers = killers  # numbers that kill the worker
         self.bad = bad  # numbers at which nothing can go on
         self.slow = slow  # numbers that take their time
-        self.is_built = False
 
-    def __call__(self, number):
-        if not self.is_built:
-            self.is_built = True
-            self._note("built")
+    def __call__(self, number, *, is_last=True):
         attempts = len(list(self.folder.glob(f"begun-{number}-*")))
         if attempts >= GIVES_UP_AFTER:
             return number, "gave up"
@@ -40,6 +37,22 @@ class Squares:
         if number in self.slow:
             self.hang()
         return number, number**2
+
+    def call_roll(self, numbers):
+        pass
+
+    def end_roll(self):
+        pass
+
+    def report(self):
+        self._note("built")
+        return this_machine()
+
+    def refusal(self, worker):
+        return ""
+
+    def raise_if_here_too(self, error):
+        pass
 
     def hang(self):
         time.sleep(60)
@@ -65,11 +78,11 @@ class Hanging(Squares):
 
     stage_seconds = 1.5
 
-    def __call__(self, number):
+    def __call__(self, number, *, is_last=True):
         for _ in range(4):
             watch.begin()
             time.sleep(0.1)
-        return super().__call__(number)
+        return super().__call__(number, is_last=is_last)
 
     def hang(self):
         ctypes.PyDLL(None).sleep(60)
@@ -78,12 +91,12 @@ class Hanging(Squares):
 class Clumsy(Squares):
     """Has a programming error, whose text quotes a patient."""
 
-    def __call__(self, number):
+    def __call__(self, number, *, is_last=True):
         raise KeyError("Doe^Jane")
 
 
 class Deadly(Squares):
     """Kills every worker, and never gives up."""
 
-    def __call__(self, number):
+    def __call__(self, number, *, is_last=True):
         os.kill(os.getpid(), signal.SIGKILL)

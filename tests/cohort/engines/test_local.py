@@ -8,6 +8,7 @@ import pytest
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.errors import CxrDicomError, WeightsError
+from tests.cohort.engines.ray_tasks import Gathering
 from tests.cohort.engines.tasks import Clumsy, Deadly, Hanging, Squares
 
 
@@ -38,7 +39,7 @@ def test_an_error_of_the_task_ends_the_run(engine, tmp_path):
 
 
 def test_work_is_done_by_as_many_processes_as_there_are_workers(tmp_path):
-    task = Squares(tmp_path)
+    task = Gathering(tmp_path, 2)
     list(Local(2).process(range(20), task))
     assert len(task.pids("built")) == 2
     assert os.getpid() not in task.pids("built")

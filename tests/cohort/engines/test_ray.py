@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cxr_dicom import __version__
-from cxr_dicom.cohort.engines import ray as engine_ray
+from cxr_dicom.cohort.cluster import connection, crew, proxy
 from cxr_dicom.cohort.engines.ray import Ray
 from cxr_dicom.errors import CxrDicomError, SettingsError, WeightsError
 from tests import ROOT
@@ -36,8 +36,8 @@ def session():
     """Ray with six logical CPUs and one logical GPU: its session folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PATH)
-        ray = engine_ray._import(is_local=True)
-        with engine_ray._session_folder() as folder:
+        ray = connection.imported(is_local=True)
+        with connection.session_folder() as folder:
             options = {"include_dashboard": False, "log_to_driver": False, "object_store_memory": 80 * 2**20}
             ray.init("local", num_cpus=6, num_gpus=1, logging_level="error", _temp_dir=folder, **options)
             yield Path(folder)
@@ -106,20 +106,20 @@ def test_a_closed_generator_stops_its_workers_and_says_what_was_at_work(session,
 
 
 def test_workers_that_die_whatever_they_are_given_end_the_run(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_ray, "_MAX_CRASHES_IN_A_ROW", 2)
+    monkeypatch.setattr(crew, "MAX_CRASHES_IN_A_ROW", 2)
     with pytest.raises(CxrDicomError, match="whatever they are given"):
         list(Ray(1).process(range(100), Deadly(tmp_path)))
 
 
-def test_workers_that_die_before_they_are_ready_are_started_three_times_each(session, tmp_path):
+def test_a_machine_where_no_worker_is_ever_ready_is_given_up_after_three_deaths(session, tmp_path):
     task = Stillborn(tmp_path, times=1000)
-    with pytest.raises(CxrDicomError, match="die before they are ready; is cxr-dicom"):
+    with pytest.raises(CxrDicomError, match="3 workers died there before they were ready: its process was killed"):
         list(Ray(2).process(range(100), task))
-    assert len(task.pids("started")) == 6
+    assert 3 <= len(task.pids("started")) <= 4
 
 
-def test_a_place_where_workers_are_never_ready_is_left_empty_and_the_others_do_the_rest(session, tmp_path):
-    task = Stillborn(tmp_path, times=4)
+def test_workers_that_die_before_they_are_ready_are_replaced(session, tmp_path):
+    task = Stillborn(tmp_path, times=2)
     assert sorted(Ray(2).process(range(6), task)) == [(n, n**2) for n in range(6)]
 
 
@@ -147,7 +147,7 @@ def test_fractions_of_a_gpu_are_shared_and_one_too_many_waits(session, tmp_path)
 
 def test_as_many_workers_as_find_room(session, tmp_path):
     engine = Ray(gpus_per_worker=0.25)
-    list(engine.process(range(4), Squares(tmp_path)))
+    list(engine.process(range(40), Gathering(tmp_path, 4)))
     assert engine.description.as_dict() == {
         "name": "ray",
         "workers": 4,
@@ -173,8 +173,8 @@ def test_what_workers_log_is_written_here(session, tmp_path, caplog, monkeypatch
 
 
 def test_another_version_of_this_package_is_refused(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_ray, "__version__", "0.0.0")
-    with pytest.raises(CxrDicomError, match=f"has cxr-dicom {__version__}, this one has 0.0.0"):
+    monkeypatch.setattr(proxy, "__version__", "0.0.0")
+    with pytest.raises(CxrDicomError, match=f"expected cxr-dicom 0.0.0, as here, found {__version__}"):
         list(Ray(1).process([1], Squares(tmp_path)))
 
 
@@ -251,7 +251,7 @@ def free_port():
 def cluster(environment):
     """Addresses of a Ray that somebody else started: as its machines know it, and for clients elsewhere."""
     port, client_port = free_port(), free_port()
-    with engine_ray._session_folder() as folder:
+    with connection.session_folder() as folder:
         options = {"port": port, "ray-client-server-port": client_port, "temp-dir": folder, "num-cpus": 2}
         options |= {"include-dashboard": "false", "object-store-memory": 80 * 2**20}
         flags = [f"--{name}={value}" for name, value in options.items()]

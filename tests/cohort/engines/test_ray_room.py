@@ -2,6 +2,7 @@
 
 import pytest
 
+from cxr_dicom.cohort.cluster.crew import Bounds
 from cxr_dicom.cohort.engine import EngineOptions, build_engine
 from cxr_dicom.cohort.engines.ray import Ray
 from cxr_dicom.errors import SettingsError
@@ -39,7 +40,36 @@ def test_workers_lie_on_one_machine_each(machines, gpus, expected):
 )
 def test_what_no_machine_can_ever_give_is_refused(machines):
     with pytest.raises(SettingsError, match="needs 1 CPUs and 2 GPUs on one machine"):
-        Ray(1, gpus_per_worker=2)._room(machines)
+        Ray(1, gpus_per_worker=2)._expect_room(machines)
+
+
+@pytest.mark.parametrize(
+    ("engine", "machines"),
+    [
+        (Ray(0, most_workers=8, gpus_per_worker=2), [machine(4.0, 1.0)]),  # somebody said that others will come
+        (Ray(), [machine(0.0)]),  # a head without CPUs
+        (Ray(2), [machine(0.0)]),
+    ],
+    ids=["asked for", "head", "head and a number"],
+)
+def test_what_others_may_bring_is_waited_for(engine, machines):
+    engine._expect_room(machines)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "room", "items", "expected"),
+    [
+        (Bounds(least=0, most=None), 5, 100, 5),
+        (Bounds(least=0, most=None), 0, 100, 1),  # it is asked for, so that the cluster knows
+        (Bounds(least=0, most=None), 5, 3, 3),
+        (Bounds(least=4, most=4), 2, 100, 4),  # two wait
+        (Bounds(least=2, most=16), 1, 100, 2),
+        (Bounds(least=2, most=16), 7, 100, 7),
+        (Bounds(least=2, most=16), 99, 100, 16),
+    ],
+)
+def test_workers_follow_what_the_cluster_offers_within_bounds(bounds, room, items, expected):
+    assert bounds.target(room, items) == expected
 
 
 @pytest.mark.parametrize("gpus", [1.5, 2.25, float("nan"), float("inf")])

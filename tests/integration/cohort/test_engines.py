@@ -95,7 +95,7 @@ def wait_for_states(process, count):
 def workers(process):
     """The processes that have the models."""
     family = psutil.Process(process.pid).children(recursive=True)
-    return [each for each in family if any(word in " ".join(each.cmdline()) for word in ("spawn_main", "ray::_Actor"))]
+    return [each for each in family if any(word in " ".join(each.cmdline()) for word in ("spawn_main", "ray::Worker"))]
 
 
 @pytest.mark.parametrize("engine", ["two workers", "ray"])

@@ -1,4 +1,4 @@
-"""A bad day for the real service: ``scripts/soak trouble`` and ``scripts/soak nemesis``."""
+"""A bad day for the real service or a real cluster: ``scripts/soak trouble``, ``nemesis`` and ``cluster``."""
 
 import argparse
 import importlib
@@ -12,7 +12,7 @@ from tests.integration import rig
 from tests.integration.soak.apart import go_apart, take_disks, why_not
 
 _PREFIX = "cxr-dicom-soak-"
-_STUDIES = {"trouble": 200, "nemesis": 2000}  # by module
+_STUDIES = {"trouble": 200, "nemesis": 2000, "cluster": 24}  # by module
 
 
 def main() -> int:
