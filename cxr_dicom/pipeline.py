@@ -23,6 +23,7 @@ from cxr_dicom.encode.shared import sharing
 from cxr_dicom.errors import EncodingError, ImageError, ModelError
 from cxr_dicom.gate import admit
 from cxr_dicom.infer import build_models, strangers
+from cxr_dicom.infer.base import Model
 from cxr_dicom.measure import measure
 from cxr_dicom.pictures import preview
 from cxr_dicom.records import (
@@ -51,6 +52,8 @@ class Pipeline:
     ----------
     names
         Models, where ``auto`` was resolved elsewhere, on a machine that speaks for several; None: as the settings say.
+    models
+        Those that another pipeline loaded; None: they are loaded here. Without any, no eligible image is processed.
 
     Raises
     ------
@@ -58,9 +61,11 @@ class Pipeline:
         If the settings name what does not exist, or weights are missing.
     """
 
-    def __init__(self, settings: Settings, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, names: Sequence[str] | None = None, *, models: Sequence[Model] | None = None
+    ) -> None:
         self.settings = settings
-        self.models = build_models(settings, names)
+        self.models = build_models(settings, names) if models is None else list(models)
         self.encoders = build_encoders(settings)
 
     def process(self, study: Study, folder: Path) -> StudyResult:
@@ -92,8 +97,12 @@ class Pipeline:
 
     def job_key(self, study: Study) -> str:
         """Identify what a result depends on: sources, weights, settings, version."""
-        sources = sorted((i.sop_instance_uid, i.sha256 or sha256(i.path)) for i in study.instances)
-        return hashlib.sha256(repr((sources, self.identity)).encode()).hexdigest()
+        sources, beside = (
+            sorted((i.sop_instance_uid, i.sha256 or sha256(i.path)) for i in instances)
+            for instances in (study.instances, study.beside)
+        )
+        identified = (sources, self.identity, beside) if beside else (sources, self.identity)
+        return hashlib.sha256(repr(identified).encode()).hexdigest()
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -114,6 +123,8 @@ class Pipeline:
 
     def _analyse(self, image: ChestImage) -> ImageAnalysis | Skipped:
         """Infer and measure; an image that cannot be used becomes a reason."""
+        if not self.models:
+            return _refuse(image, Outcome.SKIPPED, Reason.NO_MODELS, "no model runs on images of this route")
         try:
             return self._infer_and_measure(image)
         except ImageError as error:

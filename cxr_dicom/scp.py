@@ -69,6 +69,7 @@ class Listener:
         self._intake = intake
         self._assembly = assembly
         self._on_commitment = on_commitment
+        self._titles = {*settings.ae_titles, *assembly.settings.urgent.called_ae_titles}
         self._entity = _entity(settings)
         try:
             made = self._entity.make_server(
@@ -155,7 +156,7 @@ class Listener:
             association.acse.send_reject(*_NO_ROOM)
             self._intake.rejected(requestor.primitive.calling_ae_title, requestor.address, reason)
             association.kill()
-        elif requestor.primitive.called_ae_title in self._assembly.settings.urgent.called_ae_titles:
+        elif requestor.primitive.called_ae_title in self._titles:
             association.acceptor.ae_title = requestor.primitive.called_ae_title
 
     def _rejected(self, event: Any) -> None:
@@ -183,7 +184,7 @@ class Listener:
 
 
 def _entity(settings: ListenerSettings) -> AE:
-    entity = AE(settings.ae_title)
+    entity = AE(settings.ae_titles[0])
     entity.require_called_aet = True
     entity.require_calling_aet = list(settings.calling_ae_titles)
     entity.maximum_associations = _UNLIMITED

@@ -177,6 +177,21 @@ def test_ae_titles_are_enforced_and_the_audit_trail_says_so(tmp_path, listener, 
             assert association.is_established
 
 
+def test_it_answers_to_several_names_and_keeps_by_which_it_was_called(tmp_path):
+    images = [radiograph(64, 48, seed=seed) for seed in range(3)]
+    names = ("CXR", "CXR_RESEARCH", "CXRSTAT")
+    urgent = {"urgent": {"called_ae_titles": ["CXRSTAT"]}}
+    with listening(tmp_path, listener={"ae_title": names[:2]}, assembly=urgent) as here:
+        for image, called in zip(images, names, strict=True):
+            assert send(here.port, image, called=called) == [0]
+        assert send(here.port, images[0], called="CXR_RESEARCH") == [0]  # again: it is here already
+        rows = here.ledger.rows("SELECT sop_instance_uid, called_ae_title FROM instances")
+        assert dict(map(tuple, rows)) == dict(zip([image.SOPInstanceUID for image in images], names, strict=True))
+        for other in ("CXRDICOM", "cxr", "CXR_"):
+            with associated(here.port, Verification, called=other) as association:
+                assert association.is_rejected
+
+
 def test_addresses_are_enforced(tmp_path):
     only = {"calling_addresses": ["10.1.2.0/24"]}
     with listening(tmp_path, listener=only) as here, associated(here.port, Verification) as association:

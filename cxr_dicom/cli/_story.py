@@ -76,8 +76,11 @@ def _wait(row: Row) -> str:
 
 def _image(row: Row) -> Iterator[str]:
     yield row["sop_instance_uid"]
-    sender = f", from {row['sender']}" if row["sender"] else ""
-    yield from _below(f"{row['outcome'] or 'waits'}{sender}")
+    said = [row["outcome"] or "waits"]
+    for key, before in (("sender", "from"), ("called_ae_title", "called"), ("route", "route")):
+        if row[key]:
+            said.append(f"{before} {row[key]}")
+    yield from _below(", ".join(said))
     if row["reason"]:
         yield from _below(f"{row['reason']}: {row['detail']}")
 

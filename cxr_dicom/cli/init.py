@@ -20,7 +20,7 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # min_free_mb = 1024            # below this, images are refused and the sender tries again
 
 [listener]
-# ae_title = "CXRDICOM"
+# ae_title = "CXRDICOM"         # or several: ["CXR", "CXR_RESEARCH"]
 # address = "127.0.0.1"         # "0.0.0.0": all interfaces
 # port = 11112
 # calling_ae_titles = ["MODALITY1"]           # who may send; empty: any name
@@ -63,6 +63,13 @@ folder = "spool"                # received images, objects, ledger; on a local d
 # [monitor]                     # the period in which all was well; default: from the first image on
 # reference = 2026-01-05
 # reference_days = 56           # whole weeks
+
+# [[routes]]                    # the first that holds for an image decides (docs/how-to/routes.md); also
+# name = "research"             # senders, modalities, views, stations, words
+# called_ae_titles = ["CXR_RESEARCH"]
+# models = ["chestx-det", "xrv-densenet121-all"]
+# objects = ["seg", "sr"]
+# destinations = ["web"]
 
 # [[destinations]]
 # name = "pacs"

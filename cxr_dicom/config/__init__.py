@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -27,6 +27,7 @@ from pydantic_settings.exceptions import SettingsError as SettingsSourceError
 
 from cxr_dicom.config import operating_points as site_points
 from cxr_dicom.config.own import OwnModel
+from cxr_dicom.config.routes import DEFAULT, MOST_ROUTES, RouteSettings
 from cxr_dicom.config.service import (
     AssemblySettings,
     Destination,
@@ -39,7 +40,7 @@ from cxr_dicom.config.service import (
     ServiceSettings,
     SpoolSettings,
 )
-from cxr_dicom.config.service import Table as _Table
+from cxr_dicom.config.table import Table as _Table
 from cxr_dicom.config.web import WebSettings
 from cxr_dicom.errors import SettingsError
 
@@ -195,6 +196,7 @@ class Settings(_Table):
     web: WebSettings = WebSettings()
     assembly: AssemblySettings = AssemblySettings()
     poller: PollerSettings = PollerSettings()
+    routes: Annotated[tuple[RouteSettings, ...], Field(max_length=MOST_ROUTES)] = ()
     destinations: tuple[Destination, ...] = ()
     retention: RetentionSettings = RetentionSettings()
     monitor: MonitorSettings = MonitorSettings()
@@ -207,6 +209,47 @@ class Settings(_Table):
         if len({destination.name for destination in destinations}) < len(destinations):
             raise ValueError("two destinations have the same name")
         return destinations
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Settings:
+        known = {destination.name for destination in self.destinations}
+        if len({route.name for route in self.routes}) < len(self.routes):
+            raise ValueError("two routes have the same name")
+        for route in self.routes:
+            if unknown := [name for name in route.destinations or () if name not in known]:
+                raise ValueError(f"routes.{route.name}.destinations: no [[destinations]] is named {unknown[0]!r}")
+        return self
+
+    @property
+    def by_route(self) -> dict[str, Settings]:
+        """What is set for the images of each route that any can take, in their order, `DEFAULT` last; without routes.
+
+        The ``destinations`` of each are those that it may go to.
+        """
+        found: dict[str, Settings] = {}
+        for route in self.routes:
+            found[route.name] = self._on(route)
+            if not route.has_conditions:  # what it does not take never came
+                return found
+        return {**found, DEFAULT: self.model_copy(update={"routes": ()})}
+
+    def _on(self, route: RouteSettings) -> Settings:
+        changes: dict[str, Any] = {"routes": ()}
+        if route.models is not None:
+            changes["models"] = self.models.model_copy(update={"names": route.models})
+        if route.objects is not None:
+            changes["encode"] = self.encode.model_copy(update={"objects": route.objects})
+        if (names := route.destinations) is not None:
+            changes["destinations"] = tuple(each for each in self.destinations if each.name in names)
+        return self.model_copy(update=changes)
+
+    def with_models(self, names: tuple[str, ...]) -> Settings:
+        """Return these settings with other models, whatever route an image takes."""
+        changes = {
+            "models": self.models.model_copy(update={"names": names}),
+            "routes": tuple(route.model_copy(update={"models": None}) for route in self.routes),
+        }
+        return self.model_copy(update=changes)
 
     def decided(self, *, service: bool) -> Settings:
         """Return these settings with what was left open decided, as it is in the service or elsewhere."""
@@ -302,6 +345,8 @@ def _explain_problem(problem: ErrorDetails) -> str:
     key, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
     if problem["type"] == "extra_forbidden":
         return f"{key}: no such key"
+    if not key:  # it is about tables together
+        return problem["msg"]
     if isinstance(value, Mapping):
         return f"{key}: {problem['msg']}"
     return f"{key} = {_USER_IN_URL.sub('//***@', repr(value))}: {problem['msg']}"

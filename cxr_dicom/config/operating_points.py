@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from cxr_dicom.config.service import Table
+from cxr_dicom.config.table import Table
 from cxr_dicom.errors import SettingsError
 
 _MAX_BYTES = 10_000_000

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, field_serializer, model_validator
 
-from cxr_dicom.config.service import Table
+from cxr_dicom.config.table import Table
 from cxr_dicom.plugins import MODELS, problem_of_name
 
 FILES = (".onnx", ".pt", ".ts", ".safetensors")

@@ -5,6 +5,8 @@ None of them can change a result; those that can are in ``config/__init__.py``.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
@@ -13,28 +15,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     SerializeAsAny,
+    TypeAdapter,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
+from pydantic_settings import NoDecode
 from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
+from cxr_dicom.config.routes import UrgentSettings
+from cxr_dicom.config.table import AeTitle, Name, Sender, Table
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.plugins import ARCHIVES, DESTINATIONS, ENCODERS, Seam
 from cxr_dicom.records import ObjectKind
 from cxr_dicom.records.words import kind_of, object_kind
 
-_AE_CHARACTER = r"[\x21-\x5b\x5d-\x7e]"  # PS3.5 6.2: no backslash, and no space at either end
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=rf"^{_AE_CHARACTER}([ ]*{_AE_CHARACTER})*$")]
-Sender = Annotated[  # a calling AE title, or who showed a token (`visitors.Visitor.sender`)
-    str, Field(pattern=rf"^({_AE_CHARACTER}([\x20-\x5b\x5d-\x7e]{{0,14}}{_AE_CHARACTER})?|WEB:[\w.@+-]{{1,64}})$")
-]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -44,12 +43,6 @@ def _network(text: str) -> str:
 
 
 Network = Annotated[str, AfterValidator(_network)]
-
-
-class Table(BaseModel):
-    """A table of ``cxr-dicom.toml``: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # --- tables of other packages ------------------------------------------------------------------------
@@ -134,20 +127,6 @@ class FilesSettings(Table):
     """Folders and files of `OUT` are for others too, as the umask says; otherwise 0700 and 0600."""
 
 
-Word = Annotated[str, Field(pattern=r"\S", max_length=64)]
-
-
-class UrgentSettings(Table):
-    """``[assembly.urgent]``: which studies go before all others, for one image of them that any of these is true of."""
-
-    senders: tuple[str, ...] = ()
-    """It came from one of these AE titles, archives, or users of the pages (`WEB:` and the name)."""
-    called_ae_titles: tuple[AeTitle, ...] = ()
-    """Its sender called us by one of these names, to which the listener answers besides its own."""
-    words: tuple[Word, ...] = ()
-    """One of these stands in a description or priority of its header, as a whole word, in any case."""
-
-
 class AssemblySettings(Table):
     """``[assembly]``: when a study is complete, and which one is processed first."""
 
@@ -219,6 +198,30 @@ class ListenerTls(Table):
     """When given, every peer must show a certificate that this authority signed."""
 
 
+_AE_TITLE = TypeAdapter(AeTitle)
+
+
+def _ae_titles(titles: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Refuse what is no AE title, and names that differ in capitals only, which conditions take for one."""
+    named = (titles,) if isinstance(titles, str) else titles
+    for title in named:
+        _AE_TITLE.validate_python(title)
+    if not named or len({title.casefold() for title in named}) < len(named):
+        raise ValueError("expected one AE title, or several that differ")
+    return titles
+
+
+def _listed(value: object) -> object:
+    """Read a list from the environment; any other text is one AE title, also ``104``, which JSON takes for a number."""
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
+AeTitles = Annotated[str | tuple[str, ...], BeforeValidator(_listed), AfterValidator(_ae_titles), NoDecode]
+
+
 class ListenerSettings(Table):
     """``[listener]``: the C-STORE provider."""
 
@@ -226,8 +229,8 @@ class ListenerSettings(Table):
     address: str = "127.0.0.1"
     """Address to listen on; all interfaces: 0.0.0.0."""
     port: Port = 11112
-    ae_title: AeTitle = "CXRDICOM"
-    """Peers must call it by this name."""
+    ae_title: AeTitles = "CXRDICOM"
+    """Peers must call it by this name, or by one of these; an archive that moves calls the first."""
     calling_ae_titles: tuple[AeTitle, ...] = ()
     """Who may send; empty: any name."""
     calling_addresses: tuple[Network, ...] = ()
@@ -247,6 +250,11 @@ class ListenerSettings(Table):
     negotiation_seconds: Seconds = 15
     """A connection that has not asked for an association within this time, TLS included, is closed."""
     tls: ListenerTls | None = None
+
+    @property
+    def ae_titles(self) -> tuple[str, ...]:
+        """The names that it answers to; one at least."""
+        return (self.ae_title,) if isinstance(self.ae_title, str) else self.ae_title
 
 
 class HttpAccess(Table):

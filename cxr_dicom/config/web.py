@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from cxr_dicom.config.service import Network, Port, Table
+from cxr_dicom.config.service import Network, Port
+from cxr_dicom.config.table import Table
 
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$"
 

@@ -76,6 +76,11 @@ def build_models(settings: Settings, names: Sequence[str] | None = None) -> list
     return at_site(built, settings)
 
 
+def running(settings: Settings) -> tuple[str, ...]:
+    """Return the models that run on any route, see `resolve`; without routes those of ``models.names``."""
+    return tuple(dict.fromkeys(name for each in settings.by_route.values() for name in resolve(each)))
+
+
 def resolve(settings: Settings) -> tuple[str, ...]:
     """Replace ``auto`` by what is installed: TorchXRayVision's weights, else the offline models.
 

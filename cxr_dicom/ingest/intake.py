@@ -18,9 +18,9 @@ from cxr_dicom.dicom.text import shown
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.ingest.admission import FloodGuard
 from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.conditions import Asked, Described
 from cxr_dicom.ingest.counts import ATTRIBUTES, Counts
 from cxr_dicom.ingest.folder import IDENTITY, instance_of
-from cxr_dicom.ingest.urgency import Urgency
 from cxr_dicom.records import MANUFACTURER, StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Arrival, Ledger, LedgerError
@@ -99,7 +99,7 @@ class Intake:
         self._audit = audit
         self._sop_classes = frozenset(sop_classes)
         self._flood_guard = FloodGuard()
-        self._urgency = Urgency(assembly.settings.urgent)
+        self._urgent = Asked(assembly.settings.urgent)
         self._counts = Counts()
 
     def store(
@@ -145,8 +145,8 @@ class Intake:
                 instance, header = self._read(part, sop_instance_uid, sop_class_uid)
                 if study_instance_uid not in (None, instance.study_instance_uid):
                     raise RefusedError(Refusal.UID_MISMATCH, "expected an image of the study that was asked for")
-                instance = replace(instance, sender=sender)
-                is_urgent = self._urgency.of(header, sender, called_ae_title)
+                instance = replace(instance, sender=sender, called_ae_title=called_ae_title)
+                is_urgent = any(self._urgent.answers(Described.of(header, sender, called_ae_title)))
                 arrival = self.ledger.studies.arrival(instance, part.sha256)
                 if arrival is Arrival.NEW and self._shadows(part, instance):
                     arrival = Arrival.KNOWN
@@ -177,6 +177,7 @@ class Intake:
             sop_instance_uid=instance.sop_instance_uid,
             sop_class_uid=instance.sop_class_uid,
             sender=sender,
+            called_ae_title=called_ae_title,
             address=address,
             outcome=arrival,
             urgent=is_urgent or None,
@@ -221,7 +222,7 @@ class Intake:
     ) -> tuple[StoredInstance, Header]:
         """Check who a file is, without touching its pixels."""
         try:
-            header = read_header(part.path, (*IDENTITY, "Manufacturer", *ATTRIBUTES, *self._urgency.attributes))
+            header = read_header(part.path, (*IDENTITY, "Manufacturer", *ATTRIBUTES, *self._urgent.attributes))
         except ImageError as error:
             raise RefusedError(Refusal.UNREADABLE, error.detail) from error
         try:

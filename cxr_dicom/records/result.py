@@ -31,6 +31,7 @@ class InstanceResult:
     image: ChestImage | None = None  # None unless eligible
     analysis: ImageAnalysis | None = None  # None unless processed
     objects: tuple[EncodedObject, ...] = ()
+    route: str | None = None  # that it took; None where the settings have none
 
     @classmethod
     def without(cls, skipped: Skipped) -> InstanceResult:

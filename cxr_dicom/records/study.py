@@ -21,6 +21,7 @@ class StoredInstance:
     sop_instance_uid: str
     sop_class_uid: str
     sender: str | None = None  # calling AE title or URL; None for a local file
+    called_ae_title: str | None = None  # by which its sender called us
     sha256: str | None = None  # of the file, where it was digested as it came
 
 
@@ -41,6 +42,7 @@ class Study:
 
     study_instance_uid: str
     instances: tuple[StoredInstance, ...]
+    beside: tuple[StoredInstance, ...] = ()  # of the same study, on another route: only whose they are is looked at
     earlier: tuple[WrittenObject, ...] = ()  # what was written of it before, oldest first; `run` knows of none
 
 

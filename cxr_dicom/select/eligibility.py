@@ -70,10 +70,13 @@ _TURNS: dict[
 
 
 def select(study: Study, settings: SelectSettings) -> Selection:
-    """Sort the instances of a study into eligible images and skipped ones, in their order."""
+    """Sort the instances of a study into eligible images and skipped ones, in their order.
+
+    Those beside it are looked at only to see whether all are of one patient.
+    """
     headers: list[Dataset] = []
     examined: list[ChestImage | Skipped] = []
-    for instance in study.instances:
+    for instance in (*study.instances, *study.beside):
         try:
             header = read_header(instance.path)
         except ImageError as error:
@@ -83,6 +86,7 @@ def select(study: Study, settings: SelectSettings) -> Selection:
         examined.append(outcome)
         if isinstance(outcome, ChestImage) or outcome.reason not in _NEVER_CITED:
             headers.append(header.dataset)
+    examined = examined[: len(study.instances)]
     images = tuple(outcome for outcome in examined if isinstance(outcome, ChestImage))
     skipped = tuple(outcome for outcome in examined if isinstance(outcome, Skipped))
     if images and (problem := contradiction(headers)):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cxr_dicom.config import Settings
-from cxr_dicom.infer import model_infos, resolve, strangers, weights
+from cxr_dicom.infer import model_infos, resolve, running, strangers, weights
 from cxr_dicom.system import confinement
 
 
@@ -30,11 +30,11 @@ def words(settings: Settings) -> str | None:
 
 
 def _own(settings: Settings) -> bool:
-    return any(settings.models.own_named(name) for name in settings.models.names)
+    return any(settings.models.own_named(name) for name in running(settings))
 
 
 def _applies(settings: Settings) -> bool:
-    return _own(settings) and not strangers(settings, resolve(settings))
+    return _own(settings) and not any(strangers(each, resolve(each)) for each in settings.by_route.values())
 
 
 def _writable(settings: Settings) -> Iterator[Path]:
@@ -42,7 +42,7 @@ def _writable(settings: Settings) -> Iterator[Path]:
     yield settings.spool.folder.absolute()
     yield Path(tempfile.gettempdir())
     infos = model_infos(settings)
-    for name in resolve(settings):
+    for name in running(settings):
         if infos[name].weights_file is None:
             continue
         source = weights.source_path(infos[name], settings)

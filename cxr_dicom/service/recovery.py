@@ -42,10 +42,11 @@ def recover(spool: Spool, ledger: Ledger, audit: AuditTrail) -> Found:
     delete_discarded(spool, ledger)
     unknown = sorted(spool.files() - ledger.stories.paths())
     images = {path: _identified(path) for path in unknown if _kind(spool, path) == "sources"}
-    senders = audit.senders({image.sop_instance_uid for image in images.values() if image})
+    ways = audit.ways({image.sop_instance_uid for image in images.values() if image})
     taken_in, left = 0, []
     for path, instance in images.items():
-        if instance and _take_in(ledger, replace(instance, sender=senders.get(instance.sop_instance_uid))):
+        sender, called_ae_title = ways.get(instance.sop_instance_uid if instance else "", (None, None))
+        if instance and _take_in(ledger, replace(instance, sender=sender, called_ae_title=called_ae_title)):
             audit.write(
                 "instance_taken_in",
                 study_instance_uid=instance.study_instance_uid,

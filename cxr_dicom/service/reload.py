@@ -78,7 +78,7 @@ def expect_startable(loaded: Settings, current: Settings, build: Build) -> None:
         build_destination(destination, lambda uid: None)
     for archive in loaded.poller.archives:
         build_archive(archive, loaded.listener)
-    if any(getattr(loaded, table) != getattr(current, table) for table in (*RESULT_TABLES, "service")):
+    if any(getattr(loaded, table) != getattr(current, table) for table in (*RESULT_TABLES, "routes", "service")):
         _expect_models(loaded, build)
 
 

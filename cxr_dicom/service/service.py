@@ -29,6 +29,7 @@ from cxr_dicom.service.process import Bells, WorkerProcess
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.reload import Reload
 from cxr_dicom.service.retention import housekeep
+from cxr_dicom.service.routes import unasked
 from cxr_dicom.service.worker import Build, build_pipeline
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
@@ -209,7 +210,7 @@ class Service:
                 self._audit,
                 self._spool,
                 give_up_after=self.settings.retry.give_up_hours * 3600,
-                unasked=self.settings.encode.unasked.difference(described.rules.kinds),
+                unasked=unasked(described, self.settings.by_route),
             )
             self._couriers.append(carrier)
             self._threads.append(

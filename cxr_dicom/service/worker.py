@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cxr_dicom.config import Settings
+from cxr_dicom.config.routes import DEFAULT
 from cxr_dicom.infer.base import Model
 from cxr_dicom.records import InstanceResult, ModelInfo, Outcome, Reason, Skipped, Study, StudyResult, StudyState
-from cxr_dicom.service.routes import routes
+from cxr_dicom.service.routes import dispatches
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Claim, ClaimLostError, Ledger, LedgerError
 from cxr_dicom.store.spool import Spool, SpoolFullError
@@ -59,9 +60,12 @@ class _Chosen(NamedTuple):
     settings: Settings
     processor: Processor
 
-    @property
-    def infos(self) -> list[ModelInfo]:
-        return [model.info for model in self.processor.models]
+    def infos(self, result: StudyResult) -> list[ModelInfo]:
+        """Return the models that made a result; where images take routes, those that saw one of its images."""
+        infos = [model.info for model in self.processor.models]
+        analyses = [instance.analysis for instance in result.instances if instance.analysis]
+        ran = {prediction.model.name for analysis in analyses for prediction in analysis.predictions}
+        return [info for info in infos if info.name in ran] if self.settings.routes else infos
 
 
 class Worker:
@@ -122,9 +126,10 @@ class Worker:
                 self._postpone(claim, result, is_want=is_want)
                 return
             result = replace(result, instances=tuple(self._adopt(uid, instance) for instance in result.instances))
-        goes_to, shown = list(routes(result, self._settings)), self._shown(result, chosen.settings)
+        goes_to = list(dispatches(result, chosen.settings.by_route))
+        shown = self._shown(result, chosen.settings)
         try:
-            state = self._ledger.studies.finish(claim, result, chosen.infos, goes_to, shown)
+            state = self._ledger.studies.finish(claim, result, chosen.infos(result), goes_to, shown)
         except ClaimLostError:
             self._delete_forgotten(result)
             raise
@@ -134,11 +139,10 @@ class Worker:
     @contextmanager
     def _chosen(self, models: Sequence[str]) -> Iterator[_Chosen]:
         """Give the pipeline of the settings, or one with the models that a person asked for, for this study only."""
-        named = self._settings.models
-        if not models or models == named.names or self._build is None:
+        settings = self._settings.with_models(tuple(models)) if models else self._settings
+        if settings == self._settings or self._build is None:
             yield _Chosen(self._settings, self._processor)
             return
-        settings = self._settings.model_copy(update={"models": named.model_copy(update={"names": models})})
         processor = self._build(settings)
         try:
             yield _Chosen(settings, processor)
@@ -152,9 +156,18 @@ class Worker:
         from cxr_dicom.results import report, rows
 
         try:
+            by_route = settings.by_route
             analyses = [instance.analysis for instance in result.instances if instance.analysis]
             content = {
-                "rows": rows.study_rows(result, settings, self._spool.folder),
+                "rows": [
+                    row
+                    for instance in result.instances
+                    for row in rows.study_rows(
+                        replace(result, instances=(instance,)),
+                        by_route[instance.route or DEFAULT],
+                        self._spool.folder,
+                    )
+                ],
                 "figures": {
                     analysis.image.instance.sop_instance_uid: report.figures(analysis) for analysis in analyses
                 },
@@ -188,7 +201,7 @@ class Worker:
         if is_want or claim.attempts + 1 < retry.PROCESSING_ATTEMPTS:
             self._postpone(claim, result, is_want=is_want)
         else:
-            infos = [] if claim.models else _Chosen(self._settings, self._processor).infos
+            infos = [] if claim.models else _Chosen(self._settings, self._processor).infos(result)
             self._ledger.studies.finish(claim, result, infos)
             self._tell(result, StudyState.DEAD)
 
@@ -236,6 +249,10 @@ def build_pipeline(settings: Settings) -> Processor:
 
     The clock may be read, for the ledger keeps the first bytes of a result, and sends those again.
     """
+    if settings.routes:
+        from cxr_dicom.service.routed import RoutedPipeline
+
+        return RoutedPipeline(settings)
     from cxr_dicom.pipeline import Pipeline
 
     return Pipeline(settings.decided(service=True))

@@ -72,9 +72,9 @@ class AuditTrail:
         except OSError as error:
             return f"{self._path} cannot be written: {error.strerror}; the log has the lines instead"
 
-    def senders(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
-        """Say who sent instances, as far as the trail tells; lines that cannot be read tell nothing."""
-        found: dict[str, str] = {}
+    def ways(self, sop_instance_uids: Collection[str]) -> dict[str, tuple[str, str | None]]:
+        """Say who sent instances and called us what, as far as the trail tells; what cannot be read tells nothing."""
+        found: dict[str, tuple[str, str | None]] = {}
         if not sop_instance_uids or not self._path.exists():
             return found
         with self._path.open(encoding="utf-8", errors="replace") as lines:
@@ -82,8 +82,11 @@ class AuditTrail:
                 if '"instance_received"' in line:
                     with contextlib.suppress(ValueError, TypeError, KeyError):
                         row = json.loads(line)
-                        if row["sop_instance_uid"] in sop_instance_uids:
-                            found[row["sop_instance_uid"]] = str(row["sender"])
+                        if row["sop_instance_uid"] not in sop_instance_uids:
+                            continue
+                        if row.get("outcome") != "known":  # else it was sent again
+                            called = row.get("called_ae_title")
+                            found[row["sop_instance_uid"]] = str(row["sender"]), called and str(called)
         return found
 
     def object_made(self, study_instance_uid: str, made: EncodedObject) -> None:

@@ -39,6 +39,7 @@ FIELDS = frozenset(
         "studies",
         "jobs",
         "sender",
+        "called_ae_title",
         "address",
         "port",
         "host",  # a machine of ours

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cxr_dicom.config import ENVIRONMENT_PREFIX, Settings, operating_points
 from cxr_dicom.config.web import Right
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.infer import catalogue, model_infos, resolve
+from cxr_dicom.infer import catalogue, model_infos, running
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.application import Asked, Page
 
@@ -60,10 +60,10 @@ class SettingsPages:
 
     def models(self, asked: Asked) -> Response:
         """Show every model that can be named, those that run here first."""
-        running = resolve(self._settings)
+        names = running(self._settings)
         rows = [catalogue.described(info, self._settings) for info in model_infos(self._settings).values()]
-        rows.sort(key=lambda row: (row["name"] not in running, row["name"]))
-        return asked.render("models.html.jinja", models=rows, running=running, **self._site())
+        rows.sort(key=lambda row: (row["name"] not in names, row["name"]))
+        return asked.render("models.html.jinja", models=rows, running=names, **self._site())
 
     def show(self, asked: Asked) -> Response:
         """Show what is set."""

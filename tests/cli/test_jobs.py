@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from cxr_dicom.cli import cli
 from cxr_dicom.cli.jobs import STATES
 from cxr_dicom.records import DeliveryStatus, Outcome, Reason, StudyState
-from cxr_dicom.store.ledger import Ledger, Route
+from cxr_dicom.store.ledger import Dispatch, Ledger
 from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.synthetic import radiograph
 from tests import ROOT
@@ -53,8 +54,8 @@ def made(ledger, study, *destinations, verify=False):
     """A study whose object waits for its destinations."""
     ledger.studies.add(instance(ledger, f"{study[:50]}.7.1", study), "aa")
     claim = claimed(ledger)
-    routes = [Route(destination=name, verify=verify) for name in destinations]
-    ledger.studies.finish(claim, result(ledger, claim, f"{study[:50]}.9"), [], routes)
+    dispatches = [Dispatch(destination=name, verify=verify) for name in destinations]
+    ledger.studies.finish(claim, result(ledger, claim, f"{study[:50]}.9"), [], dispatches)
     return f"{study[:50]}.9"
 
 
@@ -74,6 +75,25 @@ def test_a_list_fits_80_columns_with_whole_uids_first(ledger, run):
     assert max(map(len, shown)) <= 80
     assert shown[0].split() == [LONGEST, "DEAD" if "DEAD" in shown[0] else "ENCODED"]
     assert f"{LONGEST[:50]}.9" in shown
+
+
+def test_a_study_says_which_image_came_on_which_way(ledger, run):
+    for uid, called in (("1.5.1", "CXR_RESEARCH"), ("1.5.2", None)):
+        ledger.studies.add(replace(instance(ledger, uid, "1.5"), called_ae_title=called), "aa")
+    claim = claimed(ledger)
+    found = result(ledger, claim, "1.5.9")
+    routed = [replace(each, route=route) for each, route in zip(found.instances, ("research", "default"), strict=True)]
+    ledger.studies.finish(claim, replace(found, instances=tuple(routed)), [])
+    shown = run("show", "1.5").output
+    assert "processed, from MODALITY, called CXR_RESEARCH, route research" in shown
+    assert "processed, from MODALITY, route default" in shown
+    told = json.loads(run("show", "1.5", "--json").output)["instances"]
+    assert [(each["called_ae_title"], each["route"]) for each in told] == [
+        ("CXR_RESEARCH", "research"),
+        (None, "default"),
+    ]
+    counted = [figure for figure in ledger.stories.figures() if figure[0] == "routed_images_total"]
+    assert sorted(labels["route"] for _, labels, _ in counted) == ["default", "research"]
 
 
 def test_a_list_says_why_a_study_waits(ledger, run):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cxr_dicom.config import RESULT_TABLES, Settings, load, service, web
+from cxr_dicom.config import RESULT_TABLES, Settings, load, routes, service, web
 from cxr_dicom.errors import SettingsError
 from tests import ROOT
 
@@ -14,7 +14,7 @@ TABLES = {
     "[listener]": service.ListenerSettings,
     "[listener.tls]": service.ListenerTls,
     "[assembly]": service.AssemblySettings,
-    "[assembly.urgent]": service.UrgentSettings,
+    "[assembly.urgent]": routes.UrgentSettings,
     "[service]": service.ServiceSettings,
     "[retry]": service.RetrySettings,
     "[files]": service.FilesSettings,
@@ -25,6 +25,7 @@ TABLES = {
     "[poller]": service.PollerSettings,
     "[[poller.archives]], kind dicomweb": service.DicomwebArchive,
     "[[poller.archives]], kind query-retrieve": service.QueryRetrieveArchive,
+    "[[routes]]": routes.RouteSettings,
     "[[destinations]], kind dicom": service.DicomDestination,
     "[[destinations]], kind dicomweb": service.DicomwebDestination,
     "[[destinations]], kind folder": service.FolderDestination,

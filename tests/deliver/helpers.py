@@ -15,7 +15,7 @@ from cxr_dicom.deliver import build_destination
 from cxr_dicom.records import InstanceResult, Outcome, StudyResult
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import send
 
@@ -40,7 +40,7 @@ class Waiting:
                 ),
             ),
         )
-        here.ledger.studies.finish(claim, result, [], [Route(destination="pacs", verify=False)])
+        here.ledger.studies.finish(claim, result, [], [Dispatch(destination="pacs", verify=False)])
 
     def courier(self, **destination):
         made = Settings.model_validate({"destinations": [{"name": "pacs", "timeout_seconds": 1, **destination}]})

@@ -20,7 +20,7 @@ from cxr_dicom.select import select
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.service.recovery import recover
 from cxr_dicom.store.audit import AuditTrail
-from cxr_dicom.store.ledger import Ledger, Route
+from cxr_dicom.store.ledger import Dispatch, Ledger
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.synthetic import radiograph
 from tests import painted
@@ -53,7 +53,7 @@ class Study:
         result = InstanceResult(
             path=image.instance.path, outcome=Outcome.PROCESSED, instance=image.instance, objects=tuple(made)
         )
-        routes = [Route(destination=name, verify=False) for name in ("pacs", "web")]
+        routes = [Dispatch(destination=name, verify=False) for name in ("pacs", "web")]
         self.ledger.studies.finish(
             claim, StudyResult(study_instance_uid=self.uid, job_key=key, instances=(result,)), [], routes
         )

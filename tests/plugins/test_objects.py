@@ -17,7 +17,7 @@ from cxr_dicom.plugins import ENCODERS
 from cxr_dicom.records import ObjectKind, Outcome, Reason
 from cxr_dicom.results.rows import study_rows
 from cxr_dicom.service.courier import Courier
-from cxr_dicom.service.routes import routes
+from cxr_dicom.service.routes import dispatches
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
@@ -158,7 +158,7 @@ def test_a_new_kind_goes_through_ledger_courier_and_rules(install, tmp_path):
         replace(each, objects=tuple(spool.adopt(uid, o) for o in each.objects)) for each in result.instances
     )
     result = replace(result, instances=adopted)
-    ledger.studies.finish(claim, result, [], list(routes(result, made)))
+    ledger.studies.finish(claim, result, [], list(dispatches(result, made.by_route)))
     for described in made.destinations:
         destination = build_destination(described, lambda transaction: None)
         assert destination.check() == "row 1"

@@ -57,6 +57,9 @@ def test_it_is_confined_only_where_it_can_be_and_check_says_so(tmp_path, monkeyp
     assert tmp_path / "spool" in confining[0]
     assert tmp_path / "weights" in confining[0], "its digest is yet to be recorded there"
     assert confined.words(run) == f"a worker that runs them {confinement.words()}"
+    on_route = {"routes": ({"name": "theirs", "senders": ["LAB"], "models": ["mine"]},)}
+    routed = Settings.model_validate({**settings(tmp_path, names=["lung-opacity"]).model_dump(), **on_route})
+    assert confined.words(routed) == confined.words(run), "as where a route names it"
     confined.confine(settings(tmp_path, names=["mine"], sha256={"mine": "0" * 64}))
     assert tmp_path / "weights" not in confining[1]
     monkeypatch.setattr(confined, "strangers", lambda *_: (("models", "theirs", "their-package", "1"),))

@@ -11,7 +11,7 @@ from cxr_dicom.records import DeliveryStatus, EncodedObject, InstanceResult, Obj
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
-from cxr_dicom.store.ledger import Ledger, LedgerError, Route
+from cxr_dicom.store.ledger import Dispatch, Ledger, LedgerError
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.service_helpers import settings
@@ -75,7 +75,7 @@ class Here:
         (source,) = claim.study.instances
         made = InstanceResult(path=source.path, outcome=Outcome.PROCESSED, instance=source, objects=objects)
         result = StudyResult(study_instance_uid=STUDY, job_key="k", instances=(made,))
-        self.ledger.studies.finish(claim, result, [], [Route(destination="pacs", verify=True)])
+        self.ledger.studies.finish(claim, result, [], [Dispatch(destination="pacs", verify=True)])
 
     def deliveries(self, *names):
         story = self.ledger.stories.show(STUDY)

@@ -35,6 +35,10 @@ def rule(**rules):
     return {"destinations": [{**FOLDER, "rules": rules}]}
 
 
+def routes(*tables):
+    return {"routes": [{"name": name, **table} for name, table in zip("abc", tables, strict=False)]}
+
+
 MISTAKES = [
     # the way in
     ("listener.enabled", "nothing can come in", {"listener": {"enabled": False}}),
@@ -65,6 +69,36 @@ MISTAKES = [
         "assembly.urgent.called_ae_titles",
         "CXRDICOM: is listener.ae_title too",
         {"assembly": {"urgent": {"called_ae_titles": ["CXRDICOM"]}}},
+    ),
+    # routes
+    (
+        "routes.b",
+        "no image can take it: whatever would, takes a before it",
+        routes({"senders": ["ER", "WARD"]}, {"senders": ["er"]}),
+    ),
+    ("routes.b", "no image can take it", routes({}, {"senders": ["ER"]})),
+    ("routes.b", "no image can take it", routes({"words": ["stat"]}, {"words": ["chest stat"], "views": ["AP"]})),
+    ("routes.a.models", "'xrv' is not one of", routes({"models": ["xrv"], "senders": ["ER"]})),
+    ("routes.a.objects", "'segs' is not one of", routes({"objects": ["segs"], "senders": ["ER"]})),
+    ("routes.a.objects", "models is empty", routes({"objects": ["seg"], "models": []})),
+    ("routes.a.called_ae_titles", "CXR2: the listener does not answer", routes({"called_ae_titles": ["CXR2"]})),
+    ("routes.a.words", "there are no wildcards", routes({"words": ["CHEST*"]})),
+    ("assembly.urgent.stations", "there are no wildcards", {"assembly": {"urgent": {"stations": ["ER?"]}}}),
+    ("routes.a.modalities", "only CR and DX", routes({"modalities": ["CT"]})),
+    (
+        "routes.a.senders",
+        "neither in listener.calling_ae_titles",
+        {"listener": {"calling_ae_titles": ["ROOM1"]}, **routes({"senders": ["ROOM2"]})},
+    ),
+    (
+        "routes.a.destinations",
+        "out takes segmentation only, and nothing of it is written",
+        {**rule(kinds=["segmentation"]), **routes({"objects": ["sr"], "destinations": ["out"], "senders": ["ER"]})},
+    ),
+    (
+        "destinations.out",
+        "no route leads there",
+        {"destinations": [FOLDER], **routes({"destinations": []})},
     ),
     # archives
     (
@@ -143,10 +177,22 @@ def test_settings_without_a_mistake_have_none_that_is_wrong(tmp_path):
             tmp_path,
             service={"metrics_port": free_port()},
             destinations=[
-                {**PACS, "port": port, "rules": {"kinds": ["secondary_capture"], "modalities": ["DX"]}},
+                {
+                    **PACS,
+                    "port": port,
+                    "timeout_seconds": 20,
+                    "rules": {"kinds": ["secondary_capture"], "modalities": ["DX"]},
+                },
                 {**FOLDER, "path": str(tmp_path / "out"), "rules": {"findings": ["cardiothoracic_ratio_above_limit"]}},
             ],
             encode={"objects": ["seg", "secondary-capture"]},
+            listener={"ae_title": ["CXR", "CXR_RESEARCH"]},
+            routes=[
+                {"name": "kept", "words": ["chest"], "stations": ["NICU"], "models": []},
+                {"name": "research", "called_ae_titles": ["cxr_research"], "models": ["offline-anatomy"]},
+                {"name": "reports", "views": ["AP"], "senders": ["WEB"], "objects": ["sr"], "destinations": ["out"]},
+                {"name": "rest", "objects": ["auto"]},
+            ],
         )
     assert not [text for told in answers.values() for level, text in told if level is Level.WRONG]
 

@@ -134,19 +134,21 @@ def test_a_trail_is_for_its_owner_only_whoever_begins_it(trail, tmp_path, begin)
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
-# --- senders -------------------------------------------------------------------------------------
+# --- ways ----------------------------------------------------------------------------------------
 
 
-def test_a_sender_is_the_last_who_sent_the_instance_among_those_asked_for(trail):
-    for uid, sender in (("1.1", "FIRST"), ("1.2", "OTHER"), ("1.1", "LAST")):
-        trail.write("instance_received", sop_instance_uid=uid, sender=sender)
+def test_a_way_is_the_last_on_which_other_content_came_among_those_asked_for(trail):
+    for uid, sender, outcome in (("1.1", "FIRST", "new"), ("1.2", "OTHER", "new"), ("1.1", "LAST", "new")):
+        fields = {"sender": sender, "called_ae_title": "CXR_RESEARCH", "outcome": outcome}
+        trail.write("instance_received", sop_instance_uid=uid, **fields)
+    trail.write("instance_received", sop_instance_uid="1.1", sender="AGAIN", outcome="known")
     trail.write("object_refused", sop_instance_uid="1.1", sender="PACS")
-    assert trail.senders({"1.1", "1.3"}) == {"1.1": "LAST"}
-    assert trail.senders(()) == {}
+    assert trail.ways({"1.1", "1.3"}) == {"1.1": ("LAST", "CXR_RESEARCH")}
+    assert trail.ways(()) == {}
 
 
 def test_there_is_no_sender_without_a_trail(trail):
-    assert trail.senders({"1.1"}) == {}
+    assert trail.ways({"1.1"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -166,4 +168,4 @@ def test_a_damaged_line_tells_nothing_and_hides_no_other(trail, tmp_path, damage
     with (tmp_path / FILE_NAME).open("ab") as file:
         file.write(damage + b"\n")
     trail.write("instance_received", sop_instance_uid="1.2", sender="AFTER")
-    assert trail.senders({"1.1", "1.2"}) == {"1.1": "BEFORE", "1.2": "AFTER"}
+    assert trail.ways({"1.1", "1.2"}) == {"1.1": ("BEFORE", None), "1.2": ("AFTER", None)}

@@ -217,8 +217,11 @@ def kept(ledger):
 def test_a_study_tells_its_story_with_pictures(ledger, client):
     dead(ledger)
     kept(ledger)
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE instances SET called_ae_title = 'CXR_LAB', route = 'research'")
     text = client.get(f"/studies/{STUDY}").text
-    for words in ("DEAD", "MODALITY", "Pneumothorax", "pacs", "refused", "Timeline"):
+    story = ("DEAD", "MODALITY to CXR_LAB", "on route research", "Pneumothorax", "pacs", "refused", "Timeline")
+    for words in story:
         assert words in text, words
     assert client.get(f"/studies/{STUDY}/pictures/{STUDY}.1.1/0").headers["content-type"] == "image/png"
 

@@ -191,7 +191,7 @@ class QueryRetrieve:
         seconds = _MAX_PAUSES * self._settings.timeout_seconds
         with association(self._settings, [build_context(model)]) as opened, operation(opened, seconds):
             opened.dimse_timeout = self._settings.timeout_seconds
-            for status, _ in opened.send_c_move(_identifier(instance), self._listener.ae_title, model):
+            for status, _ in opened.send_c_move(_identifier(instance), self._listener.ae_titles[0], model):
                 if _code(status, "C-MOVE") not in (_SUCCESS, *_PENDING):
                     raise _not_given("C-MOVE", status, instance)
 

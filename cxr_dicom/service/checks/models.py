@@ -12,6 +12,7 @@ import psutil
 
 from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
+from cxr_dicom.config.routes import DEFAULT
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
 from cxr_dicom.infer import build_models, resolve
@@ -25,7 +26,13 @@ from cxr_dicom.system import confinement
 
 def check(settings: Settings) -> Iterator[Check]:
     """Load each model and let it see a synthetic radiograph, for weights take their memory when they are used."""
-    yield tried("encode.objects", lambda: f"{len(build_encoders(settings))} kinds of objects")
+    ways = {"encode.objects": settings, **{f"routes.{name}.objects": each for name, each in settings.by_route.items()}}
+    tried_objects = set()
+    for key, each in ways.items():
+        way = each.decided(service=True)
+        if way.encode.objects not in tried_objects:
+            tried_objects.add(way.encode.objects)
+            yield tried(key, partial(_encoders, way))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "radiograph.dcm"
         synthetic.radiograph(1024, 1024).save_as(path, enforce_file_format=True)
@@ -35,9 +42,21 @@ def check(settings: Settings) -> Iterator[Check]:
         )
     if said := confined.words(settings):
         yield ok("models.own", said) if confinement.version() else warning("models.own", said)
-    earlier: list[Prediction] = []
-    for name in resolve(settings):
-        yield tried(f"models.names: {name}", partial(_model, name, settings, radiograph, earlier))
+    found: dict[tuple[str, ...], list[Prediction]] = {}  # by the models that ran, in their order
+    for route, each in {DEFAULT: settings, **settings.by_route}.items():
+        names = resolve(each)
+        earlier: list[Prediction] = []
+        for number, name in enumerate(names, start=1):
+            ran = names[:number]
+            if ran not in found:
+                key = "models.names" if route == DEFAULT else f"routes.{route}.models"
+                yield tried(f"{key}: {name}", partial(_model, name, settings, radiograph, earlier))
+                found[ran] = list(earlier)
+            earlier = list(found[ran])
+
+
+def _encoders(settings: Settings) -> str:
+    return f"{len(build_encoders(settings))} kinds of objects"
 
 
 def _model(name: str, settings: Settings, radiograph: Radiograph, earlier: list[Prediction]) -> str:

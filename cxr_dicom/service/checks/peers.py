@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.uid import (
     UID,
@@ -28,6 +28,7 @@ from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.ingest.archive import build_archive
 from cxr_dicom.records import ObjectKind
 from cxr_dicom.service.checks.answer import Check, Level, ok, tried, warning, wrong
+from cxr_dicom.service.routes import unasked
 from cxr_dicom.system.network import ContextsRejectedError, association
 
 KINDS = {  # what each of our encoders writes
@@ -63,13 +64,13 @@ _LABEL_MAP = "Label Map Segmentation Storage"
 _VERIFIES = {"commitment": StorageCommitmentPushModel, "query": StudyRootQueryRetrieveInformationModelFind}
 
 
-def check(settings: Settings, unasked: frozenset[str] = frozenset()) -> Iterator[Check]:
+def check(settings: Settings, by_route: Mapping[str, Settings]) -> Iterator[Check]:
     """Ask each destination and archive.
 
     Parameters
     ----------
-    unasked
-        Kinds of objects that nobody asked for by name, see `EncodeSettings.unasked`.
+    by_route
+        As `Settings.by_route`, before anything was decided.
     """
     if not settings.destinations:
         yield warning("destinations", "none: objects are deleted after retention.objects_days")
@@ -80,8 +81,12 @@ def check(settings: Settings, unasked: frozenset[str] = frozenset()) -> Iterator
         if isinstance(destination, DicomwebDestination) and answer.level is Level.OK:
             yield ok(f"{key}: what is sent", "not tried: a server says by STOW-RS only when it stores")
         if isinstance(destination, DicomDestination) and answer.level is Level.OK:
-            classes = sop_classes(settings, destination.rules.kinds)
-            can_do_without = unasked.difference(destination.rules.kinds)
+            ways = [each.decided(service=True) for each in by_route.values() if destination in each.destinations]
+            classes: dict[UID, set[str]] = {}
+            for way in ways:
+                for sop_class, kinds in sop_classes(way, destination.rules.kinds).items():
+                    classes.setdefault(sop_class, set()).update(kinds)
+            can_do_without = unasked(destination, by_route)
             yield from _storage(key, destination, classes, can_do_without, settings.encode.segmentation != "both")
             if destination.verify != "none" and not _accepted(destination, [_VERIFIES[destination.verify]]):
                 yield wrong(f"{key}.verify", f"{destination.verify}: refused by {destination.ae_title}")

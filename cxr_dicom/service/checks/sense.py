@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydicom.uid import UID
 
@@ -20,11 +20,13 @@ from cxr_dicom.encode import encoder_names
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer import AUTO, model_infos, resolve
 from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.ingest.conditions import folded
 from cxr_dicom.plugins import MODELS
 from cxr_dicom.records.words import kind_of
 from cxr_dicom.service.checks.answer import Check, warning, wrong
 from cxr_dicom.service.checks.files import accesses
 from cxr_dicom.service.checks.peers import KINDS
+from cxr_dicom.web.visitors import SENDER
 
 _STATEMENTS = {"cardiothoracic_ratio_above_limit": "heart"}  # and the structure that it is measured on
 _RADIOGRAPHY = ("CR", "DX")
@@ -115,6 +117,7 @@ def _means(key: str, access: HttpAccess) -> Iterator[Check]:
 
 def _destinations(settings: Settings) -> Iterator[Check]:
     listener, spool = settings.listener, settings.spool.folder.absolute()
+    by_route = settings.by_route
     for destination in settings.destinations:
         key = f"destinations.{destination.name}"
         if isinstance(destination, DicomDestination):
@@ -124,20 +127,20 @@ def _destinations(settings: Settings) -> Iterator[Check]:
                 yield warning(f"{key}.verify", "commitment: a report that comes later needs the listener")
         if isinstance(destination, FolderDestination) and destination.path.absolute().is_relative_to(spool):
             yield wrong(f"{key}.path", f"{destination.path} is in the spool, where only the service writes")
-        yield from _rules(settings, f"{key}.rules", destination.rules)
+        ways = [each for each in by_route.values() if destination in each.destinations]
+        yield from _rules(settings, f"{key}.rules", destination.rules, ways)
 
 
-def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
-    """Rules that let nothing through, for they name what never comes."""
-    written = {kind for name in settings.encode.written for kind in KINDS.get(name, (kind_of(name),))}
+def _rules(settings: Settings, key: str, rules: Rules, ways: Sequence[Settings]) -> Iterator[Check]:
+    """Rules that let nothing through, for they name what never comes on any of the ways to a destination."""
+    encoders = {name for way in ways for name in way.decided(service=True).encode.written}
+    written = {kind for name in encoders for kind in KINDS.get(name, (kind_of(name),))}
     for kind in rules.kinds:
-        if kind not in written:
+        if ways and kind not in written:
             yield wrong(f"{key}.kinds", f"{kind}: encode.objects writes none ({', '.join(sorted(written))})")
-    for modality in rules.modalities:
-        if modality not in (*_RADIOGRAPHY, "OT"):
-            yield wrong(f"{key}.modalities", f"{modality}: no such image is processed, only CR and DX")
+    yield from _modalities(f"{key}.modalities", rules.modalities)
     yield from _senders(settings, f"{key}.senders", rules.senders)
-    called = _called(settings)
+    called = _called(ways)
     for finding in rules.findings:
         if called is not None and finding not in called:
             known = any(finding in info.predicts for info in model_infos(settings).values())
@@ -145,18 +148,26 @@ def _rules(settings: Settings, key: str, rules: Rules) -> Iterator[Check]:
             yield wrong(f"{key}.findings", f"{finding}: {why}; they call {', '.join(sorted(called)) or 'nothing'}")
 
 
+def _modalities(key: str, modalities: Iterable[str]) -> Iterator[Check]:
+    for modality in modalities:
+        if folded(modality) not in map(folded, (*_RADIOGRAPHY, "OT")):
+            yield wrong(key, f"{modality}: no such image is processed, only CR and DX")
+
+
 def _senders(settings: Settings, key: str, senders: Iterable[str]) -> Iterator[Check]:
     """Find senders that cannot send."""
-    known = {*settings.listener.calling_ae_titles, *(archive.name for archive in settings.poller.archives)}
+    archives = [archive.name for archive in settings.poller.archives]
+    known = {folded(name) for name in (*settings.listener.calling_ae_titles, *archives)}
     for sender in senders:
-        if settings.listener.calling_ae_titles and sender not in known:
+        is_web = sender.partition(":")[0] == SENDER
+        if settings.listener.calling_ae_titles and folded(sender) not in known and not is_web:
             yield wrong(key, f"{sender}: neither in listener.calling_ae_titles nor an archive")
 
 
-def _called(settings: Settings) -> set[str] | None:
+def _called(ways: Sequence[Settings]) -> set[str] | None:
     """Return what the models of these settings may call present; None when they are not known."""
     try:
-        infos = [model_infos(settings)[name] for name in resolve(settings)]
+        infos = [model_infos(way)[name] for way in ways for name in resolve(way)]
     except (CxrDicomError, KeyError):
         return None
     predicted = {name for info in infos for name in info.predicts}
@@ -189,10 +200,16 @@ def _numbers(settings: Settings) -> Iterator[Check]:
     if assembly.quiet_seconds > assembly.at_most_seconds:
         why = f"more than at_most_seconds = {assembly.at_most_seconds:g}, which closes each study"
         yield wrong("assembly.quiet_seconds", f"{assembly.quiet_seconds:g}: {why}")
-    yield from _senders(settings, "assembly.urgent.senders", assembly.urgent.senders)
-    if settings.listener.ae_title in assembly.urgent.called_ae_titles:
+    for key, asked in (
+        ("assembly.urgent", assembly.urgent),
+        *((f"routes.{route.name}", route) for route in settings.routes),
+    ):
+        yield from _senders(settings, f"{key}.senders", asked.senders)
+        yield from _modalities(f"{key}.modalities", asked.modalities)
+    urgent = {folded(title) for title in assembly.urgent.called_ae_titles}
+    if urgent.issuperset(map(folded, settings.listener.ae_titles)):
         why = "is listener.ae_title too, so all that comes goes first, and nothing does"
-        yield wrong("assembly.urgent.called_ae_titles", f"{settings.listener.ae_title}: {why}")
+        yield wrong("assembly.urgent.called_ae_titles", f"{', '.join(settings.listener.ae_titles)}: {why}")
     for name in ("sources_days", "objects_days"):
         if getattr(retention, name) == 0:
             yield warning(f"retention.{name}", "0: deleted within the hour after a study is finished")

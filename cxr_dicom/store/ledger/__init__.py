@@ -21,21 +21,22 @@ from cxr_dicom.store.ledger.observations import Observation, Observations
 from cxr_dicom.store.ledger.overview import Overview
 from cxr_dicom.store.ledger.places import Places
 from cxr_dicom.store.ledger.polls import Polls
+from cxr_dicom.store.ledger.results import Dispatch, Results
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
-from cxr_dicom.store.ledger.studies import Arrival, Claim, ClaimLostError, Route, Studies
+from cxr_dicom.store.ledger.studies import Arrival, Claim, ClaimLostError, Studies
 
 __all__ = [
     "Arrival",
     "Claim",
     "ClaimLostError",
     "DamagedLedgerError",
+    "Dispatch",
     "DueDelivery",
     "Ledger",
     "LedgerError",
     "Observation",
     "OlderLedgerError",
-    "Route",
 ]
 
 FILE_NAME = "ledger.sqlite"
@@ -72,7 +73,7 @@ class Ledger:
     ----------
     together
         Makes changes of several threads in one transaction.
-    studies, deliveries, places, polls, observations, stories, overview
+    studies, results, deliveries, places, polls, observations, stories, overview
         What can be done with each, one class per noun.
     """
 
@@ -90,6 +91,7 @@ class Ledger:
         self.places = Places(self)
         self.polls = Polls(self)
         self.observations = Observations(self)
+        self.results = Results(self)
         self.stories = Stories(self)
         self.overview = Overview(self)
         self._migrate(may_change=create)

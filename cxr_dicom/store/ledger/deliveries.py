@@ -17,7 +17,7 @@ from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
-    from cxr_dicom.store.ledger.studies import Route
+    from cxr_dicom.store.ledger.results import Dispatch
 
 
 class _State(StrEnum):
@@ -65,17 +65,16 @@ class Deliveries:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def plan(self, study_instance_uid: str, object_uids: set[str], routes: Iterable[Route]) -> None:
-        """Send the objects of the latest result on their routes; withdraw what waits of earlier ones."""
+    def plan(self, study_instance_uid: str, object_uids: set[str], dispatches: Iterable[Dispatch]) -> None:
+        """Send the objects of the latest result where they go; withdraw what waits of earlier ones."""
         with self._ledger.transaction() as connection:
             for row in self._of_study(study_instance_uid):
                 is_made_again = not object_uids.isdisjoint((row["sop_instance_uid"], row["twin_of"]))
                 if row["state"] in (_State.WAITING, _State.REPLACED) and not is_made_again:
                     self._set(connection, row, _State.WITHDRAWN, detail="a newer result took its place")
-            kinds = self._kinds(study_instance_uid)
-            for route in routes:
-                for uid in sorted(uid for uid in object_uids if not route.kinds or kinds[uid] in route.kinds):
-                    self._send(connection, uid, route.destination, verify=route.verify)
+            for dispatch in dispatches:
+                for uid in sorted(object_uids if dispatch.objects is None else object_uids & dispatch.objects):
+                    self._send(connection, uid, dispatch.destination, verify=dispatch.verify)
             self.settle(study_instance_uid)
 
     def due(self, destination: str, *, limit: int = 64) -> list[DueDelivery]:
@@ -309,10 +308,6 @@ class Deliveries:
             " WHERE study_instance_uid = ?",
             uid,
         )
-
-    def _kinds(self, uid: str) -> dict[str, str]:
-        rows = self._ledger.rows("SELECT sop_instance_uid, kind FROM objects WHERE study_instance_uid = ?", uid)
-        return {row["sop_instance_uid"]: row["kind"] for row in rows}
 
     def _study_of(self, object_uid: str) -> str:
         (row,) = self._ledger.rows("SELECT study_instance_uid FROM objects WHERE sop_instance_uid = ?", object_uid)

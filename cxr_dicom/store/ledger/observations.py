@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom import Dataset
 
 from cxr_dicom.dicom.files import machine_name
-from cxr_dicom.records import ChestImage, InstanceResult, ModelInfo, Reason, StudyResult
+from cxr_dicom.records import ChestImage, InstanceResult, ModelInfo, Prediction, Reason, StudyResult
 
 if TYPE_CHECKING:
     from cxr_dicom.store.ledger import Ledger
@@ -52,11 +52,11 @@ class Observations:
         self._ledger = ledger
 
     def record(self, connection: sqlite3.Connection, result: StudyResult, models: Sequence[ModelInfo]) -> None:
-        """Keep what was found of each image of a study."""
-        ran = json.dumps([(m.name, m.version, m.weights_sha256 or "") for m in models])
+        """Keep what was found of each image of a study, by ``models``; on a route by those that saw it."""
         now = time.time()
         for instance in result.instances:
             if instance.instance:
+                ran = _identified(models if instance.route is None else [p.model for p in _predictions(instance)])
                 connection.execute(
                     "INSERT OR REPLACE INTO observations (sop_instance_uid, study_instance_uid, observed_at, station,"
                     " device, view, scores, measurements, warnings, plausible, models)"
@@ -103,10 +103,18 @@ class Observations:
         return first
 
 
+def _predictions(result: InstanceResult) -> Sequence[Prediction]:
+    return result.analysis.predictions if result.analysis else ()
+
+
+def _identified(models: Iterable[ModelInfo]) -> str:
+    return json.dumps([(model.name, model.version, model.weights_sha256 or "") for model in models])
+
+
 def _found(result: InstanceResult) -> tuple[str, str, str, str, str, int, int | None]:
     image, analysis = result.image, result.analysis
     header = image.header if image else Dataset()
-    predictions = analysis.predictions if analysis else ()
+    predictions = _predictions(result)
     scores: dict[str, tuple[float, str]] = {}
     measurements: dict[str, float | None] = {}
     for prediction in predictions:

@@ -202,4 +202,9 @@ MIGRATIONS = (
     -- JSON: names of the models that a person asked for; NULL: those of the settings
     ALTER TABLE studies ADD COLUMN models TEXT;
     """,
+    """
+    -- by which name the sender of an image called us, and the route that the image took when its study was processed
+    ALTER TABLE instances ADD COLUMN called_ae_title TEXT;
+    ALTER TABLE instances ADD COLUMN route TEXT;
+    """,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import (
-    EncodedObject,
     ModelInfo,
     Outcome,
     StoredInstance,
@@ -24,6 +23,8 @@ from cxr_dicom.records import (
     WrittenObject,
 )
 from cxr_dicom.records.words import object_kind
+from cxr_dicom.store.ledger import results
+from cxr_dicom.store.ledger.results import Dispatch
 from cxr_dicom.store.ledger.story import SHORT_OF
 from cxr_dicom.store.ledger.transitions import expect_legal, origins
 from cxr_dicom.system import retry
@@ -48,15 +49,6 @@ class Claim:
     job_key: str | None  # of its latest result; None when there is none, or when the run is forced
     attempts: int  # that failed
     models: tuple[str, ...] = ()  # that a person asked for; none: those of the settings
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Route:
-    """A destination that the objects of a study go to."""
-
-    destination: str
-    verify: bool  # delivered is not enough
-    kinds: frozenset[str] = frozenset()  # of objects that go there; empty: all
 
 
 class Arrival(StrEnum):
@@ -126,7 +118,8 @@ class Studies:
             self._ledger.stories.supersede(instance.sop_instance_uid)
             connection.execute(
                 "INSERT OR REPLACE INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid,"
-                " sop_class_uid, path, sha256, sender, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " sop_class_uid, path, sha256, sender, called_ae_title, received_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     instance.sop_instance_uid,
                     instance.study_instance_uid,
@@ -135,6 +128,7 @@ class Studies:
                     self._ledger.stored(instance.path),
                     sha256,
                     instance.sender,
+                    instance.called_ae_title,
                     now,
                 ),
             )
@@ -211,7 +205,7 @@ class Studies:
         with self._ledger.transaction() as connection:
             uid = claim.study.study_instance_uid
             self._let_go(connection, claim, StudyState.COMPLETE, f"{why}: {failed}")
-            self._record_outcomes(connection, result)
+            self._ledger.results.record_outcomes(connection, result)
             connection.execute(
                 "UPDATE studies SET attempts = ?, next_attempt_at = ? WHERE study_instance_uid = ?",
                 (claim.attempts + counts, until, uid),
@@ -222,36 +216,24 @@ class Studies:
         claim: Claim,
         result: StudyResult,
         models: Sequence[ModelInfo],
-        routes: Iterable[Route] = (),
+        dispatches: Iterable[Dispatch] = (),
         shown: Path | None = None,
     ) -> StudyState:
-        """Record the result of a study whose objects lie durably in the spool, their ways, and what pages show of it.
+        """Record the result of a study whose objects lie durably in the spool, where they go, and what pages show.
 
         Raises
         ------
         ClaimLostError
             If the study was taken from this worker meanwhile.
         """
-        objects = {made.sop_instance_uid: made for instance in result.instances for made in instance.objects}
-        outcomes = {instance.outcome for instance in result.instances}
-        state, reason = StudyState.ENCODED, ""
-        if not objects:
-            failed = [f"{i.reason}: {i.detail}" for i in result.instances if i.outcome is Outcome.FAILED]
-            state = StudyState.DEAD if failed else StudyState.IGNORED
-            reason = failed[0] if failed else "nothing eligible"
-        outcome = next((outcome for outcome in Outcome if outcome in outcomes), Outcome.SKIPPED)
+        objects = results.objects(result)
+        state, reason = results.state_after(result)
         with self._ledger.transaction() as connection:
             self._let_go(connection, claim, state, reason)
-            self._record_outcomes(connection, result)
-            self._ledger.observations.record(connection, result, models)
-            for instance in result.instances:
-                self._ledger.count("images", outcome=instance.outcome, reason=instance.reason or "")
-            job_id = self._record_job(connection, result, outcome, models)
-            for made in objects.values():
-                self._record_object(connection, claim.study.study_instance_uid, job_id, made)
+            self._ledger.results.record(connection, result, models)
             if shown:
                 self._ledger.overview.keep(claim.study.study_instance_uid, shown)
-            self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), routes)
+            self._ledger.deliveries.plan(claim.study.study_instance_uid, set(objects), dispatches)
         return state
 
     def _next_waiting(self, connection: sqlite3.Connection, now: float, max_interruptions: int) -> sqlite3.Row | None:
@@ -293,6 +275,7 @@ class Studies:
                 sop_instance_uid=row["sop_instance_uid"],
                 sop_class_uid=row["sop_class_uid"],
                 sender=row["sender"],
+                called_ae_title=row["called_ae_title"],
                 sha256=row["sha256"],
             )
 
@@ -326,48 +309,6 @@ class Studies:
         if not done.rowcount:
             raise ClaimLostError(f"study {claim.study.study_instance_uid} was taken from worker {claim.owner}")
 
-    def _record_outcomes(self, connection: sqlite3.Connection, result: StudyResult) -> None:
-        for instance in result.instances:
-            if instance.instance:
-                connection.execute(
-                    "UPDATE instances SET outcome = ?, reason = ?, detail = ? WHERE sop_instance_uid = ?",
-                    (instance.outcome, instance.reason, instance.detail, instance.instance.sop_instance_uid),
-                )
-
-    def _record_job(
-        self, connection: sqlite3.Connection, result: StudyResult, outcome: Outcome, models: Sequence[ModelInfo]
-    ) -> int:
-        described = [{"name": m.name, "version": m.version, "weights_sha256": m.weights_sha256} for m in models]
-        seconds = _total_seconds(result)
-        for stage, value in seconds.items():
-            self._ledger.count("stage_seconds", value, stage=stage)
-        values = (result.study_instance_uid, result.job_key, outcome, json.dumps(described), json.dumps(seconds))
-        cursor = connection.execute(
-            "INSERT INTO jobs (study_instance_uid, job_key, outcome, models, seconds, finished_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (*values, time.time()),
-        )
-        return int(cursor.lastrowid or 0)
-
-    def _record_object(self, connection: sqlite3.Connection, uid: str, job_id: int, made: EncodedObject) -> None:
-        connection.execute(
-            "INSERT INTO objects (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid, job_id,"
-            " kind, model, sources, path) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (sop_instance_uid) DO UPDATE SET job_id = excluded.job_id,"
-            " path = coalesce(path, excluded.path)",
-            (
-                made.sop_instance_uid,
-                uid,
-                made.series_instance_uid,
-                made.sop_class_uid,
-                job_id,
-                made.kind,
-                made.model,
-                json.dumps(made.source_sop_instance_uids),
-                self._ledger.stored(made.path),
-            ),
-        )
-
     def move(self, uid: str, origin: Sequence[StudyState], target: StudyState, reason: str = "") -> bool:
         """Change the state of a study that is in one of ``origin``; tell whether it was.
 
@@ -386,11 +327,3 @@ class Studies:
                 (target, reason, target, reason, time.time(), uid, *origin),
             )
         return moved.rowcount > 0
-
-
-def _total_seconds(result: StudyResult) -> Mapping[str, float]:
-    total = dict(result.seconds)
-    for instance in result.instances:
-        for stage, seconds in (instance.analysis.seconds if instance.analysis else {}).items():
-            total[stage] = total.get(stage, 0.0) + seconds
-    return {stage: round(seconds, 3) for stage, seconds in total.items()}

@@ -1,7 +1,7 @@
 """What the tests of the ledger share: an instance that arrives, a study that runs, what a destination says."""
 
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, Receipt, StoredInstance, StudyResult
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from cxr_dicom.store.ledger.actions import Actions, Person
 
 STUDY = "1.2.3"
@@ -57,8 +57,8 @@ def state(ledger, study=STUDY):
 def sent(ledger, *destinations, verify=False, objects=("9.1",)):
     ledger.studies.add(instance(ledger), "aa")
     claim = claimed(ledger)
-    routes = [Route(destination=name, verify=verify) for name in destinations]
-    ledger.studies.finish(claim, result(ledger, claim, *objects), [], routes)
+    dispatches = [Dispatch(destination=name, verify=verify) for name in destinations]
+    ledger.studies.finish(claim, result(ledger, claim, *objects), [], dispatches)
 
 
 def say(ledger, answer, uid="9.1", destination="pacs", **more):

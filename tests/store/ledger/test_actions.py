@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, Outcome, Reason
-from cxr_dicom.store.ledger import ClaimLostError, Ledger, Route
+from cxr_dicom.store.ledger import ClaimLostError, Dispatch, Ledger
 from cxr_dicom.store.ledger.actions import ActionRefusedError, Actions, Person, UnknownStudyError
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
@@ -22,8 +22,8 @@ def refused(ledger, study, *destinations):
     sop = f"{study}.1.1"
     ledger.studies.add(instance(ledger, sop, study), "aa")
     claim = claimed(ledger)
-    routes = [Route(destination=name, verify=False) for name in destinations]
-    ledger.studies.finish(claim, result(ledger, claim, f"{study}.9"), [], routes)
+    dispatches = [Dispatch(destination=name, verify=False) for name in destinations]
+    ledger.studies.finish(claim, result(ledger, claim, f"{study}.9"), [], dispatches)
     for name in destinations:
         say(ledger, DeliveryStatus.REFUSED, f"{study}.9", name)
 
@@ -39,7 +39,7 @@ def test_every_action_is_a_line_of_the_trail_with_the_name_of_the_person(ledger)
     ledger.studies.add(instance(ledger), "aa")
     actions(ledger).complete(STUDY)
     claim = claimed(ledger)
-    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [Dispatch(destination="pacs", verify=False)])
     actions(ledger).retry(STUDY)
     actions(ledger).withdraw("pacs")
     actions(ledger).forget(STUDY)
@@ -177,7 +177,7 @@ def test_a_study_is_processed_again_with_the_models_that_a_person_names(ledger):
     assert (claim.models, claim.job_key) == (("a", "b"), None), "it runs though nothing else changed"
     with pytest.raises(ActionRefusedError, match="it is RUNNING; wait for its result"):
         actions(ledger).reprocess(STUDY)
-    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Dispatch(destination="pacs", verify=False)])
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
     with pytest.raises(ActionRefusedError, match="it is RECEIVING; complete it first"):
         actions(ledger).reprocess(STUDY)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, ImageAnalysis, ModelInfo, Receipt
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
 
 
@@ -105,7 +105,7 @@ def test_a_job_says_with_which_models_how_long_and_how_it_ended(ledger, clock):
     made.seconds.update(select=0.12345, encode=2.0)
     analysis = ImageAnalysis(image=None, pixel_sha256="", predictions=(), seconds={"encode": 0.5, "m": 3.0})
     made = replace(made, instances=(replace(made.instances[0], analysis=analysis),))
-    ledger.studies.finish(claim, made, [info], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, made, [info], [Dispatch(destination="pacs", verify=False)])
     (job,) = ledger.stories.show(STUDY)["jobs"]
     assert job["models"] == [{"name": "m", "version": "2", "weights_sha256": info.weights_sha256}]
     assert job["seconds"] == {"select": 0.123, "encode": 2.5, "m": 3.0}

@@ -3,7 +3,7 @@
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, Receipt
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from cxr_dicom.store.ledger.actions import ActionRefusedError
 from cxr_dicom.system import retry
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
@@ -22,22 +22,22 @@ def test_objects_of_an_urgent_study_are_sent_first(ledger):
         study = f"1.2.{number}"
         ledger.studies.add(instance(ledger, f"{study}.1", study), "aa", is_urgent=is_urgent)
         claim = claimed(ledger)
-        routes = [Route(destination="pacs", verify=False)]
-        ledger.studies.finish(claim, result(ledger, claim, f"9.{number}"), [], routes)
+        dispatches = [Dispatch(destination="pacs", verify=False)]
+        ledger.studies.finish(claim, result(ledger, claim, f"9.{number}"), [], dispatches)
     assert uids(ledger.deliveries.due("pacs")) == ["9.1", "9.0", "9.2"]
     assert uids(ledger.deliveries.due("pacs", limit=1)) == ["9.1"]
     ledger.studies.hurry("1.2.2")
     assert uids(ledger.deliveries.due("pacs")) == ["9.1", "9.2", "9.0"]
 
 
-def test_a_route_may_take_some_kinds_only(ledger):
+def test_a_destination_may_get_some_objects_only(ledger):
     ledger.studies.add(instance(ledger), "aa")
     claim = claimed(ledger)
-    routes = [
-        Route(destination="pacs", verify=False, kinds=frozenset({"segmentation"})),
-        Route(destination="other", verify=False, kinds=frozenset({"parametric_map"})),
+    dispatches = [
+        Dispatch(destination="pacs", verify=False, objects=frozenset({"9.1", "of another study"})),
+        Dispatch(destination="other", verify=False, objects=frozenset()),
     ]
-    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], dispatches)
     assert len(ledger.deliveries.due("pacs")) == 1
     assert ledger.deliveries.due("other") == []
 
@@ -50,8 +50,8 @@ def test_a_destination_that_is_added_later_gets_older_studies_only_when_they_run
     assert ledger.deliveries.due("later") == []
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "bb")
     claim = claimed(ledger)
-    routes = [Route(destination=name, verify=False) for name in ("pacs", "later")]
-    ledger.studies.finish(claim, result(ledger, claim, "9.1", "9.2", key="another"), [], routes)
+    dispatches = [Dispatch(destination=name, verify=False) for name in ("pacs", "later")]
+    ledger.studies.finish(claim, result(ledger, claim, "9.1", "9.2", key="another"), [], dispatches)
     assert uids(ledger.deliveries.due("pacs")) == ["9.2"]
     assert uids(ledger.deliveries.due("later")) == ["9.1", "9.2"]
 
@@ -81,7 +81,7 @@ def test_a_refusal_of_what_a_newer_result_withdrew_changes_nothing(ledger):
     sent(ledger, "pacs")
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
     claim = claimed(ledger)
-    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, result(ledger, claim, "9.2"), [], [Dispatch(destination="pacs", verify=False)])
     say(ledger, DeliveryStatus.REFUSED)
     say(ledger, DeliveryStatus.ACCEPTED, "9.2")
     assert state(ledger) == "SENT"
@@ -224,6 +224,6 @@ def test_a_newer_result_withdraws_what_was_not_yet_sent(ledger):
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
     claim = claimed(ledger)
     ledger.studies.finish(
-        claim, result(ledger, claim, "9.2", "9.3", key="new"), [], [Route(destination="pacs", verify=False)]
+        claim, result(ledger, claim, "9.2", "9.3", key="new"), [], [Dispatch(destination="pacs", verify=False)]
     )
     assert [due.object.sop_instance_uid for due in ledger.deliveries.due("pacs")] == ["9.2", "9.3"]

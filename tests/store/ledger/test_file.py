@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cxr_dicom.store.ledger import Arrival, Ledger, LedgerError, owner
-from tests.store.ledger.helpers import instance
+from cxr_dicom.store.ledger.schema import MIGRATIONS
+from tests.store.ledger.helpers import claimed, instance
 
 
 def test_a_locked_ledger_is_a_named_error(tmp_path):
@@ -27,6 +28,27 @@ def test_a_newer_ledger_is_refused(tmp_path):
     sqlite3.connect(tmp_path / "ledger.sqlite").execute("PRAGMA user_version = 99")
     with pytest.raises(LedgerError, match="found 99"):
         Ledger(tmp_path)
+
+
+def test_a_ledger_that_knew_no_routes_is_brought_up(tmp_path):
+    number = next(n for n, each in enumerate(MIGRATIONS) if "called_ae_title" in each)
+    connection = sqlite3.connect(tmp_path / "ledger.sqlite")
+    for migration in MIGRATIONS[:number]:
+        connection.executescript(migration)
+    columns = "study_instance_uid, state, received_at, changed_at"
+    connection.execute(f"INSERT INTO studies ({columns}) VALUES ('1', 'COMPLETE', 1, 1)")
+    connection.execute(
+        "INSERT INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid, sop_class_uid, path, sha256,"
+        " sender, received_at) VALUES ('1.1', '1', '1.0', '1.2', 'sources/1/x', 'aa', 'ROOM', 1)"
+    )
+    connection.execute(f"PRAGMA user_version = {number}")
+    connection.commit()
+    connection.close()
+    ledger = Ledger(tmp_path)
+    (kept,) = ledger.stories.show("1")["instances"]
+    assert (kept["sender"], kept["called_ae_title"], kept["route"]) == ("ROOM", None, None)
+    (waits,) = claimed(ledger).study.instances
+    assert (waits.sender, waits.called_ae_title) == ("ROOM", None)
 
 
 def test_counters_outlive_a_restart(tmp_path):

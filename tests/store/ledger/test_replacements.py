@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, EncodedObject, ObjectKind, Receipt
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from cxr_dicom.system import retry
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
 
@@ -96,7 +96,7 @@ def siblings(ledger):
         binary,
     )
     made = replace(made, instances=(replace(made.instances[0], objects=objects),))
-    ledger.studies.finish(claim, made, [], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, made, [], [Dispatch(destination="pacs", verify=False)])
     return binary
 
 

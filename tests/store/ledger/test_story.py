@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from cxr_dicom.records import DeliveryStatus
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from tests.store.ledger.helpers import STUDY, claimed, instance, result, say, sent, state
 
 
@@ -40,14 +40,14 @@ def test_retention_spares_what_is_not_delivered_and_committed(ledger):
 
 
 @pytest.mark.parametrize(
-    "routes",
-    [[], [Route(destination="pacs", verify=True, kinds=frozenset({"parametric_map"}))]],
+    "dispatches",
+    [[], [Dispatch(destination="pacs", verify=True, objects=frozenset())]],
     ids=["no destination", "rules that match nothing"],
 )
-def test_what_goes_nowhere_expires_too_and_says_so(ledger, routes):
+def test_what_goes_nowhere_expires_too_and_says_so(ledger, dispatches):
     ledger.studies.add(instance(ledger), "aa")
     claim = claimed(ledger)
-    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], dispatches)
     (row,) = ledger.stories.summaries()
     assert (row["state"], row["reason"]) == ("ENCODED", "nothing to deliver")
     assert ledger.stories.expired(days=-1) == [STUDY]
@@ -68,7 +68,7 @@ def test_what_waits_gives_no_reason(ledger):
     sent(ledger)
     ledger.studies.add(instance(ledger, "1.2.3.1.2"), "cc")
     claim = claimed(ledger)
-    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [Route(destination="pacs", verify=False)])
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], [Dispatch(destination="pacs", verify=False)])
     (row,) = ledger.stories.summaries()
     assert (row["state"], row["reason"]) == ("ENCODED", "")
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, Outcome, Reason, Receipt, StudyState
-from cxr_dicom.store.ledger import Route
+from cxr_dicom.store.ledger import Dispatch
 from cxr_dicom.store.ledger.transitions import TRANSITIONS, expect_legal, is_legal
 from tests import ROOT
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
@@ -26,7 +26,7 @@ def running(ledger):
 def finish(ledger, *objects, claim=None, verify=False, **more):
     claim = claim or running(ledger)
     ledger.studies.finish(
-        claim, result(ledger, claim, *objects, **more), [], [Route(destination="pacs", verify=verify)]
+        claim, result(ledger, claim, *objects, **more), [], [Dispatch(destination="pacs", verify=verify)]
     )
 
 
@@ -80,8 +80,8 @@ def overtaken(ledger):
 
 def two_destinations(ledger):
     claim = running(ledger)
-    routes = [Route(destination="pacs", verify=True), Route(destination="other", verify=False)]
-    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], routes)
+    dispatches = [Dispatch(destination="pacs", verify=True), Dispatch(destination="other", verify=False)]
+    ledger.studies.finish(claim, result(ledger, claim, "9.1"), [], dispatches)
     say(ledger, DeliveryStatus.ACCEPTED)
     say(ledger, DeliveryStatus.COMMITTED, is_verifying=True)
 
