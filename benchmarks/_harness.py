@@ -32,6 +32,10 @@ class Plan:
     repeats: int = 3
     is_quick: bool = False  # sizes so small that the figures mean nothing: does it run at all?
 
+    def spares(self, backend: str) -> str:
+        """Say why a backend is not measured: OpenVINO needs ten seconds for a large network, however small the rest."""
+        return "a quick run compiles no large network" if self.is_quick and backend != "torch" else ""
+
     def apart(self, function: Callable[..., T], *arguments: object, threads: int | None = None) -> T:
         """Call a function of a benchmark in a process of its own; arguments and result travel as JSON.
 

@@ -76,14 +76,14 @@ def real() -> Dataset:
 
 
 @contextmanager
-def place(plan: Plan, image: Callable[[], Dataset] = real) -> Iterator[Place]:
+def place(plan: Plan, image: Callable[[], Dataset] = real, count: int = IMAGES) -> Iterator[Place]:
     """Write weights and images: the same image again and again, each time in a study of its own."""
     with folder() as path:
         models = _networks.MODELS[:1] if plan.is_quick else _networks.MODELS
         plan.apart(_networks.write, str(path / "weights"), models)
         (path / "images").mkdir()
         dataset = synthetic.radiograph() if plan.is_quick else image()
-        for number in range(2 if plan.is_quick else IMAGES):
+        for number in range(2 if plan.is_quick else count):
             uid = f"1.2.3.{number + 1}"
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{uid}.1.1"
@@ -113,7 +113,14 @@ class Clock:
 
 
 def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> float:
-    """Be the process that does what ``cxr-dicom run`` does; from the first image of each worker to the last.
+    """Be the process that does what ``cxr-dicom run`` does."""
+    return images_per_second(path, models, settings(path, models, backend), jobs, PaintedTask)
+
+
+def images_per_second(
+    path: str, models: Sequence[str], chosen: Settings, jobs: int, task: Callable[..., EntryTask]
+) -> float:
+    """Run the images, from the first of each worker to the last.
 
     Without the pictures of each image that ``run`` draws for its report, for the loop draws none.
     """
@@ -131,11 +138,11 @@ def by_cxr_dicom(path: str, models: Sequence[str], backend: str, jobs: int) -> f
 
     images = manifest.read([Path(path) / "images"])
     engine = Local(jobs) if jobs > 1 else Here()
-    with patch("cxr_dicom.cohort.run.EntryTask", PaintedTask):
+    with patch("cxr_dicom.cohort.run.EntryTask", task):
         cohort_run.run(
             images,
             out,
-            settings(path, models, backend),
+            chosen,
             engine,
             options=Options(has_figures=False),
             report_progress=report_progress,
@@ -218,8 +225,8 @@ def bare(path: str, models: Sequence[str]) -> dict[str, float]:
     return clock.measured(images - 1)
 
 
-def settings(path: str, models: Sequence[str], backend: str) -> Settings:
-    chosen: dict[str, Any] = {"names": models, "folder": Path(path) / "weights", "device": "cpu"}
+def settings(path: str, models: Sequence[str], backend: str, device: str = "cpu") -> Settings:
+    chosen: dict[str, Any] = {"names": models, "folder": Path(path) / "weights", "device": device}
     if backend != "torch":
         chosen["backend"] = backend
     return Settings.model_validate({"models": chosen, "select": {"no_lungs": "process"}})

@@ -23,7 +23,7 @@ def measure(plan: Plan) -> Iterator[Row]:
         for backend, goals in GOALS.items():
             for (loop, way), goal in zip(loops.items(), goals, strict=True):
                 row = f"by hand: images/s, {backend}, against {loop}"
-                if why := lacks(backend):
+                if why := lacks(backend) or plan.spares(backend):
                     yield Missing(row, why)
                     continue
                 pairs = in_turn(partial(ways.run, None, backend), partial(way, None), plan.repeats)

@@ -23,7 +23,7 @@ def measure(plan: Plan) -> Iterator[Row]:
     side = 128 if plan.is_quick else SIDE
     with place(plan) as ways:
         for backend in GOALS:
-            why = lacks(backend)
+            why = lacks(backend) or plan.spares(backend)
             for name in ways.models:
                 row = f"forward: GFLOP/s of {name}, {backend}, against a matrix product, 1 thread"
                 if why:

@@ -42,11 +42,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def own_logging():
-    """Take back what a test did to the logging of this process."""
+    """Begin with the logging of a library, whatever a command set up before, in a fixture of a module too."""
     logger = logging.getLogger("cxr_dicom")
-    before = logger.handlers, logger.level, logger.propagate
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
     yield
-    logger.handlers, logger.level, logger.propagate = before
     logging.captureWarnings(False)
 
 

@@ -15,36 +15,39 @@ from tests import painted
 REPORTS = tuple(kind for kind in ObjectKind if kind.endswith("_report"))
 NONE = {"PixelSpacing": None, "ImagerPixelSpacing": None}
 
+NAMES = {
+    "Japanese": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう"},
+    "Cyrillic": {"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Люкceмбypг^Иван"},
+    "UTF-8": {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Wang^XiaoDong=王^小東"},
+}
+ONCE_LOSSY = {
+    "LossyImageCompression": "01",
+    "LossyImageCompressionRatio": "12.5",
+    "LossyImageCompressionMethod": "ISO_10918_1",
+}
+
 SOURCES = {
     "DX": {},
     "CR": {"modality": "CR"},
-    "DX, MONOCHROME1": {"photometric": "MONOCHROME1"},
-    "CR, MONOCHROME1": {"modality": "CR", "photometric": "MONOCHROME1"},
+    "DX, MONOCHROME1, once lossy": {"photometric": "MONOCHROME1", **ONCE_LOSSY},
+    "CR, MONOCHROME1, no manufacturer": {"modality": "CR", "photometric": "MONOCHROME1", "Manufacturer": None},
     "Rows x Columns not a multiple of 8": {"rows": 97, "columns": 81},
     "CR, Rows x Columns not a multiple of 8": {"modality": "CR", "rows": 95, "columns": 83},
     "Imager Pixel Spacing only": {"PixelSpacing": None},
     "no spacing": {"modality": "CR", **NONE},
     "Pixel Spacing 0\\0": {"modality": "CR", **NONE, "PixelSpacing": [0, 0]},
-    "calibrated": {"PixelSpacing": [0.8, 0.8], "PixelSpacingCalibrationType": "GEOMETRY"},
-    "non-square": {"PixelSpacing": [0.5, 0.25], "ImagerPixelSpacing": [0.5, 0.25]},
-    "long decimals": {"PixelSpacing": [0.1388888888888, 0.1388888888888]},
-    "no Patient Orientation": {"PatientOrientation": None},
-    "CR, no Patient Orientation": {"modality": "CR", "PatientOrientation": None},
-    "no laterality": {"ImageLaterality": None},
-    "CR, no laterality": {"modality": "CR", "Laterality": None},
-    "no Study ID": {"StudyID": None},
-    "no Accession Number": {"AccessionNumber": None},
-    "no Patient Name": {"PatientName": None},
-    "no dates": dict.fromkeys(("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")),
-    "no manufacturer": {"modality": "CR", "Manufacturer": None},
-    "once lossy": {
-        "LossyImageCompression": "01",
-        "LossyImageCompressionRatio": "12.5",
-        "LossyImageCompressionMethod": "ISO_10918_1",
+    "calibrated, Cyrillic": {
+        "PixelSpacing": [0.8, 0.8],
+        "PixelSpacingCalibrationType": "GEOMETRY",
+        **NAMES["Cyrillic"],
     },
-    "Japanese": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう"},
-    "Cyrillic": {"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Люкceмбypг^Иван"},
-    "UTF-8": {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Wang^XiaoDong=王^小東"},
+    "non-square, UTF-8": {"PixelSpacing": [0.5, 0.25], "ImagerPixelSpacing": [0.5, 0.25], **NAMES["UTF-8"]},
+    "long decimals, Japanese": {"PixelSpacing": [0.1388888888888, 0.1388888888888], **NAMES["Japanese"]},
+    "no Patient Orientation": {"PatientOrientation": None},
+    "no laterality": {"ImageLaterality": None},
+    "CR, no Patient Orientation, no laterality": {"modality": "CR", "PatientOrientation": None, "Laterality": None},
+    "no Study ID, Accession Number and Patient Name": dict.fromkeys(("StudyID", "AccessionNumber", "PatientName")),
+    "no dates": dict.fromkeys(("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")),
 }
 
 

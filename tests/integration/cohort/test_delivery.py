@@ -1,4 +1,4 @@
-"""`run --to` an archive, with either engine: it gets every study once, in classes that it knows."""
+"""`run --to` an archive, from worker processes: it gets every study once, in classes that it knows."""
 
 import json
 import os
@@ -15,7 +15,6 @@ from tests import ROOT
 from tests.integration import rig
 from tests.service_helpers import free_port
 
-ENGINES = ("local", "ray")
 STUDIES = 5
 PLACES = (Path(__file__).with_name("short_pauses"), ROOT, os.environ.get("PYTHONPATH", ""))
 
@@ -33,14 +32,14 @@ def manifest(tmp_path_factory):
 def cohort(manifest, tmp_path):
     """Start the command, with the objects going to `port`; return it when it has ended."""
 
-    def run(engine, port, ae_title="ARCHIVE"):
+    def run(port, ae_title="ARCHIVE"):
         config = tmp_path / "cxr-dicom.toml"
         config.write_text(
             '[models]\nnames = ["offline-anatomy"]\ndevice = "cpu"\n[encode]\nobjects = ["seg", "sr"]\n'
             '[[destinations]]\nname = "pacs"\nkind = "dicom"\naddress = "127.0.0.1"\n'
             f'port = {port}\nae_title = "{ae_title}"\ntimeout_seconds = 5\n'
         )
-        command = ["run", manifest, "-o", tmp_path / "out", "--config", config, "--to", "pacs", "--engine", engine]
+        command = ["run", manifest, "-o", tmp_path / "out", "--config", config, "--to", "pacs"]
         program = [sys.executable, "-m", "cxr_dicom", *map(str, command), "--workers", "2"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, map(str, PLACES)))}
         return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -58,16 +57,15 @@ def instances(archive):
         return [each["MainDicomTags"]["SOPInstanceUID"] for each in json.load(answer)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_to_an_archive_that_is_down_stops_and_the_same_command_goes_on(engine, cohort, needs, tmp_path):
+def test_a_run_to_an_archive_that_is_down_stops_and_the_same_command_goes_on(cohort, needs, tmp_path):
     needs(rig.orthanc_program)
     port = free_port()
-    stopped = cohort(engine, port)
+    stopped = cohort(port)
     assert stopped.returncode == 5, stopped.stderr
     assert "DESTINATION_UNREACHABLE: destination 'pacs'" in stopped.stderr
     (tmp_path / "orthanc").mkdir()
     with rig.orthanc(tmp_path / "orthanc", dicom_port=port) as archive:
-        finished = cohort(engine, port)
+        finished = cohort(port)
         taken = instances(archive)
     assert finished.returncode == 0, finished.stderr
     made = objects(tmp_path / "out")
