@@ -29,13 +29,9 @@ STUDIES = {
     "DX": {},
     "CR": {"modality": "CR"},
     "LABELMAP": {"rows": 97, "columns": 81},
-    "LABELMAPs": {
-        "rows": 97,
-        "columns": 81,
-        "apart": False,
-        "beside": 4,
-    },  # structures that overlap, as `chest-det` has
-    "small LABELMAPs": {"rows": 97, "columns": 81, "apart": False},  # one of them holds the heart alone
+    # structures that overlap, as those of `chest-det`; then lungs, and a heart that is alone in a LABELMAP
+    "LABELMAPs": {"rows": 97, "columns": 81, "apart": False, "beside": 4},
+    "small LABELMAPs": {"rows": 97, "columns": 81, "apart": False},
     "a second model that outlines one structure": {"models": 2},
     "images of which some have fewer numbers": {"images": 4},
 }
@@ -64,15 +60,15 @@ def study(request, chest_image, encode):
     return encode(painted.study(*analyses))
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def reports(request, study):
     return [each.path for each in study if each.kind is request.param]
 
 
-@pytest.fixture
-def tables(reports, tool, tmp_path):
+@pytest.fixture(scope="module")
+def tables(reports, tool, tmp_path_factory):
     """The groups that dcmqi, and so Slicer, reads of each report."""
-    return [measured(path, tool, tmp_path) for path in reports]
+    return [measured(path, tool, tmp_path_factory.mktemp("read")) for path in reports]
 
 
 def measured(path, tool, folder):
