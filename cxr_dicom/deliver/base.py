@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
+
+_OF_THE_PATIENT = (
+    *("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID"),
+    *("StudyDescription", "SeriesDescription", "ReferringPhysicianName", "InstitutionName", "StudyDate"),
+)
+_PARTS = re.compile(r"[\s^=,.\\]+")
 
 UNREADABLE = "UNREADABLE"  # status of a receipt: our file cannot be read, and the destination was not asked
 
@@ -64,6 +72,17 @@ def receipt(
         detail=detail,
         retry_after=retry_after,
     )
+
+
+def of_the_patient(about: EncodedObject) -> set[str]:
+    """Return what an object says of its patient and study, which a destination's own words must not repeat."""
+    try:
+        header = read_header(about.path, _OF_THE_PATIENT).dataset
+    except (OSError, ImageError):
+        return set()
+    values = [str(element.value) for element in header if element.keyword in _OF_THE_PATIENT]
+    parts = (part for value in values for part in _PARTS.split(value) if len(part) > 1)
+    return {*values, *parts}
 
 
 def unreadable(name: str, about: EncodedObject, error: OSError | ImageError) -> Receipt:

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cxr_dicom.deliver.native_model import dataset_of
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
+from cxr_dicom.system.reasons import decoded
 
 _FAILED, _STORED, _OTHER_FAILURES = "00081198", "00081199", "0008119A"  # sequences
 _INSTANCE_UID = "00081155"
@@ -34,6 +36,8 @@ class Said:
 def said_of(uid: str, content: bytes) -> Said | None:
     """Return what a response says of an object, whatever media type it is declared as; None: nothing that is clear.
 
+    It may be DICOM JSON, or XML of the Native DICOM Model (PS3.19 A.1), which some servers send whatever is accepted.
+
     Parameters
     ----------
     uid
@@ -42,7 +46,11 @@ def said_of(uid: str, content: bytes) -> Said | None:
         Body of the response.
     """
     try:
-        body = json.loads(content)
+        body = (
+            dataset_of(content)
+            if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+            else json.loads(decoded(content))
+        )
     except (ValueError, RecursionError):
         return None
     stored = [item for item in _items(body, _STORED) if _text(item, _INSTANCE_UID) == uid]

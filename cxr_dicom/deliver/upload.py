@@ -11,9 +11,21 @@ from typing import BinaryIO
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 
+FORMS = (
+    'multipart/related; type="application/dicom"',
+    "multipart/related; type=application/dicom",
+    "application/dicom",
+)
+
 
 class Upload:
-    """The only part of a multipart body (RFC 2046 5.1); a file object for ``requests``, used as a context manager.
+    """A file object for ``requests``, used as a context manager.
+
+    Parameters
+    ----------
+    form
+        One of `FORMS`: the only part of a multipart body (RFC 2046 5.1) as PS3.18 10.5 wants it, with a type in the
+        way of older servers, or the file by itself, which Azure takes too.
 
     Attributes
     ----------
@@ -26,13 +38,16 @@ class Upload:
         If the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: str = FORMS[0]) -> None:
         self._file: BinaryIO = path.open("rb")
         self._size = path.stat().st_size
-        boundary = uuid.uuid4().hex
-        self.headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
-        self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._head, self._tail = b"", b""
+        self.headers = {"Content-Type": form}
+        if form.startswith("multipart"):
+            boundary = uuid.uuid4().hex
+            self.headers["Content-Type"] += f"; boundary={boundary}"
+            self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+            self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._pieces = self._read()
 
     def __enter__(self) -> Upload:
@@ -58,7 +73,8 @@ class Upload:
         return next(self._pieces, b"")
 
     def _read(self) -> Iterator[bytes]:
-        yield self._head
+        if self._head:
+            yield self._head
         left = self._size
         while left:
             try:
@@ -69,4 +85,5 @@ class Upload:
                 raise ImageError(Reason.UNREADABLE, f"expected {self._size} bytes, the file is shorter")
             left -= len(piece)
             yield piece
-        yield self._tail
+        if self._tail:
+            yield self._tail

@@ -13,9 +13,9 @@ import requests
 from pydicom.datadict import keyword_for_tag
 
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.doubts import own_words
-from cxr_dicom.ingest.matching import Item, Keys, unpadded
+from cxr_dicom.ingest.matching import Item, codes, unpadded
 from cxr_dicom.system.network import ConnectionFailedError
+from cxr_dicom.system.reasons import decoded, own_words
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _LENGTHS = frozenset({"content-length", "transfer-encoding"})
@@ -39,7 +39,7 @@ def items_of(answer: requests.Response) -> list[Item]:
             raise _no_json(answer)  # it may have broken off
         return []
     try:  # numbers stay text: one of thousands of digits is nobody's
-        found = json.loads(_decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)
+        found = json.loads(decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise _no_json(answer) from error
     if isinstance(found, Mapping) and any(_TAG.fullmatch(key) for key in found):
@@ -49,19 +49,13 @@ def items_of(answer: requests.Response) -> list[Item]:
     return [dict(_attributes(item)) for item in found]
 
 
-def _decoded(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return body.decode("latin-1")  # not allowed (PS3.18 F.2), and what we read is ASCII
-
-
 def _attributes(item: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     for tag, element in item.items() if isinstance(item, Mapping) else ():
         if _TAG.fullmatch(tag) and (name := keyword_for_tag(int(tag, 16))):
             value = element.get("Value") if isinstance(element, Mapping) else element
             values = value if isinstance(value, list) else [value]
-            yield name, tuple(text for each in values[:_MOST_VALUES] for text in _texts(each) if text)
+            texts = (text for each in values[:_MOST_VALUES] for text in _texts(each) if text)
+            yield name, tuple(code for text in texts for code in codes(name, text) if code)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -74,20 +68,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _no_json(answer: requests.Response) -> ConnectionFailedError:
     code = answer.status_code
-    kind = own_words(answer.headers.get("Content-Type", "nothing that says what it is"), {})
+    kind = own_words(answer.headers.get("Content-Type", "nothing that says what it is"))
     return ConnectionFailedError(f"HTTP {code}", f"expected DICOM JSON from QIDO-RS, got {kind}", http_status=code)
-
-
-def reason_of(answer: requests.Response, asked: Keys) -> str:
-    """Return the server's own reason for a refusal, as far as it may be told, to be put behind the status."""
-    try:
-        found = json.loads(_decoded(answer.content))
-        texts = [found[key] for key in ("Details", "Message", "message", "error", "errorMessage") if key in found]
-        text = next((each for each in texts if isinstance(each, str) and each), "")
-    except (ValueError, RecursionError, TypeError):
-        text = _decoded(answer.content[:_LONGEST_HEAD])
-    words = own_words(text, asked)
-    return f" ({words})" if words else ""
 
 
 def only_part(content_type: str, body: bytes) -> bytes:
@@ -103,8 +85,8 @@ def only_part(content_type: str, body: bytes) -> bytes:
     kind, boundary = header.get_content_type(), header.get_boundary()
     if kind in _IMAGES:
         return _file(body)
-    if kind != "multipart/related" or not boundary or len(boundary) > _LONGEST_BOUNDARY:
-        raise FetchError(f"expected a DICOM file, got {own_words(kind, {})}")
+    if not kind.startswith("multipart/") or not boundary or len(boundary) > _LONGEST_BOUNDARY:
+        raise FetchError(f"expected a DICOM file, got {own_words(kind)}")
     delimiter = b"--" + boundary.encode("latin-1", "replace")
     begin = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter, 0, _LONGEST_HEAD)
     head = body.find(b"\r\n", begin + len(delimiter), begin + _LONGEST_HEAD)

@@ -9,7 +9,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.multival import MultiValue
 
 from cxr_dicom.dicom.files import PARSING_ERRORS
-from cxr_dicom.ingest.matching import Item, unpadded
+from cxr_dicom.ingest.matching import Item, codes, unpadded
 
 
 def item_of(identifier: Dataset | None) -> Item:
@@ -22,7 +22,7 @@ def item_of(identifier: Dataset | None) -> Item:
         except PARSING_ERRORS:
             continue
         if name := keyword_for_tag(tag):
-            item[name] = tuple(text for each in texts if (text := unpadded(each)))
+            item[name] = tuple(code for each in texts if (text := unpadded(each)) for code in codes(name, text) if code)
     return item
 
 

@@ -25,6 +25,7 @@ _ALWAYS_RETURNED = frozenset(  # PS3.18 table 10.6.3-3, PS3.4 table C.6-5
 _TEXT = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _PADDING = " \0\t\r\n"
 _DIGITS = re.compile(r"\d{2,14}(\.\d{1,6})?", re.ASCII)
+_BETWEEN_CODES = re.compile(r"[\\,]")
 _LONGEST = 1024  # characters of a value; more is none
 
 
@@ -39,6 +40,14 @@ class Verdict(Enum):
 def unpadded(value: str) -> str:
     """Return a value without the padding that belongs to its encoding (PS3.5 6.2) or was put around it."""
     return value[:_LONGEST].strip(_PADDING)
+
+
+def codes(name: str, value: str) -> list[str]:
+    """Return the values that a server wrote into one; backslash and comma are not of a code string (PS3.5 6.2)."""
+    tag = tag_for_keyword(name)
+    if tag is None or dictionary_VR(tag) != "CS":
+        return [value]
+    return [unpadded(each) for each in _BETWEEN_CODES.split(value)]
 
 
 def keyword(key: str) -> str:

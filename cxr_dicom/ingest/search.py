@@ -17,11 +17,14 @@ from datetime import date, timedelta
 from cxr_dicom.ingest.archive import IncompleteAnswerError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.ingest.matching import Item, Keys, Verdict, bounds, judge
+from cxr_dicom.system.network import ConnectionFailedError
 
 _MAX_STUDIES = 200_000
 _MAX_QUESTIONS = 50_000
+_MOST_REFUSALS = 25  # half of a decade is one day after 12, half of a day one second after 17
 _SMALLEST_CAP = 10  # studies; fewer are not doubted where they cannot be parted by date and time
 _CHARACTERS = frozenset(string.digits + string.ascii_uppercase)
+_EARLIEST = date(1970, 1, 1)
 _DAY_END = "235959.999999"
 
 Say = Callable[[str, int], None]  # what is doubted in an answer, and of how many studies
@@ -34,6 +37,7 @@ class Answer:
     items: list[Item]
     is_cut: bool = False  # there may be more
     has_foreign: bool = False  # a key was ignored
+    refusal: ConnectionFailedError | None = None  # nothing was given, perhaps because there is too much
 
 
 _Question = tuple[Keys, Answer | None]  # with its answer, where that is known
@@ -57,6 +61,7 @@ class Search:
     _problems: list[str] = field(default_factory=list)
     _foreign: Counter[str] = field(default_factory=Counter)
     _questions: int = 0
+    _refusals: int = 0  # one after the other
 
     def matches(self, questions: Iterable[Keys]) -> Iterator[Item]:
         """Yield the studies that match one of the questions, each once.
@@ -85,6 +90,9 @@ class Search:
         while waiting:
             asked, answer = waiting.pop()
             answer = answer or self._asked(asked, original)
+            if answer.refusal:
+                waiting += self._narrower(asked, answer.refusal)
+                continue
             yield from answer.items
             if len(answer.items) < 2 and not answer.is_cut:
                 continue
@@ -125,6 +133,7 @@ class Search:
         if self._questions > _MAX_QUESTIONS or len(self._seen) > _MAX_STUDIES:
             raise IncompleteAnswerError(f"more than {_MAX_STUDIES} studies, or {_MAX_QUESTIONS} questions about them")
         answer = self.ask(keys)
+        self._refusals = self._refusals + 1 if answer.refusal else 0
         items, has_foreign = [], answer.has_foreign
         for item in answer.items:
             if not is_uid(next(iter(item.get("StudyInstanceUID", ())), "")):
@@ -139,7 +148,14 @@ class Search:
                 has_foreign = True
             else:
                 items.append(item)
-        return Answer(items=items, is_cut=answer.is_cut, has_foreign=has_foreign)
+        return Answer(items=items, is_cut=answer.is_cut, has_foreign=has_foreign, refusal=answer.refusal)
+
+    def _narrower(self, keys: Keys, refusal: ConnectionFailedError) -> list[_Question]:
+        """Return the parts of a question that was refused; a server that refuses those too means something else."""
+        halves = _halves(keys)
+        if not halves or self._refusals > _MOST_REFUSALS:
+            raise refusal
+        return [(half, None) for half in halves]
 
 
 def _uids(*answers: Answer) -> set[str]:
@@ -182,6 +198,27 @@ def _parts(keys: Keys, items: list[Item]) -> Iterator[list[Keys]]:
             yield [{**keys, "PatientID": f"*{end}"} for end in sorted((_CHARACTERS | ends) - set("*?\\^="))]
 
 
+def _halves(keys: Keys) -> list[Keys]:
+    """Part a question of whose answer nothing is known: its days, or the seconds of its day."""
+    if not _can_narrow(keys, "StudyDate"):
+        return []
+    first, last = bounds(keys.get("StudyDate", "")) or ("", "")
+    begin, end = _day(first) or _EARLIEST, _day(last) or date.today() + timedelta(days=1)
+    if begin < end:
+        middle = begin + (end - begin) // 2
+        ranges = (f"{first}-{middle:%Y%m%d}", f"{middle + timedelta(days=1):%Y%m%d}-{last}")
+        return [{**keys, "StudyDate": each} for each in ranges]
+    if first != last or not _can_narrow(keys, "StudyTime"):
+        return []
+    first, last = bounds(keys.get("StudyTime", "")) or ("000000", _DAY_END)
+    early, late = _seconds(first), _seconds(last)
+    if early >= late:
+        return []
+    middle_second = _clock((early + late) // 2)
+    ranges = (f"{first}-{middle_second}.999999", f"{_clock((early + late) // 2 + 1)}-{last}")
+    return [{**keys, "StudyTime": each} for each in ranges]
+
+
 def _can_narrow(keys: Keys, name: str) -> bool:
     return not keys.get(name) or bounds(keys[name]) is not None
 
@@ -220,5 +257,12 @@ def _middle_second(keys: Keys, items: list[Item]) -> str:
 
 def _next(second: str) -> str:
     """Return the second after one of a day."""
-    total = min(int(second[:2]) * 3600 + int(second[2:4]) * 60 + int(second[4:6]) + 1, 86399)
-    return f"{total // 3600:02}{total // 60 % 60:02}{total % 60:02}"
+    return _clock(min(_seconds(second) + 1, 86399))
+
+
+def _seconds(time: str) -> int:
+    return int(time[:2]) * 3600 + int(time[2:4]) * 60 + int(time[4:6])
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}{seconds // 60 % 60:02}{seconds % 60:02}"

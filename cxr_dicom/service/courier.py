@@ -59,7 +59,7 @@ class Courier:
         self._spool = spool
         self._give_up_after = give_up_after
         self._unasked = unasked
-        self._breaker = Breaker()
+        self._breaker, self._verifying = Breaker(), Breaker()  # one that cannot be asked may take objects all the same
         self._broke_off: set[str] = set()  # objects at which the destination broke off
         self._outages, self._refusals, self._own = telemetry.Repeats(), telemetry.Repeats(), telemetry.Repeats()
         self._asked_at = ledger.deliveries.asked_at(destination.name)
@@ -99,32 +99,40 @@ class Courier:
         """Whether a person paused it, or it did not answer and nobody wants it to be tried before its time."""
         if self.name in self._ledger.overview.paused():
             return True
-        if not self._breaker.is_open:
+        if not self._breaker.is_open and not self._verifying.is_open:
             return False
         asked_at = self._ledger.deliveries.asked_at(self.name)
         if asked_at == self._asked_at:
-            return True
+            return self._breaker.is_open
         self._asked_at = asked_at
         self._breaker.succeeded()
+        self._verifying.succeeded()
         return False
 
     def _attempt(
         self, due: Sequence[DueDelivery], act: Send, stop: threading.Event | None, *, is_verifying: bool = False
     ) -> bool:
-        if not due or self._breaker.is_open:
+        if not due or self._breaker.is_open or (is_verifying and self._verifying.is_open):
             return False
         remaining = {delivery.object.sop_instance_uid: delivery for delivery in due}
         try:
             for said in _receipts(act, [delivery.object for delivery in due]):
                 about = remaining.pop(said.sop_instance_uid)
                 receipt = self._without_unasked(said, about.object)
-                self._answered(receipt)
+                self._answered(receipt, is_verifying=is_verifying)
                 self._record(receipt, about, is_verifying=is_verifying)
-                if stop is not None and stop.is_set():
+                if (stop is not None and stop.is_set()) or (not is_verifying and self._is_overtaken(remaining)):
                     break
         except ConnectionFailedError as error:
             self._broken_off(error, remaining, is_verifying=is_verifying)
         return True
+
+    def _is_overtaken(self, remaining: Mapping[str, DueDelivery]) -> bool:
+        """Whether something urgent has come since ``remaining`` was found: it goes before what is left of that."""
+        if not remaining or any(delivery.is_urgent for delivery in remaining.values()):
+            return False
+        first = self._ledger.deliveries.due(self.name, limit=1)
+        return any(each.is_urgent and each.object.sop_instance_uid not in self._broke_off for each in first)
 
     def _without_unasked(self, receipt: Receipt, about: EncodedObject) -> Receipt:
         """Leave out what nobody asked for where its SOP class is not taken: no study is DEAD because of it."""
@@ -133,11 +141,13 @@ class Courier:
         detail = f"SOP class not supported; left out, for nobody asked for a {about.kind} by name"
         return replace(receipt, delivery_status=DeliveryStatus.LEFT_OUT, detail=detail)
 
-    def _answered(self, receipt: Receipt) -> None:
+    def _answered(self, receipt: Receipt, *, is_verifying: bool) -> None:
         """The destination said something of an object: it is there, and the object no longer in doubt."""
         self._broke_off.discard(receipt.sop_instance_uid)
         if receipt.status != UNREADABLE:  # which the destination was not asked about
             self._breaker.succeeded()
+            if is_verifying:
+                self._verifying.succeeded()
             self._ledger.places.answered(Place.DESTINATION, self.name)
             self._outages.ended("delivery_recovered", destination=self.name)
         if receipt.delivery_status not in _TAKEN:
@@ -157,18 +167,20 @@ class Courier:
         trouble. Objects at which it broke off go last (see `carry`), so that they hold up no other.
         """
         uid = next(iter(remaining), "")
-        is_trouble_of_object = uid in self._broke_off and self._breaker.is_closed
+        breaker = self._verifying if is_verifying else self._breaker
+        is_trouble_of_object = uid in self._broke_off and breaker.is_closed
         if error.status in _BEFORE_ANY_OBJECT:
             is_trouble_of_object = False
         else:
             self._broke_off.add(uid)
-        pause = self._breaker.failed(error.retry_after)
-        self._outages.failed("delivery_failed", str(error), level=logging.ERROR, destination=self.name)
+        pause = breaker.failed(error.retry_after)
+        cause = f"verify: {error}" if is_verifying else str(error)
+        self._outages.failed("delivery_failed", cause, level=logging.ERROR, destination=self.name)
         if is_trouble_of_object:
             failed = _failed(self.name, uid, error.status, error.detail, pause)
             self._record(failed, remaining[uid], is_verifying=is_verifying)
             return
-        self._ledger.places.failed(Place.DESTINATION, self.name, str(error))
+        self._ledger.places.failed(Place.DESTINATION, self.name, cause)
         detail = error.detail if error.status == retry.OUTAGE else str(error)
         for each, due in remaining.items():
             self._record(_failed(self.name, each, retry.OUTAGE, detail, pause), due, is_verifying=is_verifying)

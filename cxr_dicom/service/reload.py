@@ -13,6 +13,7 @@ from cxr_dicom.service.checks import machine
 from cxr_dicom.service.pages import expect_pages
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.service.worker import Build
+from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import server_tls
 
@@ -70,6 +71,7 @@ def expect_startable(loaded: Settings, current: Settings, build: Build) -> None:
     """
     if loaded.spool.folder != current.spool.folder:
         raise SettingsError("spool.folder: expected the same as at the start; stop and start to change it")
+    Spool(current).require_space()  # without it no service could start
     _expect_ports(loaded, current)
     if loaded.listener.enabled and loaded.listener.tls:
         server_tls(loaded.listener.tls)

@@ -276,14 +276,11 @@ class Service:
             worker.ask_to_stop()
         for worker in self._workers:
             worker.stop(max(0.0, until - time.monotonic()))
-            self.ledger.studies.take_back(worker.owner, is_interruption=False)
+            with telemetry.told("stop", CxrDicomError):  # a full disk: the next start takes its study back
+                self.ledger.studies.take_back(worker.owner, is_interruption=False)
 
 
-def serve(
-    load: Callable[[], Settings],
-    *,
-    build: Build = build_pipeline,
-) -> None:
+def serve(load: Callable[[], Settings], *, build: Build = build_pipeline) -> None:
     """Run the service until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
     They are tried first, while the service runs on: those that cannot be used are told by log and health, and change

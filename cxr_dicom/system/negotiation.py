@@ -7,9 +7,13 @@ padded with NUL, items of unknown types (which PS3.8 9.3.1 wants ignored), long 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-_REQUEST, _ACCEPTANCE = 0x01, 0x02  # PDU types
+from pynetdicom.presentation import PresentationContext
+
+_REQUEST, _ACCEPTANCE, _REJECTION = 0x01, 0x02, 0x03  # PDU types
+_RESULTS, _SOURCES, _DIAGNOSTICS = (1, 2), (1, 2, 3), (1, 2, 3, 7)  # of a rejection, PS3.8 9.3.4
+_NO_REASON = 1
 _HEAD, _ITEM_HEAD, _CONTEXT_HEAD = 6, 4, 4  # bytes
 _TITLES, _VARIABLE = slice(10, 42), 74  # both AE titles; where the items begin
 _APPLICATION_CONTEXT, _CONTEXTS, _USER_INFORMATION = 0x10, (0x20, 0x21), 0x50
@@ -30,10 +34,12 @@ LEAST_PDU_LENGTH = 64  # bytes that a peer must take at once
 
 
 def plain(pdu: bytes | bytearray) -> bytearray:
-    """Return an A-ASSOCIATE-RQ or -AC PDU in the form that the standard wants; anything else as it is.
+    """Return a PDU about an association in the form that the standard wants; anything else as it is.
 
     Which names, contexts and roles it proposes or accepts does not change. What cannot be read is left to the reader.
     """
+    if len(pdu) == _HEAD + 4 and pdu[0] == _REJECTION:
+        return bytearray(pdu[:7]) + _reasons(*pdu[7:])
     if len(pdu) < _VARIABLE or pdu[0] not in (_REQUEST, _ACCEPTANCE):
         return bytearray(pdu)
     try:
@@ -44,6 +50,12 @@ def plain(pdu: bytes | bytearray) -> bytearray:
     fixed[_TITLES] = _text(bytes(fixed[_TITLES]))
     fixed[2:_HEAD] = (len(fixed) + len(items) - _HEAD).to_bytes(4, "big")
     return fixed + items
+
+
+def _reasons(result: int, source: int, diagnostic: int) -> bytes:
+    """Return those of a rejection; codes that the standard does not have mean that no reason is given."""
+    known = diagnostic if source in _SOURCES and diagnostic in _DIAGNOSTICS else _NO_REASON
+    return bytes([result if result in _RESULTS else _RESULTS[0], source if source in _SOURCES else _SOURCES[0], known])
 
 
 def served(request: bytes | bytearray) -> bytearray:
@@ -66,6 +78,13 @@ def served(request: bytes | bytearray) -> bytearray:
     items = b"".join(_needed(bytes(asked[_VARIABLE:])))
     asked[2:_HEAD] = (_VARIABLE + len(items) - _HEAD).to_bytes(4, "big")
     return asked[:_VARIABLE] + items
+
+
+def refusal(contexts: Iterable[PresentationContext]) -> str:
+    """Say why a peer takes none of these presentation contexts (PS3.8 9.3.3.2)."""
+    reasons = {1: "it does not want it", 3: "SOP class not supported", 4: "transfer syntax not supported"}
+    found = dict.fromkeys(reasons.get(context.result or 0, "no reason given") for context in contexts)
+    return " or ".join(found) or "another transfer syntax than was proposed"
 
 
 def _needed(content: bytes) -> Iterator[bytes]:
@@ -149,7 +168,7 @@ def _value(kind: int, found: bytes) -> bytes:
     if kind in _CONTEXTS:
         return found[:_CONTEXT_HEAD] + _joined(found[_CONTEXT_HEAD:])
     if kind in _UIDS:
-        return found.strip(b" \0")
+        return _uid(found)
     if kind == _VERSION_NAME:
         return _text(found).strip()[:_MOST_OF_VERSION_NAME].strip()
     return found

@@ -10,7 +10,7 @@ import re
 import shlex
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -25,11 +25,14 @@ from dicomweb_client import DICOMwebClient
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from requests.utils import get_environ_proxies
+from urllib3.exceptions import ProtocolError
 
 from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
 from cxr_dicom.errors import CxrDicomError, SettingsError
 from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapter
 from cxr_dicom.system.causes import cause_of
+from cxr_dicom.system.negotiation import LEAST_PDU_LENGTH, refusal
+from cxr_dicom.system.reasons import reason_of
 from cxr_dicom.system.requestor import Line, Requestor
 
 _TRANSIENT, _PRESENTATION = 2, 3  # Result and Source of an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)
@@ -153,6 +156,9 @@ def association(
         raise _not_reached(error, access) from error
     if not opened.is_established:
         raise _not_established(opened, entity.line, access, monotonic() - begin)
+    if 0 < (longest := opened.acceptor.maximum_length or 0) < LEAST_PDU_LENGTH:  # 0: as long as you like
+        opened.abort()
+        raise ConnectionFailedError("UNEXPECTED", f"{_peer(access)} takes only {longest} bytes at once")
     try:
         yield opened
     finally:
@@ -166,7 +172,8 @@ def _not_established(
     if attempt.is_rejected and (answer := attempt.acceptor.primitive):
         return _rejected(answer.result, answer.result_source, answer.diagnostic, access)
     if attempt.rejected_contexts:
-        return ContextsRejectedError("CONTEXT_REJECTED", f"{_peer(access)} takes nothing of what was proposed")
+        why = refusal(attempt.rejected_contexts)
+        return ContextsRejectedError("CONTEXT_REJECTED", f"{_peer(access)} takes nothing of what was proposed: {why}")
     if line and line.trouble:
         return _not_reached(line.trouble, access)
     if line and line.remark:
@@ -306,13 +313,19 @@ def _ours(error: requests.RequestException, access: HttpAccess) -> ConnectionFai
         return ConnectionFailedError("TOO_LONG", str(error))
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
         return ConnectionFailedError("BROKEN_OFF", type(error).__name__)
+    if error.args and isinstance(error.args[0], ProtocolError) and isinstance(error.args[0].args[-1], ConnectionError):
+        return ConnectionFailedError("BROKEN_OFF", _cause(error, access))  # perhaps for what was sent or asked for
     return _no_answer(error, access)
 
 
 def _no_answer(error: requests.RequestException, access: HttpAccess) -> ConnectionFailedError:
+    return ConnectionFailedError("UNREACHABLE", _cause(error, access))
+
+
+def _cause(error: requests.RequestException, access: HttpAccess) -> str:
     place = urlsplit(access.url)
     host, port = place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
-    return ConnectionFailedError("UNREACHABLE", f"{place.netloc}: {cause_of(error, host, port, access.ca)}")
+    return f"{place.netloc}: {cause_of(error, host, port, access.ca)}"
 
 
 def _no_json() -> ConnectionFailedError:
@@ -328,10 +341,10 @@ class _PlainWildcards(BoundedAdapter):
         return super().send(request, *options, **more)
 
 
-def answered(answer: requests.Response) -> ConnectionFailedError:
-    """Return the error of an answer that says that the place is in trouble."""
+def answered(answer: requests.Response, hidden: Iterable[str] = ()) -> ConnectionFailedError:
+    """Return the error of an answer that says that the place is in trouble, with its own reason but what is hidden."""
     code = answer.status_code
-    detail = responses.get(code, "")  # the server's own words may hold anything
+    detail = f"{responses.get(code, '')}{reason_of(answer, hidden)}"
     if answer.is_redirect:
         detail = f"expected an answer from this address, was sent to {_origin(answer.headers['Location'])}"
     return ConnectionFailedError(f"HTTP {code}", detail, retry_after(answer), http_status=code)

@@ -25,7 +25,9 @@ SLOWEST = 16 << 10  # bytes in a second, on average, that a peer must take
 MAX_ANSWER = 1 << 20  # bytes of the answer to an operation, unless its caller expects more
 _MAX_PDU = 1 << 20  # bytes; peers may go beyond what we asked for, but not far
 _HEAD = 6  # bytes of a PDU before its value
-_NEGOTIATION = (0x01, 0x02)  # PDU types
+_NEGOTIATION = (0x01, 0x02, 0x03)  # PDU types
+_RELEASE = 0x05
+_NOTHING = (None, None)  # as if the association had ended
 _PDU_TYPES = range(0x01, 0x08)
 _TLS_RECORDS = (0x15, 0x16)  # alert, handshake (RFC 8446 5.1)
 
@@ -57,9 +59,21 @@ class Requestor(AE):
 
 
 class _UpperLayer(DULServiceProvider):
-    """Reads the answers of peers that do not keep to the form of the standard."""
+    """Reads the answers of peers that do not keep to the form of the standard, or to its order."""
+
+    def run_reactor(self) -> None:
+        """Run as the base does; what its state machine does not foresee ends the association, without a word."""
+        try:
+            super().run_reactor()
+        except Exception:  # what is waited for will not come, and whoever waits says so
+            self.assoc.is_aborted, self.assoc.is_established, self.assoc._kill = True, False, True
+            self.assoc.dimse.msg_queue.put(_NOTHING)
+            if self.socket:
+                self.socket.close()
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        if bytestream[0] == _RELEASE:  # of a peer that answers nothing any more
+            self.assoc.dimse.msg_queue.put(_NOTHING)
         return super()._decode_pdu(plain(bytestream) if bytestream[0] in _NEGOTIATION else bytestream)
 
 

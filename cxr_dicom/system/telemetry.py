@@ -14,7 +14,8 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_dicom.errors import CxrDicomError
@@ -103,6 +104,15 @@ def known(fields: Mapping[str, Value | None]) -> dict[str, Value]:
 def failure(action: str, error: BaseException, **fields: Value | None) -> None:
     """Write that ``action`` failed, with what may be said of ``error``."""
     event(f"{action}_failed", level=logging.ERROR, error=safe_description(error), **fields)
+
+
+@contextmanager
+def told(action: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Go on when ``action`` fails inside with one of these errors, and write that it did."""
+    try:
+        yield
+    except kinds as error:
+        failure(action, error)
 
 
 class Repeats:

@@ -91,16 +91,27 @@ def uid_of(post):
     return str(dcmread(BytesIO(post[post.index(b"\r\n\r\n") + 4 :]), stop_before_pixels=True).SOPInstanceUID)
 
 
+class Posts(list):
+    """The bodies of requests; beside them what each accepts as an answer, and of what kind it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.accepts, self.kinds = [], [], []
+
+
 @contextmanager
 def web(answers, tls=None, finds=lambda uid: False):
     """Run a server that gives each POST the next answer (status, headers, body); QIDO-RS finds what ``finds`` says."""
-    posts = []
+    posts = Posts()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         timeout = 10
 
         def do_POST(self):
+            posts.heads.append(self.headers)
+            posts.accepts.append(self.headers["Accept"])
+            posts.kinds.append(self.headers["Content-Type"])
             posts.append(self.rfile.read(int(self.headers["Content-Length"])))
             status, headers, body = answers(len(posts) - 1, posts[-1])
             if body is STORED:

@@ -104,7 +104,7 @@ def test_an_answer_that_was_lost_costs_a_repeat_and_no_object(made):
 
     with web(answer) as (port, posts):
         pacs = destination(port)
-        with pytest.raises(ConnectionFailedError, match="UNREACHABLE"):
+        with pytest.raises(ConnectionFailedError, match="BROKEN_OFF"):
             list(pacs.send([made]))
         assert [r.delivery_status for r in pacs.send([made])] == [DeliveryStatus.ACCEPTED]
     assert len(posts) == 2

@@ -200,7 +200,8 @@ def test_a_question_that_is_refused_is_asked_more_plainly(peer, status, caplog):
     assert "(no key ModalitiesInStudy, ...)" in told
 
 
-def test_a_search_that_fails_is_told_with_its_status(peer):
+def test_a_search_that_fails_is_told_with_its_status(peer, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.ingest.search._MOST_REFUSALS", 2)
     peer.find = lambda query: iter([(0xA700, None)])
     with pytest.raises(ConnectionFailedError, match="0xA700: C-FIND failed: out of resources"):
         found(asked(peer))
@@ -281,7 +282,7 @@ def _accepted(request):
     (context,) = primitive.presentation_context_definition_list
     context.result, context.transfer_syntax = 0, context.transfer_syntax[:1]
     primitive.presentation_context_definition_results_list = [context]
-    primitive.result = primitive.result_source = 0
+    primitive.result, primitive.result_source = 0, 1
     answer = A_ASSOCIATE_AC()
     answer.from_primitive(primitive)
     return answer.encode()

@@ -7,6 +7,7 @@ import pytest
 
 from cxr_dicom.ingest.archive import IncompleteAnswerError
 from cxr_dicom.ingest.search import Answer, Search
+from cxr_dicom.system.network import ConnectionFailedError
 
 SINCE = {"StudyDate": "20260101-", "ModalitiesInStudy": "DX"}
 
@@ -184,3 +185,32 @@ def test_studies_of_several_questions_come_once():
 
     found, _ = searched(ask, *({**SINCE, "ModalitiesInStudy": each} for each in ("CR", "DX")))
     assert len(found) == 3
+
+
+@pytest.mark.parametrize("cap", [3, 20])
+@pytest.mark.parametrize("kind", ["days", "one day"])
+def test_a_server_that_gives_nothing_of_too_much_is_asked_in_parts(cap, kind):
+    """As dcm4chee-arc (413), and archives that end a C-FIND with 0xA700 before the first match."""
+    studies = spread(100) if kind == "days" else [study(n, time=f"10{n // 60:02}{n % 60:02}") for n in range(100)]
+    server = Server(studies)
+
+    def refuses(keys):
+        found = server(keys).items
+        too_many = ConnectionFailedError("HTTP 413", "too many")
+        return Answer(items=found) if len(found) <= cap else Answer(items=[], is_cut=True, refusal=too_many)
+
+    found, said = searched(refuses)
+    assert (len(found), said) == (100, [])
+
+
+def test_a_server_that_refuses_whatever_it_is_asked_is_not_asked_for_ever():
+    asked = []
+
+    def refuses(keys):
+        asked.append(keys)
+        return Answer(items=[], is_cut=True, refusal=ConnectionFailedError("HTTP 413", "too many"))
+
+    for keys in (SINCE, {"StudyInstanceUID": "1.2"}, {"StudyDate": "20260101", "StudyTime": "101112-101112"}):
+        with pytest.raises(ConnectionFailedError, match="too many"):
+            searched(refuses, keys)
+    assert len(asked) < 40

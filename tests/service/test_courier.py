@@ -301,3 +301,47 @@ def test_a_person_who_wants_it_now_is_not_kept_waiting_by_the_breaker(here):
     assert here.courier.carry()
     assert here.deliveries("state") == [("committed",)] * 3
     assert here.ledger.places.out() == []
+
+
+def test_a_place_that_cannot_be_asked_what_it_keeps_takes_objects_at_once_all_the_same(here):
+    """A PACS without storage commitment, or whose commitment is out of order, is there."""
+    here.place.answers["verify"] = [ConnectionFailedError("CONTEXT_REJECTED", "takes nothing")] * 9
+    for _ in range(4):
+        here.courier.carry()
+        here.now += 900.0
+    here.courier.carry()  # it is not to be asked for a quarter of an hour
+    (outage,) = here.ledger.places.out()
+    assert outage.cause == "verify: CONTEXT_REJECTED: takes nothing"
+    here.ledger.deliveries.send_again(receipt("pacs", about("9.1"), DeliveryStatus.REFUSED, "x"), retry_at=here.now)
+    here.place.asked.clear()
+    here.courier.carry()
+    assert here.place.asked == [("send", ["9.1"])]
+
+
+def about(uid):
+    return EncodedObject(
+        path=None,
+        kind=ObjectKind.SECONDARY_CAPTURE,
+        sop_class_uid="1.2",
+        sop_instance_uid=uid,
+        series_instance_uid="9",
+        source_sop_instance_uids=(),
+        model=None,
+    )
+
+
+def test_what_is_urgent_overtakes_what_is_left_of_a_batch(here):
+    sent = []
+
+    def send(objects):
+        for each in objects:
+            sent.append(each.sop_instance_uid)
+            if sent == ["9.1"]:  # as when an emergency is finished meanwhile
+                with here.ledger.transaction() as connection:
+                    connection.execute("UPDATE deliveries SET urgent = 1 WHERE sop_instance_uid = '9.3'")
+            yield receipt("pacs", each, DeliveryStatus.ACCEPTED, "0x0000")
+
+    here.place.send = send
+    here.courier.carry()
+    here.courier.carry()
+    assert sent == ["9.1", "9.3", "9.2"]

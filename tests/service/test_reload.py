@@ -78,6 +78,12 @@ def test_a_port_that_another_program_has_and_another_spool_are_refused(current, 
         expect_startable(settings(tmp_path / "other"), current, Picky)
 
 
+def test_without_room_the_service_goes_on_as_it_is(current):
+    short = others(current, spool={"min_free_mb": 1 << 40})
+    with pytest.raises(CxrDicomError, match="MB free"):
+        expect_startable(current, short, Picky)
+
+
 def test_wrong_settings_end_no_association_and_close_no_port(tmp_path):
     port, metrics, taken = free_port(), free_port(), socket.socket()
     taken.bind(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from cxr_dicom.service.retention import housekeep
+from cxr_dicom.store.ledger import LedgerError
 from cxr_dicom.store.spool import SpoolError
 from cxr_dicom.synthetic import radiograph
 from tests.service_helpers import (
@@ -193,6 +194,17 @@ def test_a_stop_that_takes_too_long_releases_it(tmp_path):
         wait_for_state(service, image.StudyInstanceUID, "RUNNING")
     with serving(tmp_path, listener={"enabled": False}) as service:
         wait_for_state(service, image.StudyInstanceUID, "ENCODED")
+
+
+def test_a_stop_on_a_full_disk_is_one(tmp_path, monkeypatch, caplog):
+    with serving(tmp_path, listener={"enabled": False}) as service:
+
+        def full(*_, **__):
+            raise LedgerError("database or disk is full")
+
+        monkeypatch.setattr(service.ledger.studies, "take_back", full)
+        service.stop()
+    assert "stop_failed" in caplog.messages
 
 
 def test_two_services_on_one_spool_are_refused(tmp_path):

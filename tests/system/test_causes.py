@@ -80,7 +80,7 @@ def test_a_name_that_does_not_resolve(way):
 def test_a_peer_that_hangs_up(way):
     with peer() as port:
         status, detail = told(way, port)
-    assert status == "UNREACHABLE"
+    assert status in ("UNREACHABLE", "BROKEN_OFF")  # by HTTP it may have been for what was sent
     assert detail.endswith("closed the connection")
 
 

@@ -16,17 +16,19 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
     StudyRootQueryRetrieveInformationModelFind,
-    Verification,
 )
 
 from cxr_dicom.config.service import DicomDestination
-from cxr_dicom.deliver.base import receipt, unreadable
+from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
+from cxr_dicom.system.negotiation import refusal
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
+from cxr_dicom.system.operations import ABORTED, echo, goes_on, no_answer
+from cxr_dicom.system.reasons import own_words
 from cxr_dicom.system.requestor import SLOWEST, operation
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
@@ -38,6 +40,8 @@ _NOT_FINAL = (0xFF00, 0xFF01)  # pending; no status of C-STORE (PS3.4 B.2.3)
 _SEARCH = 10  # times as long as one answer
 _MAX_FOUND_BYTES = 64 << 20  # of the matches of one series
 _MAX_CONTEXTS = 128  # of an association, PS3.8 9.3.2.2
+
+_TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
 
 _Kind = tuple[str, str]  # SOP class and transfer syntax
 
@@ -84,40 +88,45 @@ class Dicom:
 
     def check(self) -> str:
         """C-ECHO."""
-        with (
-            association(self._settings, [build_context(Verification)]) as opened,
-            operation(opened, self._settings.timeout_seconds),
-        ):
-            status = opened.send_c_echo()
-        if "Status" not in status:
-            raise ConnectionFailedError("TIMEOUT", "no answer to C-ECHO")
-        return "answers C-ECHO"
+        return echo(self._settings)
 
     # --- C-STORE ---------------------------------------------------------------------------------
 
     def _send(
         self, objects: Sequence[EncodedObject], kinds: Mapping[str, _Kind], contexts: Sequence[PresentationContext]
     ) -> Iterator[Receipt]:
+        """Send on one association, or on as many as it takes: some peers end it after each object, or after some."""
+        left = list(objects)
+        while left:
+            had = len(left)
+            try:
+                yield from self._send_some(left, kinds, contexts)
+            except ConnectionFailedError as error:
+                if error.status != ABORTED or len(left) == had:
+                    raise
+
+    def _send_some(
+        self, left: list[EncodedObject], kinds: Mapping[str, _Kind], contexts: Sequence[PresentationContext]
+    ) -> Iterator[Receipt]:
+        """Send on one association what is left, and take it off the list with its receipt."""
         heard: list[Dataset] = []
         handlers = [(evt.EVT_DIMSE_RECV, lambda event: heard.append(event.message.command_set))]
         with association(self._settings, contexts, handlers=handlers) as opened:
             accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
-            for number, encoded in enumerate(objects, 1):
+            for number, encoded in enumerate(tuple(left), 1):
                 if kinds[encoded.sop_instance_uid] not in accepted:
-                    yield receipt(
-                        self.name,
-                        encoded,
-                        DeliveryStatus.UNSUPPORTED,
-                        "CONTEXT_REJECTED",
-                        "SOP class or syntax not taken",
-                    )
-                    continue
-                if not opened.is_established:
-                    raise ConnectionFailedError("ABORTED", "the peer ended the association")
-                heard.clear()
-                yield self._store(opened, encoded, number, heard)
+                    why = refusal(c for c in opened.rejected_contexts if c.abstract_syntax == encoded.sop_class_uid)
+                    said = receipt(self.name, encoded, DeliveryStatus.UNSUPPORTED, "CONTEXT_REJECTED", why)
+                elif not goes_on(opened):
+                    raise ConnectionFailedError(ABORTED, "the peer ended the association")
+                else:
+                    heard.clear()
+                    said = self._store(opened, encoded, number, heard)
+                del left[0]
+                yield said
                 if opened.is_established and heard and heard[-1].get("Status") in _NOT_FINAL:
                     opened.abort()  # the final answer may still come, and would pass for that of another object
+                    return
 
     def _store(self, opened: Association, encoded: EncodedObject, number: int, heard: Sequence[Dataset]) -> Receipt:
         send_files_byte_for_byte()
@@ -136,12 +145,15 @@ class Dicom:
         ) as error:  # no status, or lengths that make no sense
             raise ConnectionFailedError("UNEXPECTED", "the answers to C-STORE cannot be read") from error
         if "Status" not in answer:
-            raise _no_answer(opened, seconds, time.monotonic() - begin)
+            raise no_answer(opened, "C-STORE", seconds, time.monotonic() - begin)
         if not heard or not _is_about(encoded, number, heard[-1]):
             opened.abort()
             raise ConnectionFailedError("OTHER_ANSWER", "expected the answer to this C-STORE, got that to another one")
         status = int(answer.Status)
-        return receipt(self.name, encoded, retry.answer_of_dimse(status), f"0x{status:04X}", words.of_dimse(status))
+        verdict, detail = retry.answer_of_dimse(status), words.of_dimse(status)
+        if verdict not in _TAKEN and (own := own_words(str(answer.get("ErrorComment") or ""), of_the_patient(encoded))):
+            detail += f" ({own})"
+        return receipt(self.name, encoded, verdict, f"0x{status:04X}", detail)
 
     # --- Storage Commitment ----------------------------------------------------------------------
 
@@ -228,15 +240,6 @@ def read_report(name: str, information: Dataset) -> Iterator[Receipt]:
         reason = int(item.get("FailureReason", 0x0110))
         answer = DeliveryStatus.REFUSED if reason == _NO_SUCH_INSTANCE else DeliveryStatus.FAILED
         yield _reported(name, item, answer, f"0x{reason:04X}")
-
-
-def _no_answer(opened: Association, seconds: float, waited: float) -> ConnectionFailedError:
-    remark = getattr(opened.dul.socket, "remark", "")
-    if remark:
-        return ConnectionFailedError("ABORTED", f"no answer to C-STORE: the peer {remark}")
-    if waited < seconds:
-        return ConnectionFailedError("ABORTED", "no answer to C-STORE: the peer ended the association")
-    return ConnectionFailedError("TIMEOUT", f"no answer to C-STORE in {seconds:.0f} s")
 
 
 def _is_about(encoded: EncodedObject, number: int, command: Dataset) -> bool:

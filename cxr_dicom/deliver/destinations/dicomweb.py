@@ -14,17 +14,18 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from cxr_dicom.config.service import DicomwebDestination
-from cxr_dicom.deliver.base import receipt, unreadable
+from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
 from cxr_dicom.deliver.store_response import said_of
-from cxr_dicom.deliver.upload import Upload
+from cxr_dicom.deliver.upload import FORMS, Upload
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
 from cxr_dicom.system.network import ConnectionFailedError, answered, request, retry_after, searching, session
+from cxr_dicom.system.reasons import reason_of
 
 _SOP_UID = "00080018"
-_JSON = {"Accept": "application/dicom+json"}
+_ACCEPTED = ("application/dicom+json", "application/dicom+xml", "*/*")  # answers; the first that a server likes
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
 _NOT_NAMED = "the answer does not name the object, and a query does not find it"
 
@@ -36,18 +37,18 @@ class Dicomweb:
         self.name = settings.name
         self._settings = settings
         self._doubted: set[str] = set()  # sent without a receipt: asked for before they are sent again
+        self._form, self._accept = 0, 0  # the plainest that was needed, of `FORMS` and `_ACCEPTED`
+        self._is_understood = False  # whether the server took an object in this form: then 415 is about the object
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send each object in its own request, so that each has its own answer."""
         with session(self._settings) as opened:
             for encoded in objects:
                 try:
-                    study, body = _study(encoded), Upload(encoded.path)
+                    said = self._store(opened, encoded, _study(encoded))
                 except (OSError, ImageError) as error:
                     yield unreadable(self.name, encoded, error)
                     continue
-                with body:
-                    said = self._store(opened, encoded, study, body)
                 if said.detail != _NOT_NAMED:
                     self._doubted.discard(encoded.sop_instance_uid)
                 yield said
@@ -71,25 +72,44 @@ class Dicomweb:
             client.search_for_studies(limit=1)
         return "answers QIDO-RS"
 
-    def _store(self, opened: requests.Session, encoded: EncodedObject, study: str, body: Upload) -> Receipt:
+    def _store(self, opened: requests.Session, encoded: EncodedObject, study: str) -> Receipt:
         uid = encoded.sop_instance_uid
         if uid in self._doubted and self._may_find(study, encoded, is_sent=False):
             return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "FOUND")
         self._doubted.add(uid)
-        try:
-            answer = request(opened, self._settings, "POST", "studies", data=body, headers=_JSON | body.headers)
-        except ImageError as error:
-            return unreadable(self.name, encoded, error)
+        answer = self._post(opened, encoded)
         if not retry.is_about_the_object(answer.status_code):
             if 300 <= answer.status_code < 500:  # it was not stored; behind a gateway it may be
                 self._doubted.discard(uid)
-            raise answered(answer)
+            raise answered(answer, of_the_patient(encoded))
         return self._receipt(encoded, study, answer)
+
+    def _post(self, opened: requests.Session, encoded: EncodedObject) -> requests.Response:
+        """Send an object; where the server does not like the form, or what it may answer, again in a plainer one."""
+        form, accept = self._form, self._accept
+        while True:
+            with Upload(encoded.path, FORMS[form]) as body:
+                headers = {"Accept": _ACCEPTED[accept], **body.headers}
+                answer = request(opened, self._settings, "POST", "studies", data=body, headers=headers)
+            if answer.status_code == HTTPStatus.NOT_ACCEPTABLE and accept + 1 < len(_ACCEPTED):
+                accept += 1
+            elif (
+                answer.status_code == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+                and form + 1 < len(FORMS)
+                and not self._is_understood
+            ):
+                form += 1
+            else:
+                break
+        if answer.ok:
+            self._form, self._accept, self._is_understood = form, accept, True
+        return answer
 
     def _receipt(self, encoded: EncodedObject, study: str, answer: requests.Response) -> Receipt:
         status = f"HTTP {answer.status_code}"
         said = said_of(encoded.sop_instance_uid, answer.content)
         verdict, detail = retry.answer_of_http(answer.status_code), responses.get(answer.status_code, "")
+        detail += "" if answer.ok else reason_of(answer, of_the_patient(encoded))
         if said is not None:
             verdict, status, detail = said.verdict, f"{status} 0x{said.reason:04X}", words.of_dimse(said.reason)
         if verdict in _TAKEN and said is not None:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any
 
 import requests
-from urllib3.exceptions import ProtocolError
 
 from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
-from cxr_dicom.ingest.dicom_json import items_of, only_part, reason_of
+from cxr_dicom.ingest.dicom_json import items_of, only_part
 from cxr_dicom.ingest.doubts import Doubts
 from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
 from cxr_dicom.ingest.matching import Item, Keys, judge, keyword
 from cxr_dicom.ingest.search import Answer, Search
 from cxr_dicom.system.network import ConnectionFailedError, answered, request, session
+from cxr_dicom.system.reasons import reason_of
 
 _PAGE = 100
 _SMALLEST_CAP = 10  # matches on a page; fewer are the last
+_WARNING = re.compile(r"\b299\b")
+_NOBODYS = "2.25.0"  # a Study Instance UID
 _MAX_MATCHES = 100_000  # of one question
 _STUDY_FIELDS = "00080061,00201208"  # Modalities in Study, Number of Study Related Instances
-_SEARCH = {"Accept": "application/dicom+json"}
 _FOUND = frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
 _UNAVAILABLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _NOT_SO = frozenset({400, 406, 414, 422, 501})  # the request is not liked; a plainer one may be
 _INSTANCE = 'multipart/related; type="application/dicom"'
-_AS_KEPT = f"{_INSTANCE}; transfer-syntax=*"
+_FORMS = (f"{_INSTANCE}; transfer-syntax=*", _INSTANCE, "*/*")  # of an image: as it is kept; as the server likes it
+_JSON = ("application/dicom+json", "application/json")  # of an answer
+_ABOUT_A_FUNCTION = re.compile("fuzzy|literal|deprecat", re.IGNORECASE)  # what a warning may be about, beside of more
 
 
 class Dicomweb:
@@ -47,7 +50,7 @@ class Dicomweb:
         self._max_bytes = max_bytes
         self._doubts = Doubts(settings.name)
         self._plainness = 0  # of questions; 1: without the modality, 2: without pages and fields too
-        self._accept = _AS_KEPT
+        self._form, self._json = 0, 0  # the plainest that was needed
 
     def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
@@ -94,11 +97,13 @@ class Dicomweb:
             f"/instances/{instance.sop_instance_uid}"
         )
         with session(self._settings, self._max_bytes) as opened:
-            answer = self._get(opened, path, self._accept)
-            if answer.status_code in _NOT_SO and self._accept != _INSTANCE:
-                plainer = self._get(opened, path, _INSTANCE)
+            answer = self._get(opened, path, _FORMS[self._form])
+            for form in range(self._form + 1, len(_FORMS)):
+                if answer.status_code not in _NOT_SO:
+                    break
+                plainer = self._get(opened, path, _FORMS[form])
                 if plainer.status_code == HTTPStatus.OK:
-                    self._accept, answer = _INSTANCE, plainer
+                    self._form, answer = form, plainer
                     self._doubts.say("the archive does not send images as it keeps them; it transcodes")
         if answer.status_code == HTTPStatus.OK:
             file = only_part(answer.headers.get("Content-Type", ""), answer.content)
@@ -106,32 +111,27 @@ class Dicomweb:
             return
         if answer.status_code in _UNAVAILABLE or answer.is_redirect:
             raise answered(answer)
-        raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}{reason_of(answer, {})}")
+        raise FetchError(f"WADO-RS of {instance.sop_instance_uid}: HTTP {answer.status_code}{reason_of(answer)}")
 
     def check(self) -> str:
-        """QIDO-RS for one study."""
+        """QIDO-RS for one study; some servers answer no question that is so wide."""
         with session(self._settings) as opened:
-            self._page(opened, "studies", {"limit": "1"}, {})
+            try:
+                self._page(opened, "studies", {"limit": "1"}, {})
+            except ConnectionFailedError as error:
+                if error.http_status not in {*_NOT_SO, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
+                    raise
+                self._page(opened, "studies", {"StudyInstanceUID": _NOBODYS}, {})
         return "answers QIDO-RS"
 
     # --- requests --------------------------------------------------------------------------------
 
     def _get(self, opened: requests.Session, path: str, accept: str) -> requests.Response:
         try:
-            return self._requested(opened, path, headers={"Accept": accept})
+            return request(opened, self._settings, "GET", path, headers={"Accept": accept})
         except ConnectionFailedError as error:
             if error.status == "TOO_LONG":
                 raise FetchError(f"expected an instance of at most {self._max_bytes >> 20} MB, found more") from error
-            raise
-
-    def _requested(self, opened: requests.Session, path: str, **options: Any) -> requests.Response:
-        """Ask; a connection that is closed before an answer may be the trouble of one study, unlike nobody there."""
-        try:
-            return request(opened, self._settings, "GET", path, **options)
-        except ConnectionFailedError as error:
-            cause = error.__cause__
-            if isinstance(cause, requests.ConnectionError) and cause.args and isinstance(cause.args[0], ProtocolError):
-                raise ConnectionFailedError("BROKEN_OFF", "the connection was closed before an answer") from cause
             raise
 
     def _ask(self, opened: requests.Session, keys: Keys) -> Answer:
@@ -141,7 +141,11 @@ class Dicomweb:
             try:
                 found = self._all(opened, "studies", "StudyInstanceUID", plainer)
             except ConnectionFailedError as error:
-                if error.http_status not in _NOT_SO or self._plainness == 2:
+                if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (
+                    error.http_status in _NOT_SO and self._plainness == 2
+                ):
+                    return Answer(items=[], is_cut=True, refusal=error)
+                if error.http_status not in _NOT_SO:
                     raise
                 self._plainness += 1
                 self._doubts.say(f"the archive refuses a question ({error}); it is asked a plainer one")
@@ -179,12 +183,16 @@ class Dicomweb:
         self, opened: requests.Session, path: str, parameters: Mapping[str, str], keys: Keys
     ) -> tuple[list[Item], bool]:
         """Return one page, and whether the server says that there is more (PS3.18 8.3.4.4)."""
-        answer = self._requested(opened, path, params=parameters, headers=_SEARCH)
+        for kind in range(self._json, len(_JSON)):
+            headers = {"Accept": _JSON[kind]}
+            answer = request(opened, self._settings, "GET", path, params=parameters, headers=headers)
+            if answer.status_code != HTTPStatus.NOT_ACCEPTABLE:
+                self._json = kind
+                break
         if answer.status_code not in _FOUND:
-            error = answered(answer)
-            detail = f"{error.detail}{reason_of(answer, keys)}"
-            raise ConnectionFailedError(error.status, detail, error.retry_after, http_status=error.http_status)
-        return items_of(answer), answer.headers.get("Warning", "").startswith("299")
+            raise answered(answer, keys.values())
+        warning = answer.headers.get("Warning", "")
+        return items_of(answer), bool(_WARNING.search(warning)) and not _ABOUT_A_FUNCTION.search(warning)
 
 
 def build(settings: DicomwebArchive, listener: ListenerSettings) -> Dicomweb:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import UID, AllTransferSyntaxes, DeflatedExplicitVRLittleEndian
 from pynetdicom import build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
-    Verification,
 )
 
 from cxr_dicom.config.service import ListenerSettings, QueryRetrieveArchive
 from cxr_dicom.dicom.private_parts import take_both_roles
 from cxr_dicom.errors import CxrDicomError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
-from cxr_dicom.ingest.doubts import Doubts, own_words
+from cxr_dicom.ingest.doubts import Doubts
 from cxr_dicom.ingest.identifiers import item_of
 from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
 from cxr_dicom.ingest.matching import Item, Keys, judge
 from cxr_dicom.ingest.search import Answer, Search
 from cxr_dicom.system import words
 from cxr_dicom.system.network import ConnectionFailedError, association
+from cxr_dicom.system.operations import echo, no_answer
+from cxr_dicom.system.reasons import own_words
 from cxr_dicom.system.requestor import SLOWEST, operation
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
@@ -37,11 +40,13 @@ _MEANINGS = {
     0xA701: "it cannot count the matches",
     0xA702: "it cannot send them",
     0xA801: "it does not know our AE title as a destination",
+    0xA900: "it does not take the identifier",
     0xB000: "some were not sent",
 }
 _SYNTAXES: list[str | UID] = [uid for uid in AllTransferSyntaxes if uid != DeflatedExplicitVRLittleEndian]
 _RETURNED = ("StudyDate", "StudyTime", "AccessionNumber", "PatientID", "StudyInstanceUID")
 _RETURNED_BY_MOST = ("ModalitiesInStudy", "NumberOfStudyRelatedInstances")
+_Answer = tuple[Dataset, Dataset | None]  # status and identifier
 _MAX_ANSWER = 64 << 20  # bytes of the matches of one question
 _MAX_PAUSES = 20  # times ``timeout_seconds``, for one question or one image
 
@@ -103,10 +108,7 @@ class QueryRetrieve:
 
     def check(self) -> str:
         """C-ECHO."""
-        with association(self._settings, [build_context(Verification)]) as opened:
-            if "Status" not in opened.send_c_echo():
-                raise ConnectionFailedError("TIMEOUT", "no answer to C-ECHO")
-        return "answers C-ECHO"
+        return echo(self._settings)
 
     # --- operations ------------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class QueryRetrieve:
                 found = self._find("STUDY", plainer, returned)
             except _RefusedQuestionError as error:
                 if self._plainness == 2:
-                    raise
+                    return Answer(items=[], is_cut=True, refusal=error)
                 self._plainness += 1
                 self._doubts.say(f"the archive refuses a question ({error}); it is asked a plainer one")
                 continue
@@ -135,16 +137,17 @@ class QueryRetrieve:
             association(self._settings, [build_context(model)]) as opened,
             operation(opened, seconds, _MAX_ANSWER),
         ):
-            opened.dimse_timeout = self._settings.timeout_seconds
-            for status, identifier in opened.send_c_find(query, model):
-                code = _code(status, "C-FIND")
+            opened.dimse_timeout = pause = self._settings.timeout_seconds
+            for status, identifier in _statuses(opened, "C-FIND", opened.send_c_find(query, model), pause):
+                code = int(status.Status)
                 if code in _PENDING:
                     items.append(item_of(identifier))
-                elif code in _CUT and items:
-                    return Answer(items=items, is_cut=True)
+                elif code in _CUT:
+                    too_many = ConnectionFailedError(f"0x{code:04X}", _failed(status, keys))
+                    return Answer(items=items, is_cut=True, refusal=None if items else too_many)
                 elif code != _SUCCESS:
                     refused = _RefusedQuestionError if code in _NOT_SO or code >> 12 == 0xC else ConnectionFailedError
-                    raise refused(f"0x{code:04X}", f"C-FIND failed: {_meaning(status, keys)}")
+                    raise refused(f"0x{code:04X}", _failed(status, keys))
         return Answer(items=items)
 
     def _get(self, instance: RemoteInstance, store: Store) -> None:
@@ -170,10 +173,10 @@ class QueryRetrieve:
             association(self._settings, contexts, handlers=[(evt.EVT_C_STORE, on_store)], roles=roles) as opened,
             operation(opened, seconds, most_bytes),
         ):
-            opened.dimse_timeout = self._settings.timeout_seconds
+            opened.dimse_timeout = pause = self._settings.timeout_seconds
             take_both_roles(opened, self._listener.sop_classes)
-            for status, _ in opened.send_c_get(_identifier(instance), model):
-                code = _code(status, "C-GET")
+            for status, _ in _statuses(opened, "C-GET", opened.send_c_get(_identifier(instance), model), pause):
+                code = int(status.Status)
                 if problems:
                     raise problems[0]
                 if code not in (_SUCCESS, *_PENDING) and not is_stored:
@@ -190,9 +193,10 @@ class QueryRetrieve:
         model = StudyRootQueryRetrieveInformationModelMove
         seconds = _MAX_PAUSES * self._settings.timeout_seconds
         with association(self._settings, [build_context(model)]) as opened, operation(opened, seconds):
-            opened.dimse_timeout = self._settings.timeout_seconds
-            for status, _ in opened.send_c_move(_identifier(instance), self._listener.ae_titles[0], model):
-                if _code(status, "C-MOVE") not in (_SUCCESS, *_PENDING):
+            opened.dimse_timeout = pause = self._settings.timeout_seconds
+            moving = opened.send_c_move(_identifier(instance), self._listener.ae_titles[0], model)
+            for status, _ in _statuses(opened, "C-MOVE", moving, pause):
+                if int(status.Status) not in (_SUCCESS, *_PENDING):
                     raise _not_given("C-MOVE", status, instance)
 
 
@@ -222,18 +226,31 @@ def _identifier(instance: RemoteInstance) -> Dataset:
     )
 
 
-def _code(status: Dataset, what: str) -> int:
-    if "Status" not in status:
-        raise ConnectionFailedError("TIMEOUT", f"no whole answer to {what}")
-    return int(status.Status)
+def _statuses(opened: Association, what: str, answers: Iterator[_Answer], seconds: float) -> Iterator[_Answer]:
+    """Yield what an archive answers, as long as it does; it may take so long between two answers."""
+    while True:
+        begin = monotonic()
+        try:
+            status, identifier = next(answers)
+        except StopIteration:
+            return
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # lengths that make no sense
+            raise ConnectionFailedError("UNEXPECTED", f"the answers to {what} cannot be read") from error
+        if "Status" not in status:
+            raise no_answer(opened, what, seconds, monotonic() - begin)
+        yield status, identifier
 
 
 def _meaning(status: Dataset, asked: Keys) -> str:
     """Say what a status means, with the archive's own reason as far as it may be told."""
     code = int(status.Status)
     known = _MEANINGS.get(code) or words.of_dimse(code)
-    own = own_words(str(status.get("ErrorComment") or ""), asked)
+    own = own_words(str(status.get("ErrorComment") or ""), asked.values())
     return f"{known} ({own})" if own else known
+
+
+def _failed(status: Dataset, asked: Keys) -> str:
+    return f"C-FIND failed: {_meaning(status, asked)}"
 
 
 def _not_given(what: str, status: Dataset, instance: RemoteInstance) -> FetchError:

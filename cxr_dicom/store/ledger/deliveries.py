@@ -57,6 +57,7 @@ class DueDelivery:
     attempts: int  # that failed
     first_attempt_at: float | None  # later by the time in which nobody asked
     found_at: float  # when its turn had come
+    is_urgent: bool = False
 
 
 class Deliveries:
@@ -283,6 +284,7 @@ class Deliveries:
             attempts=row["attempts"],
             first_attempt_at=_troubled_since(row),
             found_at=time.time(),
+            is_urgent=bool(row["urgent"]),
         )
 
     def _object(self, row: sqlite3.Row) -> EncodedObject:
@@ -342,14 +344,7 @@ class Deliveries:
             "UPDATE deliveries SET status = ?, detail = ?, attempts = attempts + 1,"
             " first_attempt_at = ?, next_attempt_at = ?"
             " WHERE sop_instance_uid = ? AND destination = ?",
-            (
-                receipt.status,
-                receipt.detail,
-                since,
-                retry_at,
-                row["sop_instance_uid"],
-                row["destination"],
-            ),
+            (receipt.status, receipt.detail, since, retry_at, row["sop_instance_uid"], row["destination"]),
         )
 
     @staticmethod
