@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+from cxr_dicom.errors import PlaceError, WantError
 from cxr_dicom.system import telemetry
 from tests.cohort.engines.tasks import Squares
 
@@ -50,3 +51,26 @@ class Stillborn(Squares):
         self._note("started")
         if len(self.pids("started")) <= self.times:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Troubled(Squares):
+    """Has trouble that may be of its machine, wherever another one could be asked."""
+
+    def __call__(self, number, *, is_last=True):
+        if not is_last:
+            raise PlaceError("UNREADABLE: expected the file that was listed, found none")
+        return number, number**2
+
+
+class Full(Squares):
+    """Finds no room on its machine."""
+
+    def __call__(self, number, *, is_last=True):
+        raise WantError("this machine lacks room on its disk")
+
+
+class Refused(Squares):
+    """Is refused by its parent."""
+
+    def refusal(self, worker):
+        return f"it does not see the input of {worker.host}" if worker.node else ""

@@ -19,9 +19,9 @@ import pytest
 from cxr_dicom import __version__
 from cxr_dicom.cohort.cluster import connection, crew, proxy
 from cxr_dicom.cohort.engines.ray import Ray
-from cxr_dicom.errors import CxrDicomError, SettingsError, WeightsError
+from cxr_dicom.errors import CxrDicomError, SettingsError, WantError, WeightsError
 from tests import ROOT
-from tests.cohort.engines.ray_tasks import Environment, Gathering, Stillborn, Talking
+from tests.cohort.engines.ray_tasks import Environment, Full, Gathering, Refused, Stillborn, Talking, Troubled
 from tests.cohort.engines.tasks import Clumsy, Deadly, Squares
 
 if importlib.util.find_spec("ray") is None and not os.environ.get("CI"):
@@ -121,6 +121,24 @@ def test_a_machine_where_no_worker_is_ever_ready_is_given_up_after_three_deaths(
 def test_workers_that_die_before_they_are_ready_are_replaced(session, tmp_path):
     task = Stillborn(tmp_path, times=2)
     assert sorted(Ray(2).process(range(6), task)) == [(n, n**2) for n in range(6)]
+
+
+def test_trouble_of_the_only_machine_becomes_the_items_own(session, tmp_path):
+    assert sorted(Ray(2).process(range(4), Troubled(tmp_path))) == [(n, n**2) for n in range(4)]
+
+
+def test_a_machine_that_lacks_room_is_used_no_longer_and_a_run_without_another_ends_with_its_cause(session, tmp_path):
+    task, engine = Full(tmp_path), Ray(2)
+    with pytest.raises(WantError, match="lacks room on its disk"):
+        list(engine.process(range(100), task))
+    assert {worker.refused for worker in engine.description.crew} == {"this machine lacks room on its disk"}
+
+
+def test_a_machine_that_is_refused_is_asked_without_working_and_says_why(session, tmp_path):
+    (worker,) = Ray(2).roll_call(range(4), Refused(tmp_path))
+    assert worker.refused == f"it does not see the input of {socket.gethostname()}"
+    (worker,) = Ray(2).roll_call(range(4), Squares(tmp_path))
+    assert (worker.refused, worker.host) == ("", socket.gethostname())
 
 
 def test_a_programming_error_is_told_without_its_text_here_and_in_the_logs(session, tmp_path):
