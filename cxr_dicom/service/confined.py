@@ -8,11 +8,14 @@ from pathlib import Path
 
 from cxr_dicom.config import Settings
 from cxr_dicom.infer import model_infos, resolve, running, strangers, weights
+from cxr_dicom.infer.catalogue import runnable
 from cxr_dicom.system import confinement
 
 
 def confine(settings: Settings) -> None:
-    """Confine this process, before it has threads, where a network in a file runs and no package of others does.
+    """Confine this process, before it has threads, where a network in a file may run and no package of others does.
+
+    It may where there is one: a person may ask for it (`jobs reprocess`) although the settings name other models.
 
     A worker needs no network, for others fetch and deliver; and it writes to its spool only. A package of others may
     need more, and nobody here knows what.
@@ -22,7 +25,7 @@ def confine(settings: Settings) -> None:
 
 
 def words(settings: Settings) -> str | None:
-    """Say what becomes of a worker; None where no network of the user's runs."""
+    """Say what becomes of a worker; None where there is no network of the user's."""
     if not _own(settings):
         return None
     beside = "is not confined: packages of others run beside them, and may need more"
@@ -30,7 +33,7 @@ def words(settings: Settings) -> str | None:
 
 
 def _own(settings: Settings) -> bool:
-    return any(settings.models.own_named(name) for name in running(settings))
+    return bool(settings.models.own)
 
 
 def _applies(settings: Settings) -> bool:
@@ -41,11 +44,13 @@ def _writable(settings: Settings) -> Iterator[Path]:
     """Yield the spool, the folder of temporary files, and those where a first use of weights is yet to be recorded."""
     yield settings.spool.folder.absolute()
     yield Path(tempfile.gettempdir())
-    infos = model_infos(settings)
-    for name in running(settings):
-        if infos[name].weights_file is None:
+    may_run = {*running(settings), *(info.name for info in runnable(settings))}
+    for name, info in model_infos(settings).items():
+        if name not in may_run:
             continue
-        source = weights.source_path(infos[name], settings)
+        if info.weights_file is None:
+            continue
+        source = weights.source_path(info, settings)
         is_pinned = settings.models.own_named(name) is not None and settings.models.pinned(name) is not None
         if not is_pinned and not weights.lock_path(source).is_file():
             yield source.parent
