@@ -105,6 +105,18 @@ def retry(
 @jobs.command()
 @config_option
 @naming
+@click.option("--destination", metavar="NAME", help="Only to this destination.")
+def resend(config: Path | None, naming: Naming, destination: str | None) -> None:
+    """Send the objects of a study once more, also those that were taken: the same instances, byte for byte."""
+    with open_actions(config) as (actions, ledger):
+        study = naming.find(ledger)
+        actions.resend(study, destination)
+    click.echo(f"{study}: will be sent again")
+
+
+@jobs.command()
+@config_option
+@naming
 @click.option(
     "--models",
     metavar="NAME,...",

@@ -68,6 +68,7 @@ class NowPages:
         study, destination = "/studies/{key}", "/destinations/{name}"
         acts: Iterable[tuple[str, Callable[[Asked], Response]]] = (
             (f"{study}/retry", self.retry),
+            (f"{study}/resend", self.resend),
             (f"{study}/reprocess", self.reprocess),
             (f"{study}/complete", self.complete),
             (f"{study}/forget", self.forget),
@@ -159,6 +160,10 @@ class NowPages:
     def retry(self, asked: Asked) -> Response:
         """Try a study again."""
         return self._act(asked, lambda actions: actions.retry(_study(asked)), f"/studies/{_study(asked)}")
+
+    def resend(self, asked: Asked) -> Response:
+        """Send the objects of a study once more."""
+        return self._act(asked, lambda actions: actions.resend(_study(asked)), f"/studies/{_study(asked)}")
 
     def reprocess(self, asked: Asked) -> Response:
         """Process a study again, with the models that are ticked, or those of the settings."""

@@ -113,6 +113,26 @@ class Actions:
                 self._tell("study_retried", study_instance_uid=uid, destination=destination)
         return Retried(studies=tuple(retried), refused=tuple(refused))
 
+    def resend(self, study_instance_uid: str, destination: str | None = None) -> None:
+        """Send the objects of a study once more, also those that were taken: to all destinations, or to one.
+
+        Raises
+        ------
+        ActionRefusedError
+            If there is nothing to send, or it is gathered or processed just now.
+        """
+        with self._ledger.transaction():
+            state = self._state(study_instance_uid)
+            if state in (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.RUNNING):
+                raise ActionRefusedError(f"{study_instance_uid}: expected a study with a result, it is {state}")
+            if not self._ledger.deliveries.retry(study_instance_uid, destination, is_taken=True):
+                where = f" to {destination}" if destination else ""
+                raise ActionRefusedError(
+                    f"{study_instance_uid}: expected objects that went{where}, and whose files are here"
+                    " (retention.objects_days), found none"
+                )
+        self._tell("study_resent", study_instance_uid=study_instance_uid, destination=destination)
+
     def reprocess(self, study_instance_uid: str, models: Sequence[str] = ()) -> None:
         """Process a study again, whatever became of it; what is made takes the place of what was made.
 

@@ -160,19 +160,19 @@ class Deliveries:
                 )
                 self.settle(self._study_of(receipt.sop_instance_uid), reopen=True)
 
-    def retry(self, study_instance_uid: str, destination: str | None = None) -> int:
-        """Let refused objects of a study wait again, and waiting ones go, or be verified, now; return how many.
-
-        Their destinations are asked at once, also those that are left alone because they did not answer.
-        """
+    def retry(self, study_instance_uid: str, destination: str | None = None, *, is_taken: bool = False) -> int:
+        """Send what was refused, or was taken, too, again, and what waits or is to be verified now; return how many."""
         with self._ledger.transaction() as connection:
             rows = [
                 row
                 for row in self._of_study(study_instance_uid)
                 if destination in (None, row["destination"]) and row["path"] is not None
             ]
-            again = [row for row in rows if row["state"] in (_State.REFUSED, _State.WAITING)]
-            to_verify = [row for row in rows if row["state"] == _State.DELIVERED and self._is_open(row)]
+            states = (_State.REFUSED, _State.WAITING, *((_State.DELIVERED, _State.COMMITTED) if is_taken else ()))
+            again = [row for row in rows if row["state"] in states]
+            to_verify = [
+                row for row in rows if row["state"] == _State.DELIVERED and self._is_open(row) and row not in again
+            ]
             for row in again:
                 self._set(connection, row, _State.WAITING, row["status"], row["detail"])
             for row in to_verify:

@@ -34,12 +34,13 @@ TRANSITIONS: Mapping[StudyState, Mapping[StudyState, str]] = {  # from, to, and 
     },
     StudyState.SENT: {
         StudyState.COMMITTED: "destinations said that they keep the objects",
-        StudyState.ENCODED: "a destination does not have what it took, or `jobs withdraw`",
+        StudyState.ENCODED: "a destination does not have what it took, `jobs withdraw`, or `jobs resend`",
         StudyState.DEAD: "an object was not kept for `retry.give_up_hours`",
         StudyState.RECEIVING: _NEW_IMAGE,
         StudyState.COMPLETE: _REPROCESS,
     },
     StudyState.COMMITTED: {
+        StudyState.ENCODED: "`jobs resend`",
         StudyState.SENT: "an object of an earlier result was taken, and its commitment is still to come",
         StudyState.RECEIVING: _NEW_IMAGE,
         StudyState.COMPLETE: _REPROCESS,

@@ -195,3 +195,28 @@ def test_a_study_whose_images_are_gone_in_part_is_not_processed_again(ledger):
     with pytest.raises(ActionRefusedError, match="images of it were deleted"):
         actions(ledger).reprocess(STUDY, ["a"])
     assert (state(ledger), ledger.stories.show(STUDY)["models"], trail(ledger)) == ("ENCODED", [], [])
+
+
+def test_what_was_taken_is_sent_once_more_to_whom_a_person_says(ledger):
+    refused(ledger, "1.1", "pacs", "other")
+    for name in ("pacs", "other"):
+        actions(ledger).retry("1.1", name)
+        say(ledger, DeliveryStatus.ACCEPTED, "1.1.9", name)
+    assert (state(ledger, "1.1"), ledger.deliveries.due("pacs")) == ("SENT", [])
+    actions(ledger).resend("1.1", "pacs")
+    assert (len(ledger.deliveries.due("pacs")), ledger.deliveries.due("other")) == (1, [])
+    assert state(ledger, "1.1") == "ENCODED"
+    say(ledger, DeliveryStatus.ACCEPTED, "1.1.9", "pacs")
+    assert state(ledger, "1.1") == "SENT"
+    line = trail(ledger)[-1]
+    assert [line[name] for name in ("action", "study_instance_uid", "destination", "by")] == [
+        *("study_resent", "1.1", "pacs", "anna")
+    ]
+    with pytest.raises(ActionRefusedError, match="expected objects that went to elsewhere"):
+        actions(ledger).resend("1.1", "elsewhere")
+    ledger.stories.drop_files("1.1", "objects")
+    with pytest.raises(ActionRefusedError, match="found none"):
+        actions(ledger).resend("1.1")
+    ledger.studies.add(instance(ledger, "1.1.1.2", "1.1"), "bb")
+    with pytest.raises(ActionRefusedError, match="it is RECEIVING"):
+        actions(ledger).resend("1.1")

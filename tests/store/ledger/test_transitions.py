@@ -174,6 +174,8 @@ WAYS = [  # from, to, how the study comes there, and what then happens; the latt
     (S.DEAD, S.COMPLETE, failed, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.DEAD, S.ENCODED, refused, lambda ledger, _: actions(ledger).retry(STUDY)),
     (S.DEAD, S.RECEIVING, failed, lambda ledger, _: arrive(ledger, LATE)),
+    (S.COMMITTED, S.ENCODED, committed, lambda ledger, _: actions(ledger).resend(STUDY)),
+    (S.SENT, S.ENCODED, delivered, lambda ledger, _: actions(ledger).resend(STUDY, "pacs")),
     *(
         (origin, S.COMPLETE, come, lambda ledger, _: actions(ledger).reprocess(STUDY, ["m"]))
         for origin, come in (
