@@ -10,10 +10,12 @@ from torchvision.ops import nms
 
 from cxr_dicom.errors import ModelError, SettingsError
 from cxr_dicom.records import Presence
+from cxr_dicom.results.calibrate import file
 from tests.infer.own import networks
 from tests.infer.own.networks import SIZE, Given, boxes, table
 from tests.infer.own.test_scores_and_masks import FITS
 from tests.infer.test_placement import TURNS
+from tests.infer.test_site import points
 
 MARK = (100, 90, 180, 200)  # top, left, bottom, right of what was painted
 LAYOUTS = {
@@ -143,6 +145,19 @@ def test_a_label_has_its_own_threshold_which_calls_its_finding(detect, painted):
         (pytest.approx(0.7), 0.9, Presence.ABSENT),
         (pytest.approx(0.7), 0.5, Presence.PRESENT),
     ]
+
+
+def test_a_point_of_the_site_moves_the_call_and_the_boxes_together(tmp_path, build, painted):
+    path = exported(Given([[10, 10, 30, 30]], [0.4], [0]), tmp_path / "network.onnx")
+    given, radiograph = table(path, boxes("mass")), painted(np.zeros((SIZE, SIZE), np.float32))
+    model = build(given)
+    assert model.predict(radiograph, ()).detections == ()
+    info = model.info
+    file.write(tmp_path / "site.toml", points(name="mine", version=info.version, weights_sha256=info.weights_sha256))
+    made = build(given, operating_points=str(tmp_path / "site.toml")).predict(radiograph, ())
+    (mass,) = made.findings
+    assert (mass.operating_point, mass.site_point.upstream, mass.call) == (0.25, 0.5, Presence.PRESENT)
+    assert [each.box for each in made.detections] == [(10, 10, 30, 30)]
 
 
 @pytest.mark.parametrize("layout", ["separate", "rows", "classes"])
