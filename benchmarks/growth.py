@@ -1,12 +1,12 @@
 """Whether ``cxr-dicom run`` needs more for each study when there are more of them.
 
 Small synthetic images and the offline models on one worker, so that what is not network counts. Memory is
-the highest resident set of all processes together; the clock is that of the states, of which there is one
-for each finished study.
+the highest resident set of all processes together; the clock is the timeline of the session.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def write_images(place: Path, studies: int) -> None:
 def run(place: Path, studies: int) -> tuple[float, float, float]:
     """Return highest memory in bytes, seconds for each study, and from the last study to the report.
 
-    The worker begins with `DEPTH` studies at once, so the clock starts when these are done.
+    The clock starts with the first study that is done.
     """
     chosen, out = place / "chosen", place / "out"
     chosen.mkdir()
@@ -73,11 +73,17 @@ def run(place: Path, studies: int) -> tuple[float, float, float]:
     exit_code, memory = process.wait(), highest.stop()
     if exit_code:
         raise RuntimeError(f"the run ended with {exit_code}")
-    done = sorted(state.stat().st_mtime for state in (out / STATE_FOLDER).glob("*.json"))
-    results = (out / "report.html").stat().st_mtime - done[-1]
+    session = json.loads((out / "run.json").read_text(encoding="utf-8"))["sessions"][-1]
+    (first, before), (last, after) = session["timeline"][0], session["timeline"][-1]
+    results = (out / "report.html").stat().st_mtime - last_state(out)
     for each in (chosen, out):
         shutil.rmtree(each)
-    return memory, (done[-1] - done[DEPTH - 1]) / (studies - DEPTH), results
+    return memory, (last - first) / (after - before), results
+
+
+def last_state(out: Path) -> float:
+    """Return when the last state was kept."""
+    return max(path.stat().st_mtime for path in (out / STATE_FOLDER).glob("journal-*"))
 
 
 class Highest:

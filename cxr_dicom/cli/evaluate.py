@@ -123,17 +123,17 @@ def _evaluate(out: Path, truths: tuple[Path, ...], how: Reading, output: Path | 
 
 def _pictures(out: Path) -> Callable[[str, str, int], str | None]:
     """Return what finds the small picture of an image that a run kept: by its study, else by its path."""
-    from cxr_dicom.cohort import states
+    from cxr_dicom.cohort.journal import Journal
     from cxr_dicom.ingest.manifest.entries import key_of
     from cxr_dicom.results.rows import read_jsonl
 
-    paths: list[str] = []
+    kept, paths = Journal(out), list[str]()
 
     def find(study: str, image: str, line: int) -> str | None:
-        state = states.load(out, study)
+        state = kept.load(study)
         if state is None:
             paths[:] = paths or [row["path"] for row in read_jsonl(out / "results.jsonl")]
-            state = states.load(out, key_of(Path(paths[line - 1]).absolute().as_uri()))
+            state = kept.load(key_of(Path(paths[line - 1]).absolute().as_uri()))
         figures = state.figures.get(image, []) if state else []
         return str(figures[0]["source"]) if figures else None
 

@@ -1,4 +1,4 @@
-"""The summary of a finished entry that a worker returns; the rest is in the entry's state."""
+"""What a worker returns of a finished entry: its summary, and its state where it is not kept already."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ class Done:
     is_reused: bool = False  # taken from its state
     unsent: str = ""  # why the destination could not be reached
     host: str = ""  # the machine that did it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What became of one entry."""
+
+    done: Done
+    state: State | None = None  # to be kept; None: the one that is kept holds
+    obsolete: frozenset[str] = frozenset()  # files of the earlier state that are not in this one
+    is_repeated: bool = False  # an attempt before it may have left something
 
 
 def summarise(state: State, *, is_reused: bool = False) -> Done:

@@ -12,6 +12,7 @@ from cxr_dicom.config.service import HttpAccess
 
 if TYPE_CHECKING:
     from cxr_dicom.cohort.delivery import Delivery
+    from cxr_dicom.cohort.journal import Reader
     from cxr_dicom.export.base import Exporter
     from cxr_dicom.pipeline import Pipeline
 
@@ -35,6 +36,7 @@ class Tools:
     """What a worker has: built once, used for every entry."""
 
     out: Path  # the output folder
+    states: Reader  # of earlier runs there
     settings: Settings
     options: Options
     pipeline: Pipeline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,13 +38,25 @@ class _Processed:
         return list({encoded.sop_instance_uid: encoded for encoded in made}.values())
 
 
-def process(entry: Entry, earlier: State | None, tools: Tools) -> State:
-    """Process an entry; objects that its ``earlier`` state records as delivered are not sent again."""
+def process(
+    entry: Entry, earlier: State | None, tools: Tools, note: Callable[[list[str]], None] = lambda uids: None
+) -> State:
+    """Process an entry; objects that its ``earlier`` state records as delivered are not sent again.
+
+    Parameters
+    ----------
+    note
+        Is told the UIDs of what was fetched, before anything is written for it.
+    """
     access, max_pixels = tools.options.access, tools.settings.select.max_pixels
     watch.pause()  # fetching has limits of its own
     try:
         with fetched(entry, tools.out / STATE_FOLDER, access=access, max_pixels=max_pixels) as (studies, skipped):
             watch.begin()
+            note(
+                [study.study_instance_uid for study in studies]
+                + [each.sop_instance_uid for each in _instances(studies)]
+            )
             made = _make(entry, studies, skipped, tools)
     except FetchError as error:
         return without_result(entry, earlier, tools, Reason.FETCH_FAILED, str(error))

@@ -8,7 +8,6 @@ memory than a hundred.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -17,21 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from cxr_dicom.cohort import session, states
-from cxr_dicom.cohort.delivery import WORKSPACE, OutageGuard
+from cxr_dicom.cohort.delivery import OutageGuard
 from cxr_dicom.cohort.engine import SMALL, Engine
-from cxr_dicom.cohort.finished import Done, summarise
+from cxr_dicom.cohort.finished import Answer, Done, summarise
+from cxr_dicom.cohort.journal import Journal, OwnJournal, writing
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
 from cxr_dicom.cohort.run_record import RunRecord
 from cxr_dicom.cohort.session import Part, Session
 from cxr_dicom.cohort.states import State
+from cxr_dicom.cohort.sweep import sweep, tidy
 from cxr_dicom.cohort.tally import Tally
 from cxr_dicom.cohort.task import EntryTask, check
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.export import build_exporters
 from cxr_dicom.infer import model_infos
-from cxr_dicom.ingest.folder import STATE_FOLDER
-from cxr_dicom.ingest.manifest import WORKSPACE as FETCHED
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import embeddings, report, tables
@@ -109,11 +108,11 @@ def run(
     try:
         atomic.share(settings.files.shared)
         atomic.make_folder(out)
-        with session.hold(out, part, take_over=take_over) as own:
-            if part is None:
-                _sweep(out)
+        with session.hold(out, part, take_over=take_over) as own, writing(out, own.number, own.others()) as journal:
+            journal.gather(is_alone=part is None)
+            sweep(out, journal, part)
             options = replace(options, has_figures=options.has_figures and len(manifest.entries) <= FIGURES_UP_TO)
-            work = _Work(without_own_output(manifest, out), out, settings, options, part)
+            work = _Work(without_own_output(manifest, out, journal), out, settings, options, part, journal)
             return work.do(engine, report_progress, own)
     except OSError as error:
         wants.raise_if_lacking(error)
@@ -123,7 +122,16 @@ def run(
 class _Work:
     """What one command does."""
 
-    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options, part: Part | None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        out: Path,
+        settings: Settings,
+        options: Options,
+        part: Part | None,
+        journal: OwnJournal,
+    ) -> None:
+        self._journal = journal
         self._whole = manifest
         self._share = part.share(manifest) if part else manifest
         self._out = out
@@ -145,6 +153,7 @@ class _Work:
                 telemetry.event("study_done", study_instance_uid=done.key, **_counts(done))
                 report_progress(Progress(tally=tally, latest=done))
             own.expect_ours()
+            self._journal.sync()
             if self._part is None:
                 self._write(content, lambda: record.finish(engine.description))
             else:
@@ -159,15 +168,32 @@ class _Work:
     def _process(self, engine: Engine, own: Session) -> Iterator[Done]:
         task = EntryTask(settings=self._settings, out=self._out, options=self._options, owner=own.path)
         outage_guard = OutageGuard(self._options.destination)
-        with closing(engine.process(self._share.entries, task)) as finished:
-            for done in finished:
+        items = [replace(entry, place=self._journal.place(entry.key)) for entry in self._share.entries]
+        begun = set(states.begun(self._out))
+        with closing(engine.process(items, task)) as finished:
+            for answer in finished:
                 own.expect_ours()
-                yield done
-                outage_guard.note(done.unsent, has_answered=bool(done.objects) and not done.is_reused)
+                self._keep(answer, was_begun=answer.done.key in begun)
+                yield answer.done
+                has_answered = bool(answer.done.objects) and not answer.done.is_reused
+                outage_guard.note(answer.done.unsent, has_answered=has_answered)
+
+    def _keep(self, answer: Answer, *, was_begun: bool) -> None:
+        """Keep the state of an entry, and remove what it makes obsolete."""
+        key = answer.done.key
+        if answer.state:
+            self._journal.save(answer.state)
+        for path in answer.obsolete:
+            (self._out / path).unlink(missing_ok=True)
+        if answer.is_repeated:
+            tidy(self._out, self._journal, key, states.names(self._out, key), is_alone=self._part is None)
+        if answer.state or was_begun:
+            states.reset_attempts(self._out, key)
 
     def _sum_up(self, engine: Engine) -> None:
         """Write the result files of all parts, unless another one that ended just now does."""
         with suppress(session.HeldError), session.hold(self._out, session.RESULTS) as own:
+            self._journal.refresh()
             content = self._content(self._whole)
             for entry in self._whole.entries:
                 content.add(summarise(content.state(entry.key), is_reused=True))
@@ -176,7 +202,7 @@ class _Work:
             self._write(content, lambda: record.sum_up(engine.description))
 
     def _content(self, manifest: Manifest) -> _Content:
-        return _Content(manifest, self._out, self._settings, self._options)
+        return _Content(manifest, self._out, self._settings, self._options, self._journal)
 
     def _write(self, content: _Content, finish: Callable[[], dict[str, Any]]) -> None:
         for exporter in build_exporters(self._options.also, self._settings):
@@ -187,7 +213,8 @@ class _Work:
 class _Content:
     """The content of the result files, in the order of the inputs' paths."""
 
-    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options) -> None:
+    def __init__(self, manifest: Manifest, out: Path, settings: Settings, options: Options, journal: Journal) -> None:
+        self._journal = journal
         self.tally = Tally(len(manifest.entries))
         self._manifest = manifest
         self._out = out
@@ -238,11 +265,9 @@ class _Content:
 
     def state(self, key: str) -> State:
         """Return the state of an entry, which is finished."""
-        state = states.load(self._out, key)
+        state = self._journal.load(key)
         if state is None:
-            raise CxrDicomError(
-                f"the state of {key} is not in {self._out}: it was removed, or a worker on another machine has its own"
-            )
+            raise CxrDicomError(f"the state of {key} is not in {self._out}: it was removed")
         return state
 
     def _figures(self, row: Row) -> list[report.Figure]:
@@ -253,39 +278,42 @@ class _Content:
         return next((str(figure["source"]) for figure in self._figures(row) if figure["title"] == "Anatomy"), None)
 
 
-def _sweep(out: Path) -> None:
-    """Remove unfinished files of killed processes, so that nobody uploads them with the rest."""
-    for folder, below in ((out, ""), (out, "*/"), (out / EXPORT_FOLDER, "**/")):
-        atomic.sweep(folder, below, older_than_seconds=0)
-    for prefix in (WORKSPACE, FETCHED):
-        for workspace in [*(out / STATE_FOLDER).glob(f"{prefix}*")]:
-            shutil.rmtree(workspace, ignore_errors=True)
-
-
-def without_own_output(manifest: Manifest, out: Path) -> Manifest:
+def without_own_output(manifest: Manifest, out: Path, journal: Journal | None = None) -> Manifest:
     """Leave out what an earlier run wrote to ``out``, where inputs lie there too."""
-    home = _real(out)
+    home, real = _real(out), _Real()
     exported = home / EXPORT_FOLDER
     written = {home / name for name in RESULT_FILES}
+    kept = Journal(out) if journal is None else journal
 
     def is_own(path: Path) -> bool:
-        real = _real(path)
-        return real in written or real.is_relative_to(exported)
+        place = real(path)
+        return place in written or place.is_relative_to(exported)
 
     entries: list[Entry] = []
     for entry in manifest.entries:
-        if entry.picture and (state := states.load(out, entry.key)):
+        if entry.picture and (state := kept.load(entry.key)):
             written |= {home / path for path in state.file_paths()}
     for entry in manifest.entries:
-        if entry.study and any(_real(instance.path).is_relative_to(home) for instance in entry.study.instances):
-            state = states.load(out, entry.key)
+        if entry.study and any(real(instance.path).is_relative_to(home) for instance in entry.study.instances):
+            state = kept.load(entry.key)
             written |= {home / path for path in state.file_paths()} if state else set()
-            kept = tuple(instance for instance in entry.study.instances if not is_own(instance.path))
-            entry = replace(entry, study=replace(entry.study, instances=kept), instances=len(kept))
+            others = tuple(instance for instance in entry.study.instances if not is_own(instance.path))
+            entry = replace(entry, study=replace(entry.study, instances=others), instances=len(others))
         if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
             entries.append(entry)
     skipped = tuple(skip for skip in manifest.skipped if not is_own(skip.path))
     return replace(manifest, entries=entries, skipped=skipped)
+
+
+class _Real:
+    """Follows links; each folder is asked about once."""
+
+    def __init__(self) -> None:
+        self._folder = lru_cache(maxsize=4096)(_real)
+
+    def __call__(self, path: Path) -> Path:
+        """Return where a file lies in truth."""
+        return _real(path) if path.is_symlink() else self._folder(path.parent) / path.name
 
 
 def _real(path: Path) -> Path:

@@ -78,11 +78,12 @@ class Part:
 
     def share(self, manifest: Manifest) -> Manifest:
         """Return what of a manifest belongs to it."""
-        entries = [entry for entry in manifest.entries if self._has(entry.key)]
-        skipped = tuple(skip for skip in manifest.skipped if self._has(path_text(skip.path)))
+        entries = [entry for entry in manifest.entries if self.has(entry.key)]
+        skipped = tuple(skip for skip in manifest.skipped if self.has(path_text(skip.path)))
         return replace(manifest, entries=entries, skipped=skipped)
 
-    def _has(self, key: str) -> bool:
+    def has(self, key: str) -> bool:
+        """Whether an entry belongs to it."""
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % self.of == self.number - 1
 
 

@@ -1,19 +1,18 @@
 """The state of each finished entry, so that a run can be killed and restarted.
 
-``OUT/.cxr-dicom/<key>.json`` is written when everything of the entry is on the disk; it is complete
-or absent. ``<key>.attempts`` counts the times that the entry was begun and not finished.
+A state is kept in the `journal` when everything of the entry is on the disk. ``OUT/.cxr-dicom/<key>.attempts`` counts
+the times that the entry was begun and not finished, with the UIDs of what was being written.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cxr_dicom.ingest.folder import STATE_FOLDER
+from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.records import Outcome, Reason, StoredInstance
 from cxr_dicom.results.rows import path_text
 from cxr_dicom.results.schema import ObjectRow, Row
@@ -87,51 +86,85 @@ def _sent(about: ObjectRow, taken: Delivered) -> ObjectRow:
     return about if taken.get(uid, uid) == uid else {**about, "sent_as": taken[uid]}
 
 
-def load(out: Path, key: str) -> State | None:
-    """Read the state of an entry; None when there is none, or none that this version understands."""
-    try:
-        state = State(**json.loads(_path(out, key).read_text(encoding="utf-8")))
-        return state if all(Row.__required_keys__ <= row.keys() for row in state.rows) else None
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None
+class Attempt:
+    """One attempt at an entry, how many before it never ended, and what it may write."""
 
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self.is_repeated = path.exists()
+        self.earlier = _count(path)
+        self._path = path
+        self._names = {*_noted(path), *names}
+        _write(path, self.earlier + 1, self._names)
 
-def save(out: Path, state: State, earlier: State | None = None) -> None:
-    """Keep ``state``, and remove the files of the ``earlier`` one of this entry that are not in it."""
-    with atomic.open_text(_path(out, state.key)) as file:
-        json.dump(asdict(state), file, separators=(",", ":"))
-    for path in (earlier.file_paths() if earlier else set()) - state.file_paths():
-        (out / path).unlink(missing_ok=True)
+    def note(self, names: Iterable[str]) -> None:
+        """Write down the UIDs of studies and images whose files may be written, where they were not known before."""
+        if more := set(names) - self._names:
+            self._names |= more
+            _write(self._path, self.earlier + 1, self._names)
 
 
 @contextmanager
-def attempt(out: Path, key: str) -> Iterator[int]:
-    """Count this attempt while the block runs, and give the number of earlier ones that never ended."""
+def attempt(out: Path, key: str, names: Iterable[str] = ()) -> Iterator[Attempt]:
+    """Count this attempt until `reset_attempts`, which who keeps its state calls; one that ends in an error counts not.
+
+    Parameters
+    ----------
+    names
+        UIDs of the studies and images whose files may be written.
+    """
     path = _attempts(out, key)
-    earlier = crash_count(out, key)
-    with atomic.open_text(path) as file:
-        file.write(str(earlier + 1))
+    begun = Attempt(path, names)
     try:
-        yield earlier
-    finally:
-        path.unlink(missing_ok=True)
+        yield begun
+    except BaseException:
+        forgive(out, key)
+        raise
+
+
+def begun(out: Path) -> dict[str, list[str]]:
+    """Return the names that each attempt wrote down that has not ended, by the key of its entry."""
+    return {path.stem: _noted(path) for path in (out / STATE_FOLDER).glob("*.attempts")}
+
+
+def names(out: Path, key: str) -> list[str]:
+    """Return the names that the attempts at an entry wrote down."""
+    return _noted(_attempts(out, key))
 
 
 def crash_count(out: Path, key: str) -> int:
     """How often a process died while it processed the entry."""
+    return _count(_attempts(out, key))
+
+
+def forgive(out: Path, key: str) -> None:
+    """Count no attempt at an entry that was stopped on purpose, or for want of something; what it wrote stays noted."""
+    path = _attempts(out, key)
+    if path.exists():
+        _write(path, 0, _noted(path))
+
+
+def reset_attempts(out: Path, key: str) -> None:
+    """Forget attempts: the state of the entry is kept."""
+    _attempts(out, key).unlink(missing_ok=True)
+
+
+def _write(path: Path, count: int, names: Iterable[str]) -> None:
+    with atomic.open_text(path) as file:
+        file.write("\n".join([str(count), *sorted(names)]))
+
+
+def _count(path: Path) -> int:
     try:
-        return int(_attempts(out, key).read_text(encoding="ascii"))
+        return int(path.read_text(encoding="ascii").partition("\n")[0])
     except (OSError, ValueError):
         return 0
 
 
-def reset_attempts(out: Path, key: str) -> None:
-    """Forget an attempt that was stopped on purpose."""
-    _attempts(out, key).unlink(missing_ok=True)
-
-
-def _path(out: Path, key: str) -> Path:
-    return out / STATE_FOLDER / f"{key}.json"
+def _noted(path: Path) -> list[str]:
+    try:
+        return [name for name in path.read_text(encoding="ascii").splitlines()[1:] if is_uid(name)]
+    except (OSError, ValueError):
+        return []
 
 
 def _attempts(out: Path, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""The work that an engine gives to its workers: one entry at a time, each to a state on the disk.
+"""The work that an engine gives to its workers: one entry at a time, each to a state, which who started them keeps.
 
 A state that is still valid is returned without any work.
 """
@@ -16,7 +16,8 @@ from tempfile import TemporaryFile
 
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.delivery import Delivery
-from cxr_dicom.cohort.finished import Done, summarise
+from cxr_dicom.cohort.finished import Answer, Done, summarise
+from cxr_dicom.cohort.journal import Reader
 from cxr_dicom.cohort.options import Options, Tools
 from cxr_dicom.cohort.place import expect_of_study
 from cxr_dicom.cohort.processing import process, without_result
@@ -73,7 +74,7 @@ class EntryTask:
         self._owner = owner
         self._roll: Roll | None = None
 
-    def __call__(self, item: Entry, *, is_last: bool = True) -> Done:
+    def __call__(self, item: Entry, *, is_last: bool = True) -> Answer:
         """Process one entry to its state; trouble that may be of this machine is kept only where it ``is_last``."""
         watch.pause()  # loading takes its time, and is no entry's fault
         with _building:  # errors end the run: they are about the settings, not about this entry
@@ -134,7 +135,7 @@ class EntryTask:
 
     def interrupt(self, item: Entry) -> None:
         """Forget an attempt that the user interrupted."""
-        states.reset_attempts(self._out, item.key)
+        states.forgive(self._out, item.key)
 
     def close(self) -> None:
         """Release the memory of the models."""
@@ -151,6 +152,7 @@ class EntryTask:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
         return Tools(
             out=self._out,
+            states=Reader(self._out),
             settings=self._settings,
             options=self._options,
             pipeline=Pipeline(self._settings, self._names),
@@ -158,32 +160,30 @@ class EntryTask:
             delivery=_delivery(self._settings, self._options),
         )
 
-    def _answer(self, item: Entry, tools: Tools, *, is_last: bool) -> Done:
-        earlier = states.load(self._out, item.key)
+    def _answer(self, item: Entry, tools: Tools, *, is_last: bool) -> Answer:
+        earlier = tools.states.state(item.place) if item.place else None
         entry, held = reconsidered(item, earlier, tools)
         if held is None:
-            return summarise(self._attempt(entry, earlier, tools, is_last=is_last))
-        if held is not earlier:
-            self._save(held, earlier)
-        states.reset_attempts(self._out, item.key)  # killed after its state was written, before it was counted as ended
-        return summarise(held, is_reused=True)
+            return self._attempt(entry, earlier, tools, is_last=is_last)
+        done = summarise(held, is_reused=True)
+        return Answer(done=done) if held is earlier else self._new(done, held, earlier)
 
-    def _attempt(self, entry: Entry, earlier: State | None, tools: Tools, *, is_last: bool) -> State:
-        with states.attempt(self._out, entry.key) as crash_count:
-            if crash_count < MAX_CRASHES:
-                state = process(entry, earlier, tools)
+    def _attempt(self, entry: Entry, earlier: State | None, tools: Tools, *, is_last: bool) -> Answer:
+        with states.attempt(self._out, entry.key, entry.uids) as attempt:
+            if attempt.earlier < MAX_CRASHES:
+                state = process(entry, earlier, tools, attempt.note)
                 state = state if is_last else expect_of_study(state, entry)
             else:
                 limit = f"was ended after {self.stage_seconds:g} s at one stage (service.study_seconds)"
                 detail = f"its worker process died, or {limit}, {MAX_CRASHES} times"
                 state = without_result(entry, earlier, tools, Reason.WORKER_DIED, detail)
             state = replace(state, host=socket.gethostname())
-            self._save(state, earlier)
-        return state
+            self._expect_owned()
+        return self._new(summarise(state), state, earlier, is_repeated=attempt.is_repeated)
 
-    def _save(self, state: State, earlier: State | None) -> None:
-        self._expect_owned()
-        states.save(self._out, state, earlier)
+    def _new(self, done: Done, state: State, earlier: State | None, *, is_repeated: bool = False) -> Answer:
+        obsolete = (earlier.file_paths() if earlier else set()) - state.file_paths()
+        return Answer(done=done, state=state, obsolete=frozenset(obsolete), is_repeated=is_repeated)
 
     def _expect_owned(self) -> None:
         if self._owner and not self._owner.is_file():

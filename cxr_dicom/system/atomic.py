@@ -152,16 +152,27 @@ def append_line(path: Path, line: str, mode: int = 0o666) -> None:
     """
     import fcntl
 
-    content = f"{line}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        before = os.fstat(descriptor).st_size
-        if os.write(descriptor, content) < len(content):
-            os.ftruncate(descriptor, before)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        append(descriptor, f"{line}\n".encode(), path)
     finally:
         os.close(descriptor)
+
+
+def append(descriptor: int, content: bytes, path: Path) -> int:
+    """Append to an open file whose only writer this is, whole or not at all; return where it begins.
+
+    Raises
+    ------
+    OSError
+        If it does not fit on the disk; then nothing of it stays.
+    """
+    before = os.fstat(descriptor).st_size
+    if os.write(descriptor, content) < len(content):
+        os.ftruncate(descriptor, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return before
 
 
 def sweep(folder: Path, below: str = "", *, older_than_seconds: float = STALE_SECONDS) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cxr_dicom.cohort import states
+from cxr_dicom.cohort.journal import Journal
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest.entries import key_of
 from cxr_dicom.records import Outcome, Presence
 from cxr_dicom.results import masks
@@ -84,6 +83,7 @@ class Folder:
         self._lines = out / "results.jsonl"
         self._reading = threading.Lock()
         self._keeping = threading.Lock()
+        self._kept: Journal | None = None
         self._index = self._read_index()
 
     @property
@@ -253,22 +253,31 @@ class Folder:
     def _figures(self, key: str, rows: Sequence[Row]) -> dict[str, Sequence[Figure]]:
         wanted = {row["sop_instance_uid"] for row in rows} - {None}
         found: dict[str, Sequence[Figure]] = {}
-        for name in self._state_names(key, rows):
-            state = states.load(self._out, name)
+        kept = self._journal()
+        for name in self._state_names(key, rows, kept):
+            state = kept.load(name)
             if state is not None:
                 found |= {uid: each for uid, each in state.figures.items() if uid in wanted and each}
             if wanted <= found.keys():
                 break
         return found
 
-    def _state_names(self, key: str, rows: Sequence[Row]) -> Iterator[str]:
+    def _journal(self) -> Journal:
+        """Return the states as they are now."""
+        with self._reading:
+            if self._kept is None:
+                self._kept = Journal(self._out)
+            else:
+                self._kept.refresh()
+            return self._kept
+
+    def _state_names(self, key: str, rows: Sequence[Row], kept: Journal) -> Iterator[str]:
         """Yield where the state of a study may lie, the likeliest first."""
         yield key
         for row in rows:
             yield key_of(row["path"])
             yield key_of(Path(row["path"]).absolute().as_uri())
-        others = (self._out / STATE_FOLDER).glob("x*.json")
-        yield from (path.stem for path in itertools.islice(others, _MAX_STATES))
+        yield from itertools.islice((name for name in kept if name.startswith("x")), _MAX_STATES)
 
     def _fresh(self) -> _Index:
         """Return the index of the file as it is now."""

@@ -18,6 +18,7 @@ from pydicom.data import get_testdata_file
 
 from cxr_dicom import synthetic
 from tests import ROOT
+from tests.kept import all_kept, keep, kept
 
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
@@ -79,10 +80,9 @@ def test_the_terminal_says_what_was_made_and_why_the_rest_was_not(finished):
 
 def test_a_second_run_takes_over_what_is_finished_and_force_does_not(run, finished, inputs, tmp_path):
     out = shutil.copytree(finished.out, tmp_path / "out")
-    (state,) = out.glob(f".cxr-dicom/{finished.rows[-1]['study_instance_uid']}.json")
-    changed = json.loads(state.read_text())
-    changed["rows"][0]["warnings"] = ["left by the first run"]
-    state.write_text(json.dumps(changed))
+    state = kept(out, finished.rows[-1]["study_instance_uid"])
+    state.rows[0]["warnings"] = ["left by the first run"]
+    keep(out, state)
 
     again = run(inputs, out)
     assert again.rows[-1]["warnings"] == ["left by the first run"]
@@ -261,16 +261,16 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, workers)
         start_new_session=True,
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in background
     )
-    while process.poll() is None and not list((tmp_path / "out").glob(".cxr-dicom/*.json")):
+    while process.poll() is None and not all_kept(tmp_path / "out"):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("Interrupted.")
     assert "Traceback" not in errors
-    states = list((tmp_path / "out").glob(".cxr-dicom/*.json"))
+    states = all_kept(tmp_path / "out")
     assert 0 < len(states) < 40
-    assert all(json.loads(state.read_text())["rows"] for state in states)
+    assert all(state.rows for state in states)
 
 
 def test_rows_follow_the_documented_schema(finished):

@@ -12,12 +12,14 @@ from cxr_dicom.cohort import run as cohort_run
 from cxr_dicom.cohort.delivery import DestinationDownError, OutageGuard
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.options import Options
+from cxr_dicom.cohort.states import begun, crash_count
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.files import read_whole
 from cxr_dicom.encode.binary_fallback import binary_fallback_of
 from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
 from cxr_dicom.ingest import manifest
 from tests.deliver.test_binary_fallback import BOTH_CLASSES
+from tests.kept import all_kept
 from tests.service_helpers import archive, free_port, storescp
 
 SEGMENTATIONS_AND_CAPTURES = (SegmentationStorage, SecondaryCaptureImageStorage)
@@ -143,9 +145,8 @@ def test_a_run_whose_archive_is_down_stops_and_the_same_command_goes_on(run, man
     port = free_port()
     with pytest.raises(DestinationDownError, match=r"^DESTINATION_UNREACHABLE: destination 'pacs' .*UNREACHABLE: "):
         run(port, inputs=many)
-    finished = list((tmp_path / "out" / ".cxr-dicom").glob("*.json"))
-    assert 3 <= len(finished) <= 4  # two are at work at once
-    assert not list((tmp_path / "out" / ".cxr-dicom").glob("*.attempts"))
+    assert len(all_kept(tmp_path / "out")) == 3
+    assert not [key for key in begun(tmp_path / "out") if crash_count(tmp_path / "out", key)], "nobody died"
     (session,) = json.loads((tmp_path / "out" / "run.json").read_text())["sessions"]
     assert session["stopped_by"] == "DESTINATION_UNREACHABLE"
     with storescp(tmp_path / "taken", port):

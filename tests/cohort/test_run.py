@@ -23,6 +23,7 @@ from cxr_dicom.infer.device import choose
 from cxr_dicom.ingest import manifest
 from cxr_dicom.ingest.manifest import Entry, Manifest
 from tests import ROOT
+from tests.kept import all_kept, keep, kept
 
 OFFLINE = {"models": {"names": ["offline-anatomy", "lung-opacity"], "device": "cpu"}}
 
@@ -42,10 +43,6 @@ def rows(out):
 
 def record(out):
     return json.loads((out / "run.json").read_text())
-
-
-def all_states(out):
-    return [states.load(out, path.stem) for path in (out / ".cxr-dicom").glob("*.json")]
 
 
 def written(out):
@@ -124,11 +121,9 @@ def test_a_study_that_killed_its_workers_is_set_aside_until_it_is_asked_for(inpu
 def test_an_interrupted_attempt_is_forgiven(inputs, keys, tmp_path):
     for _ in range(2 * MAX_CRASHES):
         task = cohort_run.EntryTask(settings=settings_with(), out=tmp_path, options=Options())
-        attempt = states.attempt(tmp_path, keys[0])
-        attempt.__enter__()
+        cut_short = states.attempt(tmp_path, keys[0])
+        cut_short.__enter__()
         task.interrupt(manifest.read(str(inputs)).entries[0])
-        with pytest.raises(StopIteration):
-            next(attempt.gen)
     assert run(inputs, tmp_path).images["failed"] == 0
 
 
@@ -185,6 +180,8 @@ def test_rows_of_every_failure_keep_to_the_schema(inputs, keys, tmp_path, monkey
 
 
 def test_what_a_killed_process_began_to_write_is_removed(inputs, keys, tmp_path):
+    with states.attempt(tmp_path, keys[0], [keys[0], "1.2"]):  # it tells what it writes
+        pass
     begun = [tmp_path / place / f".file.dcm.{'0a' * 16}.part" for place in ("", keys[0], "also/png/1.2/model")]
     begun.append(tmp_path / ".cxr-dicom" / "twins-x" / "segmentation-1.2.dcm")
     not_ours = tmp_path / keys[0] / ".download.part"
@@ -327,7 +324,7 @@ def test_run_json_names_the_device_that_the_workers_used(inputs, tmp_path):
     run(nothing, tmp_path / "empty", settings_with(models=OFFLINE["models"] | {"device": "auto"}))
     assert record(tmp_path / "empty")["device"] is None
     run(inputs, tmp_path / "out", settings_with(models=OFFLINE["models"] | {"device": "auto"}))
-    (device,) = {each.device for each in all_states(tmp_path / "out")}
+    (device,) = {each.device for each in all_kept(tmp_path / "out")}
     assert device.partition(" ")[0] == choose(ModelSettings())
     assert record(tmp_path / "out")["device"] == device
     run(inputs, tmp_path / "out")  # nothing is computed, the results are those of before
@@ -336,7 +333,7 @@ def test_run_json_names_the_device_that_the_workers_used(inputs, tmp_path):
 
 def test_run_json_names_all_devices_that_gave_results(inputs, keys, tmp_path):
     run(inputs, tmp_path)
-    states.save(tmp_path, replace(states.load(tmp_path, keys[0]), device="cuda:0 (NVIDIA L4)"))
+    keep(tmp_path, replace(kept(tmp_path, keys[0]), device="cuda:0 (NVIDIA L4)"))
     run(inputs, tmp_path)
     assert record(tmp_path)["device"] == "cpu, cuda:0 (NVIDIA L4)"
 
@@ -387,7 +384,7 @@ def test_a_session_says_what_stopped_it_and_all_else_speaks_of_the_run_before(in
 def test_a_large_cohort_keeps_small_pictures_only(inputs, keys, tmp_path, monkeypatch):
     monkeypatch.setattr(cohort_run, "FIGURES_UP_TO", 1)
     run(inputs, tmp_path)
-    figures = [each for key in keys for many in states.load(tmp_path, key).figures.values() for each in many]
+    figures = [each for key in keys for many in kept(tmp_path, key).figures.values() for each in many]
     assert [each["title"] for each in figures] == ["Anatomy"] * 2
     assert max(len(each["source"]) for each in figures) < 20_000
 

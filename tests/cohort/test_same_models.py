@@ -3,7 +3,6 @@
 import pytest
 
 from cxr_dicom import synthetic
-from cxr_dicom.cohort import states
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import EntryTask
@@ -11,6 +10,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import model_infos, resolve
 from cxr_dicom.ingest import manifest
+from tests.kept import keep, kept
 
 SETTINGS = Settings.model_validate({"models": {"device": "cpu"}})
 WITH_WEIGHTS = ("chestx-det", "xrv-densenet121-all")
@@ -42,7 +42,8 @@ def run(homes, entries, tmp_path, monkeypatch):
         assert resolve(SETTINGS) == (WITH_WEIGHTS if here == "with" else OFFLINE)
         task = EntryTask(settings=SETTINGS, out=tmp_path / "out", options=Options())
         monkeypatch.setenv("HOME", str(homes[worker]))
-        return list(Local(1).process(entries, task))
+        answers = list(Local(1).process(entries, task))
+        keep(tmp_path / "out", *(answer.state for answer in answers))
 
     return run
 
@@ -50,12 +51,12 @@ def run(homes, entries, tmp_path, monkeypatch):
 def test_a_worker_without_the_weights_ends_the_run_and_writes_no_result(run, entries, tmp_path):
     with pytest.raises(WeightsError, match="chestx-det"):
         run("with", "without")
-    assert states.load(tmp_path / "out", entries[0].key) is None
+    assert kept(tmp_path / "out", entries[0].key) is None
     assert not list(tmp_path.glob("out/**/*.dcm"))
 
 
 def test_a_worker_with_more_weights_does_what_the_others_do(run, entries, tmp_path):
     run("without", "with")
-    (row,) = states.load(tmp_path / "out", entries[0].key).rows
+    (row,) = kept(tmp_path / "out", entries[0].key).rows
     assert [model["name"] for model in row["models"]] == list(OFFLINE)
     assert row["settings_digest"] == SETTINGS.digest

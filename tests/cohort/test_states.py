@@ -36,25 +36,7 @@ def state(row, tmp_path):
     for each in (*row["objects"], *row["exports"]):
         (tmp_path / each["path"]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / each["path"]).touch()
-    state = State(key="1.2", stamp="s", job_key="k", rows=[row], figures={"1.2.3.1": [{"title": "Radiograph"}]})
-    states.save(tmp_path, state)
-    return state
-
-
-def test_a_state_is_read_as_it_was_written(state, tmp_path):
-    assert states.load(tmp_path, "1.2") == state
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"job_key": "k"}', '{"of": "another version"}', "\0"])
-def test_a_state_that_is_not_understood_is_none(state, tmp_path, content):
-    (tmp_path / ".cxr-dicom" / "1.2.json").write_text(content)
-    assert states.load(tmp_path, "1.2") is None
-
-
-def test_a_state_whose_rows_lack_a_key_of_this_version_is_none(state, tmp_path):
-    del state.rows[0]["sender"]
-    states.save(tmp_path, state)
-    assert states.load(tmp_path, "1.2") is None
+    return State(key="1.2", stamp="s", job_key="k", rows=[row], figures={"1.2.3.1": [{"title": "Radiograph"}]})
 
 
 def test_a_state_is_about_its_instances_only(state):
@@ -79,36 +61,34 @@ def test_a_state_takes_the_paths_that_the_inputs_have_now(state):
     assert [row["path"] for row in state.at([instance(1, "elsewhere/9.dcm")]).rows] == ["elsewhere/9.dcm"]
 
 
-def test_a_new_state_removes_the_files_that_it_no_longer_has(state, row, tmp_path):
-    kept, foreign = tmp_path / "1.2" / "new.dcm", tmp_path / "1.2" / "of-the-user.dcm"
-    kept.touch()
-    foreign.touch()
-    changed = row | {"objects": [{"path": "1.2/new.dcm"}], "exports": []}
-    states.save(tmp_path, dataclasses.replace(state, rows=[changed]), state)
-    assert sorted((tmp_path / "1.2").iterdir()) == [kept, foreign]
-    assert not list((tmp_path / "also" / "png").iterdir())
-
-
-def test_saving_the_same_result_again_keeps_its_files(state, tmp_path):
-    states.save(tmp_path, state, state)
-    assert state.is_complete(tmp_path)
-
-
 # --- attempts ------------------------------------------------------------------------------------
 
 
-def test_an_attempt_that_ends_is_not_counted(tmp_path):
-    for _ in range(3):
-        with states.attempt(tmp_path, "1.2") as earlier:
-            assert earlier == 0
+def test_an_attempt_counts_until_its_state_is_kept_and_one_that_ends_in_an_error_does_not(tmp_path):
+    with states.attempt(tmp_path, "1.2") as first:
+        assert first.earlier == 0
+    assert states.crash_count(tmp_path, "1.2") == 1, "whoever keeps its state may die before"
+    states.reset_attempts(tmp_path, "1.2")
+    assert states.begun(tmp_path) == {}
     with pytest.raises(KeyError), states.attempt(tmp_path, "1.2"):
         raise KeyError
     assert states.crash_count(tmp_path, "1.2") == 0
 
 
-def test_attempts_that_never_end_are_counted_and_can_be_forgiven(tmp_path):
-    cut_short = [states.attempt(tmp_path, "1.2") for _ in range(3)]  # kept: what is collected comes to its end
-    assert [attempt.__enter__() for attempt in cut_short] == [0, 1, 2]
+def test_attempts_that_never_end_are_counted_and_can_be_forgiven_but_not_what_they_wrote(tmp_path):
+    cut_short = [states.attempt(tmp_path, "1.2", uids) for uids in (["1.2"], [], ["1.2.3"])]
+    assert [attempt.__enter__().earlier for attempt in cut_short] == [0, 1, 2]
     assert states.crash_count(tmp_path, "1.2") == 3
-    states.reset_attempts(tmp_path, "1.2")
+    states.forgive(tmp_path, "1.2")
     assert states.crash_count(tmp_path, "1.2") == 0
+    assert states.begun(tmp_path) == {"1.2": ["1.2", "1.2.3"]}
+    states.forgive(tmp_path, "9.9")
+    assert states.begun(tmp_path).keys() == {"1.2"}
+
+
+def test_what_is_known_only_when_it_was_fetched_is_noted_then_and_nothing_but_uids_is_believed(tmp_path):
+    with states.attempt(tmp_path, "x1") as attempt:
+        attempt.note(["1.2.9", "1.2.3"])
+        assert states.names(tmp_path, "x1") == ["1.2.3", "1.2.9"]
+    (tmp_path / ".cxr-dicom" / "x1.attempts").write_text("2\n../../home\n1.2\n")
+    assert states.begun(tmp_path) == {"x1": ["1.2"]}

@@ -14,12 +14,14 @@ import pytest
 from cxr_dicom import synthetic
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort import task as cohort_task
+from cxr_dicom.cohort.journal import Journal
 from cxr_dicom.cohort.options import Options
 from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, PlaceError, WantError
 from cxr_dicom.ingest import manifest
 from cxr_dicom.system.digest import sha256
+from tests.kept import keep, kept
 
 SETTINGS = Settings.model_validate({"models": {"names": ["offline-anatomy"], "device": "cpu"}})
 
@@ -71,74 +73,82 @@ def task(out, **options):
     return EntryTask(settings=SETTINGS, out=out, options=Options(**options))
 
 
-def state_file(out, entry):
-    return out / ".cxr-dicom" / f"{entry.key}.json"
-
-
-def test_a_new_entry_is_opened_for_its_header_its_pixels_and_its_digest_and_its_state_is_looked_for_once(
-    source, entry, out
-):
+def work(out, entry, **options):
+    """Do an entry, and keep its state as a run does; return what became of it, and how often each file was opened."""
+    entry = replace(entry, place=Journal(out).place(entry.key))
     with opened() as files:
-        task(out)(entry)
+        answer = task(out, **options)(entry)
+    if answer.state:
+        keep(out, answer.state)
+    for path in answer.obsolete:
+        (out / path).unlink()
+    return answer.done, files
+
+
+def looked_up(out, files):
+    """How often states were opened."""
+    return sum(files[str(path)] for path in (out / ".cxr-dicom").glob("journal-*"))
+
+
+def test_a_new_entry_is_opened_for_its_header_its_pixels_and_its_digest_and_no_state_is_looked_for(source, entry, out):
+    _, files = work(out, entry)
     assert files[str(source)] == 3
-    assert files[str(state_file(out, entry))] == 1
+    assert looked_up(out, files) == 0
 
 
 def test_what_was_digested_as_it_came_is_not_digested_again(source, entry, out):
     instances = tuple(replace(each, sha256=sha256(each.path)) for each in entry.study.instances)
-    with opened() as files:
-        task(out)(replace(entry, study=replace(entry.study, instances=instances)))
+    _, files = work(out, replace(entry, study=replace(entry.study, instances=instances)))
     assert files[str(source)] == 2
-    state = states.load(out, entry.key)
-    task(out / "anew")(entry)
-    assert state.job_key == states.load(out / "anew", entry.key).job_key
+    work(out / "anew", entry)
+    assert kept(out, entry.key).job_key == kept(out / "anew", entry.key).job_key
 
 
 def test_an_entry_that_holds_costs_one_look_at_its_state_and_none_at_its_source(source, entry, out):
-    task(out)(entry)
-    with opened() as files:
-        assert task(out)(entry).is_reused
-    assert (files[str(source)], files[str(state_file(out, entry))]) == (0, 1)
+    work(out, entry)
+    done, files = work(out, entry)
+    assert done.is_reused
+    assert (files[str(source)], looked_up(out, files)) == (0, 1)
 
 
 def test_an_entry_that_was_touched_is_digested_once_and_holds_from_then_on_without(source, entry, out):
-    task(out)(entry)
+    work(out, entry)
     os.utime(source, (1, 1))
     for times in (1, 0):
-        with opened() as files:
-            assert task(out)(entry).is_reused
-        assert (files[str(source)], files[str(state_file(out, entry))]) == (times, 1)
+        done, files = work(out, entry)
+        assert done.is_reused
+        assert (files[str(source)], looked_up(out, files)) == (times, 1)
 
 
 def test_a_file_whose_content_changed_is_digested_once_to_know_it_and_for_its_result(source, entry, out):
-    task(out)(entry)
-    before = states.load(out, entry.key).job_key
+    work(out, entry)
+    before = kept(out, entry.key).job_key
     other = synthetic.radiograph(96, 80, seed=1)
     other.SeriesDescription = "changed"
     other.save_as(source, enforce_file_format=True)
-    with opened() as files:
-        assert not task(out)(entry).is_reused
-    assert (files[str(source)], files[str(state_file(out, entry))]) == (3, 1)
-    assert states.load(out, entry.key).job_key != before
+    done, files = work(out, entry)
+    assert not done.is_reused
+    assert (files[str(source)], looked_up(out, files)) == (3, 1)
+    assert kept(out, entry.key).job_key != before
 
 
 def test_files_of_an_earlier_result_go_when_it_is_replaced(entry, out):
-    task(out)(entry)
-    old = states.load(out, entry.key)
+    work(out, entry)
+    old = kept(out, entry.key)
     path = out / "1.2" / "old.dcm"
     path.parent.mkdir()
     path.touch()
     row = {**old.rows[0], "objects": [*old.rows[0]["objects"], {**old.rows[0]["objects"][0], "path": "1.2/old.dcm"}]}
-    states.save(out, replace(old, rows=[row]))
-    task(out, force=True)(entry)
+    keep(out, replace(old, rows=[row]))
+    work(out, entry, force=True)
     assert not path.exists()
-    assert states.load(out, entry.key).is_complete(out)
+    assert kept(out, entry.key).is_complete(out)
 
 
 def test_a_file_that_is_gone_when_its_turn_comes_is_a_reason_and_ends_nothing(source, entry, out):
-    task(out)(entry)
+    work(out, entry)
     source.unlink()
-    done = task(out)(entry)
+    done, _ = work(out, entry)
     assert dict(done.outcomes) == {("skipped", "UNREADABLE"): 1}
 
 
@@ -168,21 +178,21 @@ def test_a_worker_whose_session_lost_the_folder_saves_nothing_also_of_what_it_ha
     for _ in range(2):
         with pytest.raises(CxrDicomError, match="taken over by another run"):
             left_behind(entry)
-    assert states.load(out, entry.key) is None
+    assert not [path for path in out.rglob("*") if path.suffix == ".attempts" and path.read_text()[0] != "0"]
 
 
 def test_a_state_says_which_machine_made_it(entry, out):
-    assert task(out)(entry).host == socket.gethostname()
-    assert states.load(out, entry.key).row(0, None)["host"] == socket.gethostname()
+    done, _ = work(out, entry)
+    assert done.host == socket.gethostname()
+    assert kept(out, entry.key).row(0, None)["host"] == socket.gethostname()
 
 
 def test_trouble_that_may_be_of_this_machine_is_kept_only_where_no_other_can_be_asked(source, entry, out):
     source.unlink()
     with pytest.raises(PlaceError, match=r"^UNREADABLE: expected the file that was listed"):
         task(out)(entry, is_last=False)
-    assert states.load(out, entry.key) is None
-    assert not list(out.glob(".cxr-dicom/*.attempts"))
-    assert task(out)(entry).outcomes == {("skipped", "UNREADABLE"): 1}
+    assert states.crash_count(out, entry.key) == 0
+    assert task(out)(entry).done.outcomes == {("skipped", "UNREADABLE"): 1}
 
 
 def test_a_full_disk_of_a_worker_ends_the_run_where_it_is_the_disk_of_all(out, monkeypatch):

@@ -12,6 +12,7 @@ from cxr_dicom import synthetic
 from cxr_dicom.cli import _options
 from cxr_dicom.cohort import run as cohort_run
 from cxr_dicom.cohort.engines.here import Here
+from cxr_dicom.cohort.states import begun, crash_count
 from cxr_dicom.config import Settings
 from cxr_dicom.encode import common
 from cxr_dicom.errors import WantError
@@ -41,8 +42,7 @@ def test_a_full_disk_stops_a_run_and_the_same_command_goes_on(tmp_path, monkeypa
     monkeypatch.setattr(common.atomic, "open_bytes", until_full)
     with pytest.raises(WantError, match="this machine lacks room on its disk"):
         run(tmp_path)
-    kept = sorted(path.name for path in (tmp_path / "out" / ".cxr-dicom").iterdir())
-    assert not any(name.endswith(".attempts") for name in kept), "nobody died"
+    assert not [key for key in begun(tmp_path / "out") if crash_count(tmp_path / "out", key)], "nobody died"
     monkeypatch.undo()
     tally = run(tmp_path)
     assert tally.images == {"processed": 3}

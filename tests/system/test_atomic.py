@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from cxr_dicom.cohort import states
 from cxr_dicom.config.service import FolderDestination
 from cxr_dicom.deliver.destinations import folder as folder_destination
 from cxr_dicom.encode import common
@@ -98,11 +97,6 @@ def moved(home, content):
     return home / "file"
 
 
-def cohort_state(home, content):
-    states.save(home, states.State(key="k", stamp=content, job_key="", rows=[]))
-    return home / ".cxr-dicom" / "k.json"
-
-
 def encoded_object(home, content):
     dataset = image(content)
     encoded = Encoded(dataset=dataset, kind=ObjectKind.SEGMENTATION, source_sop_instance_uids=(), model=None)
@@ -143,7 +137,6 @@ WRITERS = (
     with_text,
     weights_file,
     moved,
-    cohort_state,
     encoded_object,
     sent_to_a_folder,
     received,

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
+from cxr_dicom.cohort.states import State
 from cxr_dicom.results.schema import Row
 from cxr_dicom.web import view
 from cxr_dicom.web.guard import cookie_name
 from cxr_dicom.web.server import Server
+from tests.kept import keep
 from tests.service_helpers import free_port
 
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
@@ -52,9 +54,8 @@ def write_out(folder, rows):
 
 
 def write_state(folder, row, figures):
-    state = {"key": row["study_instance_uid"], "stamp": "", "job_key": "", "rows": [row]}
-    state["figures"] = {row["sop_instance_uid"]: figures}
-    (folder / ".cxr-dicom" / f"{state['key']}.json").write_text(json.dumps(state))
+    figures = {row["sop_instance_uid"]: figures}
+    keep(folder, State(key=row["study_instance_uid"], stamp="", job_key="", rows=[row], figures=figures))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cxr_dicom.cli import cli
-from cxr_dicom.cohort import states
+from cxr_dicom.cohort.journal import Journal
 from cxr_dicom.config import load
 from cxr_dicom.config.web import Right
 from cxr_dicom.errors import ImageError
@@ -23,6 +23,7 @@ from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.artist import Artist
 from cxr_dicom.web.folder import Folder
 from cxr_dicom.web.visitors import Visitor
+from tests import kept as keeping
 from tests.web import helpers
 
 
@@ -45,7 +46,7 @@ def row(out):
 
 @pytest.fixture(scope="module")
 def kept(out, row):
-    return states.load(out, row["study_instance_uid"]).figures[row["sop_instance_uid"]]
+    return keeping.kept(out, row["study_instance_uid"]).figures[row["sop_instance_uid"]]
 
 
 def pixels(uri):
@@ -74,7 +75,7 @@ def test_pictures_drawn_from_the_objects_are_those_that_run_draws(out, row, kept
 
 def test_pictures_that_run_did_not_keep_are_drawn_when_a_page_asks_and_kept_within_bounds(out, row, monkeypatch):
     asked = []
-    monkeypatch.setattr(states, "load", lambda *_: None)  # as of more than a hundred studies
+    monkeypatch.setattr(Journal, "load", lambda *_: None)  # as of more than a hundred studies
     monkeypatch.setattr(Artist, "ask", lambda self, *arguments: asked.append(arguments) or arguments[0](*arguments[1:]))
     page = f"/studies/{row['study_instance_uid']}"
     with helpers.shown(out) as client:

@@ -33,16 +33,21 @@ class Here:
             self._crew = (task.report(),)
         waiting = iter(items)
         at_work: deque[tuple[Item, Future[Result]]] = deque()
-        with ThreadPoolExecutor(DEPTH) as pool:
-            try:
-                while True:
-                    while len(at_work) < DEPTH and (item := next(waiting, None)) is not None:
-                        at_work.append((item, pool.submit(task, item)))
-                    if not at_work:
-                        break
-                    yield at_work[0][1].result()
-                    at_work.popleft()
-            finally:
-                for _, future in at_work:
-                    future.cancel()
+        try:
+            with ThreadPoolExecutor(DEPTH) as pool:
+                try:
+                    while True:
+                        while len(at_work) < DEPTH and (item := next(waiting, None)) is not None:
+                            at_work.append((item, pool.submit(task, item)))
+                        if not at_work:
+                            break
+                        result = at_work[0][1].result()
+                        at_work.popleft()
+                        yield result
+                finally:
+                    for _, future in at_work:
+                        future.cancel()
+        finally:
+            for item, _ in at_work:  # whose results nobody takes any more
+                task.interrupt(item)
         task.close()

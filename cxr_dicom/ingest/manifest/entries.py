@@ -41,6 +41,14 @@ class Entry:
     instances: int | None = None  # how many, where known
     modalities: tuple[str, ...] = ()  # where known without fetching
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
+    place: tuple[int, int, int] | None = None  # where the state of an earlier run lies, see `cohort.journal`
+
+    @property
+    def uids(self) -> list[str]:
+        """UIDs of the study and its images, where they are known before anything is fetched."""
+        if self.study is None:
+            return []
+        return [self.study.study_instance_uid, *(instance.sop_instance_uid for instance in self.study.instances)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import pytest
 from pydicom import dcmread
 
 from cxr_dicom import synthetic
+from cxr_dicom.cohort.journal import Journal
 
 STUDIES = int(os.environ.get("SOAK_STUDIES", "10"))
 REAL = ("RG1_J2KR.dcm", "RG3_UNCR.dcm")
@@ -87,7 +88,7 @@ def rows(out):
 
 
 def wait_for_states(process, count):
-    while process.poll() is None and len(list(process.out.glob(".cxr-dicom/*.json"))) < count:
+    while process.poll() is None and len(Journal(process.out)) < count:
         time.sleep(0.02)
     assert process.poll() is None, "it ended before it could be killed"
 
@@ -122,7 +123,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(engine, manifest, expected, t
     for each in family:
         each.kill()
     process.wait()
-    done = len(list(tmp_path.glob(".cxr-dicom/*.json")))
+    done = len(Journal(tmp_path))
     assert finished(start(manifest, tmp_path, "one worker")) == expected
     killed, session = json.loads((tmp_path / "run.json").read_text())["sessions"]
     assert (killed["ended"], killed["stopped_by"]) == (None, None)
