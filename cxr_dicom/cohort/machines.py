@@ -112,5 +112,6 @@ class Machines(Generic[Item]):
         return node in (beyond_doubt or untried)
 
     def is_last(self, job: Job[Item], node: str, usable: Iterable[str]) -> bool:
-        """Whether no machine is left that could show its trouble to be of this one."""
-        return len(job.tried | {node}) >= MOST_PLACES or not set(usable) - job.tried - {node}
+        """Whether a machine is to take trouble for the item's own: it is the only one, or all that are asked had it."""
+        others = set(usable) - {node}
+        return not others or len(job.tried) >= MOST_PLACES or others | {node} <= job.tried

@@ -28,6 +28,15 @@ def test_a_machine_whose_failures_others_can_do_is_no_longer_used(machines):
     assert why == "3 studies failed there that another machine could do: UNREADABLE: of files"
 
 
+def test_of_two_machines_too_the_other_one_tells(machines):
+    """Neither may take the trouble of the first for the item's own before it has had it too."""
+    for _ in range(MOST_FAULTS):
+        job = failed(machines, "a")
+        job.is_last = machines.is_last(job, "b", "ab")
+        useless = machines.done("b", job)
+    assert list(useless) == ["a"]
+
+
 def test_what_a_machine_can_do_in_between_speaks_for_it(machines):
     for _ in range(5):
         machines.done("b", failed(machines, "a"))
@@ -73,9 +82,11 @@ def test_trouble_is_judged_by_a_machine_that_has_none_where_there_is_one(machine
     [
         ("", "a", "a", True),
         ("", "a", "ab", False),
-        ("a", "b", "ab", True),
+        ("a", "b", "ab", False),
         ("a", "b", "abc", False),
-        ("ab", "c", "abcd", True),
+        ("ab", "a", "ab", True),
+        ("ab", "c", "abcd", False),
+        ("abc", "d", "abcd", True),
     ],
 )
 def test_the_last_place_is_told_so(machines, tried, node, usable, expected):
