@@ -222,7 +222,7 @@ def test_a_hostile_encoder_changes_nothing_of_our_objects(install, tmp_path):
     spoil = """
                 from contextlib import suppress
                 from cxr_dicom.encode import geometry, sr_tree
-                from cxr_dicom.encode.sr_findings import findings_report
+                from cxr_dicom.encode.sr_findings import findings_reports
                 header = analysis.image.header
                 header.PatientName = "Doe^Jane"
                 header.Rows = 1
@@ -240,7 +240,8 @@ def test_a_hostile_encoder_changes_nothing_of_our_objects(install, tmp_path):
                     for item in items:
                         item.ValueType = "TEXT"
                         walk(item.get("ContentSequence", ()))
-                walk(findings_report(study, self.settings).dataset.ContentSequence)
+                for each in findings_reports(study, self.settings):
+                    walk(each.dataset.ContentSequence)
 """
     good_first = "                dataset = new_object(head)\n"
     assert good_first in ENCODER
