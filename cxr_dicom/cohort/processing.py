@@ -9,7 +9,7 @@ from pathlib import Path
 from cxr_dicom.cohort import reuse
 from cxr_dicom.cohort.delivery import NotDeliveredError
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Tools
-from cxr_dicom.cohort.states import State
+from cxr_dicom.cohort.states import State, changed_at
 from cxr_dicom.errors import FetchError, WantError
 from cxr_dicom.export import marked
 from cxr_dicom.infer.device import device_name
@@ -189,7 +189,21 @@ def _state(entry: Entry, earlier: State | None, made: _Processed, tools: Tools) 
         device=device_name(tools.settings.models) if any(row["models"] for row in rows) else "",
         also=marked(tools.options.also),
         taken=earlier.taken if earlier else {},
+        folders=_times_of_folders(made.objects, tools.out),
     )
+
+
+def _times_of_folders(objects: Iterable[EncodedObject], out: Path) -> dict[str, int]:
+    """Return when names in the folders of objects changed last; of those only whose file system keeps such a time."""
+    newest: dict[Path, int] = {}
+    for encoded in objects:
+        newest[encoded.path.parent] = max(changed_at(encoded.path), newest.get(encoded.path.parent, 0))
+    times = {folder: changed_at(folder) for folder in newest}
+    return {
+        result_rows.path_text(folder.relative_to(out)): times[folder]
+        for folder in newest
+        if times[folder] >= newest[folder]
+    }
 
 
 def _rows(entry: Entry, made: _Processed, tools: Tools) -> list[Row]:

@@ -37,6 +37,7 @@ class State:
     host: str = ""  # the machine that did it
     also: list[str] = field(default_factory=list)  # formats that were exported
     taken: dict[str, Delivered] = field(default_factory=dict)  # by destination
+    folders: dict[str, int] = field(default_factory=dict)  # of the objects: when names in them changed last, in ns
 
     @property
     def has_failures(self) -> bool:
@@ -62,8 +63,12 @@ class State:
         return {row["sop_instance_uid"] for row in self.rows} == {instance.sop_instance_uid for instance in instances}
 
     def is_complete(self, out: Path) -> bool:
-        """Whether all files are still in ``out``."""
-        return all((out / path).is_file() for path in self.file_paths())
+        """Whether all files are still in ``out``.
+
+        A folder in which no name changed since is not looked through: one question in place of one for each file.
+        """
+        same = {folder for folder, changed in self.folders.items() if changed_at(out / folder) == changed}
+        return all((out / path).is_file() for path in self.file_paths() if path.rpartition("/")[0] not in same)
 
     def file_paths(self) -> set[str]:
         """Paths of the objects and exports, relative to the output folder."""
@@ -79,6 +84,14 @@ class State:
         """Return the same state with the paths that the inputs have now."""
         paths: dict[str | None, str] = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+def changed_at(path: Path) -> int:
+    """Return when a file, or a name in a folder, changed last, in nanoseconds; -1 where it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
 
 
 def _sent(about: ObjectRow, taken: Delivered) -> ObjectRow:

@@ -1,6 +1,7 @@
 """States: what was finished is known again, what was cut short is counted."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,25 @@ def test_what_is_known_only_when_it_was_fetched_is_noted_then_and_nothing_but_ui
         assert states.names(tmp_path, "x1") == ["1.2.3", "1.2.9"]
     (tmp_path / ".cxr-dicom" / "x1.attempts").write_text("2\n../../home\n1.2\n")
     assert states.begun(tmp_path) == {"x1": ["1.2"]}
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_in_which_no_name_changed_is_asked_about_once_and_any_other_is_looked_through(
+    state, tmp_path, monkeypatch
+):
+    asked, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: asked.append(path.name) or stat(path, **options))
+    os.utime(tmp_path / "1.2", (1, 1))  # else it may change again within the same tick of the clock
+    known = dataclasses.replace(state, folders={"1.2": states.changed_at(tmp_path / "1.2")})
+    asked.clear()
+    assert known.is_complete(tmp_path)
+    assert asked == ["1.2", "1.2.3.1.png"]
+    (tmp_path / "1.2" / "of-the-user.dcm").touch()
+    assert known.is_complete(tmp_path)
+    (tmp_path / "1.2" / "seg.dcm").unlink()
+    assert not known.is_complete(tmp_path)
+    (tmp_path / "1.2" / "of-the-user.dcm").unlink()
+    (tmp_path / "1.2").rmdir()
+    assert not known.is_complete(tmp_path)
