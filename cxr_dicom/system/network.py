@@ -378,7 +378,9 @@ def _token(access: HttpAccess) -> str | None:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SettingsError(f"token_command {shlex.join(access.token_command)}: {type(error).__name__}") from error
-    return finished.stdout.strip()
+    if not (token := finished.stdout.strip()):  # without one nobody would be let in, and nothing would say why
+        raise SettingsError(f"token_command {shlex.join(access.token_command)}: expected a token, it printed nothing")
+    return token
 
 
 def _read(path: Path) -> str:

@@ -59,6 +59,9 @@ MISTAKES = [
     ),
     ("service.metrics_port", "is listener.port too", {"listener": {"port": 21}, "service": {"metrics_port": 21}}),
     ("service.workers", "this machine has", {"service": {"workers": 64}}),
+    ("web.port", "is service.metrics_port too", {"service": {"metrics_port": 21}, "web": {"port": 21}}),
+    ("web.port", "is listener.port too", {"listener": {"port": 21}, "web": {"port": 21}}),
+    ("service.study_seconds", "a study that takes longer is ended", {"service": {"study_seconds": 1}}),
     # who goes first
     (
         "assembly.urgent.senders",
@@ -112,6 +115,7 @@ MISTAKES = [
         {"poller": {"archives": [{**VNA, "retrieve": "move", "address": "203.0.113.7"}]}},
     ),
     ("poller.archives.vna", "two archives have this name", {"poller": {"archives": [VNA, VNA]}}),
+    ("poller", "nothing is polled", {"poller": {"interval_seconds": 60}}),
     ("poller.modalities", "neither CR nor DX", {"poller": {"archives": [VNA], "modalities": ["CXR"]}}),
     ("poller.archives.vna", "UNREACHABLE", {"poller": {"archives": [VNA]}}),
     # destinations
@@ -122,6 +126,10 @@ MISTAKES = [
     ("destinations.pacs", "our own listener", {"listener": {"port": 1}, "destinations": [PACS]}),
     ("destinations.pacs.ca", "not used: tls is false", {"destinations": [{**PACS, "ca": "/nowhere"}]}),
     ("destinations.web.ca", "not used: url is http", {"destinations": [{**WEB, "ca": "/nowhere"}]}),
+    ("destinations.web.url", "ends with /studies", {"destinations": [{**WEB, "url": "http://127.0.0.1:1/x/studies/"}]}),
+    ("destinations.web.url", "found a query", {"destinations": [{**WEB, "url": "http://127.0.0.1:1/x?project=1"}]}),
+    ("destinations.web", "it printed nothing", {"destinations": [{**WEB, "token_command": ["true"]}]}),
+    ("destinations.b", "the same place as pacs", {"destinations": [PACS, {**PACS, "name": "b"}]}),
     ("destinations.web", "username and password_file together", {"destinations": [{**WEB, "username": "u"}]}),
     (
         "destinations.web",

@@ -12,6 +12,7 @@ import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import psutil
@@ -179,9 +180,15 @@ def _work(settings: Settings) -> Iterator[Check]:
     cores = psutil.cpu_count() or 1
     if settings.service.workers > cores:
         yield warning("service.workers", f"{settings.service.workers}, and this machine has {cores} processors")
-    listener, metrics = settings.listener, settings.service.metrics_port
-    if listener.enabled and listener.port == metrics and is_here(listener.address):
-        yield wrong("service.metrics_port", f"{metrics} is listener.port too")
+    listener, web = settings.listener, settings.web
+    ports = {
+        "listener.port": listener.port if listener.enabled and is_here(listener.address) else None,
+        "service.metrics_port": settings.service.metrics_port,
+        "web.port": web.port if is_here(web.address) else None,
+    }
+    for (first, port), (second, other) in combinations(ports.items(), 2):
+        if port and port == other:
+            yield wrong(second, f"{other} is {first} too: give it another one")
 
 
 def is_here(address: str) -> bool:

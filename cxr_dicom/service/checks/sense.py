@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlsplit
 
 from pydicom.uid import UID
 
@@ -31,6 +32,9 @@ from cxr_dicom.web.visitors import SENDER
 _STATEMENTS = {"cardiothoracic_ratio_above_limit": "heart"}  # and the structure that it is measured on
 _RADIOGRAPHY = ("CR", "DX")
 _PROCESSED = ("X-Ray Image Storage - For Presentation", "Computed Radiography", "Secondary Capture")
+_RESOURCES = ("studies", "series", "instances")
+_PLACE = {"kind", "address", "port", "ae_title", "url", "path"}  # fields that say where
+_SHORT = 60.0  # seconds
 _LEAST_PIXELS = 1_000_000  # fewer than a radiograph has
 
 
@@ -97,6 +101,7 @@ def _access(settings: Settings) -> Iterator[Check]:
         else:
             yield from _unused_certificates(key, access, "url is http" if access.url.startswith("http:") else "")
             yield from _means(key, access)
+            yield from _url(f"{key}.url", access.url)
 
 
 def _unused_certificates(key: str, access: DicomAccess | HttpAccess, why: str) -> Iterator[Check]:
@@ -115,7 +120,27 @@ def _means(key: str, access: HttpAccess) -> Iterator[Check]:
         yield warning(f"{key}.url", "http: token or password go over the network in the clear")
 
 
+def _url(key: str, url: str) -> Iterator[Check]:
+    """What stands behind the base URL of a server is added by each request."""
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        yield wrong(key, "expected the base of the server's DICOMweb, found a query behind it")
+    if (last := parts.path.rstrip("/").rpartition("/")[2]) in _RESOURCES:
+        yield wrong(key, f"ends with /{last}: leave that away, for each request adds it")
+
+
+def _twice(settings: Settings) -> Iterator[Check]:
+    """Destinations that are one place under two names."""
+    seen: dict[object, str] = {}
+    for destination in settings.destinations:
+        place = destination.model_dump(include=_PLACE)
+        if (known := seen.setdefault(frozenset(place.items()), destination.name)) != destination.name:
+            why = "what the rules of both let through goes there twice"
+            yield warning(f"destinations.{destination.name}", f"is the same place as {known}: {why}")
+
+
 def _destinations(settings: Settings) -> Iterator[Check]:
+    yield from _twice(settings)
     listener, spool = settings.listener, settings.spool.folder.absolute()
     by_route = settings.by_route
     for destination in settings.destinations:
@@ -210,6 +235,11 @@ def _numbers(settings: Settings) -> Iterator[Check]:
     if urgent.issuperset(map(folded, settings.listener.ae_titles)):
         why = "is listener.ae_title too, so all that comes goes first, and nothing does"
         yield wrong("assembly.urgent.called_ae_titles", f"{', '.join(settings.listener.ae_titles)}: {why}")
+    if settings.service.study_seconds < _SHORT:
+        why = "a study that takes longer is ended, and HELD at last"
+        yield warning("service.study_seconds", f"{settings.service.study_seconds:g}: {why}")
+    if "poller" in settings.model_fields_set and not settings.poller.archives:
+        yield warning("poller", "nothing is polled: there are no [[poller.archives]]")
     for name in ("sources_days", "objects_days"):
         if getattr(retention, name) == 0:
             yield warning(f"retention.{name}", "0: deleted within the hour after a study is finished")
