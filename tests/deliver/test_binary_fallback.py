@@ -141,7 +141,7 @@ def test_stow(study, answer, status):
     with web(lambda n, post: answer if LABEL_MAP_STORAGE.encode() in post[:400] else taken) as (port, posts):
         carry(study.web(port))
     study.assert_told("web", status or "HTTP 415")
-    assert len(posts) == 4
+    assert len(posts) == 4 + (0 if status else 2 * 2)  # a server that took nothing yet may not like the form
 
 
 def test_a_destination_that_takes_no_segmentation_at_all_is_a_refusal(study):
