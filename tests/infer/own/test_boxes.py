@@ -63,6 +63,11 @@ def exported(network, path, layout="separate"):
     return networks.export(network, path, outputs=names)
 
 
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory):
+    return exported(Bright(), tmp_path_factory.mktemp("bright") / "network.onnx")
+
+
 @pytest.fixture
 def detect(tmp_path, build):
     """Predict with a network of given boxes, and what its table says of them."""
@@ -79,13 +84,12 @@ def detect(tmp_path, build):
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 @pytest.mark.parametrize("fit", FITS)
-def test_a_box_comes_back_where_the_mark_was_painted(fit, turn, tmp_path, build, painted):
+def test_a_box_comes_back_where_the_mark_was_painted(fit, turn, bright, build, painted):
     top, left, bottom, right = MARK
     pixels = np.full((300, 260), -1024, np.float32)
     pixels[top:bottom, left:right] = 1024
     radiograph = painted(pixels, turn)
-    path = exported(Bright(), tmp_path / "network.onnx")
-    (found,) = build(table(path, boxes("", "nodule"), fit=fit)).predict(radiograph, ()).detections
+    (found,) = build(table(bright, boxes("", "nodule"), fit=fit)).predict(radiograph, ()).detections
     rows, columns = turn.to_source(pixels > 0).nonzero()
     there = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     pixel = 300 / SIZE  # of the network, on the image
