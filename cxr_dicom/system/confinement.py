@@ -51,10 +51,15 @@ def words() -> str:
     return f"can write only where it has to{tcp}"
 
 
-def confine(writable: Iterable[Path]) -> bool:
+def confine(writable: Iterable[Path], *, tcp: bool = False) -> bool:
     """Give up writing outside of these folders, and TCP, for the rest of this process.
 
     To be called before a process has other threads: those that it has already stay as they are.
+
+    Parameters
+    ----------
+    tcp
+        Keep it: the process fetches or delivers.
 
     Returns
     -------
@@ -65,7 +70,7 @@ def confine(writable: Iterable[Path]) -> bool:
     if not found:
         return False
     changes = _CHANGES | sum(right for since, right in _SINCE if found >= since)
-    has_tcp = found >= _NEEDS_TCP
+    has_tcp = found >= _NEEDS_TCP and not tcp
     rules = _Ruleset(changes, _TCP if has_tcp else 0)
     size = ctypes.sizeof(rules) if has_tcp else ctypes.sizeof(ctypes.c_uint64)
     ruleset = _call(_CREATE, ctypes.byref(rules), size, 0)

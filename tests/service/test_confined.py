@@ -1,13 +1,16 @@
 """A worker of the service that runs a network of the user's, and what it can no longer do."""
 
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from cxr_dicom.cohort.options import Options
+from cxr_dicom.cohort.task import EntryTask
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.service import confined
+from cxr_dicom.infer.own import confined
 from cxr_dicom.service.process import WorkerProcess
 from cxr_dicom.system import confinement
 from tests.infer.own.networks import scores, table
@@ -47,26 +50,30 @@ def test_it_writes_to_its_spool_only_and_has_no_network(tmp_path, monkeypatch):
 
 
 def test_it_is_confined_only_where_it_can_be_and_check_says_so(tmp_path, monkeypatch):
-    confining = []
-    monkeypatch.setattr(confinement, "confine", lambda writable: confining.append(list(writable)))
     without = Settings.model_validate({"spool": {"folder": tmp_path / "spool"}, "models": {"names": ["lung-opacity"]}})
-    confined.confine(without)
-    assert confining == []
+    assert confined.writable(without, [tmp_path]) is None
     assert confined.words(without) is None
-    confined.confine(settings(tmp_path, names=["lung-opacity"]))
-    assert confining.pop(), "a person may ask for it"
+    assert confined.writable(settings(tmp_path, names=["lung-opacity"]), []), "a person may ask for it"
     run = settings(tmp_path, names=["mine"])
-    confined.confine(run)
-    assert tmp_path / "spool" in confining[0]
-    assert tmp_path / "weights" in confining[0], "its digest is yet to be recorded there"
     assert confined.words(run) == f"a worker that runs them {confinement.words()}"
     on_route = {"routes": ({"name": "theirs", "senders": ["LAB"], "models": ["mine"]},)}
     routed = Settings.model_validate({**settings(tmp_path, names=["lung-opacity"]).model_dump(), **on_route})
     assert confined.words(routed) == confined.words(run), "as where a route names it"
-    confined.confine(settings(tmp_path, names=["mine"], sha256={"mine": "0" * 64}))
-    assert tmp_path / "weights" not in confining[1]
+    folders = confined.writable(run, [tmp_path / "spool"])
+    assert tmp_path / "spool" in folders
+    assert tmp_path / "weights" in folders, "its digest is yet to be recorded there"
+    pinned = settings(tmp_path, names=["mine"], sha256={"mine": "0" * 64})
+    assert tmp_path / "weights" not in confined.writable(pinned, [])
     monkeypatch.setattr(confined, "strangers", lambda *_: (("models", "theirs", "their-package", "1"),))
-    confined.confine(run)
-    assert len(confining) == 2
+    assert confined.writable(run, []) is None
     assert "packages of others run beside" in confined.words(run)
-    assert Path(tmp_path / "spool") in confining[1]
+
+
+def test_a_worker_of_a_cohort_writes_to_its_output_and_destination_only(tmp_path):
+    run = settings(tmp_path, names=["mine"], sha256={"mine": "0" * 64})
+    (tmp_path / "there").mkdir()
+    folder = {"name": "there", "kind": "folder", "path": str(tmp_path / "there" / "to be made")}
+    run = Settings.model_validate({**run.model_dump(), "destinations": [folder]})
+    for options, expected in ((Options(), {"out"}), (Options(destination="there", also=("png",)), {"out", "there"})):
+        task = EntryTask(settings=run, out=tmp_path / "out", options=options)
+        assert {tmp_path / name for name in expected} | {Path(tempfile.gettempdir())} == set(task.writable)

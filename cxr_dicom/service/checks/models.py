@@ -16,10 +16,10 @@ from cxr_dicom.config.routes import DEFAULT
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
 from cxr_dicom.infer import build_models, resolve
+from cxr_dicom.infer.own import confined
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import Prediction, Radiograph
 from cxr_dicom.select import select
-from cxr_dicom.service import confined
 from cxr_dicom.service.checks.answer import Check, ok, tried, warning
 from cxr_dicom.system import confinement
 
