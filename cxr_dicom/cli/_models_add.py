@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("scores", "masks", "values", "heatmaps")
 _ACTIVATIONS = ("none", "sigmoid", "softmax", "labels")
+_ARCHITECTURES = ("densenet121", "resnet50", "pspnet", "unet")
 _OPTIONAL = ("mean", "std", "fit", "resize", "intensity")  # of `input`, in its order
 _LABELS = "names in the order of the network, NAME or NAME=OPERATING_POINT, separated by commas; none: not reported"
 
@@ -54,7 +56,7 @@ class _Numbers(click.ParamType[list[float]]):
 @click.option("--labels", metavar="NAME[=POINT],...", help="Its outputs in their order, with operating points.")
 @click.option("--unit", metavar="UCUM", help="Of values.")
 @click.option("--tensor", metavar="NAME", help="Its output, where it has several.")
-@click.option("--architecture", help="Of a .safetensors file: densenet121, resnet50, pspnet or unet.")
+@click.option("--architecture", type=click.Choice(_ARCHITECTURES), help="Of a .safetensors file.")
 @click.option("--licence", help="Under which it may be used.")
 @click.option("--citation", help="Who made it: a paper, or a name.")
 @click.option("--metadata-only", is_flag=True, help="Of a MONAI bundle: leave its configs alone, code in them too.")
@@ -70,7 +72,7 @@ def add(file: Path, config: Path | None, **given: Any) -> None:
     from cxr_dicom.infer.own import table
 
     confine(file, config, given["picture"])
-    with refusals(), warnings.catch_warnings():
+    with refusals(), _writing(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch says of TorchScript that it is old
         asked = _Asked(given)
         facts = _looked(file, asked)
@@ -91,6 +93,15 @@ def add(file: Path, config: Path | None, **given: Any) -> None:
         click.echo(f"\n{written}", nl=False)
     else:
         click.echo(f"{config}: has the table of {checked.name}; --models auto,{checked.name} runs it")
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """End the command with one line where a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}") from error
 
 
 def confine(file: Path, config: Path | None, picture: Path | None) -> None:

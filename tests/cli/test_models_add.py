@@ -170,6 +170,22 @@ def test_what_does_not_look_like_a_result_is_said(case, here, invoke):
     assert f"DOUBTFUL: {expected}" in done.output
 
 
+def test_what_cannot_be_written_or_is_no_file_is_one_line(here, invoke):
+    networks.export(networks.made(networks.Classifier), here / "a.onnx")
+    (here / "pipe.onnx").symlink_to("/dev/zero")
+    given = ("--kind", "scores", "--activation", "sigmoid", "--labels", "a,b,c", *SAID)
+    for arguments, expected in (
+        (("a.onnx", "--picture", "/proc/here/a.png"), "/proc/here: No such file or directory"),
+        (("a.onnx", "--config", "nowhere.toml"), "nowhere.toml: "),
+        (("a.onnx", "--name", "view"), "'view' is a model of this package"),
+        (("pipe.onnx",), "expected a file that ends in .onnx"),
+        ((".",), "found no configs/metadata.json"),
+    ):
+        done = added(invoke, *arguments, *given)
+        assert done.exit_code == 2, done.output
+        assert expected in done.output.splitlines()[-1]
+
+
 def test_logits_that_are_said_to_be_probabilities_are_not_added(here, invoke):
     (here / "site.toml").touch()
     archive = bundles.zipped(bundles.write(here / "chest"), here / "chest.zip")

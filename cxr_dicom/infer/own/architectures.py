@@ -100,6 +100,9 @@ def load(content: bytes, path: Path, architecture: str, device: str) -> tuple[Ru
         found = load_tensors(content)
     except (RefusedError, SafetensorError) as error:
         raise WeightsError(f"{path}: expected the weights of {architecture}, {error}") from error
+    whole = [name for name, tensor in found.items() if not (tensor.is_floating_point() or name.endswith(_COUNTER))]
+    if whole:
+        raise WeightsError(f"{path}: expected weights with a fraction, found whole numbers: {_some(whole)}")
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
     counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
     weights.fill(network, {name: _zero(tensor) for name, tensor in counters.items()} | state, device)

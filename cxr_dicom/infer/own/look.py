@@ -19,7 +19,7 @@ LARGEST_FILE = (1 << 31) - 1  # bytes
 _MOST_OUTPUTS = 64
 _LABELS = ("labels", "names", "classes", "class_names", "targets")  # keys of metadata_props, as exporters write them
 _LICENCES, _AUTHORS, _TITLES = ("licence", "license"), ("author", "authors"), ("title", "task", "name", "description")
-_OF_PYTHON = re.compile(r"""(\d{1,4})\s*:\s*['"]([^'"]{1,80})['"]""")
+_OF_PYTHON = re.compile(r"""(\d{1,4})\s*:\s*['"]([^'"]{0,80})['"]""")
 _BACKGROUND = ("background", "bg", "unused", "ignore")
 _FROM_CHECKPOINT = "; a checkpoint of weights alone is no network: write it by `python -m monai.bundle ckpt_export`"
 

@@ -191,6 +191,9 @@ def test_a_shape_that_is_another_is_said_with_the_expected_one(tmp_path):
     wrong = save({**state, "fuse.0.weight": torch.zeros(8, 8, 3, 3)})
     with pytest.raises(WeightsError, match=r"found fuse\.0\.weight of 8 x 8 x 3 x 3, expected 8 x 12 x 3 x 3"):
         architectures.load(wrong, tmp_path, "unet", "cpu")
+    whole = save({**state, "head.weight": state["head.weight"].long()})
+    with pytest.raises(WeightsError, match=r"found whole numbers: head\.weight"):
+        architectures.load(whole, tmp_path, "unet", "cpu")
     empty = save({**state, "down.0.0.0.weight": torch.zeros(1 << 40, 0, 3, 3)})
     with pytest.raises(WeightsError, match=r"expected 1 to 4096 of each"):
         architectures.load(empty, tmp_path, "unet", "cpu")
