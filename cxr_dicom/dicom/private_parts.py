@@ -8,7 +8,7 @@ function is called.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -107,24 +107,6 @@ def torchscript_graphs(network: torch.jit.ScriptModule) -> Iterator[Iterator[str
             graph = method.graph.copy()
             torch._C._jit_pass_inline(graph)
             yield _kinds(graph)
-
-
-def torchscript_ends(network: torch.jit.ScriptModule, passes: Container[str]) -> list[str]:
-    """Return the operator that makes each output of a program, behind those of ``passes``, which keep its numbers."""
-    import torch
-
-    graph = network._c._get_method("forward").graph.copy()
-    torch._C._jit_pass_inline(graph)
-    nodes = [value.node() for value in graph.outputs()]
-    while len(nodes) == 1 and nodes[0].kind() in ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct"):
-        is_named = nodes[0].kind() == "prim::DictConstruct"
-        nodes = [value.node() for value in nodes[0].inputs()][1 if is_named else 0 :: 2 if is_named else 1]
-    ends = []
-    for node in nodes:
-        while node.kind() in passes:
-            node = next(node.inputs()).node()
-        ends.append(node.kind())
-    return ends
 
 
 def _kinds(graph: torch.Graph) -> Iterator[str]:

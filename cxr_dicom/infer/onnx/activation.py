@@ -53,8 +53,14 @@ def head(graph: GraphProto, output: str) -> Head | None:
 
 def squashed_by(graph: GraphProto, output: str) -> str:
     """Name the operator that has made probabilities of ``output`` already; empty where none is seen to."""
+    by = end(graph, output)
+    return by if by in _SQUASHING else ""
+
+
+def end(graph: GraphProto, output: str) -> str:
+    """Name the operator that makes ``output``, behind all that leaves its numbers; the graph may be any yet."""
     node = _back({name: node for node in graph.node for name in node.output}, output, _SAME_NUMBERS)
-    return str(node.op_type) if node is not None and node.op_type in _SQUASHING else ""
+    return "" if node is None else str(node.op_type)
 
 
 def show(graph: GraphProto, name: str) -> None:
@@ -65,9 +71,9 @@ def show(graph: GraphProto, name: str) -> None:
 
 def _back(made_by: dict[str, NodeProto], name: str, through: tuple[str, ...] = _SAME_ORDER) -> NodeProto | None:
     """Return what makes a tensor, behind all that leaves its numbers in their order."""
-    node = made_by.get(name)
-    while node is not None and node.op_type in through:
-        node = made_by.get(node.input[0])
+    node, steps = made_by.get(name), len(made_by)
+    while node is not None and node.op_type in through and node.input and steps:
+        node, steps = made_by.get(node.input[0]), steps - 1  # a graph that was not checked may go round
     return node
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from onnx import GraphProto, ModelProto
 
-from cxr_dicom.infer.onnx import graph
+from cxr_dicom.infer.onnx import activation, graph
 from cxr_dicom.infer.onnx.refusal import RefusedError
 
 _LAST = {"Sigmoid": "sigmoid", "HardSigmoid": "sigmoid", "Softmax": "softmax", "ArgMax": "labels"}
-_SAME_NUMBERS = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Cast")
 _MOST_PROPERTIES = 200
 _LONGEST_PROPERTY = 20_000  # characters
 
@@ -46,7 +45,7 @@ def look(content: bytes, channels: int | None, size: int | None) -> Look:
     try:
         found_channels, found_size = _input(model.graph)
         outputs = tuple(value.name for value in model.graph.output)
-        ends = {name: _end(model.graph, name) for name in outputs}
+        ends = {name: _LAST.get(activation.end(model.graph, name)) for name in outputs}
         properties = _properties(model)
     except (UnicodeDecodeError, TypeError) as error:  # protobuf gives bytes for what is no UTF-8
         raise RefusedError("found names that are no text") from error
@@ -66,14 +65,6 @@ def _input(network: GraphProto) -> tuple[int | None, int | None]:
     if rows and columns and rows != columns:
         raise RefusedError(f"found an input of {rows} x {columns}, expected a square")
     return channels, rows or columns
-
-
-def _end(network: GraphProto, output: str) -> str | None:
-    made_by = {name: node for node in network.node for name in node.output}
-    node, steps = made_by.get(output), 0
-    while node is not None and node.op_type in _SAME_NUMBERS and node.input and steps < len(network.node):
-        node, steps = made_by.get(node.input[0]), steps + 1
-    return _LAST.get(node.op_type) if node is not None else None
 
 
 def _properties(model: ModelProto) -> dict[str, str]:

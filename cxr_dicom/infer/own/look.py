@@ -209,7 +209,7 @@ class _Seen:
             raise WeightsError(
                 f"{self.path}: expected a network for radiographs, {error}; nothing of it ran"
             ) from error
-        outputs = (Output(name=str(n), ends_in=end, shape=None) for n, end in enumerate(found.ends_in))
+        outputs = (Output(name=name, ends_in=end, shape=None) for name, end in found.ends_in.items())
         return _Looked(format="TorchScript", outputs=tuple(outputs), properties={}, channels=found.channels, form=form)
 
     def tensors(self, architecture: str | None) -> _Looked:

@@ -74,6 +74,11 @@ def load(content: bytes, path: Path, device: str) -> torch.jit.ScriptModule:
 
 def squashed(network: torch.jit.ScriptModule) -> dict[str, str]:
     """Name the outputs that are seen to be probabilities already, as names or numbers, and what made them so."""
+    return {name: end for name, end in ends(network).items() if end in _SQUASHING}
+
+
+def ends(network: torch.jit.ScriptModule) -> dict[str, str]:
+    """Name the outputs, as names or numbers, and the operator that makes each, behind all that leaves its numbers."""
     found: dict[str, str] = {}
     for value in network.inlined_graph.outputs():
         node = value.node()
@@ -88,8 +93,7 @@ def squashed(network: torch.jit.ScriptModule) -> dict[str, str]:
             maker = each.node()
             while maker.kind() in _SAME_NUMBERS:
                 maker = next(iter(maker.inputs())).node()
-            if maker.kind() in _SQUASHING:
-                found[name] = str(maker.kind())
+            found[name] = str(maker.kind())
     return found
 
 

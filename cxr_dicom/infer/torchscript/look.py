@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from cxr_dicom.dicom.private_parts import torchscript_ends
 from cxr_dicom.infer import torchscript
 
 METADATA = "extra/metadata.json"  # where MONAI's `ckpt_export` puts that of the bundle
-_LAST = {"aten::sigmoid": "sigmoid", "aten::sigmoid_": "sigmoid", "aten::softmax": "softmax", "aten::argmax": "labels"}
-_SAME_NUMBERS = {
-    *("aten::flatten", "aten::view", "aten::reshape", "aten::squeeze", "aten::unsqueeze"),
-    *("aten::contiguous", "aten::clone", "aten::to", "aten::detach"),
+_LAST = {
+    **dict.fromkeys(("aten::sigmoid", "aten::sigmoid_", "aten::hardsigmoid", "aten::hardsigmoid_"), "sigmoid"),
+    "aten::softmax": "softmax",
+    "aten::argmax": "labels",
 }
 
 
@@ -23,7 +22,7 @@ class Look:
     """Of a program, which has no sizes."""
 
     channels: int | None  # by its first convolution; None where it has none of 1 or 3
-    ends_in: tuple[str | None, ...]  # of each output: sigmoid, softmax, labels (argmax), or none of them
+    ends_in: dict[str, str | None]  # of each output: sigmoid, softmax, labels (argmax), or none of them
     metadata: bytes | None  # of a MONAI bundle, as it stands in the file
 
 
@@ -46,7 +45,7 @@ def look(content: bytes, path: Path, longest: int) -> Look:
     first = next((weight for _, weight in network.named_parameters() if weight.ndim == 4), None)
     return Look(
         channels=first.shape[1] if first is not None and first.shape[1] in (1, 3) else None,
-        ends_in=tuple(_LAST.get(end) for end in torchscript_ends(network, _SAME_NUMBERS)),
+        ends_in={name: _LAST.get(end) for name, end in torchscript.ends(network).items()},
         metadata=_metadata(content, longest),
     )
 
