@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
@@ -41,7 +41,11 @@ class Here:
                             at_work.append((item, pool.submit(task, item)))
                         if not at_work:
                             break
-                        result = at_work[0][1].result()
+                        try:
+                            result = at_work[0][1].result()
+                        except Exception:
+                            yield from _finished_beside(at_work)  # what is finished is kept
+                            raise
                         at_work.popleft()
                         yield result
                 finally:
@@ -51,3 +55,11 @@ class Here:
             for item, _ in at_work:  # whose results nobody takes any more
                 task.interrupt(item)
         task.close()
+
+
+def _finished_beside(at_work: deque[tuple[Item, Future[Result]]]) -> Iterator[Result]:
+    """Yield the results of what is at work beside an item that ends the run."""
+    for item, future in list(at_work)[1:]:
+        if not future.cancel() and future.exception() is None:
+            at_work.remove((item, future))
+            yield future.result()
