@@ -56,6 +56,8 @@ class WebSettings(Table):
     """Largest file that is taken, and the most that a ZIP archive may unpack to."""
     max_upload_files: int = Field(default=2000, ge=1, le=60_000)
     """Most files that a ZIP archive may hold."""
+    evaluation: Path | None = None
+    """Folder that `evaluate -o` wrote: how the models do at this site, for their cards."""
     proxy: ProxySettings | None = None
 
     @field_validator("proxy")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -122,7 +123,12 @@ def card(name: str, settings: Settings, evaluation: Path | None = None) -> Card:
 def write(path: Path, made: Card) -> None:
     """Write the page: self-contained, without a script."""
     with atomic.open_text(path) as file:
-        file.writelines(pages.template("card.html.jinja").stream(it=made, rows=dict(facts(made)), estimate=estimate))
+        file.writelines(pages.template("card.html.jinja").stream(shown(made)))
+
+
+def shown(made: Card, problem: str = "") -> dict[str, Any]:
+    """Return what the template of a card takes; ``problem`` says why there is no evaluation."""
+    return {"it": made, "rows": dict(facts(made)), "estimate": estimate, "problem": problem}
 
 
 def facts(made: Card) -> Iterator[tuple[str, str]]:
@@ -150,6 +156,18 @@ def estimate(value: Mapping[str, Any] | None, count: int = 3) -> str:
     if value["low"] is None or value["high"] is None:
         return f"{value['value']:.{count}f}"
     return f"{value['value']:.{count}f} ({value['low']:.{count}f} to {value['high']:.{count}f})"
+
+
+def evaluated(evaluation: Path) -> list[str]:
+    """Return the names of the models that an evaluation is about.
+
+    Raises
+    ------
+    CxrDicomError
+        If it is none.
+    """
+    with _expected(evaluation) as content:
+        return sorted({name for name, _, _ in content["models"]})
 
 
 def _parity(name: str) -> Iterator[Parity]:
@@ -180,10 +198,7 @@ def _site(info: ModelInfo, digest: str | None, settings: Settings) -> SiteFile |
 
 
 def _evaluation(path: Path, info: ModelInfo, digest: str | None) -> SiteEvaluation:
-    file = path / _EVALUATION if path.is_dir() else path
-    try:
-        with file.open("rb") as opened:
-            content = json.loads(opened.read(_MAX_BYTES))
+    with _expected(path) as content:
         versions = {(version, sha) for name, version, sha in content["models"] if name == info.name}
         anatomy = content["anatomy"]
         of_model = [
@@ -191,13 +206,10 @@ def _evaluation(path: Path, info: ModelInfo, digest: str | None) -> SiteEvaluati
             for part in (content["findings"], anatomy["structures"], anatomy["measurements"])
         ]
         for finding in of_model[0]:
-            (
-                estimate(finding["auroc"]),
-                estimate(finding["average_precision"]),
-                estimate(finding["reliability"]["error"]),
-            )
+            for figure in (finding["auroc"], finding["average_precision"], finding["reliability"]["error"]):
+                estimate(figure)
         found = SiteEvaluation(
-            folder=file.parent.name,
+            folder=_file(path).parent.name,
             images=int(content["images"]),
             patients=int(content["patients"]),
             grouped_by=str(content["grouped_by"]),
@@ -206,13 +218,27 @@ def _evaluation(path: Path, info: ModelInfo, digest: str | None) -> SiteEvaluati
             measurements=of_model[2],
             warnings=list(_other_weights(versions, digest)),
         )
+    if not versions:
+        raise CxrDicomError(f"{_file(path)}: {info.name} did not run there")
+    return found
+
+
+@contextmanager
+def _expected(path: Path) -> Iterator[dict[str, Any]]:
+    """Give what an evaluation says; what is missing there, or of another type, is an error of ours."""
+    file = _file(path)
+    try:
+        with file.open("rb") as opened:
+            content = json.loads(opened.read(_MAX_BYTES))
+        yield content
     except OSError as error:
         raise CxrDicomError(f"{file}: expected what `evaluate -o` wrote, found {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CxrDicomError(f"{file}: expected what `evaluate -o` wrote, found something else") from error
-    if not versions:
-        raise CxrDicomError(f"{file}: {info.name} did not run there")
-    return found
+
+
+def _file(path: Path) -> Path:
+    return path / _EVALUATION if path.is_dir() else path
 
 
 def _other_weights(versions: set[tuple[str, str | None]], digest: str | None) -> Iterator[str]:

@@ -14,6 +14,7 @@ from cxr_dicom.config import ENVIRONMENT_PREFIX, Settings, operating_points
 from cxr_dicom.config.web import Right
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer import catalogue, model_infos, running
+from cxr_dicom.results import card as cards
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.application import Asked, Page
 
@@ -54,6 +55,7 @@ class SettingsPages:
         """Return the pages."""
         return (
             Page(path="/models", right=Right.LOOK, handler=self.models, title="Models"),
+            Page(path="/models/{name}", right=Right.LOOK, handler=self.card),
             Page(path="/settings", right=Right.OPERATE, handler=self.show, title="Settings"),
             Page(path="/settings/check", right=Right.OPERATE, handler=self.check, method="POST"),
         )
@@ -64,6 +66,18 @@ class SettingsPages:
         rows = [catalogue.described(info, self._settings) for info in model_infos(self._settings).values()]
         rows.sort(key=lambda row: (row["name"] not in names, row["name"]))
         return asked.render("models.html.jinja", models=rows, running=names, **self._site())
+
+    def card(self, asked: Asked) -> Response:
+        """Show what is known of one model, at this site too."""
+        name = asked.path("name")
+        if name not in model_infos(self._settings):
+            raise NotAnsweredError(404, "There is no such model.")
+        try:
+            made, problem = cards.card(name, self._settings, self._settings.web.evaluation), ""
+        except CxrDicomError as error:
+            problem = str(error)
+            made = self._card_alone(name)
+        return asked.render("model.html.jinja", **cards.shown(made, problem))
 
     def show(self, asked: Asked) -> Response:
         """Show what is set."""
@@ -78,6 +92,13 @@ class SettingsPages:
         finally:
             self._is_checking.release()
         return asked.render("settings.html.jinja", tables=list(tables(self._settings)), answers=answers)
+
+    def _card_alone(self, name: str) -> cards.Card:
+        """Make a card where the evaluation is not about this model, or cannot be read."""
+        try:
+            return cards.card(name, self._settings)
+        except CxrDicomError as error:
+            raise NotAnsweredError(409, str(error)) from error
 
     def _site(self) -> dict[str, Any]:
         """Return what this site found out about its models."""
