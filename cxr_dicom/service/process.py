@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
@@ -21,6 +23,11 @@ from cxr_dicom.system.watch import Watch
 
 _PAUSE = 0.3  # seconds between looks at an empty queue, for studies that come due or that a person wants
 _STOP = "stop"
+STARTS = 3  # of a worker that is killed while it loads the models
+
+
+class KilledError(CxrDicomError):
+    """A signal ended a worker while it loaded the models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +70,18 @@ class WorkerProcess:
 
         Raises
         ------
+        KilledError
+            If a signal ended it.
         CxrDicomError
-            If they cannot be.
+            If they cannot be loaded.
         """
         try:
             problem = self._connection.recv()
         except EOFError:
-            problem = f"the worker process died while it loaded the models (exit code {self._join(5)})"
+            code = self._join(5)
+            problem = f"the worker process died while it loaded the models (exit code {code})"
+            if code is not None and code < 0:
+                raise KilledError(problem) from None
         if problem:
             raise CxrDicomError(problem)
 
@@ -108,6 +120,26 @@ class WorkerProcess:
     def _join(self, seconds: float) -> int | None:
         self._process.join(seconds)
         return self._process.exitcode
+
+
+def ready(worker: WorkerProcess, again: Callable[[], WorkerProcess]) -> WorkerProcess:
+    """Wait for a worker, or for another one that is made in its place: want of memory may kill it while it loads.
+
+    Raises
+    ------
+    CxrDicomError
+        If the models cannot be loaded, or `STARTS` workers in a row were killed.
+    """
+    for _ in range(STARTS - 1):
+        try:
+            worker.wait_until_ready()
+            return worker
+        except KilledError:
+            telemetry.event("worker_died", level=logging.WARNING, study_instance_uid=None)
+            worker.stop(0)
+            worker = again()
+    worker.wait_until_ready()
+    return worker
 
 
 def _work(

@@ -25,7 +25,7 @@ from cxr_dicom.service.drift import DriftWatch
 from cxr_dicom.service.health import Figure, Problem, Problems
 from cxr_dicom.service.metrics import MetricsServer
 from cxr_dicom.service.pages import open_pages
-from cxr_dicom.service.process import Bells, WorkerProcess
+from cxr_dicom.service.process import Bells, WorkerProcess, ready
 from cxr_dicom.service.receipts import on_commitment
 from cxr_dicom.service.reload import Reload
 from cxr_dicom.service.retention import housekeep
@@ -245,10 +245,10 @@ class Service:
     # --- workers ---------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
-        for _ in range(self.settings.service.workers):
-            self._workers.append(WorkerProcess(self.settings, self._build, self._bells))
-        for worker in self._workers:
-            worker.wait_until_ready()
+        make = partial(WorkerProcess, self.settings, self._build, self._bells)
+        self._workers += [make() for _ in range(self.settings.service.workers)]
+        for number, worker in enumerate(self._workers):
+            self._workers[number] = ready(worker, make)
 
     def _end_overdue_workers(self) -> None:
         """End a worker that is at one stage for too long, or whose study was forgotten."""

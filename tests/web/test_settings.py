@@ -1,5 +1,6 @@
 """Models and settings as pages: what is shown, what never is, and the check."""
 
+import json
 import threading
 
 import pytest
@@ -36,6 +37,27 @@ def test_every_model_has_its_card(told):
         assert info.name in text
         assert info.licence in text
     assert text.index("offline-anatomy") < text.index("xrv-vqgan"), "those that run here come first"
+
+
+def test_a_card_has_what_was_found_at_this_site(told, tmp_path):
+    evaluation = tmp_path / "EVAL"
+    evaluation.mkdir()
+    figure = {"value": 0.875, "low": 0.8, "high": 0.95}
+    finding = {"name": "effusion", "models": ["xrv-densenet121-all"], "n": 200, "positives": 50, "calls": None}
+    finding |= {"auroc": figure, "average_precision": figure, "reliability": {"error": figure}, "groups": []}
+    content = {"models": [["xrv-densenet121-all", "1", None]], "images": 200, "patients": 100, "grouped_by": "patient"}
+    content |= {"findings": [finding], "anatomy": {"structures": [], "measurements": []}}
+    (evaluation / "evaluation.json").write_text(json.dumps(content))
+    told = told.model_copy(update={"web": told.web.model_copy(update={"evaluation": evaluation})})
+    with serve(told) as client:
+        client.enter()
+        assert "0.875 (0.800 to 0.950)" in client.get("/models/xrv-densenet121-all").text
+        assert "offline-anatomy did not run there" in client.get("/models/offline-anatomy").text
+        assert client.get("/models/no-such-model").status == 404
+        (evaluation / "evaluation.json").write_text("[]")
+        text = client.get("/models/xrv-densenet121-all").text
+    assert "found something else" in text
+    assert "DenseNet-121" in text
 
 
 def test_settings_say_where_they_come_from(told, monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import how_to_install
+from cxr_dicom.results.card import evaluated
 from cxr_dicom.service.checks import machine
 from cxr_dicom.service.checks.answer import Check, tried, warning, wrong
 
