@@ -25,8 +25,8 @@ def check(settings: Settings) -> Iterator[Check]:
     yield machine.check_port("web.port", web.address, web.port, machine.running(settings.spool.folder.absolute()))
     if web.tokens_file:
         yield tried("web.tokens_file", lambda: f"{len(Visitors(web).machines)} machines may ask")
-    if web.evaluation:
-        yield tried("web.evaluation", lambda: f"is about {', '.join(evaluated(web.evaluation))}")
+    if evaluation := web.evaluation:
+        yield tried("web.evaluation", lambda: f"is about {', '.join(evaluated(evaluation))}")
     if web.proxy and is_inside("127.0.0.1", web.proxy):
         text = "holds this machine: all who are on it can say that they are anybody"
         yield warning("web.proxy.addresses", text)
