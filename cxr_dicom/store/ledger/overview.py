@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BATCH = 500  # studies that are read at a time
 MAX_COUNTED = 100  # of what was refused
-_LATEST = 500  # results of today whose times are looked at
+_LATEST = 200  # results of today whose times are looked at
 _SUMMARY = (
     "SELECT study_instance_uid, state, urgent, reason, received_at, changed_at,"
     " (SELECT count(*) FROM instances i WHERE i.study_instance_uid = s.study_instance_uid) AS instances,"
@@ -76,12 +76,18 @@ class Overview:
         return row["name"] or ""
 
     def today(self, since: float) -> Row:
-        """Say what was finished since a time: ``hours``, results by hour; ``median`` and ``slowest``, in seconds."""
+        """Say what was finished since a time: ``hours``, results by hour; ``median`` and ``slowest``, in seconds.
+
+        Parameters
+        ----------
+        since
+            A whole quarter of an hour, such as a midnight.
+        """
         rows = self._ledger.rows(
-            "SELECT CAST((finished_at - ?) / 3600 AS INTEGER) hour, count(*) n FROM jobs WHERE finished_at >= ?"
-            " GROUP BY hour",
-            since,
-            since,
+            "SELECT (quarter * 900 - ?) / 3600 hour, sum(results) n FROM results_by_time WHERE quarter * 900 >= ?"
+            " GROUP BY hour HAVING n > 0",
+            int(since),
+            int(since),
         )
         taken = self._ledger.rows(
             "SELECT j.finished_at - max(i.received_at) seconds FROM"

@@ -207,4 +207,14 @@ MIGRATIONS = (
     ALTER TABLE instances ADD COLUMN called_ae_title TEXT;
     ALTER TABLE instances ADD COLUMN route TEXT;
     """,
+    """
+    -- results by the quarter of an hour in which they were finished: all time zones begin their hours with one
+    CREATE TABLE results_by_time (quarter INTEGER PRIMARY KEY, results INTEGER NOT NULL) STRICT;
+    INSERT INTO results_by_time SELECT CAST(finished_at / 900 AS INTEGER) quarter, count(*) FROM jobs GROUP BY quarter;
+    CREATE TRIGGER result_comes AFTER INSERT ON jobs BEGIN
+        INSERT INTO results_by_time VALUES (CAST(NEW.finished_at / 900 AS INTEGER), 1)
+        ON CONFLICT DO UPDATE SET results = results + 1; END;
+    CREATE TRIGGER result_goes AFTER DELETE ON jobs BEGIN
+        UPDATE results_by_time SET results = results - 1 WHERE quarter = CAST(OLD.finished_at / 900 AS INTEGER); END;
+    """,
 )
