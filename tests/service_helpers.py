@@ -54,7 +54,12 @@ def settings(folder: Path, **tables) -> Settings:
     """Make settings of a service in ``folder``; each table is given as a dict."""
     tables["spool"] = {"folder": folder, "min_free_mb": 0} | tables.get("spool", {})
     tables["listener"] = {"port": free_port()} | tables.get("listener", {})
-    return Settings.model_validate(tables)
+    return as_loaded(tables)
+
+
+def as_loaded(tables) -> Settings:
+    """Validate settings twice, as `config.load` does: a default then looks like what was set."""
+    return Settings.model_validate(Settings.model_validate(tables).model_dump())
 
 
 def wait_for(condition, seconds=20.0):

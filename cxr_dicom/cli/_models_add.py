@@ -13,17 +13,15 @@ import click
 
 from cxr_dicom.cli import Refused
 from cxr_dicom.cli._options import OutputFile, refusals
+from cxr_dicom.cli._own_output import ACTIVATIONS, COORDINATES, FORMATS, KINDS, LAYOUTS, output_table
 
 if TYPE_CHECKING:
     from cxr_dicom.cli._own_trial import Trial
     from cxr_dicom.config import Settings
     from cxr_dicom.infer.own.look import Facts, Output
 
-_KINDS = ("scores", "masks", "values", "heatmaps")
-_ACTIVATIONS = ("none", "sigmoid", "softmax", "labels")
 _ARCHITECTURES = ("densenet121", "resnet50", "pspnet", "unet")
 _OPTIONAL = ("mean", "std", "fit", "resize", "intensity")  # of `input`, in its order
-_LABELS = "names in the order of the network, NAME or NAME=OPERATING_POINT, separated by commas; none: not reported"
 
 
 class _Numbers(click.ParamType[list[float]]):
@@ -51,11 +49,15 @@ class _Numbers(click.ParamType[list[float]]):
 @click.option("--fit", type=click.Choice(["crop", "pad", "stretch"]), help="How an image becomes a square.")
 @click.option("--resize", type=click.Choice(["bilinear", "bicubic", "nearest"]), help="Interpolation.")
 @click.option("--intensity", type=click.Choice(["xrv", "voi", "image"]), help="How grey values are read.")
-@click.option("--kind", type=click.Choice(_KINDS), help="What it gives.")
-@click.option("--activation", type=click.Choice(_ACTIVATIONS), help="What makes probabilities of that.")
+@click.option("--kind", type=click.Choice(KINDS), help="What it gives.")
+@click.option("--activation", type=click.Choice(ACTIVATIONS), help="What makes probabilities of that.")
 @click.option("--labels", metavar="NAME[=POINT],...", help="Its outputs in their order, with operating points.")
 @click.option("--unit", metavar="UCUM", help="Of values.")
-@click.option("--tensor", metavar="NAME", help="Its output, where it has several.")
+@click.option("--tensor", metavar="NAME", help="Its output, where it has several; of boxes BOXES,SCORES,LABELS.")
+@click.option("--layout", type=click.Choice(LAYOUTS), help="Of boxes: three outputs, or rows with a label or with all.")
+@click.option("--box-format", type=click.Choice(FORMATS), help="Of boxes: corners, or centre and size.")
+@click.option("--coordinates", type=click.Choice(COORDINATES), help="Of boxes: pixels of the input, or 0 to 1.")
+@click.option("--width", type=click.IntRange(1, 16_384), help="How many numbers an embedding has.")
 @click.option("--architecture", type=click.Choice(_ARCHITECTURES), help="Of a .safetensors file.")
 @click.option("--licence", help="Under which it may be used.")
 @click.option("--citation", help="Who made it: a paper, or a name.")
@@ -141,7 +143,7 @@ class _Asked:
         if known is not None:
             return known
         if not is_terminal():
-            self._missing.append(f"--{key} ({question}{': ' * bool(choices)}{', '.join(choices)})")
+            self._missing.append(f"--{key.replace('_', '-')} ({question}{': ' * bool(choices)}{', '.join(choices)})")
             return None
         kind = click.Choice(choices) if choices else None
         return click.prompt(question, type=kind, default=default, value_proc=None if choices else _spoken(convert))
@@ -213,78 +215,11 @@ def _table(name: str, facts: Facts, asked: _Asked, file: Path) -> dict[str, Any]
         **architecture,
         "sha256": facts.sha256,
         "input": given,
-        "output": _output(facts, asked),
+        "output": output_table(facts, asked),
         "licence": asked.need("licence", facts.licence, "licence under which it may be used"),
         "citation": asked.need("citation", facts.citation, "who made it: a paper, or a name"),
         **({"title": facts.title} if facts.title else {}),
     }
-
-
-def _output(facts: Facts, asked: _Asked) -> dict[str, Any]:
-    from cxr_dicom.infer.own.look import Output
-
-    names = tuple(output.name for output in facts.outputs)
-    only = names[0] if len(names) == 1 else facts.output
-    tensor = asked.need("tensor", only, "which of its outputs", choices=names)
-    unknown = Output(name="", ends_in=None, shape=None)
-    output = next((each for each in facts.outputs if each.name == tensor), unknown)
-    kind = asked.need("kind", facts.kind or _kind(output), "what it gives", choices=_KINDS)
-    table: dict[str, Any] = {"kind": kind}
-    if kind != "values":
-        table["activation"] = asked.need(
-            "activation",
-            {"sigmoid": "none", "softmax": "none", "labels": "labels"}.get(output.ends_in or ""),
-            "what makes probabilities of what it gives",
-            choices=_ACTIVATIONS if kind in (None, "masks") else _ACTIVATIONS[:3],
-        )
-    if len(names) > 1:
-        table["tensor"] = tensor
-    count = output.count
-    how_many = f"{count} " if count else ""
-    labels = asked.need(
-        "labels", _known_labels(facts, count), how_many + _LABELS, convert=lambda text: _labels(text, count)
-    )
-    unit = {"unit": asked.optional("unit")} if kind == "values" and asked.optional("unit") else {}
-    table["labels"] = [{**label, **unit} for label in labels or ()]
-    return table
-
-
-def _kind(output: Output) -> str | None:
-    """What an output gives, where only one thing is possible."""
-    if output.ends_in == "labels":
-        return "masks"
-    return "scores" if output.ends_in and output.is_map is False else None
-
-
-def _known_labels(facts: Facts, count: int | None) -> list[dict[str, Any]] | None:
-    """The labels that a file has, where each can be a name here."""
-    from cxr_dicom.infer.own.look import is_background, label_key
-
-    if facts.labels is None or count not in (None, len(facts.labels)):
-        return None
-    names = [label_key(text) for text in facts.labels]
-    nameless = [text for text, name in zip(facts.labels, names, strict=True) if not name and not is_background(text)]
-    if nameless or len(set(filter(None, names))) < len(list(filter(None, names))) or not any(names):
-        return None
-    return [{"name": name} for name in names]
-
-
-def _labels(text: str, count: int | None) -> list[dict[str, Any]]:
-    """Read ``pneumothorax=0.42,cavity,``."""
-    from cxr_dicom.infer.own.look import is_background, label_key
-
-    labels: list[dict[str, Any]] = []
-    for part in text.split(","):
-        name, sign, point = part.strip().partition("=")
-        if not label_key(name.strip()) and not is_background(name):
-            raise ValueError(f"expected a name that begins with a letter, got {name!r}")
-        try:
-            labels.append({"name": label_key(name.strip()), **({"operating_point": float(point)} if sign else {})})
-        except ValueError as error:
-            raise ValueError(f"expected a number as operating point, got {point!r}") from error
-    if count is not None and len(labels) != count:
-        raise ValueError(f"expected {count}, one for each output of the network, got {len(labels)}")
-    return labels
 
 
 def _two(text: str) -> list[float]:

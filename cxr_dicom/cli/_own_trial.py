@@ -52,7 +52,8 @@ def tried(settings: Settings, source: Path | None, picture: Path) -> Trial:
         radiograph, name = _radiograph(settings, source)
         found = model.predict(radiograph, ())
         black = replace(radiograph, pixels=np.full_like(radiograph.pixels, radiograph.pixels.min()))
-        doubts = [*_doubts(found, radiograph), *_blindness(found, model.predict(black, ()))]
+        is_detector = any(own.output.kind == "boxes" for own in settings.models.own if own.name == model.info.name)
+        doubts = [*_doubts(found, radiograph, is_detector=is_detector), *_blindness(found, model.predict(black, ()))]
     finally:
         model.close()
     write_png(picture, _drawn(found, radiograph))
@@ -89,7 +90,12 @@ def _share(prediction: Prediction, radiograph: Radiograph) -> dict[str, float]:
 
 
 def _lines(prediction: Prediction, radiograph: Radiograph) -> Iterator[str]:
+    for found in prediction.detections:
+        sides = ", ".join(f"{side:.0f}" for side in found.box)
+        yield f"{found.key}: {found.score:.4f}; left, top, right, bottom: {sides}"
     yield from (f"{finding.name}: {finding.raw:.4f}, {finding.call}" for finding in prediction.findings)
+    if (vector := prediction.embedding) is not None:
+        yield f"{len(vector)} numbers, {vector.min():.4g} to {vector.max():.4g}"
     yield from (f"{name}: {share:.1%} of the image" for name, share in _share(prediction, radiograph).items())
     for measurement in prediction.measurements:
         yield f"{measurement.name}: {measurement.value:.6g} {measurement.unit.value}".removesuffix(" 1")
@@ -97,16 +103,18 @@ def _lines(prediction: Prediction, radiograph: Radiograph) -> Iterator[str]:
         yield from (f"{each.name}: {each.values.min():.4f} to {each.values.max():.4f}" for each in prediction.heatmaps)
 
 
-def _doubts(prediction: Prediction, radiograph: Radiograph) -> Iterator[str]:
+def _doubts(prediction: Prediction, radiograph: Radiograph, *, is_detector: bool) -> Iterator[str]:
     scores = [finding.raw for finding in prediction.findings]
-    if len(scores) > 1 and max(scores) - min(scores) < _SAME:
+    if len(scores) > 1 and not is_detector and max(scores) - min(scores) < _SAME:
         yield f"all {len(scores)} scores are {scores[0]:.4f}"
-    if scores and all(score < _SAME or score > 1 - _SAME for score in scores):
+    if is_detector and not prediction.detections:
+        yield "no box at all: another range of its input, or a threshold that none reaches"
+    elif scores and all(score < _SAME or score > 1 - _SAME for score in scores):
         yield "every score is 0 or 1: the range of its input may be another, or the activation be there already"
     if scores and all(abs(score - 0.5) < 0.02 for score in scores):
         yield "every score is near 0.5: weights that were not trained, or another range of its input"
     shares = _share(prediction, radiograph)
-    if not (scores or prediction.measurements or prediction.heatmaps or shares):
+    if not (scores or prediction.measurements or prediction.heatmaps or shares or prediction.embedding is not None):
         yield "all masks are empty: another range of its input, or other labels"
     yield from (f"{name} is the whole image" for name, share in shares.items() if share > _ALL)
     for heatmap in prediction.heatmaps:
@@ -117,7 +125,11 @@ def _doubts(prediction: Prediction, radiograph: Radiograph) -> Iterator[str]:
 def _blindness(found: Prediction, black: Prediction) -> Iterator[str]:
     """Whether it says of a black picture what it says of a radiograph."""
     numbers = [
-        [*(each.raw for each in said.findings), *(each.value or 0 for each in said.measurements)]
+        [
+            *(each.raw for each in said.findings),
+            *(each.value or 0 for each in said.measurements),
+            *(() if said.embedding is None else said.embedding.tolist()),
+        ]
         for said in (found, black)
     ]
     pairs = list(zip(*numbers, strict=True))
@@ -135,4 +147,6 @@ def _drawn(found: Prediction, radiograph: Radiograph) -> pictures.Colour | pictu
         drawn = pictures.overlay(preview, found.masks)
     elif found.heatmaps:
         drawn = pictures.heat(preview, found.heatmaps[0], radiograph.image.shape)
+    if found.detections:
+        drawn = pictures.framed(drawn, ((each.box, each.label) for each in found.detections), radiograph.image.shape)
     return pictures.hung(drawn, orientation)

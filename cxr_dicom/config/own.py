@@ -15,6 +15,7 @@ from cxr_dicom.plugins import MODELS, problem_of_name
 FILES = (".onnx", ".pt", ".ts", ".safetensors")
 ARCHITECTURES = ("densenet121", "resnet50", "pspnet", "unet")  # that `infer/own/architectures.py` builds
 MAX_LABELS = 500
+SEPARATE = ("boxes", "scores", "labels")  # as torchvision's detectors name their outputs
 
 Key = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -158,7 +159,7 @@ class BoxesOutput(Output):
     layout: Literal["separate", "rows", "classes"]
     """`separate`: outputs for boxes, scores and numbers of labels; `rows`: (boxes, 6), each a box, its score and the
     number of its label; `classes`: (boxes, 4 + labels), each a box and a score for every label."""
-    tensors: tuple[Line, Line, Line] = ("boxes", "scores", "labels")
+    tensors: tuple[Line, Line, Line] = SEPARATE
     """Of `separate`: the names of these outputs, or their numbers."""
     format: Literal["xyxy", "cxcywh"] = "xyxy"
     """`xyxy`: left, top, right, bottom; `cxcywh`: centre, width and height."""
@@ -178,7 +179,7 @@ class BoxesOutput(Output):
     def _named(self) -> Self:
         if self.layout == "separate" and self.tensor is not None:
             raise ValueError("tensor: expected `tensors`, the three of the layout `separate`")
-        if self.layout != "separate" and "tensors" in self.model_fields_set:
+        if self.layout != "separate" and self.tensors != SEPARATE:
             raise ValueError(f"tensors: expected `tensor`, for the layout {self.layout} has one output")
         return self
 

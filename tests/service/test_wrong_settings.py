@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cxr_dicom.config import Settings
 from cxr_dicom.service import checks
 from cxr_dicom.service.checks import Level
-from tests.service_helpers import archive, certificate, free_port, serving, storescp
+from tests.service_helpers import archive, as_loaded, certificate, free_port, serving, storescp
 
 FOLDER = {"name": "out", "kind": "folder", "path": "/nowhere/out"}
 PACS = {"name": "pacs", "kind": "dicom", "address": "127.0.0.1", "port": 1, "ae_title": "PACS", "timeout_seconds": 1}
@@ -23,7 +22,7 @@ def found(tmp_path, **tables):
     """Return the answers that are not well, by key."""
     tables["spool"] = {"folder": tmp_path / "spool", "min_free_mb": 0} | tables.get("spool", {})
     tables["listener"] = {"port": free_port()} | tables.get("listener", {})
-    answers = checks.check(Settings.model_validate(tables), with_models=False)
+    answers = checks.check(as_loaded(tables), with_models=False)
     bad: dict[str, list[tuple[Level, str]]] = {}
     for answer in answers:
         if answer.level is not Level.OK:
@@ -203,6 +202,7 @@ def test_settings_without_a_mistake_have_none_that_is_wrong(tmp_path):
             ],
         )
     assert not [text for told in answers.values() for level, text in told if level is Level.WRONG]
+    assert "poller" not in answers, "nobody said that anything is polled"
 
 
 def test_a_port_that_another_program_has(tmp_path):

@@ -24,6 +24,7 @@ class Look:
     ends_in: dict[str, str | None]  # of an output: sigmoid, softmax, labels (ArgMax), or none of them
     shapes: dict[str, tuple[int | None, ...]] = field(default_factory=dict)  # of the outputs, once the input is known
     properties: dict[str, str] = field(default_factory=dict)  # metadata_props
+    grows: bool = False  # whether it makes results whose size follows from what it sees, as detectors do
 
 
 def look(content: bytes, channels: int | None, size: int | None) -> Look:
@@ -50,8 +51,16 @@ def look(content: bytes, channels: int | None, size: int | None) -> Look:
     except (UnicodeDecodeError, TypeError) as error:  # protobuf gives bytes for what is no UTF-8
         raise RefusedError("found names that are no text") from error
     channels, size = found_channels or channels, found_size or size
-    shapes = graph.check(content, channels, size).shapes if channels and size else {}
-    return Look(channels=channels, size=size, outputs=outputs, ends_in=ends, shapes=dict(shapes), properties=properties)
+    checked = graph.check(content, channels, size, grows=True) if channels and size else None
+    return Look(
+        channels=channels,
+        size=size,
+        outputs=outputs,
+        ends_in=ends,
+        shapes=dict(checked.shapes) if checked else {},
+        properties=properties,
+        grows=bool(checked and checked.grows),
+    )
 
 
 def _input(network: GraphProto) -> tuple[int | None, int | None]:

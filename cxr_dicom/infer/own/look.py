@@ -195,6 +195,7 @@ class _Seen:
             properties=found.properties,
             channels=found.channels,
             size=found.size,
+            kind="boxes" if found.grows else None,  # nothing else may be of a size that is not known beforehand
         )
 
     def torchscript(self, *, is_of_bundle: bool) -> _Looked:

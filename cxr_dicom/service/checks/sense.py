@@ -14,6 +14,7 @@ from cxr_dicom.config.service import (
     DicomDestination,
     FolderDestination,
     HttpAccess,
+    PollerSettings,
     QueryRetrieveArchive,
     Rules,
 )
@@ -238,7 +239,7 @@ def _numbers(settings: Settings) -> Iterator[Check]:
     if settings.service.study_seconds < _SHORT:
         why = "a study that takes longer is ended, and HELD at last"
         yield warning("service.study_seconds", f"{settings.service.study_seconds:g}: {why}")
-    if "poller" in settings.model_fields_set and not settings.poller.archives:
+    if settings.poller != PollerSettings() and not settings.poller.archives:
         yield warning("poller", "nothing is polled: there are no [[poller.archives]]")
     for name in ("sources_days", "objects_days"):
         if getattr(retention, name) == 0:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from cxr_dicom.config import Settings
 from cxr_dicom.infer import build_models
+from tests.service_helpers import as_loaded
 
 
 def settings(*tables, **models):
     names = tuple(table["name"] for table in tables)
-    return Settings.model_validate({"models": {"names": names, "device": "cpu", "own": tables, **models}})
+    return as_loaded({"models": {"names": names, "device": "cpu", "own": tables, **models}})
 
 
 @pytest.fixture

@@ -82,10 +82,10 @@ def test_two_tables_of_one_name_are_refused(tmp_path):
 
 
 MISFITS = {
-    "labels": (scores("mass", "nodule"), "output: expected (images, 2) by its labels, got (1, 3)"),
+    "labels": (scores("mass", "nodule"), "output: expected (images, 2) by its table, got (1, 3)"),
     "kind": (
         masks("mass", "nodule", "hernia"),
-        "output: expected (images, 3, rows, columns) by its labels, got (1, 3)",
+        "output: expected (images, 3, rows, columns) by its table, got (1, 3)",
     ),
     "tensor": ({**scores("a", "b", "c"), "tensor": "logits"}, "no output 'logits'; expected one of out"),
     "size": (None, "found an input of 1 x 1 x 64 x 64, expected (images) x 1 x 32 x 32"),
