@@ -13,11 +13,11 @@ from statistics import median
 
 from benchmarks._harness import Plan, Row, folder, in_turn, ratios, seconds
 from cxr_dicom.records import EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult, StudyState
-from cxr_dicom.store.ledger import Claim, Ledger, Route
+from cxr_dicom.store.ledger import Claim, Dispatch, Ledger
 
 FEW, MANY = 100, 1_000_000
 CALLS = 10  # of each kind in one measurement
-ROUTES = (Route(destination="pacs", verify=False),)
+DISPATCHES = (Dispatch(destination="pacs", verify=False),)
 
 _STUDIES = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
 _UID = "'1.2.826.0.1.3680043.8.498.' || (1000000000000000000 + i * 7919) || '.' || i"
@@ -75,7 +75,7 @@ def working(ledger: Ledger) -> tuple[float, float]:
         assert claim is not None
         claims.append(spent)
         result = result_of(claim, ledger)
-        finishes.append(seconds(partial(ledger.studies.finish, claim, result, [], ROUTES))[0])
+        finishes.append(seconds(partial(ledger.studies.finish, claim, result, [], DISPATCHES))[0])
         done.append(claim.study.study_instance_uid)
     for uid in done:
         ledger.studies.move(uid, (StudyState.ENCODED,), StudyState.RECEIVING)  # as if a new image had come

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxr_dicom.cohort import credentials
-from cxr_dicom.cohort.worker import Models, Worker, this_machine, versions
+from cxr_dicom.cohort.worker import Model, Models, Worker, this_machine, versions
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.records import ModelInfo
@@ -134,12 +134,21 @@ class Roll:
         yield self._other_models(worker)
 
     def _other_models(self, worker: Worker) -> str:
-        if [each[:2] for each in worker.models] != [each[:2] for each in self.models]:
+        pairs = zip(self.models, worker.models, strict=False)
+        if len(worker.models) != len(self.models) or not all(_is_same(*pair) for pair in pairs):
             return f"expected the models {_names(self.models)}, found {_names(worker.models)}"
         for (name, _, expected), (_, _, found) in zip(self.models, worker.models, strict=True):
             if expected is not None and expected != found:
                 return f"expected weights {expected} of {name}, as here, found {found or 'none'}"
         return ""
+
+
+def _is_same(expected: Model, found: Model) -> bool:
+    """Whether a model that was loaded is the one that was named; runtime and package may stand behind its version."""
+    (name, version, _), (found_name, found_version, _) = expected, found
+    return name == found_name and (
+        found_version == version or found_version.startswith((f"{version};", f"{version} ("))
+    )
 
 
 def _names(models: Models) -> str:

@@ -57,8 +57,8 @@ class RunRecord:
         self._earlier = _read(self._path)
         if part is None:
             own = [each for each in self._earlier.get("sessions", ()) if "part" not in each]
-            of_parts = (_read(path).get("sessions", ()) for path in (out / STATE_FOLDER).glob("part-*.json"))
-            sessions = sorted([*own, *chain.from_iterable(of_parts)], key=lambda each: str(each.get("started")))
+            of_parts = (_read(path).get("sessions", ()) for path in sorted((out / STATE_FOLDER).glob("part-*.json")))
+            sessions = sorted([*chain.from_iterable(of_parts), *own], key=lambda each: str(each.get("started")))
             self._earlier |= {"sessions": sessions} if sessions else {}
         self._crew: Callable[[], Sequence[Worker]] = tuple
         self._written_at = 0.0  # when it was written last, on the clock that only goes forward

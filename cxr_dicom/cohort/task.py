@@ -5,7 +5,6 @@ A state that is still valid is returned without any work.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -122,7 +121,7 @@ class EntryTask:
             with TemporaryFile(dir=self._out / STATE_FOLDER) as probe:
                 probe.write(bytes(_PROBE))
                 probe.flush()
-                os.fsync(probe.fileno())
+                atomic.sync_open(probe.fileno())
         except OSError as found:
             wants.raise_if_lacking(found, self._out)
 

@@ -16,7 +16,8 @@ from cxr_dicom import __version__
 
 _LIBRARIES = ("torch", "torchxrayvision", "pydicom", "highdicom", "numpy", "openvino", "onnxruntime")
 
-Models = tuple[tuple[str, str, str | None], ...]  # name, version, SHA-256 of the weights
+Model = tuple[str, str, str | None]  # name, version, SHA-256 of the weights
+Models = tuple[Model, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -208,10 +208,8 @@ class Spool:
         The name holds the content's digest: the same UID with other content never overwrites a file
         that a worker may be reading.
         """
-        folder = self._study_folder("sources", instance.study_instance_uid)
-        path = folder / f"{instance.sop_instance_uid}.{part.sha256[:16]}.dcm"
-        atomic.place(part.path, path)
-        return replace(instance, path=path)
+        name = f"{instance.sop_instance_uid}.{part.sha256[:16]}.dcm"
+        return replace(instance, path=self._placed(part.path, "sources", instance.study_instance_uid, name))
 
     def drop(self, part: Part) -> None:
         """Delete a part that is not wanted."""
@@ -233,7 +231,8 @@ class Spool:
         path = self._study_folder("objects", study_instance_uid) / f"{made.sop_instance_uid}.dcm"
         if not path.exists():
             made.path.chmod(0o600)
-            atomic.move(made.path, path)
+            atomic.sync(made.path)
+            self._placed(made.path, "objects", study_instance_uid, path.name)
         return replace(made, path=path)
 
     def keep_shown(self, study_instance_uid: str, text: str) -> Path:
@@ -285,6 +284,18 @@ class Spool:
     def set_aside_now(self) -> int:
         """Count what lies in ``unknown/``."""
         return sum(1 for _ in (self.folder / "unknown").glob("*/*/*"))
+
+    def _placed(self, written: Path, kind: str, study_instance_uid: str, name: str) -> Path:
+        """Give a file that is on the disk its place; its folder may go at any time while it is empty (`delete`)."""
+        while True:
+            path = self._study_folder(kind, study_instance_uid) / name
+            try:
+                atomic.place(written, path)
+            except FileNotFoundError:
+                if not written.exists():
+                    raise
+            else:
+                return path
 
     def _study_folder(self, kind: str, study_instance_uid: str) -> Path:
         folder = self.folder / kind / study_instance_uid

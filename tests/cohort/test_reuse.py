@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cxr_dicom import synthetic
+from cxr_dicom.cohort.journal import Reader
 from cxr_dicom.cohort.options import Options, Tools
 from cxr_dicom.cohort.reuse import job_key, reconsidered, stamp
 from cxr_dicom.cohort.states import State
@@ -34,6 +35,7 @@ def tools(pipelines, tmp_path):
     def make(number=0, **options):
         return Tools(
             out=tmp_path / "out",
+            states=Reader(tmp_path / "out"),
             settings=SETTINGS,
             options=Options(**options),
             pipeline=pipelines[number],

@@ -18,7 +18,8 @@ KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state
 
 
 def everything(encoded, image, folder, settings=None):
-    study = painted.study(painted.analysis(image), skipped=[painted.skip(painted.lateral(image))])
+    predictions = (*painted.analysis(image).predictions, painted.boxes(image))
+    study = painted.study(painted.analysis(image, predictions), skipped=[painted.skip(painted.lateral(image))])
     settings = settings or painted.settings(segmentation="both")
     return [common.write(each, folder / "objects") for kind in KINDS for each in encoded(kind, study, settings)]
 
@@ -28,7 +29,7 @@ def test_equal_results_are_equal_bytes(selected, encoded, tmp_path):
     for folder in folders:
         everything(encoded, selected(synthetic.radiograph(96, 80)), folder)
     first, second = ({path.name: path.read_bytes() for path in (folder / "objects").iterdir()} for folder in folders)
-    assert len(first) == 14
+    assert len(first) == 16
     assert first == second
 
 

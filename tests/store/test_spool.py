@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
+from cxr_dicom.records import EncodedObject, ObjectKind, StoredInstance
 from cxr_dicom.store.spool import Spool, SpoolError, SpoolFullError
+from cxr_dicom.system import atomic
 from tests.service_helpers import settings
 
 
@@ -25,6 +27,38 @@ def test_a_part_that_breaks_off_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         spool.write_part(broken())
     assert list((tmp_path / "part").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["image", "object"])
+def test_a_folder_that_retention_takes_away_meanwhile_is_made_again(tmp_path, monkeypatch, what):
+    """As `Spool.delete` takes one away that is empty, just before the file has its place there."""
+    spool = Spool(settings(tmp_path))
+    part = spool.write_part([b"abc"])
+    made, taken = atomic.make_folder, []
+
+    def make_and_lose(folder, mode=None):
+        made(folder, mode=mode)
+        if folder.name == "1.2" and not taken:
+            taken.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(atomic, "make_folder", make_and_lose)
+    if what == "image":
+        instance = StoredInstance(
+            path=part.path,
+            study_instance_uid="1.2",
+            series_instance_uid="1.3",
+            sop_instance_uid="1.4",
+            sop_class_uid="1",
+        )
+        kept = spool.keep(part, instance)
+    else:
+        uids = {"series_instance_uid": "1.3", "sop_instance_uid": "1.4", "sop_class_uid": "1"}
+        kind, sources = ObjectKind.SEGMENTATION, ("1.5",)
+        made_of = EncodedObject(path=part.path, kind=kind, model=None, source_sop_instance_uids=sources, **uids)
+        kept = spool.adopt("1.2", made_of)
+    assert taken
+    assert kept.path.read_bytes() == b"abc"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -144,6 +144,8 @@ class Dicom:
             ValueError,
         ) as error:  # no status, or lengths that make no sense
             raise ConnectionFailedError("UNEXPECTED", "the answers to C-STORE cannot be read") from error
+        except RuntimeError as error:  # pynetdicom: the peer ended the association a moment ago, and nothing was sent
+            raise ConnectionFailedError(ABORTED, "the peer ended the association") from error
         if "Status" not in answer:
             raise no_answer(opened, "C-STORE", seconds, time.monotonic() - begin)
         if not heard or not _is_about(encoded, number, heard[-1]):

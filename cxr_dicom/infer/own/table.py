@@ -61,8 +61,8 @@ def append(config: Path, written: str) -> None:
         joint = b"" if not before or before.endswith(b"\n\n") else b"\n" if before.endswith(b"\n") else b"\n\n"
         after = before + joint + written.encode()
         _expect_one_more(before, after)
-        with atomic.replacing(place, place.stat().st_mode & 0o777) as part:
-            part.write_bytes(after)
+        with atomic.open_bytes(place, place.stat().st_mode & 0o777) as file:
+            file.write(after)
     except ValueError as error:  # of TOML, and of UTF-8
         raise SettingsError(
             f"{config}: no table [[models.own]] can stand at its end ({error}); put it there by hand"

@@ -36,6 +36,7 @@ GATES: Mapping[
         Reason.NOT_FRONTAL: ("not frontal", "lateral, oblique or another view"),
         Reason.UNKNOWN_BODY_PART: ("part not named", "no attribute names the part of the body"),
         Reason.UNKNOWN_VIEW: ("view not named", "no attribute names the view"),
+        Reason.NO_MODELS: ("no models", "no model runs on its route"),
         Reason.CONTRADICTORY_IDENTITY: ("two patients", "the images of the study are not of one patient"),
     },
     "Image data": {
