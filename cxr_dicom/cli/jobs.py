@@ -88,6 +88,8 @@ def retry(
         raise click.UsageError("expected STUDY, --accession, --last, --all, --state, --destination or --since")
     from cxr_dicom.records import StudyState
 
+    if destination:
+        _expect_destination(destination, config)
     with open_actions(config) as (actions, ledger):
         if naming:
             study = naming.find(ledger)
@@ -108,6 +110,8 @@ def retry(
 @click.option("--destination", metavar="NAME", help="Only to this destination.")
 def resend(config: Path | None, naming: Naming, destination: str | None) -> None:
     """Send the objects of a study once more, also those that were taken: the same instances, byte for byte."""
+    if destination:
+        _expect_destination(destination, config)
     with open_actions(config) as (actions, ledger):
         study = naming.find(ledger)
         actions.resend(study, destination)
@@ -156,7 +160,7 @@ def forget(config: Path | None, naming: Naming, yes: bool) -> None:
     """Delete a study from ledger and spool, delivered or not, at work or not. Destinations keep what they have."""
     with open_actions(config) as (actions, ledger):
         study = naming.find(ledger)
-        yes or click.confirm(f"Delete {study} ({ledger.stories.state(study)}) from this machine?", abort=True)
+        _expect_yes(yes, f"Delete {study} ({ledger.stories.state(study)}) from this machine?")
         actions.forget(study)
     click.echo(f"{study}: forgotten")
 
@@ -169,7 +173,7 @@ def withdraw(config: Path | None, destination: str, yes: bool) -> None:
     """Give up all that waits for a destination, to be sent or verified. Nothing brings it back."""
     with open_actions(config) as (actions, ledger):
         waiting = ledger.deliveries.open().get(destination, 0)
-        yes or not waiting or click.confirm(f"Give up {waiting} objects that wait for {destination}?", abort=True)
+        _expect_yes(yes or not waiting, f"Give up {waiting} objects that wait for {destination}?")
         withdrawn = actions.withdraw(destination)
     click.echo(f"{destination}: {withdrawn} objects withdrawn")
 
@@ -179,9 +183,7 @@ def withdraw(config: Path | None, destination: str, yes: bool) -> None:
 @click.option("--destination", required=True, help="Its name in the settings.")
 def pause(config: Path | None, destination: str) -> None:
     """Send nothing to a destination until `resume`; what waits for it is not given up meanwhile."""
-    known = [each.name for each in load_settings(config).destinations]
-    if destination not in known:
-        raise Refused(f"--destination: expected one of {', '.join(known) or 'those in the settings, which has none'}")
+    _expect_destination(destination, config)
     with open_actions(config) as (actions, _):
         actions.pause(destination)
     click.echo(f"{destination}: paused")
@@ -211,7 +213,7 @@ def rebuild(config: Path | None, yes: bool) -> None:
     from cxr_dicom.store.spool import Spool
 
     settings = load_settings(config)
-    yes or click.confirm(f"Process and deliver all images in {settings.spool.folder} again?", abort=True)
+    _expect_yes(yes, f"Process and deliver all images in {settings.spool.folder} again?")
     try:
         spool = Spool(settings)
         spool.lock()
@@ -224,3 +226,21 @@ def rebuild(config: Path | None, yes: bool) -> None:
     except CxrDicomError as error:
         raise Refused(str(error)) from error
     click.echo(f"{found.taken_in} images taken in, {found.set_aside} files set aside in {spool.folder / 'unknown'}")
+
+
+def _expect_destination(name: str, config: Path | None) -> None:
+    """Refuse a destination that the settings do not name: to no other can anything be sent."""
+    known = [each.name for each in load_settings(config).destinations]
+    if name not in known:
+        raise Refused(f"--destination: expected one of {', '.join(known) or 'those in the settings, which has none'}")
+
+
+def _expect_yes(is_said: bool, question: str) -> None:
+    """Ask a person; end the command where the answer is no, or nobody is there to give one."""
+    try:
+        if is_said or click.confirm(question):
+            return
+    except click.Abort:
+        click.echo(err=True)
+        raise Refused("nothing was done, for nobody said yes; --yes says it") from None
+    raise Refused("nothing was done")

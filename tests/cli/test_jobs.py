@@ -50,6 +50,13 @@ def run(tmp_path):
     return run
 
 
+@pytest.fixture
+def pacs(spool, tmp_path):
+    """Have a destination in the settings."""
+    with (tmp_path / "c.toml").open("a") as file:
+        file.write('[[destinations]]\nkind = "folder"\nname = "pacs"\npath = "out"\n')
+
+
 def made(ledger, study, *destinations, verify=False):
     """A study whose object waits for its destinations."""
     ledger.studies.add(instance(ledger, f"{study[:50]}.7.1", study), "aa")
@@ -183,11 +190,14 @@ def test_a_uid_that_begins_another_means_itself(ledger, run):
     assert json.loads(run("show", "1.2", "--json").output)["study_instance_uid"] == "1.2"
 
 
-def test_a_weekend_is_one_command(ledger, run):
+def test_a_weekend_is_one_command(ledger, pacs, run):
     for study, place in (("1.1", "pacs"), ("1.2", "pacs"), ("1.3", "vna")):
         say(ledger, DeliveryStatus.REFUSED, made(ledger, study, place), place)
     assert "0 studies will be tried again" in run("retry", "--state", "held").output
     assert "0 studies" in run("retry", "--all", "--since", "2999-01-01").output
+    for command in ("retry", "resend"):
+        refused = run(command, *(["--last"] if command == "resend" else []), "--destination", "pasc")
+        assert (refused.exit_code, refused.output) == (2, "Error: --destination: expected one of pacs\n")
     assert "2 studies will be tried again" in run("retry", "--destination", "pacs").output
     assert [state(ledger, uid) for uid in ("1.1", "1.2", "1.3")] == ["ENCODED", "ENCODED", "DEAD"]
     assert "1 study will" in run("retry", "--state", "dead", "--since", "36h").output
@@ -256,9 +266,16 @@ def test_a_real_other_user_gets_one_line(command, mode):
     assert "Traceback" not in found.stderr
 
 
-def test_a_destination_is_paused_and_resumed_by_a_person_who_stands_in_the_trail(ledger, run, spool, tmp_path):
-    with (tmp_path / "c.toml").open("a") as file:
-        file.write('[[destinations]]\nkind = "folder"\nname = "pacs"\npath = "out"\n')
+def test_nothing_is_done_where_nobody_says_yes(ledger, run):
+    made(ledger, "1.1", "pacs")
+    for command in (("forget", "--last"), ("withdraw", "--destination", "pacs"), ("rebuild",)):
+        done = run(*command)  # its standard input is empty
+        assert done.exit_code == 2
+        assert "nothing was done, for nobody said yes; --yes says it" in done.output
+    assert state(ledger, "1.1") == "ENCODED"
+
+
+def test_a_destination_is_paused_and_resumed_by_a_person_who_stands_in_the_trail(ledger, pacs, run, spool):
     assert run("resume", "--destination", "pacs").exit_code == 2
     assert run("pause", "--destination", "pasc").exit_code == 2
     assert not ledger.overview.paused()

@@ -42,6 +42,15 @@ def test_a_worker_that_sees_and_has_the_same_takes_part_and_nothing_is_left(roll
 
 
 @pytest.mark.parametrize(
+    ("version", "is_same"),
+    [("1; OpenVINO 2026.4 float32", True), ("1 (my-model 1.0)", True), ("10", False), ("2; OpenVINO 2026.4", False)],
+)
+def test_a_runtime_or_a_package_may_stand_behind_the_version_of_a_model(roll, version, is_same):
+    said = roll.refusal(roll.answer((("chestx-det", version, "ab" * 32),)))
+    assert (said == "") == is_same
+
+
+@pytest.mark.parametrize(
     ("other", "why"),
     [
         ({"versions": {}}, "expected cxr-dicom .*, as here, found none"),
