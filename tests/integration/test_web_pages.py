@@ -21,7 +21,7 @@ from tests.service_helpers import archive, free_port, settings, wait_for
 
 FILES = 200
 SCHEMES, WIDTHS = ("light", "dark"), (1280, 820, 390)
-PAGES = ("now", "studies", "study", "send", "models", "settings", "nothing")
+PAGES = ("now", "studies", "study", "send", "models", "card", "settings", "nothing")
 _BROWSER_SECONDS = 240
 
 

@@ -82,7 +82,7 @@ try {
     each => each.textContent === `${count}SENT`), plan.studies, WAIT);
   told.live = told.requests.filter(url => url === `${origin}/now`).length - loads; // loads of the whole page since
 
-  const pages = { now: '/now', studies: '/studies', study: `/studies/${plan.study}`, send: '/send', models: '/models', settings: '/settings', nothing: '/studies?uid=9' };
+  const pages = { now: '/now', studies: '/studies', study: `/studies/${plan.study}`, send: '/send', models: '/models', card: '/models/offline-anatomy', settings: '/settings', nothing: '/studies?uid=9' };
   for (const scheme of plan.schemes) {
     const page = await entered(browser, { colorScheme: scheme });
     for (const [name, address] of Object.entries(pages)) {
