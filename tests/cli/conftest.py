@@ -12,6 +12,7 @@ from pydicom import dcmread
 
 from cxr_dicom import synthetic
 from cxr_dicom.cli import cli
+from cxr_dicom.system import confinement
 
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
@@ -91,3 +92,11 @@ def inputs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(run, inputs, tmp_path_factory):
     return run(inputs, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(autouse=True)
+def confined(monkeypatch):
+    """Where `models add` would let its process write; these tests run it in their own, which must stay free."""
+    said = []
+    monkeypatch.setattr(confinement, "confine", lambda writable: said.append(set(writable)))
+    return said

@@ -13,7 +13,6 @@ from PIL import Image
 from cxr_dicom import synthetic
 from cxr_dicom.cli import _models_add
 from cxr_dicom.config import load
-from cxr_dicom.system import confinement
 from tests import ROOT
 from tests.infer.own import bundles, networks
 
@@ -47,14 +46,6 @@ class Constant(torch.nn.Module):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def confined(monkeypatch):
-    """Where the command would let its process write; these tests run in its process, and stay free."""
-    said = []
-    monkeypatch.setattr(confinement, "confine", lambda writable: said.append(set(writable)))
-    return said
 
 
 def added(invoke, *arguments):
