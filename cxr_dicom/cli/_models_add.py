@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxr_dicom.cli import Refused
+from cxr_dicom.cli._asked import Asked
 from cxr_dicom.cli._options import OutputFile, refusals
 from cxr_dicom.cli._own_output import ACTIVATIONS, COORDINATES, FORMATS, KINDS, LAYOUTS, output_table
 
@@ -76,7 +76,7 @@ def add(file: Path, config: Path | None, **given: Any) -> None:
     confine(file, config, given["picture"])
     with refusals(), _writing(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch says of TorchScript that it is old
-        asked = _Asked(given)
+        asked = Asked(given)
         facts = _looked(file, asked)
         name = given["name"] or facts.name
         if config is not None:
@@ -117,68 +117,7 @@ def confine(file: Path, config: Path | None, picture: Path | None) -> None:
     confinement.confine([Path(tempfile.gettempdir()), *folders])
 
 
-class _Asked:
-    """What the options say, what a person is asked, and what nobody said."""
-
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self.given = given
-        self._missing: list[str] = []
-
-    def optional(self, key: str) -> Any:
-        return self.given["range_" if key == "range" else key]
-
-    def need(
-        self,
-        key: str,
-        known: Any,
-        question: str,
-        *,
-        choices: tuple[str, ...] = (),
-        convert: Callable[[str], Any] = str,
-        default: Any = None,
-    ) -> Any:
-        """Return what an option says, else what the file says, else what a person answers."""
-        if (said := self.optional(key)) is not None:
-            return _converted(key, convert, said) if isinstance(said, str) else said
-        if known is not None:
-            return known
-        if not is_terminal():
-            self._missing.append(f"--{key.replace('_', '-')} ({question}{': ' * bool(choices)}{', '.join(choices)})")
-            return None
-        kind = click.Choice(choices) if choices else None
-        return click.prompt(question, type=kind, default=default, value_proc=None if choices else _spoken(convert))
-
-    def expect_all(self, file: Path) -> None:
-        """Raise an error that lists all that is missing."""
-        if self._missing:
-            raise Refused(f"{file}: does not say all; give {'; '.join(self._missing)}")
-
-
-def is_terminal() -> bool:
-    """Whether somebody can be asked."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def _converted(key: str, convert: Callable[[str], Any], said: str) -> Any:
-    try:
-        return convert(said)
-    except ValueError as error:
-        raise Refused(f"--{key}: {error}") from error
-
-
-def _spoken(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let a person who answers what cannot be be asked again."""
-
-    def answered(text: str) -> Any:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-
-    return answered
-
-
-def _looked(file: Path, asked: _Asked) -> Facts:
+def _looked(file: Path, asked: Asked) -> Facts:
     """Look into a file; once more when its input is known, for then the sizes of its outputs are."""
     from cxr_dicom.infer.own.look import look
 
@@ -200,7 +139,7 @@ def _looked(file: Path, asked: _Asked) -> Facts:
     return once(size, channels) if size and channels else facts
 
 
-def _table(name: str, facts: Facts, asked: _Asked, file: Path) -> dict[str, Any]:
+def _table(name: str, facts: Facts, asked: Asked, file: Path) -> dict[str, Any]:
     """Make the table, of what the file says and of what was asked."""
     given: dict[str, Any] = {
         "size": asked.optional("size") or facts.size,

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cxr_dicom.cli._asked import Asked
     from cxr_dicom.infer.own.look import Facts, Output
 
 KINDS = ("scores", "masks", "values", "heatmaps", "boxes", "embeddings")
 ACTIVATIONS = ("none", "sigmoid", "softmax", "labels")
 LAYOUTS, FORMATS, COORDINATES = ("separate", "rows", "classes"), ("xyxy", "cxcywh"), ("pixels", "fractions")
 LABELS = "names in the order of the network, NAME or NAME=OPERATING_POINT, separated by commas; none: not reported"
-_OF_SEPARATE = ("boxes", "scores", "labels")  # as torchvision's detectors name their outputs
-
-
-class Asked(Protocol):
-    """Who answers."""
-
-    def optional(self, key: str) -> Any:
-        """Return what an option says; None where it was not given."""
-
-    def need(
-        self,
-        key: str,
-        known: Any,
-        question: str,
-        *,
-        choices: tuple[str, ...] = (),
-        convert: Callable[[str], Any] = str,
-        default: Any = None,
-    ) -> Any:
-        """Return what an option says, else ``known``, else what a person answers; None where nobody does."""
 
 
 def output_table(facts: Facts, asked: Asked) -> dict[str, Any]:
@@ -76,14 +56,16 @@ def _of_one(facts: Facts, asked: Asked) -> dict[str, Any]:
 
 def _boxes(facts: Facts, asked: Asked, tensor: str | None) -> dict[str, Any]:
     """Make the table of a detector; ``tensor`` is the output that is meant, where that is known."""
+    from cxr_dicom.config.own import SEPARATE
+
     outputs = {output.name: output for output in facts.outputs}
-    is_many = len(outputs) >= len(_OF_SEPARATE)
+    is_many = len(outputs) >= len(SEPARATE)
     layout = asked.need(
         "layout", "separate" if is_many and tensor is None else None, "layout of its boxes", choices=LAYOUTS
     )
     table: dict[str, Any] = {"kind": "boxes", "layout": layout}
     if layout == "separate":
-        known = ",".join(_OF_SEPARATE) if outputs.keys() >= set(_OF_SEPARATE) else None
+        known = ",".join(SEPARATE) if outputs.keys() >= set(SEPARATE) else None
         said = asked.need("tensor", known, "its outputs of boxes, scores and labels, with commas", convert=_three)
         table["tensors"] = _three(said) if isinstance(said, str) else said
         scores, count = outputs.get((table["tensors"] or ("", ""))[1]), None

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from cxr_dicom import synthetic
-from cxr_dicom.cli import _models_add
+from cxr_dicom.cli import _asked
 from cxr_dicom.config import load
 from tests import ROOT
 from tests.infer.own import bundles, networks
@@ -107,7 +107,7 @@ def test_a_person_is_asked_what_the_file_does_not_say(here, invoke, monkeypatch)
 
     from cxr_dicom.cli import cli
 
-    monkeypatch.setattr(_models_add, "is_terminal", lambda: True)
+    monkeypatch.setattr(_asked, "is_terminal", lambda: True)
     torch.jit.trace(networks.made(networks.Classifier), torch.rand(1, 1, 64, 64)).save(here / "my net.pt")
     answers = ["64", "0", "0 1", "scores", "sigmoid", "Effusion=0.3,cavity=x", "Effusion=0.3,cavity,", "MIT", "me"]
     done = CliRunner().invoke(cli, ["models", "add", "my net.pt"], input="\n".join(answers) + "\n")
