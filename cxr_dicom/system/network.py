@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import requests
 from dicomweb_client import DICOMwebClient
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import ProtocolError
@@ -33,9 +34,10 @@ from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapt
 from cxr_dicom.system.causes import cause_of
 from cxr_dicom.system.negotiation import LEAST_PDU_LENGTH, refusal
 from cxr_dicom.system.reasons import reason_of
-from cxr_dicom.system.requestor import Line, Requestor
+from cxr_dicom.system.requestor import Line, Requestor, goes_on
 
-_TRANSIENT, _PRESENTATION = 2, 3  # Result and Source of an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)
+_REJECTIONS = _, _TRANSIENT = 1, 2  # Result of an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)
+_PRESENTATION = 3  # its Source
 
 _ORIGIN = re.compile(r"https?://[\w.:\[\]-]{1,255}", re.ASCII)
 
@@ -162,14 +164,17 @@ def association(
     try:
         yield opened
     finally:
-        if opened.is_established:
+        if goes_on(opened):
             opened.release()
+        else:
+            opened.join(access.timeout_seconds)  # its thread answers a peer that asked for the end
 
 
 def _not_established(
     attempt: Association, line: Line | None, access: DicomAccess, waited: float
 ) -> ConnectionFailedError:
-    if attempt.is_rejected and (answer := attempt.acceptor.primitive):
+    answer = attempt.acceptor.primitive or attempt.dul.peek_next_pdu()  # when it closed too soon for pynetdicom to look
+    if isinstance(answer, A_ASSOCIATE) and answer.result in _REJECTIONS:
         return _rejected(answer.result, answer.result_source, answer.diagnostic, access)
     if attempt.rejected_contexts:
         why = refusal(attempt.rejected_contexts)

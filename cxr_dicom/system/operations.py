@@ -11,7 +11,6 @@ from cxr_dicom.system import words
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
 from cxr_dicom.system.requestor import operation
 
-_ESTABLISHED = "Sta6"  # PS3.8 9.2.1
 ABORTED = "ABORTED"  # status of a peer that ended an association before its answer
 
 
@@ -32,11 +31,6 @@ def echo(access: DicomAccess) -> str:
         raise ConnectionFailedError("TIMEOUT", "no answer to C-ECHO")
     status = int(answer.Status)
     return f"answers C-ECHO with 0x{status:04X}, {words.of_dimse(status)}" if status else "answers C-ECHO"
-
-
-def goes_on(opened: Association) -> bool:
-    """Whether a peer has neither ended an association nor asked for its end."""
-    return opened.is_established and opened.dul.state_machine.current_state == _ESTABLISHED
 
 
 def no_answer(opened: Association, what: str, seconds: float, waited: float) -> ConnectionFailedError:

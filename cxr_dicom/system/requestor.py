@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Queue
 from ssl import SSLContext
 from typing import Any
 
 from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from cxr_dicom.config.service import DicomAccess
@@ -27,6 +29,7 @@ _MAX_PDU = 1 << 20  # bytes; peers may go beyond what we asked for, but not far
 _HEAD = 6  # bytes of a PDU before its value
 _NEGOTIATION = (0x01, 0x02, 0x03)  # PDU types
 _RELEASE = 0x05
+_ESTABLISHED = "Sta6"  # PS3.8 9.2.1
 _NOTHING = (None, None)  # as if the association had ended
 _PDU_TYPES = range(0x01, 0x08)
 _TLS_RECORDS = (0x15, 0x16)  # alert, handshake (RFC 8446 5.1)
@@ -52,10 +55,21 @@ class Requestor(AE):
         self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
     ) -> AssociationSocket:
         assoc.dul = _UpperLayer(assoc)
+        assoc.dimse.msg_queue = _Messages()
         assoc.network_timeout, assoc.acse_timeout = self.network_timeout, self.acse_timeout  # of the new upper layer
         self.line = Line(assoc, address, self._seconds)
         self.line.tls_args = tls_args
         return self.line
+
+
+class _Messages(Queue[Any]):
+    """What a peer said; that nothing more comes is told to every reader, not only to the first of two threads."""
+
+    def _get(self) -> Any:
+        message = super()._get()
+        if message == _NOTHING:
+            self._put(message)
+        return message
 
 
 class _UpperLayer(DULServiceProvider):
@@ -65,11 +79,13 @@ class _UpperLayer(DULServiceProvider):
         """Run as the base does; what its state machine does not foresee ends the association, without a word."""
         try:
             super().run_reactor()
-        except Exception:  # what is waited for will not come, and whoever waits says so
+        except Exception:
             self.assoc.is_aborted, self.assoc.is_established, self.assoc._kill = True, False, True
-            self.assoc.dimse.msg_queue.put(_NOTHING)
             if self.socket:
                 self.socket.close()
+        finally:  # what somebody waits for will not come, and whoever waits says so
+            self.assoc.dimse.msg_queue.put(_NOTHING)
+            self.to_user_queue.put(A_P_ABORT())
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
         if bytestream[0] == _RELEASE:  # of a peer that answers nothing any more
@@ -162,6 +178,11 @@ class Line(AssociationSocket):
         super()._shutdown_socket()
         if self.socket:  # the base leaves one open that was never connected
             self.socket.close()
+
+
+def goes_on(opened: Association) -> bool:
+    """Whether a peer has neither ended an association nor asked for its end."""
+    return opened.is_established and opened.dul.state_machine.current_state == _ESTABLISHED
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Peers as trackers of others describe them: each answers in its own way, and the objects arrive."""
 
 import struct
+import time
 from contextlib import suppress
 
 import pytest
@@ -179,8 +180,10 @@ def one_each(ending):
 
 @pytest.mark.parametrize("ending", [b"", pdu(7, bytes(4)), pdu(5, bytes(4))], ids=["closes", "aborts", "releases"])
 def test_a_peer_that_takes_one_object_an_association_gets_all(made, ending):
+    begin = time.monotonic()
     with peer(one_each(ending)) as port:
         receipts = list(dicom(port).send([made] * 3))
+    assert time.monotonic() - begin < 10  # the time limit of an answer: nobody waits for one that cannot come
     assert [each.delivery_status for each in receipts] == [DeliveryStatus.ACCEPTED] * 3
 
 

@@ -27,9 +27,9 @@ from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
 from cxr_dicom.system.negotiation import refusal
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
-from cxr_dicom.system.operations import ABORTED, echo, goes_on, no_answer
+from cxr_dicom.system.operations import ABORTED, echo, no_answer
 from cxr_dicom.system.reasons import own_words
-from cxr_dicom.system.requestor import SLOWEST, operation
+from cxr_dicom.system.requestor import SLOWEST, goes_on, operation
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0

@@ -57,6 +57,14 @@ def is_running(pid):
     return state != "Z"  # dead, and Ray has not looked yet
 
 
+def end(pids):
+    """Whether processes end, as those do that Ray was told to kill; it does not wait for that."""
+    until = time.monotonic() + 30
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(is_running, pids))
+
+
 def test_every_item_is_answered_once(engine, tmp_path):
     assert sorted(engine.process(range(20), Squares(tmp_path))) == [(n, n**2) for n in range(20)]
 
@@ -70,7 +78,7 @@ def test_an_error_of_the_task_ends_the_run_with_its_own_type(engine, tmp_path):
     with pytest.raises(WeightsError, match=r"^weights are missing$") as raised:
         list(engine.process(range(20), task))
     assert raised.type is WeightsError
-    assert not any(is_running(pid) for pid in task.pids("built") - task.pids("closed"))
+    assert end(task.pids("built") - task.pids("closed"))
 
 
 def test_each_worker_builds_once_and_closes(session, tmp_path):
@@ -102,7 +110,7 @@ def test_a_closed_generator_stops_its_workers_and_says_what_was_at_work(session,
     results.close()
     assert task.interrupted() == {2}
     assert task.pids("built")
-    assert not any(is_running(pid) for pid in task.pids("built"))
+    assert end(task.pids("built"))
 
 
 def test_workers_that_die_whatever_they_are_given_end_the_run(session, tmp_path, monkeypatch):
