@@ -148,6 +148,29 @@ def test_no_more_than_64_mb_are_read_before_the_pixel_data(with_elements):
         read_header(path)
 
 
+def test_no_sequence_that_is_read_has_more_than_64_mb(with_elements):
+    with pytest.raises(ImageError, match=r"at most 64 MB"):
+        read_header(with_elements(element(0x00400275, b"SQ", b"", struct.pack("<L", 65 << 20))))
+
+
+def test_sequences_of_private_elements_are_not_entered(with_elements):
+    bomb = element(0x00091010, b"SQ", EMPTY_ITEM * (MOST_ELEMENTS + 1))
+    assert read_header(with_elements(bomb)).text("Modality") == "DX"
+
+
+def test_a_value_without_a_length_ends_at_its_delimiter(with_elements):
+    path = with_elements(endless(0x00091010, b"no items, and more bytes than one read takes " * 9_000, b"OB"))
+    assert read_header(path, IDENTITY).pixel_length == 16 * 16 * 2
+
+
+def test_items_whose_elements_have_no_vr_are_walked_although_those_around_have_it(with_elements):
+    """A length of 0x5555 bytes reads as the value representation UU where one is expected."""
+    code = struct.pack("<HHL", 0x0008, 0x0100, 2) + b"A "
+    meaning = struct.pack("<HHL", 0x0008, 0x0104, 0x5555) + b"x" * 0x5555
+    path = with_elements(endless(0x00400275, ITEM + UNDEFINED + code + meaning + ITEM_END))
+    assert read_header(path, IDENTITY).pixel_length == 16 * 16 * 2
+
+
 @pytest.mark.parametrize("group", [0, 2])
 @pytest.mark.parametrize("where", ["first", "before pixels"])
 def test_group_0_and_2_are_no_part_of_a_data_set(with_elements, group, where):
