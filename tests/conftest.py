@@ -1,5 +1,6 @@
 """What all tests share: real files by name, and the short way from a data set to a selection."""
 
+import gc
 import logging
 import os
 import shutil
@@ -23,6 +24,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # A server looks so often (seconds) whether it is to end. By itself each half second, and hundreds of tests have one.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
 
+# A quarter of the time of collecting thousands of tests is looking for garbage among modules, of which there is none.
+gc.disable()
 
 _NOBODY = 65534  # a user without rights, on Linux
 
@@ -38,6 +41,13 @@ def pytest_collection_modifyitems(items):
         return len(LONGEST) + ("integration" not in item.path.parts)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop():
+    """Have garbage looked for among what tests make, and not among all modules and tests each time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

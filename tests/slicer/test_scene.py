@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-try:
-    import slicer
-    import vtk
-    from CXRLib import scene as scenes
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-except ImportError:
-    if os.environ.get("CI"):
-        raise
-    pytest.skip("slicer-core is not installed", allow_module_level=True)
-
 SPACING_MM = (0.2, 0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slicers_own():
+    """Slicer's libraries, which take seconds to import: not in a process that only collects."""
+    global scenes, slicer, vtk, vtk_to_numpy
+    try:
+        import slicer
+        import vtk
+        from CXRLib import scene as scenes
+        from vtkmodules.util.numpy_support import vtk_to_numpy
+    except ImportError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("slicer-core is not installed")
 
 
 @pytest.fixture(scope="module")
