@@ -1,23 +1,82 @@
-"""Fuzzing with hypothesis: the same examples in each run of the tests, and new ones for ``FUZZ_SECONDS``."""
+"""Fuzzing with hypothesis: the same examples in each run of the tests, and new ones for ``FUZZ_SECONDS``.
 
+The new ones are guided by coverage where ``atheris`` is installed, which has no wheel for every Python.
+"""
+
+import gc
+import importlib.util
 import os
+import re
+import sys
+import tempfile
 import time
+import types
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+_WATCHED = ("cxr_dicom.", "pydicom.", "python_multipart.", "zipfile", "tarfile", "pickletools")
+_LARGEST_MB, _LONGEST_SECONDS = 6000, 60  # of a guided process, and of one example
 
-def fuzz(check, *strategies, examples):
-    """Call ``check`` with what the strategies make: so many examples, again and again while there is time."""
-    until = time.monotonic() + float(os.environ.get("FUZZ_SECONDS", "0"))
+
+def fuzz(check, *strategies, examples, has_threads=False):
+    """Call ``check`` with what the strategies make: so many examples, and then others while there is time.
+
+    Parameters
+    ----------
+    has_threads
+        Whether threads of this process take part: then no copy of it can be guided by coverage.
+    """
+    seconds = int(os.environ.get("FUZZ_SECONDS", "0"))
     run = given(*strategies)(check)
     run = settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True
     )(run)
-    number = 0
-    while number == 0 or time.monotonic() < until:
-        seed(number)(run)()
+    seed(0)(run)()
+    if seconds and not has_threads and importlib.util.find_spec("atheris"):
+        _guided(run, seconds)
+    elif seconds:
+        _repeated(run, seconds, examples)
+
+
+def _repeated(run, seconds, examples):
+    number, begun = 0, time.monotonic()
+    while time.monotonic() - begun < seconds:
         number += 1
+        seed(number)(run)()
+    print(f"{number * examples} examples in {seconds} s")
+
+
+def _guided(run, seconds):
+    """Let libFuzzer choose the bytes that hypothesis makes examples of, in a child: it ends its process."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        child = os.fork()
+        if child == 0:
+            with log.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            _fuzz_for_ever(run.hypothesis.fuzz_one_input, seconds, folder)
+        _, status = os.waitpid(child, 0)
+        said = log.read_text(errors="replace")
+    assert status == 0, f"guided by coverage: {said[-6000:]}"
+    print(re.search(r"Done \d+ runs in \d+ second\(s\)", said)[0], *re.findall(r" cov: \d+", said)[-1:])
+
+
+def _fuzz_for_ever(one, seconds, folder):
+    import atheris
+
+    try:
+        for function in gc.get_objects():
+            if isinstance(function, types.FunctionType) and str(function.__module__).startswith(_WATCHED):
+                atheris.instrument_func(function)
+        bounds = f"-rss_limit_mb={_LARGEST_MB}", f"-timeout={_LONGEST_SECONDS}", f"-max_total_time={seconds}"
+        atheris.Setup(["fuzz", *bounds, "-max_len=8192", f"-artifact_prefix={folder}/"], one)
+        atheris.Fuzz()
+    finally:
+        os._exit(1)
 
 
 @st.composite

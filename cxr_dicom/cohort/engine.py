@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import PlaceError, SettingsError
 from cxr_dicom.plugins import ENGINES
 
-DEPTH = 2  # items that one worker has at once
+DEPTH = 2  # items that one worker has at once, where its memory has no bound
 SMALL = 100  # entries; up to so many are processed in this process unless something else is asked for
 
 _SPELLED = {
@@ -126,6 +126,14 @@ class Task(Protocol[Item_contra, Result_co]):
 
     def close(self) -> None:
         """Give memory back, in a worker. Called once, at the end."""
+
+
+def depth(task: Task[Any, Any]) -> int:
+    """Return how many items a worker has at once: only one where its memory is bounded.
+
+    What fails for want of memory beside another item may be that one's victim.
+    """
+    return DEPTH if task.memory_mb is None else 1
 
 
 class Engine(Protocol):

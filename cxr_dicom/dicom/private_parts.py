@@ -93,6 +93,20 @@ def torchscript_content(content: bytes) -> tuple[list[str], dict[str, bytes]]:
     return names, {name: reader.get_record(name) for name in wanted if name.endswith((".py", ".pkl"))}
 
 
+def torchscript_size(content: bytes) -> int:
+    """Return the bytes of all records of a TorchScript file as they are unpacked, by its own directory.
+
+    Raises
+    ------
+    RuntimeError
+        If it is damaged.
+    """
+    import torch
+
+    reader = torch._C.PyTorchFileReader(BytesIO(content))
+    return sum(map(reader.get_record_size, reader.get_all_records()))
+
+
 def torchscript_graphs(network: torch.jit.ScriptModule) -> Iterator[Iterator[str]]:
     """Yield the kinds of the operators in the compiled graph of every method and hook of every module.
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def is_memory_bounded() -> bool:
+    """Whether this process may have less address space than the machine would give it."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def bound_memory(megabytes: int | None) -> None:
     """Bound the address space of this process (RLIMIT_AS of setrlimit(2)); what asks for more gets a MemoryError.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from cxr_dicom.errors import WantError
+from cxr_dicom.system.limits import is_memory_bounded
 
 _LACKS = {
     errno.ENOSPC: "room on its disk",
@@ -42,5 +43,6 @@ def _lack(error: BaseException, folder: Path | None) -> str:
         is_ours = folder is not None and error.filename and Path(str(error.filename)).is_relative_to(folder)
         return f"permission to write in {folder}" if is_ours else ""
     if isinstance(error, MemoryError):
-        return "memory" if psutil.virtual_memory().percent > _MEMORY_IN_USE else ""
+        is_full = not is_memory_bounded() and psutil.virtual_memory().percent > _MEMORY_IN_USE
+        return "memory" if is_full else ""  # beyond a bound of ours it was the study, however full the machine is
     return _LACKS.get(error.errno or 0, "") if isinstance(error, OSError) else ""

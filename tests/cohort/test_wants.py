@@ -82,6 +82,8 @@ def test_memory_is_wanting_only_where_the_machine_has_none(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(95.0))
     with pytest.raises(WantError, match="lacks memory"):
         wants.raise_if_lacking(MemoryError())
+    monkeypatch.setattr(wants, "is_memory_bounded", lambda: True)
+    wants.raise_if_lacking(MemoryError())  # beyond the worker's own bound: the study asked for too much
 
 
 def test_the_command_ends_with_code_5_and_one_line():

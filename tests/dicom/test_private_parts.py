@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import zipfile
 from importlib.metadata import version
 from io import BytesIO
 
@@ -208,7 +209,10 @@ def test_the_code_of_torchscript_is_read_without_running_it_and_its_graphs_say_w
 
     traced = torch.jit.trace(torch.nn.Sequential(torch.nn.Linear(2, 2)), torch.zeros(1, 2))
     traced.save(tmp_path / "net.pt")
-    names, records = private_parts.torchscript_content((tmp_path / "net.pt").read_bytes())
+    content = (tmp_path / "net.pt").read_bytes()
+    with zipfile.ZipFile(tmp_path / "net.pt") as archive:
+        assert private_parts.torchscript_size(content) == sum(each.file_size for each in archive.infolist())
+    names, records = private_parts.torchscript_content(content)
     assert any(b"torch.linear" in code for code in records.values())
     assert {"data.pkl", "constants.pkl"} <= records.keys() <= set(names)
     graphs = [set(graph) for graph in private_parts.torchscript_graphs(torch.jit.load(tmp_path / "net.pt"))]

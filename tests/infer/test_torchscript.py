@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -24,6 +25,19 @@ def test_a_hostile_file_is_refused_in_one_line_and_does_not_run(name, tmp_path, 
         torchscript.read(path, "cpu")
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("record", ["code/more.py", "data/0"])
+def test_records_that_unpack_to_far_more_than_the_file_are_not_unpacked(record, tmp_path):
+    path = tmp_path / "age.pt"
+    path.write_bytes(hostile_torchscript.harmless())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"archive/{record}", bytes(65 << 20), zipfile.ZIP_DEFLATED, 1)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(
+        WeightsError, match=r"found 67\d{6} bytes more in its records than in the file; nothing of it ran"
+    ):
+        torchscript.read(path, "cpu")
 
 
 def test_they_are_as_many_as_documented_and_torch_itself_runs_many_of_them(tmp_path):

@@ -56,7 +56,7 @@ def test_whatever_comes_the_connection_ends_and_nothing_stays(tmp_path, capfd):
         assert send(here.port, IMAGE) == [0x0000]
         threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
         tracemalloc.start()
-        fuzz(lambda parts, waits: attack(here, parts, waits), sendings(), st.booleans(), examples=40)
+        fuzz(lambda parts, waits: attack(here, parts, waits), sendings(), st.booleans(), examples=40, has_threads=True)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 64 << 20

@@ -12,7 +12,7 @@ from typing import Any, Generic
 
 from cxr_dicom import __version__
 from cxr_dicom.cohort.cluster.proxy import Proxy, cause_of_death
-from cxr_dicom.cohort.engine import DEPTH, Item, Result, Task
+from cxr_dicom.cohort.engine import Item, Result, Task, depth
 from cxr_dicom.cohort.machines import Job, Machines
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import CxrDicomError, PlaceError, WantError
@@ -136,11 +136,12 @@ class Crew(Generic[Item, Result]):
     def _hand_out(self, proxies: Sequence[Proxy[Item]]) -> None:
         usable = {proxy.node for proxy in self._proxies if proxy.node}
         is_gathered = time.monotonic() - self._began > _GATHER_SECONDS or all(each.node for each in self._proxies)
-        for _ in range(DEPTH):
+        deep = depth(self._task)
+        for _ in range(deep):
             for proxy in proxies:
                 if not (self._waiting or self._retries):
                     return
-                if proxy.is_ready and not proxy.is_alone and len(proxy.at_work) < DEPTH:
+                if proxy.is_ready and not proxy.is_alone and len(proxy.at_work) < deep:
                     self._give(proxy, usable, is_gathered=is_gathered)
 
     def _give(self, proxy: Proxy[Item], usable: set[str], *, is_gathered: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Generic
 
 import psutil
 
-from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task
+from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task, depth
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import confinement, telemetry
@@ -70,7 +70,7 @@ class Local:
         self._crew, self._crashes = [], 0
         try:
             while True:
-                for worker in crew * DEPTH:
+                for worker in crew * depth(task):
                     worker.take_on(waiting, suspects)
                 if not (waiting or suspects or any(worker.at_work for worker in crew)):
                     break
@@ -125,6 +125,7 @@ class _Worker(Generic[Item, Result]):
         self.at_work: dict[int, Item] = {}
         self.is_ready = False
         self._is_alone = False
+        self._depth = depth(task)
         self._given = 0
         self._watch = Watch(DEPTH)
         arguments = (theirs, task, self._watch, telemetry.configuration())
@@ -139,7 +140,7 @@ class _Worker(Generic[Item, Result]):
         if suspects and not self.at_work:
             self._is_alone = True
             self._give(suspects.popleft())
-        elif waiting and not self._is_alone and len(self.at_work) < DEPTH:
+        elif waiting and not self._is_alone and len(self.at_work) < self._depth:
             self._give(waiting.popleft())
 
     def meet(self) -> Worker:

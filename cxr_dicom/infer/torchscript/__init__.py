@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr_dicom.dicom.private_parts import torchscript_content, torchscript_graphs
+from cxr_dicom.dicom.private_parts import torchscript_content, torchscript_graphs, torchscript_size
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.infer import weights
 from cxr_dicom.infer.torchscript import pickles, syntax
@@ -34,6 +34,7 @@ _ZIP_START = b"PK\x03\x04"  # of any other file torch chooses the loader by its 
 _SAME_NUMBERS = {f"aten::{name}" for name in ("flatten", "view", "reshape", "squeeze", "unsqueeze", "to", "contiguous")}
 _SQUASHING = {f"aten::{name}" for name in ("sigmoid", "sigmoid_", "softmax", "hardsigmoid", "hardsigmoid_")}
 _LONGEST_CODE = 16 << 20  # bytes; that of the largest upstream file is 0.4 MB
+_MOST_UNPACKED = 64 << 20  # bytes, that the records may have more than the file: only code and its places are packed
 
 
 def read(path: Path, device: str, info: ModelInfo | None = None) -> torch.jit.ScriptModule:
@@ -100,6 +101,8 @@ def ends(network: torch.jit.ScriptModule) -> dict[str, str]:
 def _expect_harmless(path: Path, content: bytes) -> None:
     """Look at all of a file that torch would read, and run nothing."""
     start = content[: len(_ZIP_START)]
+    if (more := torchscript_size(content) - len(content)) > _MOST_UNPACKED:
+        raise _refusal(path, f"found {more} bytes more in its records than in the file")
     names, records = torchscript_content(content)
     codes = {name: content for name, content in records.items() if name.endswith(".py")}
     if start != _ZIP_START or not codes or "constants.pkl" not in records or "data.pkl" not in records:

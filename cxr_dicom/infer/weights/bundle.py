@@ -88,7 +88,8 @@ def _extract(path: Path, staging: Path, stems: set[str]) -> list[Path]:
         for member in archive:
             stem = member.name.removesuffix(".lock.json")
             is_known = stem in stems or Path(member.name).stem in stems
-            content = archive.extractfile(member) if member.isreg() and is_known else None
+            is_plain = member.isreg() and not member.issparse()  # holes would become more bytes than the file has
+            content = archive.extractfile(member) if is_plain and is_known else None
             if content is None or Path(member.name).name != member.name:
                 raise WeightsError(
                     f"{path.name}: expected files of known models, found {member.name!r}; nothing was imported"

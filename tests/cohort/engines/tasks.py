@@ -89,6 +89,35 @@ class Hanging(Squares):
         ctypes.PyDLL(None).sleep(60)
 
 
+class Greedy(Squares):
+    """Asks at some numbers for more memory than its worker has, beside whatever is at work there."""
+
+    stage_seconds = 5.0
+    memory_mb = 10_000
+
+    def __init__(self, folder, greedy=(), sleepy=(), holding=()):
+        super().__init__(folder)
+        self.greedy, self.sleepy, self.holding = greedy, sleepy, holding
+
+    def __call__(self, number, *, is_last=True):
+        if (self.folder / f"begun-{number}").exists():
+            return number, "gave up"
+        (self.folder / f"begun-{number}").touch()
+        (beside := self.folder / f"at-work-{os.getpid()}-{number}").touch()
+        if number in self.sleepy:
+            time.sleep(600)
+        if number in self.holding:
+            ctypes.PyDLL(None).sleep(600)
+        time.sleep(0.05)
+        try:
+            said = len(list(self.folder.glob(f"at-work-{os.getpid()}-*")))
+            bytearray((12 if number in self.greedy else 0) << 30)
+        except MemoryError:
+            said = "too much"
+        beside.unlink()
+        return number, said
+
+
 class Clumsy(Squares):
     """Has a programming error, whose text quotes a patient."""
 

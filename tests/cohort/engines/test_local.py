@@ -9,7 +9,7 @@ from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.errors import CxrDicomError, WeightsError
 from tests.cohort.engines.ray_tasks import Gathering
-from tests.cohort.engines.tasks import Clumsy, Deadly, Hanging, Squares
+from tests.cohort.engines.tasks import Clumsy, Deadly, Greedy, Hanging, Squares
 
 
 @pytest.fixture(params=["here", "one worker", "two workers"])
@@ -57,6 +57,11 @@ def test_what_hangs_is_ended_by_the_parent_and_all_else_is_answered(tmp_path):
     answers = sorted(Local(1).process(range(6), Hanging(tmp_path, slow=[2])), key=lambda each: each[0])
     assert answers == [(n, "gave up" if n == 2 else n**2) for n in range(6)]
     assert time.monotonic() - begun < 60, "one attempt would last 60 s without an end to it"
+
+
+def test_beside_an_item_whose_memory_is_bounded_stands_no_other(tmp_path):
+    answers = dict(Local(1).process(range(5), Greedy(tmp_path, greedy=[1, 3])))
+    assert answers == {0: 1, 1: "too much", 2: 1, 3: "too much", 4: 1}
 
 
 def test_a_neighbour_of_what_kills_is_suspected_once_only(tmp_path):

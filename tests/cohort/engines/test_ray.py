@@ -22,7 +22,7 @@ from cxr_dicom.cohort.engines.ray import Ray
 from cxr_dicom.errors import CxrDicomError, SettingsError, WantError, WeightsError
 from tests import ROOT
 from tests.cohort.engines.ray_tasks import Environment, Full, Gathering, Refused, Stillborn, Talking, Troubled
-from tests.cohort.engines.tasks import Clumsy, Deadly, Squares
+from tests.cohort.engines.tasks import Clumsy, Deadly, Greedy, Squares
 
 if importlib.util.find_spec("ray") is None and not os.environ.get("CI"):
     pytest.skip("Ray is not installed", allow_module_level=True)
@@ -89,8 +89,13 @@ def test_each_worker_builds_once_and_closes(session, tmp_path):
     assert task.pids("closed") == task.pids("built")
 
 
-def test_what_kills_its_worker_is_given_up_and_all_else_is_answered(engine, tmp_path):
-    answers = sorted(engine.process(range(12), Squares(tmp_path, killers=[3, 4, 11])), key=lambda each: each[0])
+def test_what_hangs_holds_the_lock_or_is_greedy_ends_and_all_else_is_answered(session, tmp_path):
+    answers = dict(Ray(2).process(range(8), Greedy(tmp_path, greedy=[2, 6], sleepy=[3], holding=[4])))
+    assert answers == dict.fromkeys([0, 1, 5, 7], 1) | {2: "too much", 6: "too much", 3: "gave up", 4: "gave up"}
+
+
+def test_what_kills_its_worker_is_given_up_and_all_else_is_answered(session, tmp_path):
+    answers = sorted(Ray(2).process(range(12), Squares(tmp_path, killers=[3, 4, 11])), key=lambda each: each[0])
     assert answers == [(n, "gave up" if n in (3, 4, 11) else n**2) for n in range(12)]
 
 

@@ -172,14 +172,21 @@ def test_a_foreign_member_refuses_the_whole_file(extra, packed, infos, elsewhere
     assert list(elsewhere.models.folder.iterdir()) == []
 
 
-def test_a_link_under_a_known_name_is_refused(packed, infos, elsewhere):
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+        {"pax_headers": {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 50)}},  # a petabyte of holes
+    ],
+    ids=["a link", "holes"],
+)
+def test_what_is_no_plain_file_is_refused_under_a_known_name_too(attributes, packed, infos, elsewhere):
     def change(member, data):
-        if member.name.endswith(".safetensors"):
-            member.type, member.linkname, data = tarfile.SYMTYPE, "/etc/passwd", b""
-        yield member, data
+        yield added(member.name, **attributes) if member.name.endswith(".safetensors") else (member, data)
 
-    with pytest.raises(WeightsError, match="expected files of known models"):
+    with pytest.raises(WeightsError, match="nothing was imported"):
         bundle.unpack(rewritten(packed, change), infos.values(), elsewhere)
+    assert not list(elsewhere.models.folder.glob("[!.]*"))
 
 
 def test_changed_tensors_are_refused(packed, infos, elsewhere):
