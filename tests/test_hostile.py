@@ -13,12 +13,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
-from cxr_dicom.config import Settings
+from cxr_dicom import config
+from cxr_dicom.config import Settings, operating_points
 from cxr_dicom.dicom.files import read_header, read_whole
 from cxr_dicom.dicom.pixels import read
-from cxr_dicom.errors import ImageError
+from cxr_dicom.errors import CxrDicomError, ImageError
+from cxr_dicom.infer import weights
 from cxr_dicom.ingest.intake import Intake, RefusedError
 from cxr_dicom.records import Reason, StoredInstance, Study
+from cxr_dicom.results import folder as results
 from cxr_dicom.select import select
 from cxr_dicom.service.recovery import delete_discarded
 from cxr_dicom.store.audit import AuditTrail
@@ -52,6 +55,23 @@ def test_a_deflated_bomb_is_not_unpacked(tmp_path, reader):
     with pytest.raises(ImageError, match="when unpacked") as refused:
         reader(path)
     assert refused.value.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [
+        (config.load, "a = "),
+        (operating_points.read, "a = "),
+        (results.Results, ""),
+        (lambda path: weights.read_lock(path.with_name("a.pt")), ""),
+    ],
+    ids=["settings", "operating points", "results", "lock of weights"],
+)
+def test_nesting_without_end_is_an_error_of_ours(read, content, tmp_path):
+    for name in ("a.lock.json", "results.jsonl"):
+        (tmp_path / name).write_text(content + "[" * 100_000)
+    with pytest.raises(CxrDicomError):
+        read(tmp_path if read is results.Results else tmp_path / "a.lock.json")
 
 
 def test_a_matrix_of_60000_by_60000_is_refused_unread(tmp_path):

@@ -317,5 +317,5 @@ def _understood(content: bytes) -> State | None:
     try:
         state = State(**json.loads(content))
         return state if all(Row.__required_keys__ <= row.keys() for row in state.rows) else None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None

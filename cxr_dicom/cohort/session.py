@@ -320,7 +320,7 @@ def _read(path: Path) -> _Holder | None:
         return _Holder(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):  # of another version, or damaged: only its signs of life count
+    except (ValueError, TypeError, RecursionError):  # of another version, or damaged: only its signs of life count
         return _Holder(host="unknown", machine="", process=0, birth="", part=None, started="unknown")
 
 

@@ -120,7 +120,7 @@ def read(path: Path, sha256: str | None = None) -> OperatingPoints:
         place = ".".join(str(part) for part in first["loc"])
         problem = f"not operating points of `cxr-dicom calibrate`: {place}: {first['msg']}"
         raise SettingsError(f"{path}: {problem}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: expected TOML as `cxr-dicom calibrate` writes it, found {error}") from error
 
 

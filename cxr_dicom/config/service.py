@@ -214,7 +214,7 @@ def _ae_titles(titles: str | tuple[str, ...]) -> str | tuple[str, ...]:
 def _listed(value: object) -> object:
     """Read a list from the environment; any other text is one AE title, also ``104``, which JSON takes for a number."""
     if isinstance(value, str) and value.startswith("["):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.loads(value)
     return value
 

@@ -132,11 +132,22 @@ def _jpeg(frame: bytes, frame_markers: set[int]) -> Codestream | None:
         raise ValueError("expected a frame header before the first scan, found none")
     marker, precision, rows, columns, components = found
     _expect_one(components)
-    if (scans := frame.count(b"\xff\xda", position)) > _MOST_SCANS:
-        raise ValueError(f"expected {_MOST_SCANS} scans at most, found {scans}")
+    expect_few_scans(frame)
     return Codestream(
         start=0, shape=(rows, columns), precision=precision, is_signed=None, marker=marker, scan=position + 4
     )
+
+
+def expect_few_scans(stream: bytes) -> None:
+    """Count the scans of a JPEG, or what may be taken for one: a decoder goes over the whole picture with each.
+
+    Raises
+    ------
+    ValueError
+        If there are more than any encoder makes.
+    """
+    if (scans := stream.count(bytes((0xFF, _SCAN)))) > _MOST_SCANS:
+        raise ValueError(f"expected {_MOST_SCANS} scans at most, found {scans}")
 
 
 def _expect_one(components: int) -> None:

@@ -23,6 +23,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from cxr_dicom.config import SelectSettings
+from cxr_dicom.dicom import codestream
 from cxr_dicom.dicom.codes import WRAPPER
 from cxr_dicom.dicom.files import PARSING_ERRORS
 from cxr_dicom.errors import ImageError
@@ -121,6 +122,8 @@ def _read(path: Path, max_pixels: int) -> _Picture:
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 _expect_bounded(image.size, max_pixels)
                 _expect_one_frame(image)
+                if image.format != "PNG":
+                    _expect_few_scans(path)
                 is_deep = image.format == "PNG" and bit_depth == b"\x10"
                 pixels = _decoded(image, is_deep)
                 return _Picture(
@@ -143,6 +146,13 @@ def _expect_bounded(size: tuple[int, int], max_pixels: int) -> None:
 def _expect_one_frame(image: Image.Image) -> None:
     if (frames := getattr(image, "n_frames", 1)) != 1:
         raise ImageError(Reason.MULTI_FRAME, f"expected one picture, found {frames}")
+
+
+def _expect_few_scans(path: Path) -> None:
+    try:
+        codestream.expect_few_scans(path.read_bytes())
+    except ValueError as error:
+        raise ImageError(Reason.CORRUPT_PIXEL_DATA, str(error)) from error
 
 
 def _decoded(image: Image.Image, is_deep: bool) -> Grey:

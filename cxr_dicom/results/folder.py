@@ -131,7 +131,7 @@ def _places(path: Path) -> dict[str, int]:
                 place += len(line)
     except OSError as error:
         raise CxrDicomError(f"{path.parent}: not the output of `run`: no {path.name} to read") from error
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise CxrDicomError(f"{path}: expected one row of results on each line, got {type(error).__name__}") from error
     return found
 

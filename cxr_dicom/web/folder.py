@@ -322,7 +322,7 @@ def _start(out: Path) -> Path:
     try:
         started_in = json.loads((out / "run.json").read_text(encoding="utf-8"))["started_in"]
         return out.resolve() / str(started_in)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return Path.cwd()
 
 

@@ -256,6 +256,15 @@ def test_no_picture_is_unreadable(tmp_path):
         assert refused(path) is Reason.UNREADABLE
 
 
+def test_thousands_of_scans_are_refused_undecoded(saved, monkeypatch):
+    """A JPEG of 58 kB and 49 million pixels held the Send page of a service for minutes."""
+    path = saved(GREY, "JPEG", progressive=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * 200 + whole[-2:])
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it was decoded"))
+    assert refused(path) is Reason.CORRUPT_PIXEL_DATA
+
+
 def test_a_picture_that_is_too_large_is_not_decoded(saved, tmp_path):
     assert refused(saved(GREY), max_pixels=GREY.size - 1) is Reason.MATRIX_TOO_LARGE
     assert wrap(saved(GREY), max_pixels=GREY.size).Rows == 120

@@ -224,7 +224,7 @@ def read_lock(source: Path) -> Lock | None:
         lock = Lock(**content)
         if lock.format != FORMAT or Path(lock.loaded).name != lock.loaded:
             raise ValueError(f"format {lock.format}, file {lock.loaded}")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{path}: expected a lock file of format {FORMAT}, found something else; delete it"
         ) from error

@@ -37,6 +37,7 @@ from cxr_dicom.ingest.manifest.entries import (
 from cxr_dicom.ingest.manifest.lookup import looked_up
 from cxr_dicom.ingest.wrap import is_picture
 from cxr_dicom.records import Reason, Skipped, Study
+from cxr_dicom.system import watch
 from cxr_dicom.system.digest import sha256
 
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
@@ -332,6 +333,7 @@ def _sent(study: Study, files: Mapping[Path, str]) -> Study:
 def _wrapped(entry: Entry, picture: Path, home: Path, max_pixels: int) -> tuple[list[Study], list[Skipped]]:
     from cxr_dicom.ingest.wrap import wrap
 
+    watch.begin()  # a picture is decoded here: no fetching, which has limits of its own
     try:
         dataset = wrap(picture, dict(entry.attributes), max_pixels=max_pixels)
     except ImageError as error:

@@ -169,7 +169,7 @@ def row_at(path: Path, offset: int) -> Row:
 def _row(line: bytes, path: Path, number: int) -> Row:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
         raise CxrDicomError(f"{path}: line {number} is not a JSON object")
@@ -212,7 +212,7 @@ def _about(path: Path) -> dict[str, Any]:
     """What ``run.json`` says of the run as a whole, flat; what differs between any two runs is left out."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return dict(_flat(content, _STABLE)) if isinstance(content, dict) else {}
 
