@@ -12,9 +12,9 @@ from tests.cohort.engines.ray_tasks import Gathering
 from tests.cohort.engines.tasks import Clumsy, Deadly, Greedy, Hanging, Squares
 
 
-@pytest.fixture(params=["here", "one worker", "two workers"])
+@pytest.fixture(params=["here", "two workers"])
 def engine(request):
-    return {"here": Here(), "one worker": Local(1), "two workers": Local(2)}[request.param]
+    return {"here": Here(), "two workers": Local(2)}[request.param]
 
 
 def is_running(pid):
@@ -46,9 +46,8 @@ def test_work_is_done_by_as_many_processes_as_there_are_workers(tmp_path):
     assert task.pids("closed") == task.pids("built")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_what_kills_its_worker_is_given_up_and_all_else_is_answered(workers, tmp_path):
-    answers = sorted(Local(workers).process(range(12), Squares(tmp_path, killers=[3, 4, 11])), key=lambda each: each[0])
+def test_what_kills_its_worker_is_given_up_and_all_else_is_answered(tmp_path):
+    answers = sorted(Local(2).process(range(12), Squares(tmp_path, killers=[3, 4, 11])), key=lambda each: each[0])
     assert answers == [(n, "gave up" if n in (3, 4, 11) else n**2) for n in range(12)]
 
 
