@@ -59,7 +59,7 @@ class Machine:
 
     def __init__(self, folder: Path, number: int, *, cpus: int = 1, before: str = "true", gpus: int = 0) -> None:
         self.host = f"m{number}"
-        self._log = (folder / f"{self.host}.log").open("ab")
+        self._log = (folder / f"{self.host}.log").open("wb")
         ray = (
             f"{_RAY} start --address={HEAD}:{PORT} --node-ip-address={NET}.{number} --num-cpus={cpus} --num-gpus={gpus}"
         )
@@ -75,11 +75,18 @@ class Machine:
         unshare = "exec unshare --mount --net --uts --ipc --pid --fork --kill-child --mount-proc sh -ec "
         self._process = _started(unshare + shlex.quote(script), self._log)
         self._inside = self._child()
+        subprocess.run(["ip", "link", "delete", f"v{number}"], check=False, stderr=subprocess.DEVNULL)  # of one before
         for command in (
             f"ip link add v{number} type veth peer name eth0 netns {self._inside}",
             f"ip link set v{number} master br0 up",
         ):
             subprocess.run(shlex.split(command), check=True)
+
+    def is_up(self) -> bool:
+        """Wait until it takes part; False where it gave up, as Ray does on a busy machine."""
+        log = Path(self._log.name)
+        wait(lambda: "started" in log.read_text() or self._process.poll() is not None, self.host)
+        return self._process.poll() is None
 
     def run(self, command: str) -> None:
         """Do something on the machine, as its administrator."""
@@ -88,7 +95,8 @@ class Machine:
 
     def cut_power(self) -> None:
         """End it, and all its processes, at once."""
-        os.kill(self._inside, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self._inside, signal.SIGKILL)
         _end(self._process)
 
     def _child(self) -> int:
