@@ -20,6 +20,7 @@ from cxr_dicom.encode import build_encoders, schemes
 from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
 from cxr_dicom.encode.shared import sharing
+from cxr_dicom.encode.stated import stated
 from cxr_dicom.errors import EncodingError, ImageError, ModelError
 from cxr_dicom.gate import admit
 from cxr_dicom.infer import build_models, strangers
@@ -181,6 +182,7 @@ class Pipeline:
 
 def encode(study: StudyAnalysis, encoders: Iterable[Encoder]) -> Iterator[Encoded]:
     """Yield the objects of a study, one at a time; none where no image has results."""
+    study = stated(study)
     brought = schemes.brought(study)
     for encoded in (encoded for encoder in encoders if study.images for encoded in encoder.encode(study)):
         if brought:

@@ -29,6 +29,7 @@ from cxr_dicom.records import (
     Radiograph,
     SiteOperatingPoint,
 )
+from cxr_dicom.records.plane import Grid
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +45,15 @@ FAILURES = (
 )
 
 MAP_SIZE = 224  # rows and columns of a heatmap
+MAP_LEVELS = 100  # that a cell of the network's last feature map has, from none to the strongest of the map
+_TINY = np.finfo(np.float32).tiny
 CLASS_ACTIVATION = Code(value="130402", scheme="DCM", meaning="Class activation")
 
 DEFINITION = (
     "Class activation map: what each place of the network's last feature map adds to the finding's score; negative "
-    f"values set to 0, interpolated bilinearly to {MAP_SIZE} x {MAP_SIZE}, divided by its own maximum. 0: no support; "
-    "1: the strongest support in this image; not comparable between findings or images."
+    f"values set to 0, rounded to 1/{MAP_LEVELS} of the greatest, interpolated bilinearly to {MAP_SIZE} x {MAP_SIZE}, "
+    "divided by its own maximum. 0: no support; 1: the strongest support in this image; not comparable between "
+    "findings or images."
 )
 
 
@@ -184,13 +188,16 @@ def _heatmaps(scored: Sequence[tuple[Finding, torch.Tensor]], placement: Placeme
 
 
 def _heatmap(name: str, activation: torch.Tensor, placement: Placement) -> Heatmap:
-    """Make the heatmap of a finding from its activation map (rows, columns)."""
-    import torch
+    """Make the heatmap of a finding from its activation map (rows, columns).
 
-    enlarged = torch.nn.functional.interpolate(
-        activation.float().relu()[None, None], size=(MAP_SIZE, MAP_SIZE), mode="bilinear"
-    )[0, 0]
-    values = (enlarged / enlarged.max().clamp(min=torch.finfo(torch.float32).tiny)).cpu().numpy()
+    It is rounded before it is enlarged, and enlarged without a sum whose order is open: equal on all processors.
+    """
+    cells = activation.float().relu().cpu().numpy()
+    levels = np.rint(cells / max(cells.max(), _TINY) * MAP_LEVELS) / np.float32(MAP_LEVELS)
+    (rows, columns), whole = cells.shape, (MAP_SIZE, MAP_SIZE)
+    grid = Grid(shape=(rows, columns), origin=(0.0, 0.0), step=(MAP_SIZE / rows, MAP_SIZE / columns))
+    enlarged = grid.resample(levels, whole, whole)
+    values = enlarged / max(enlarged.max(), _TINY)
     return Heatmap(
         name=name,
         title=name.replace("_", " ").capitalize(),
