@@ -32,7 +32,6 @@ SUCCESS = 0x0000
 _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
     (1, 3): "not in listener.calling_ae_titles",
     (1, 7): "called another name than listener.ae_title",
-    (2, 2): "protocol version is not 1",
 }
 _NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
 _NO_ROOM = (0x02, 0x03, 0x02)  # rejected for now, by the presentation layer, local limit exceeded (PS3.8 9.3.4)

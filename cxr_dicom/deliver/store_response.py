@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cxr_dicom.deliver.native_model import dataset_of
+from cxr_dicom.dicom.native_model import dataset_of
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
 from cxr_dicom.system.reasons import decoded

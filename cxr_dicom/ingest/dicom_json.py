@@ -1,4 +1,4 @@
-"""Bodies of DICOMweb: DICOM JSON (PS3.18 F) as servers write it, and the one part of a multipart answer."""
+"""Bodies of DICOMweb: DICOM JSON (PS3.18 F) and XML (PS3.19 A.1) as servers write it, and the parts of multipart."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from pydicom.datadict import keyword_for_tag
 
+from cxr_dicom.dicom.native_model import dataset_of
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.matching import Item, codes, unpadded
 from cxr_dicom.system.network import ConnectionFailedError
@@ -23,6 +24,9 @@ _MOST_VALUES = 1000  # of one attribute
 _LONGEST_HEAD = 1 << 16  # bytes of the headers of a part
 _LONGEST_BOUNDARY = 70  # RFC 2046 5.1.1
 _IMAGES = frozenset({"application/dicom", "application/octet-stream"})
+_XML = "application/dicom+xml"
+_MODEL = b"NativeDicomModel"
+_NO_PARTS = re.compile(rb"--\S{1,70}--")
 _PREFIX = slice(128, 132)
 
 
@@ -32,12 +36,17 @@ def items_of(answer: requests.Response) -> list[Item]:
     Raises
     ------
     ConnectionFailedError
-        If it is no DICOM JSON.
+        If it is neither DICOM JSON nor XML of the Native DICOM Model, of which each part of the body has one item.
     """
     if not answer.content.strip():
         if answer.status_code != HTTPStatus.NO_CONTENT and not _LENGTHS & {name.lower() for name in answer.headers}:
             raise _no_json(answer)  # it may have broken off
         return []
+    if _MODEL in answer.content or _XML in answer.headers.get("Content-Type", "").lower():
+        models = list(_models(answer))
+        if not models and not _NO_PARTS.fullmatch(answer.content.strip()):
+            raise _no_json(answer)
+        return [dict(_attributes(item)) for item in models]
     try:  # numbers stay text: one of thousands of digits is nobody's
         found = json.loads(decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
@@ -47,6 +56,20 @@ def items_of(answer: requests.Response) -> list[Item]:
     if not isinstance(found, list):
         raise _no_json(answer)
     return [dict(_attributes(item)) for item in found]
+
+
+def _models(answer: requests.Response) -> Iterator[Any]:
+    """Yield the data set of each part, whatever the body is declared as; None of a part that cannot be read."""
+    body = answer.content.strip()
+    parts = [b"\n\n" + body]
+    if body.startswith(b"--"):
+        parts = [part.replace(b"\r\n", b"\n") for part in body.split(body.split(maxsplit=1)[0])[1:]]
+    for part in parts:
+        if _MODEL in part:
+            try:
+                yield dataset_of(part.partition(b"\n\n")[2].strip())
+            except ValueError:
+                yield None
 
 
 def _attributes(item: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -88,13 +111,14 @@ def only_part(content_type: str, body: bytes) -> bytes:
     if not kind.startswith("multipart/") or not boundary or len(boundary) > _LONGEST_BOUNDARY:
         raise FetchError(f"expected a DICOM file, got {own_words(kind)}")
     delimiter = b"--" + boundary.encode("latin-1", "replace")
-    begin = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter, 0, _LONGEST_HEAD)
-    head = body.find(b"\r\n", begin + len(delimiter), begin + _LONGEST_HEAD)
-    start = head + 2 if body[head : head + 4] == b"\r\n\r\n" else body.find(b"\r\n\r\n", head, head + _LONGEST_HEAD) + 2
-    end = body.rfind(b"\r\n" + delimiter)
-    if begin < 0 or head < 0 or start < 2 or end < start:
+    begin = 0 if body.startswith(delimiter) else body.find(b"\n" + delimiter, 0, _LONGEST_HEAD)
+    head = body.find(b"\n", begin + len(delimiter), begin + _LONGEST_HEAD) + 1
+    line = b"\r\n" if body[head - 2 : head] == b"\r\n" else b"\n"  # some end their lines as Unix does
+    start = head if body.startswith(line, head) else body.find(line * 2, head, head + _LONGEST_HEAD) + len(line)
+    end = body.rfind(line + delimiter)
+    if begin < 0 or head < 1 or start < len(line) or end < start:
         raise FetchError("expected a multipart body with one part")
-    return _file(body[start + 2 : end])
+    return _file(body[start + len(line) : end])
 
 
 def _file(body: bytes) -> bytes:

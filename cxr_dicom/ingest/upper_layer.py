@@ -161,11 +161,13 @@ class UpperLayer(DULServiceProvider):
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
         kind = bytestream[0]
+        if self.is_associating and kind not in (_ASSOCIATE, _ABORT):
+            self.note("sent something else before asking for an association")
         try:
             if kind == _DATA:
                 return _Data(memoryview(bytestream)), "Evt10"  # a P-DATA-TF PDU came (PS3.8 9.2.3)
             if kind == _ASSOCIATE:
-                bytestream = negotiation.served(bytestream)
+                bytestream = _served(bytestream)
             decoded = super()._decode_pdu(bytestream)
         except Exception as error:
             self.note(_told(error, "sent a PDU that cannot be read"))
@@ -175,13 +177,33 @@ class UpperLayer(DULServiceProvider):
         elif kind == _ASSOCIATE:
             self.is_associating = False
             self.begin_message()
-        self._is_over |= kind == _RELEASE and not self.is_associating
+            if bytestream[_PDU_HEAD + 1] != 1:
+                self.note("has another version of the protocol")
+        elif kind == _RELEASE:
+            self._release()
         return decoded
+
+    def _release(self) -> None:
+        """Note where a release is no good end."""
+        if self.state_machine.current_state != _ESTABLISHED:
+            self.note("released an association before it was accepted")
+        elif self.assoc.dimse.message is not None:
+            self.note("released the association in the middle of a message")
+        else:
+            self._is_over = True
 
     def begin_message(self) -> None:
         """A message, or the request for an association, is whole: its bytes and seconds are counted anew."""
         if isinstance(self.socket, BoundedSocket):
             self.socket.begin_message()
+
+
+def _served(request: bytearray) -> bytearray:
+    """Return a request for an association as `negotiation.served` does; its errors have numbers only, and are told."""
+    try:
+        return negotiation.served(request)
+    except ValueError as error:
+        raise ProtocolError(f"sent a request that cannot be served: {error}") from error
 
 
 class _Telling(queue.Queue[Any]):

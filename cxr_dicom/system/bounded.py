@@ -12,6 +12,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPResponse
 from io import BytesIO
 from typing import Any
 
@@ -132,12 +134,16 @@ class BoundedAdapter(HTTPAdapter):
         adapter = self
 
         class Http(HTTPConnection):
+            response_class = _FinalResponse
+
             def connect(self) -> None:
                 adapter._ways = [self]
                 super().connect()
                 adapter._sockets = [self.sock]
 
         class Https(HTTPSConnection):
+            response_class = _FinalResponse
+
             def connect(self) -> None:
                 adapter._ways = [self]
                 super().connect()
@@ -150,6 +156,15 @@ class BoundedAdapter(HTTPAdapter):
             ConnectionCls = Https
 
         return {"http": HttpPool, "https": HttpsPool}
+
+
+class _FinalResponse(HTTPResponse):
+    """An answer behind all those that only say that it will come (status 1xx, RFC 9110 15.2), not only behind 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = status // 100 == 1 and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if is_interim else status, reason
 
 
 def _chunks(raw: Any, prolong: Callable[[float], None]) -> Iterator[bytes]:

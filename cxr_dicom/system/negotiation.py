@@ -15,7 +15,7 @@ _REQUEST, _ACCEPTANCE, _REJECTION = 0x01, 0x02, 0x03  # PDU types
 _RESULTS, _SOURCES, _DIAGNOSTICS = (1, 2), (1, 2, 3), (1, 2, 3, 7)  # of a rejection, PS3.8 9.3.4
 _NO_REASON = 1
 _HEAD, _ITEM_HEAD, _CONTEXT_HEAD = 6, 4, 4  # bytes
-_TITLES, _VARIABLE = slice(10, 42), 74  # both AE titles; where the items begin
+_VERSION, _TITLES, _VARIABLE = slice(6, 8), slice(10, 42), 74  # of the protocol; both AE titles; where items begin
 _APPLICATION_CONTEXT, _CONTEXTS, _USER_INFORMATION = 0x10, (0x20, 0x21), 0x50
 _UIDS = (_APPLICATION_CONTEXT, 0x30, 0x40, 0x52)  # items that are one UID
 _MAXIMUM_LENGTH, _IMPLEMENTATION_CLASS, _ROLE = 0x51, 0x52, 0x54
@@ -72,6 +72,7 @@ def served(request: bytes | bytearray) -> bytearray:
     if len(request) < _VARIABLE:
         raise ValueError(f"expected an association request, found {len(request)} bytes")
     asked = plain(request)
+    asked[_VERSION] = bytes([0, asked[_VERSION][1] & 1])  # a peer that has several versions names them all (9.3.2)
     for start in (_TITLES.start, _TITLES.start + 16):  # empty and backslash: PS3.8 9.3.2, PS3.5 6.2
         title = bytes(asked[start : start + 16]).strip().replace(b"\\", b"?")
         asked[start : start + 16] = (title or b"?").ljust(16)

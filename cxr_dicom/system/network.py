@@ -34,7 +34,7 @@ from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapt
 from cxr_dicom.system.causes import cause_of
 from cxr_dicom.system.negotiation import LEAST_PDU_LENGTH, refusal
 from cxr_dicom.system.reasons import reason_of
-from cxr_dicom.system.requestor import Line, Requestor, goes_on
+from cxr_dicom.system.requestor import Line, Requestor, leave
 
 _REJECTIONS = _, _TRANSIENT = 1, 2  # Result of an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)
 _PRESENTATION = 3  # its Source
@@ -164,10 +164,7 @@ def association(
     try:
         yield opened
     finally:
-        if goes_on(opened):
-            opened.release()
-        else:
-            opened.join(access.timeout_seconds)  # its thread answers a peer that asked for the end
+        leave(opened, access.timeout_seconds)
 
 
 def _not_established(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Queue
 from ssl import SSLContext
-from typing import Any
+from typing import Any, cast
 
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -27,6 +28,7 @@ SLOWEST = 16 << 10  # bytes in a second, on average, that a peer must take
 MAX_ANSWER = 1 << 20  # bytes of the answer to an operation, unless its caller expects more
 _MAX_PDU = 1 << 20  # bytes; peers may go beyond what we asked for, but not far
 _HEAD = 6  # bytes of a PDU before its value
+LATE = "did not finish in time"  # a remark
 _NEGOTIATION = (0x01, 0x02, 0x03)  # PDU types
 _RELEASE = 0x05
 _ESTABLISHED = "Sta6"  # PS3.8 9.2.1
@@ -56,10 +58,66 @@ class Requestor(AE):
     ) -> AssociationSocket:
         assoc.dul = _UpperLayer(assoc)
         assoc.dimse.msg_queue = _Messages()
+        assoc.__class__, assoc._reactor_checkpoint = _Association, _Turn()  # ``associate`` makes one by its name
         assoc.network_timeout, assoc.acse_timeout = self.network_timeout, self.acse_timeout  # of the new upper layer
         self.line = Line(assoc, address, self._seconds)
         self.line.tls_args = tls_args
         return self.line
+
+
+class _Turn(threading.Event):
+    """Whose turn it is on an association: its caller's, who waits for an answer, or that of its own thread.
+
+    The thread looks for what the peer asks for, while this is set. pynetdicom lets both believe for a moment that it is
+    their turn; then one takes what the other waits for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._look = threading.Lock()
+        self._is_looking = False
+        self.set()
+
+    def clear(self) -> None:
+        """Take the turn, as the caller: once this returns, the thread looks at nothing."""
+        with self._look:
+            super().clear()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """End one look, as the thread, and wait for the next."""
+        self.end_look()
+        while super().wait(timeout):
+            self._look.acquire()
+            self._is_looking = self.is_set()
+            if self._is_looking:
+                return True
+            self._look.release()
+        return False
+
+    def end_look(self) -> None:
+        """Let the caller have its turn, as the thread."""
+        if self._is_looking:
+            self._is_looking = False
+            self._look.release()
+
+
+class _Association(Association):
+    """One whose caller never waits for ever for its turn: what the base says of itself may be out of date."""
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether the caller may go on when it has the turn; the base forgets it when a report is served meanwhile."""
+        return True
+
+    @_is_paused.setter
+    def _is_paused(self, value: bool) -> None:
+        """Ignore what pynetdicom sets."""
+
+    def _run_reactor(self) -> None:
+        try:
+            super()._run_reactor()
+        finally:
+            cast(_Turn, self._reactor_checkpoint).end_look()
 
 
 class _Messages(Queue[Any]):
@@ -147,7 +205,7 @@ class Line(AssociationSocket):
         """Return the socket, which waits no longer than it may."""
         remaining = min(until, self._until or until) - time.monotonic()
         if remaining <= 0:
-            self.remark = "did not finish in time"
+            self.remark = LATE
             raise TimeoutError(self.remark)
         if self.socket is None:
             raise ConnectionAbortedError
@@ -183,6 +241,15 @@ class Line(AssociationSocket):
 def goes_on(opened: Association) -> bool:
     """Whether a peer has neither ended an association nor asked for its end."""
     return opened.is_established and opened.dul.state_machine.current_state == _ESTABLISHED
+
+
+def leave(opened: Association, seconds: float) -> None:
+    """Release an association; where its peer ends it, wait at most so long until that is over."""
+    if goes_on(opened):
+        opened.release()
+    else:
+        opened._reactor_checkpoint.set()  # its thread answers a peer that asked for the end
+        opened.join(seconds)
 
 
 @contextmanager

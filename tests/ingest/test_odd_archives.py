@@ -1,12 +1,13 @@
 """Archives as trackers of others describe them, over HTTP and by DIMSE: nothing is lost, and the cause is told."""
 
+import json
 import struct
 from contextlib import suppress
 
 import pytest
 
 from cxr_dicom.errors import FetchError
-from cxr_dicom.ingest.archive import RemoteInstance
+from cxr_dicom.ingest.archive import IncompleteAnswerError, RemoteInstance
 from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver.raw_peer import element, pdu, read_pdu
 from tests.deliver.raw_peer import peer as raw
@@ -119,6 +120,56 @@ def test_a_search_that_wants_plain_json_gets_it():
         assert set(found(archive)) == uids(pacs)
         assert len(images(archive, pacs)) == 1
     assert refused == ["/studies"]
+
+
+def in_xml(item):
+    """Write an item of DICOM JSON in XML of the Native DICOM Model (PS3.19 A.1)."""
+    attributes = (
+        f'<DicomAttribute tag="{tag}" vr="UI">'
+        + "".join(f'<Value number="{n}">{value}</Value>' for n, value in enumerate(element["Value"], 1))
+        + "</DicomAttribute>"
+        for tag, element in item.items()
+    )
+    return f'<?xml version="1.0"?><NativeDicomModel>{"".join(attributes)}</NativeDicomModel>'.encode()
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+def test_a_server_that_only_knows_xml_is_read(line):
+    """Part by part, as PS3.18 8.7.3 has it; one part that cannot be read holds up no other."""
+    pacs, spoilt, true = Pacs(list(studies(3))), [], Pacs.page
+
+    def page(items, parameters):
+        status, _, body = true(pacs, items, parameters)
+        parts = [in_xml(each) for each in json.loads(body)] + [b"<NativeDicomModel><" for _ in spoilt]
+        head = b"Content-Type: application/dicom+xml"
+        body = b"".join(line.join((b"--b", head, b"", part, b"")) for part in parts) + b"--b--" + line
+        return status, {"Content-Type": 'multipart/related; type="application/dicom+xml"; boundary=b'}, body
+
+    pacs.page = page
+    pacs.lie = lambda path, parameters, headers: (406, {}, b"XML only") if "json" in headers["Accept"] else None
+    with asked(pacs) as archive:
+        assert set(found(archive)) == uids(pacs)
+        assert len(images(archive, pacs)) == 1
+        spoilt.append(True)
+        with pytest.raises(IncompleteAnswerError, match="cannot be read"):
+            found(archive)
+
+
+def test_an_image_between_lines_as_unix_ends_them_is_taken():
+    pacs = Pacs(list(studies(1)))
+    content = encoded(pacs.images[0])
+    for before in (b"", b"preamble\n"):
+        body = before + b"--b\nContent-Type: application/dicom\n\n" + content + b"\n--b--\n"
+        pacs.file = lambda uid, body=body: (200, {"Content-Type": MULTIPART}, body)
+        with asked(pacs) as archive:
+            assert fetched(archive, pacs) == [content]
+
+
+def test_a_server_of_one_study_a_page_hides_none():
+    pacs, true = Pacs(list(studies(4))), Pacs.page
+    pacs.page = lambda items, parameters: true(pacs, items, {**parameters, "limit": "1"})
+    with asked(pacs) as archive:
+        assert set(found(archive)) == uids(pacs)
 
 
 def test_bytes_of_an_image_are_no_reason():

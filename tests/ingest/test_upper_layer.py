@@ -300,13 +300,19 @@ def test_another_name_is_rejected_whatever_its_padding(here):
         (b"\1\0", "closed the connection before asking for an association, without a release"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "sent what is no DICOM PDU"),
         (b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3", "sent what is no DICOM PDU"),
-        (pdu(1), "sent a PDU that cannot be read (ValueError at negotiation.py"),
-        (request(contexts=context(1, VERIFICATION) * 129), "sent a PDU that cannot be read (ValueError"),
-        (request(user=item(0x51, b"\0\0\0\5")), "sent a PDU that cannot be read (ValueError"),
+        (pdu(1), "sent a request that cannot be served: expected an association request, found 6 bytes"),
+        (
+            request(contexts=context(1, VERIFICATION) * 129),
+            "sent a request that cannot be served: expected at most 128",
+        ),
+        (request(user=item(0x51, b"\0\0\0\5")), "sent a request that cannot be served: expected a peer that takes"),
         (pdu(1, b"", 0xFFFFFFFF), "sent a PDU of 4294967295 bytes; at most 262144 are read"),
         (pdu(1, b"", 1 << 19), "sent a PDU of 524288 bytes; at most 262144 are read"),
-        (pdu(DATA, b"\0\0\0\3\1\3x"), "broke the protocol"),
-        (pdu(5, bytes(4)), "broke the protocol"),
+        (pdu(DATA, b"\0\0\0\3\1\3x"), "sent something else before asking for an association"),
+        (pdu(5, bytes(4)), "sent something else before asking for an association"),
+        (request()[:7] + b"\2" + request()[8:], "has another version of the protocol"),
+        (request() + pdu(5, bytes(4)), "released an association before it was accepted"),
+        ((request(), values((3, store_command("1.2.3"))) + pdu(5, bytes(4))), "released the association in the middle"),
         (pdu(ABORT, bytes(4)), "aborted by the sender"),
         (request() + pdu(ABORT, bytes(4)), "aborted by the sender"),
         (request(), "closed the connection, without a release"),
@@ -339,7 +345,7 @@ def test_more_contexts_than_there_are_numbers_cost_no_time(here, count):
     with Peer(here.port) as peer:
         peer.send(request(contexts=item(0x20, b"") * count))
         assert peer.is_closed(5)
-    assert the_cause(here).startswith("sent a PDU")
+    assert the_cause(here).startswith(("sent a request that cannot be served", "sent a PDU"))
     assert time.process_time() - start < 2
     assert is_well(here)
 

@@ -81,6 +81,14 @@ def asked(port, scheme="http", max_bytes=bounded.MAX_BYTES, **more):
         return request(opened, access, "GET", "studies")
 
 
+def test_what_only_says_that_an_answer_will_come_is_none():
+    """Status 102 (WebDAV) and 103 (RFC 8297) come before the answer, as 100 does."""
+    hints = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    with peer(whole(b"[]", hints + HEAD)) as port:
+        answer = asked(port)
+    assert (answer.status_code, answer.content) == (200, b"[]")
+
+
 def searched(port):
     with searching(HttpAccess(url=f"http://127.0.0.1:{port}", timeout_seconds=LIMIT)) as client:
         client.search_for_studies()
@@ -92,12 +100,13 @@ def searched(port):
         dripping(b"", drop=b"\r"),
         dripping(b"HTTP/1.1 200 OK\r\nX: "),
         dripping(b"", drop=b"HTTP/1.1 100 Continue\r\n\r\n"),
+        dripping(b"", drop=b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\n"),
         dripping(HEAD + b"Content-Length: 1000000\r\n\r\n"),
         dripping(HEAD + b"\r\n"),
         dripping(CHUNKED, drop=b"1\r\nx\r\n"),
         dripping(CHUNKED + b"0\r\n", drop=b"X: y\r\n"),
     ],
-    ids=["line", "header", "continue", "sized", "unsized", "chunks", "trailers"],
+    ids=["line", "header", "continue", "processing", "sized", "unsized", "chunks", "trailers"],
 )
 def test_a_server_that_drips_costs_its_time_limit(says):
     begin = time.monotonic()

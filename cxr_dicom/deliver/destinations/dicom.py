@@ -27,9 +27,9 @@ from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
 from cxr_dicom.system.negotiation import refusal
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
-from cxr_dicom.system.operations import ABORTED, echo, no_answer
+from cxr_dicom.system.operations import ABORTED, asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
-from cxr_dicom.system.requestor import SLOWEST, goes_on, operation
+from cxr_dicom.system.requestor import SLOWEST, goes_on
 
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
@@ -133,19 +133,10 @@ class Dicom:
         begin = time.monotonic()
         try:
             seconds = self._settings.timeout_seconds + encoded.path.stat().st_size / SLOWEST
-            with operation(opened, seconds):
+            with asking(opened, "C-STORE", seconds):
                 answer = opened.send_c_store(encoded.path, msg_id=number)
         except OSError as error:
             return unreadable(self.name, encoded, error)
-        except (
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as error:  # no status, or lengths that make no sense
-            raise ConnectionFailedError("UNEXPECTED", "the answers to C-STORE cannot be read") from error
-        except RuntimeError as error:  # pynetdicom: the peer ended the association a moment ago, and nothing was sent
-            raise ConnectionFailedError(ABORTED, "the peer ended the association") from error
         if "Status" not in answer:
             raise no_answer(opened, "C-STORE", seconds, time.monotonic() - begin)
         if not heard or not _is_about(encoded, number, heard[-1]):
@@ -170,8 +161,9 @@ class Dicom:
         transaction_uid = generate_uid(prefix=None)
         self._open_commitment(transaction_uid)
         context = build_context(StorageCommitmentPushModel)
+        begin, seconds, what = time.monotonic(), self._settings.timeout_seconds, "the request for storage commitment"
         with association(self._settings, [context], handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]) as opened:
-            with operation(opened, self._settings.timeout_seconds):
+            with asking(opened, what, seconds):
                 status, _ = opened.send_n_action(
                     _request(transaction_uid, objects),
                     _REQUEST_COMMITMENT,
@@ -179,7 +171,7 @@ class Dicom:
                     StorageCommitmentPushModelInstance,
                 )
             if "Status" not in status:
-                raise ConnectionFailedError("TIMEOUT", "no answer to the request for storage commitment")
+                raise no_answer(opened, what, seconds, time.monotonic() - begin)
             if status.Status != 0x0000:
                 raise ConnectionFailedError(f"0x{status.Status:04X}", "storage commitment was not taken on")
             until = time.monotonic() + _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS
@@ -218,12 +210,13 @@ class Dicom:
                     )
 
     def _instances(self, opened: Association, query: Dataset) -> set[str]:
-        found = set()
-        with operation(opened, self._settings.timeout_seconds * _SEARCH, _MAX_FOUND_BYTES):
+        found, begin, seconds = set(), time.monotonic(), self._settings.timeout_seconds * _SEARCH
+        with asking(opened, "C-FIND", seconds, _MAX_FOUND_BYTES):
             for status, identifier in opened.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
-                if "Status" not in status or status.Status not in (0x0000, 0xFF00, 0xFF01):
-                    word = f"0x{status.Status:04X}" if "Status" in status else "TIMEOUT"
-                    raise ConnectionFailedError(word, "C-FIND failed")
+                if "Status" not in status:
+                    raise no_answer(opened, "C-FIND", seconds, time.monotonic() - begin)
+                if (code := int(status.Status)) not in (0x0000, 0xFF00, 0xFF01):
+                    raise ConnectionFailedError(f"0x{code:04X}", f"C-FIND failed: {words.of_dimse(code)}")
                 if identifier is not None:
                     found.add(str(identifier.get("SOPInstanceUID", "")).strip(" \0"))
         return found

@@ -21,7 +21,7 @@ from cxr_dicom.system.network import ConnectionFailedError, answered, request, s
 from cxr_dicom.system.reasons import reason_of
 
 _PAGE = 100
-_SMALLEST_CAP = 10  # matches on a page; fewer are the last
+_SMALLEST_CAP = 10  # series and instances on a page; fewer are the last
 _WARNING = re.compile(r"\b299\b")
 _NOBODYS = "2.25.0"  # a Study Instance UID
 _MAX_MATCHES = 100_000  # of one question
@@ -31,7 +31,11 @@ _UNAVAILABLE = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 _NOT_SO = frozenset({400, 406, 414, 422, 501})  # the request is not liked; a plainer one may be
 _INSTANCE = 'multipart/related; type="application/dicom"'
 _FORMS = (f"{_INSTANCE}; transfer-syntax=*", _INSTANCE, "*/*")  # of an image: as it is kept; as the server likes it
-_JSON = ("application/dicom+json", "application/json")  # of an answer
+_KINDS = (  # of the items of an answer
+    "application/dicom+json",
+    "application/json",
+    'multipart/related; type="application/dicom+xml"',
+)
 _ABOUT_A_FUNCTION = re.compile("fuzzy|literal|deprecat", re.IGNORECASE)  # what a warning may be about, beside of more
 
 
@@ -50,7 +54,7 @@ class Dicomweb:
         self._max_bytes = max_bytes
         self._doubts = Doubts(settings.name)
         self._plainness = 0  # of questions; 1: without the modality, 2: without pages and fields too
-        self._form, self._json = 0, 0  # the plainest that was needed
+        self._form, self._kind = 0, 0  # the plainest that was needed
 
     def studies(self, query: StudyQuery, modalities: Sequence[str]) -> Iterator[RemoteStudy]:
         """Ask once per modality."""
@@ -174,7 +178,8 @@ class Dicomweb:
             if len(seen) == known:
                 return Answer(items=items, is_cut=is_cut or says_more)
             is_cut = says_more or len(page) >= _PAGE  # unless the next page shows the end
-            if len(page) < _SMALLEST_CAP or self._plainness == 2:
+            is_last = len(page) < _SMALLEST_CAP and (path != "studies" or key in keys)
+            if is_last or self._plainness == 2:
                 return Answer(items=items, is_cut=says_more)
             if len(items) > _MAX_MATCHES:
                 return Answer(items=items, is_cut=True)
@@ -183,11 +188,11 @@ class Dicomweb:
         self, opened: requests.Session, path: str, parameters: Mapping[str, str], keys: Keys
     ) -> tuple[list[Item], bool]:
         """Return one page, and whether the server says that there is more (PS3.18 8.3.4.4)."""
-        for kind in range(self._json, len(_JSON)):
-            headers = {"Accept": _JSON[kind]}
+        for kind in range(self._kind, len(_KINDS)):
+            headers = {"Accept": _KINDS[kind]}
             answer = request(opened, self._settings, "GET", path, params=parameters, headers=headers)
             if answer.status_code != HTTPStatus.NOT_ACCEPTABLE:
-                self._json = kind
+                self._kind = kind
                 break
         if answer.status_code not in _FOUND:
             raise answered(answer, keys.values())

@@ -28,9 +28,9 @@ from cxr_dicom.ingest.matching import Item, Keys, judge
 from cxr_dicom.ingest.search import Answer, Search
 from cxr_dicom.system import words
 from cxr_dicom.system.network import ConnectionFailedError, association
-from cxr_dicom.system.operations import echo, no_answer
+from cxr_dicom.system.operations import asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
-from cxr_dicom.system.requestor import SLOWEST, operation
+from cxr_dicom.system.requestor import SLOWEST
 
 _SUCCESS, _PENDING = 0x0000, (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES, _NOT_REQUESTED = 0xA700, 0xA900  # answers to the C-STORE of a C-GET
@@ -135,7 +135,7 @@ class QueryRetrieve:
         items: list[Item] = []
         with (
             association(self._settings, [build_context(model)]) as opened,
-            operation(opened, seconds, _MAX_ANSWER),
+            asking(opened, "C-FIND", seconds, _MAX_ANSWER),
         ):
             opened.dimse_timeout = pause = self._settings.timeout_seconds
             for status, identifier in _statuses(opened, "C-FIND", opened.send_c_find(query, model), pause):
@@ -171,7 +171,7 @@ class QueryRetrieve:
         seconds = _MAX_PAUSES * self._settings.timeout_seconds + most_bytes / SLOWEST
         with (
             association(self._settings, contexts, handlers=[(evt.EVT_C_STORE, on_store)], roles=roles) as opened,
-            operation(opened, seconds, most_bytes),
+            asking(opened, "C-GET", seconds, most_bytes),
         ):
             opened.dimse_timeout = pause = self._settings.timeout_seconds
             take_both_roles(opened, self._listener.sop_classes)
@@ -192,7 +192,7 @@ class QueryRetrieve:
     def _move(self, instance: RemoteInstance) -> None:
         model = StudyRootQueryRetrieveInformationModelMove
         seconds = _MAX_PAUSES * self._settings.timeout_seconds
-        with association(self._settings, [build_context(model)]) as opened, operation(opened, seconds):
+        with association(self._settings, [build_context(model)]) as opened, asking(opened, "C-MOVE", seconds):
             opened.dimse_timeout = pause = self._settings.timeout_seconds
             moving = opened.send_c_move(_identifier(instance), self._listener.ae_titles[0], model)
             for status, _ in _statuses(opened, "C-MOVE", moving, pause):
@@ -228,17 +228,12 @@ def _identifier(instance: RemoteInstance) -> Dataset:
 
 def _statuses(opened: Association, what: str, answers: Iterator[_Answer], seconds: float) -> Iterator[_Answer]:
     """Yield what an archive answers, as long as it does; it may take so long between two answers."""
-    while True:
-        begin = monotonic()
-        try:
-            status, identifier = next(answers)
-        except StopIteration:
-            return
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # lengths that make no sense
-            raise ConnectionFailedError("UNEXPECTED", f"the answers to {what} cannot be read") from error
+    begin = monotonic()
+    for status, identifier in answers:
         if "Status" not in status:
             raise no_answer(opened, what, seconds, monotonic() - begin)
         yield status, identifier
+        begin = monotonic()
 
 
 def _meaning(status: Dataset, asked: Keys) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cxr_dicom.config import Settings
-from cxr_dicom.service.checks import files, machine, models, pages, peers, routes, sense
+from cxr_dicom.service.checks import files, machine, models, pages, peers, routes, sense, usual
 from cxr_dicom.service.checks.answer import Check, Level
 
 __all__ = ["Check", "Level", "check"]
@@ -24,6 +24,7 @@ def check(settings: Settings, *, with_models: bool = True) -> Iterator[Check]:
     yield from files.check(settings)
     yield from pages.check(settings)
     yield from sense.check(settings)
+    yield from usual.check(settings)
     yield from routes.check(settings)
     yield from peers.check(settings, by_route)
     if with_models:

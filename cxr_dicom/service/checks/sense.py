@@ -90,13 +90,23 @@ def _archives(settings: Settings) -> Iterator[Check]:
     names = [archive.name for archive in settings.poller.archives]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield wrong(f"poller.archives.{name}", "two archives have this name, and would share what was seen")
-    if names and not set(settings.poller.modalities) & set(_RADIOGRAPHY):
+    if not names:
+        return
+    if not set(settings.poller.modalities) & set(_RADIOGRAPHY):
         yield wrong("poller.modalities", f"{', '.join(settings.poller.modalities) or 'none'}: neither CR nor DX")
+    for modality in settings.poller.modalities:
+        if modality not in (*_RADIOGRAPHY, "OT") and folded(modality) in map(folded, _RADIOGRAPHY):
+            yield wrong("poller.modalities", f"{modality}: expected capitals, or no image is one")
+        elif modality not in (*_RADIOGRAPHY, "OT"):
+            yield warning("poller.modalities", f"{modality}: is fetched, and never processed")
 
 
 def _access(settings: Settings) -> Iterator[Check]:
     """What an address and the means to get in say of each other."""
     for key, access in accesses(settings):
+        host = access.address if isinstance(access, DicomAccess) else urlsplit(access.url).hostname or ""
+        if _is_everywhere(host):
+            yield wrong(key, f"{host}: expected the address of one machine")
         if isinstance(access, DicomAccess):
             yield from _unused_certificates(key, access, "" if access.tls else "tls is false")
         else:
@@ -246,6 +256,14 @@ def _numbers(settings: Settings) -> Iterator[Check]:
             yield warning(f"retention.{name}", "0: deleted within the hour after a study is finished")
     if settings.select.max_pixels < _LEAST_PIXELS:
         yield warning("select.max_pixels", f"{settings.select.max_pixels}: fewer than a radiograph has")
+
+
+def _is_everywhere(address: str) -> bool:
+    """Whether it is an address to listen on, and none to call."""
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        return False
 
 
 def _is_loopback(address: str) -> bool:
