@@ -29,6 +29,7 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.synthetic.archive import Archive
+from tests.integration.rig import listens
 
 
 def tool(name):
@@ -62,7 +63,7 @@ def as_loaded(tables) -> Settings:
     return Settings.model_validate(Settings.model_validate(tables).model_dump())
 
 
-def wait_for(condition, seconds=20.0):
+def wait_for(condition, seconds=60.0):
     """Wait until ``condition()`` is true, and return its value."""
     until = time.monotonic() + seconds
     while not (value := condition()):
@@ -272,7 +273,7 @@ def state_of(service, study):
     return story and story["state"]
 
 
-def wait_for_state(service, study, *states, seconds=15.0):
+def wait_for_state(service, study, *states, seconds=60.0):
     return wait_for(lambda: state_of(service, study) in states, seconds)
 
 
@@ -291,8 +292,8 @@ def storescp(folder, port=0):
     folder.mkdir()
     with (folder.parent / "storescp.log").open("w") as log:
         process = subprocess.Popen([program, "-aet", "ARCHIVE", "-od", folder, str(port)], stdout=log, stderr=log)
-    time.sleep(0.5)
     try:
+        wait_for(lambda: listens(port) or process.poll() is not None)
         assert process.poll() is None
         yield port
     finally:

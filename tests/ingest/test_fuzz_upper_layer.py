@@ -47,7 +47,7 @@ def attack(here, parts, waits):
                 break
             if waits and number == 0 and part == request():
                 peer.answer(10)  # on a busy machine
-    wait_for(lambda: here.listener.connections == 0 and not here.files("part"), 5)
+    wait_for(lambda: here.listener.connections == 0 and not here.files("part"), 30)
 
 
 def test_whatever_comes_the_connection_ends_and_nothing_stays(tmp_path, capfd):

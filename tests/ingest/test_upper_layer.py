@@ -366,8 +366,8 @@ def test_what_is_opened_and_closed_again_leaves_nothing_behind(here):
     threads, open_files = threading.active_count(), descriptors()
     for _ in range(200):
         Peer(here.port).socket.close()
-    wait_for(lambda: threading.active_count() <= threads + 1, 5)
-    wait_for(lambda: descriptors() <= open_files + 1, 5)
+    wait_for(lambda: threading.active_count() <= threads + 1)
+    wait_for(lambda: descriptors() <= open_files + 1)
     assert 10 <= len(lines(here)) <= 20  # the disk is not filled with them
     assert is_well(here)
 

@@ -374,7 +374,7 @@ def test_pages_that_are_opened_at_once_are_counted_too(ledger, monkeypatch):
             return live
 
         assert opened() == 3
-        assert wait_for(lambda: opened() == 3, seconds=10), "those that went count no more"
+        assert wait_for(lambda: opened() == 3), "those that went count no more"
 
 
 def test_a_stop_is_not_held_up_by_an_open_page(ledger):

@@ -88,7 +88,7 @@ def test_who_reads_no_answers_is_closed(client, monkeypatch):
                 return True
             return False
 
-        assert wait_for(is_closed, seconds=10)
+        assert wait_for(is_closed, seconds=18)
 
 
 def test_a_request_that_tells_its_length_twice_is_refused(client):

@@ -5,11 +5,11 @@ Where one is not installed its tests are skipped, except under CI, where that is
 
 import json
 import subprocess
-import time
 import urllib.request
 
 import pytest
 
+from tests.integration.rig import listens
 from tests.service_helpers import free_port, tool, wait_for
 
 
@@ -111,7 +111,7 @@ def dcmqrscp(tmp_path):
         with (tmp_path / "qr.log").open("w") as log:
             process = subprocess.Popen([program, "-c", tmp_path / "dcmqrscp.cfg"], stdout=log, stderr=log)
         running.append(process)
-        time.sleep(0.5)
+        wait_for(lambda: listens(port) or process.poll() is not None)
         assert process.poll() is None, (tmp_path / "qr.log").read_text()
         return port
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.synthetic import radiograph
+from tests.integration.rig import listens
 from tests.service_helpers import archive, derived_uid, free_port, is_acknowledged, wait_for
 
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
@@ -43,13 +44,6 @@ class Sender(threading.Thread):
 
 def start(config, log):
     return subprocess.Popen([sys.executable, SCRIPT, config], stdout=log, stderr=log)
-
-
-def listens(port):
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_every_acknowledged_study_arrives_exactly_once(tmp_path, capsys):
