@@ -39,7 +39,9 @@ def test_a_classifier_gives_the_same_scores_and_maps(home, rg1):
         assert other.call is one.call
     assert [heatmap.name for heatmap in expected.heatmaps] == [heatmap.name for heatmap in found.heatmaps]
     for one, other in zip(expected.heatmaps, found.heatmaps, strict=True):
-        assert np.abs(one.values - other.values).max() < 1e-3
+        apart = np.abs(one.values - other.values)
+        assert apart.max() < 0.015, "a cell next to a limit of rounding may be rounded otherwise, to 1/100"
+        assert apart.mean() < 1e-3
 
 
 @pytest.mark.parametrize("name", ["chestx-det", "offline-anatomy"])

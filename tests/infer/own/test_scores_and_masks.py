@@ -82,7 +82,9 @@ def test_a_linear_layer_behind_an_average_gives_a_class_activation_map(file, tmp
     assert [heatmap.name for heatmap in prediction.heatmaps] == ["mass", "cavity"]
     for heatmap, expected in zip(prediction.heatmaps, maps, strict=False):
         assert expected.max() > 0
-        assert np.allclose(heatmap.values, (expected / expected.max()).numpy(), atol=1e-4)
+        apart = np.abs(heatmap.values - (expected / expected.max()).numpy())
+        assert apart.max() < 0.015, "cells are rounded to 1/100 of the greatest"
+        assert apart.mean() < 0.004
 
 
 def test_softmax_is_over_all_labels_and_a_name_that_is_empty_is_not_reported(tmp_path, build, dx):
