@@ -8,7 +8,7 @@ TESTS = {  # by the first column of the table
     "many connections": "test_scp.py::test_no_more_connections_are_held_than_twice_the_associations_and_eight",
     "all associations for one address": "ingest/test_upper_layer.py::test_no_address_has_all_associations_and_health",
     "silence, or a byte now and then": "ingest/test_upper_layer.py::test_those_who_ask_slowly_are_closed_and_shut",
-    "an association request of any length": "ingest/test_upper_layer.py::test_more_contexts_than_there_are_numbers",
+    "an association request of any length": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a command set or a report of any length, or in a thousand pieces": "ingest/test_upper_layer.py::test_what_is_no_i",
     "requests before the last one is answered": "ingest/test_upper_layer.py::test_requests_before_the_answer_wait",
     "messages that break the protocol": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",

@@ -36,6 +36,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_BIT_DEPTH_AT = 24  # in IHDR, which comes first
 _MAX_SIDE = 2**16 - 1  # of Rows and Columns
+_STRIP = 64  # rows of a picture that are looked at together
 _DAMAGED = (*PARSING_ERRORS, OSError, SyntaxError)  # what Pillow was seen to raise
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "wrap.cxr-dicom")
@@ -158,30 +159,35 @@ def _expect_few_scans(path: Path) -> None:
 def _decoded(image: Image.Image, is_deep: bool) -> Grey:
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except _DAMAGED as error:
         found = f"{image.width} x {image.height} pixels of {image.format}"
         raise ImageError(Reason.CORRUPT_PIXEL_DATA, f"expected {found}, got {type(error).__name__}") from error
-    if upright.mode.startswith("I"):  # 16 bits; "I;16" since Pillow 11
-        return np.asarray(upright).astype(np.uint16)
-    if is_deep or upright.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        found = f"16-bit {upright.mode}" if is_deep else upright.mode
+    if image.mode.startswith("I"):  # 16 bits; "I;16" since Pillow 11
+        return np.asarray(image).astype(np.uint16)
+    if is_deep or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        found = f"16-bit {image.mode}" if is_deep else image.mode
         expected = "expected 8- or 16-bit grey, or 8-bit RGB with equal channels"
         raise ImageError(Reason.NOT_GRAYSCALE, f"{expected}, found {found}")
-    if upright.mode in ("1", "L"):
-        return np.asarray(upright.convert("L"))
-    return _grey_of_colour(np.asarray(upright.convert("RGBA")))
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    return _grey_of_colour(image)
 
 
-def _grey_of_colour(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the one grey of equal channels, on black."""
-    red, alpha = rgba[..., 0], rgba[..., 3]
-    visible = alpha > 0
-    colourful = (rgba[..., :3] != red[..., np.newaxis]).any(axis=-1) & visible
-    if colourful.any():
-        detail = f"expected equal channels, found colour in {colourful.mean():.1%} of the pixels"
+def _grey_of_colour(image: Image.Image) -> NDArray[np.uint8]:
+    """Take the one grey of equal channels, on black; by strips, for what is reckoned with needs 20 bytes of a pixel."""
+    grey = np.empty((image.height, image.width), np.uint8)
+    colourful = 0
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        rgba = np.asarray(strip.convert("RGBA"))
+        red, alpha = rgba[..., 0], rgba[..., 3]
+        colourful += int(np.count_nonzero((rgba[..., :3] != red[..., np.newaxis]).any(axis=-1) & (alpha > 0)))
+        grey[top : top + _STRIP] = np.rint(red * (alpha / np.float32(255)))
+    if colourful:
+        detail = f"expected equal channels, found colour in {colourful / grey.size:.1%} of the pixels"
         raise ImageError(Reason.NOT_GRAYSCALE, detail)
-    return np.rint(red * (alpha / np.float32(255))).astype(np.uint8)
+    return grey
 
 
 # --- attributes ----------------------------------------------------------------------------------

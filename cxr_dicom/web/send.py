@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import anyio
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from cxr_dicom.config.web import Right
@@ -63,6 +64,8 @@ class SendPages:
             return await anyio.to_thread.run_sync(self._take, asked, file.finish, limiter=self._limiter)
         except SpoolError as error:
             raise NotAnsweredError(507, str(error)) from error
+        except ClientDisconnect as error:
+            raise NotAnsweredError(400, "The request ended early.") from error
 
     def complete(self, asked: Asked) -> Response:
         """Close a study, of which the visitor sent all there is."""

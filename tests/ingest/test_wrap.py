@@ -4,6 +4,7 @@ import hashlib
 import struct
 import subprocess
 import sysconfig
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -254,6 +255,15 @@ def test_no_picture_is_unreadable(tmp_path):
     for content in (b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM" + bytes(100)):
         path.write_bytes(content)
         assert refused(path) is Reason.UNREADABLE
+
+
+def test_a_picture_in_colour_needs_little_more_memory_than_its_pixels(saved):
+    path = saved(np.zeros((1500, 1400, 4), np.uint8))
+    tracemalloc.start()
+    dataset = wrap(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6 * len(dataset.PixelData), "one of 49 million pixels and 190 kB took 1.1 GB"
 
 
 def test_thousands_of_scans_are_refused_undecoded(saved, monkeypatch):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import struct
 import zipfile
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
+from cxr_dicom.system import telemetry
 from cxr_dicom.web.application import Web
 from cxr_dicom.web.send import PATH, SendPages
 from cxr_dicom.web.uploads import Uploads
 from cxr_dicom.web.visitors import ALL_RIGHTS, Visitors
-from tests.service_helpers import free_port, settings
+from tests.service_helpers import free_port, settings, wait_for
 from tests.web import helpers
 
 MOST_MB = 4
@@ -132,6 +134,18 @@ def test_a_bomb_that_lies_about_its_length_ends_too(client):
     (taken,) = send(client, bytes(bomb))
     assert taken["reason"].startswith(("TOO_LONG", "UNREADABLE"))
     assert sources(client) == []
+
+
+def test_a_browser_that_goes_away_is_no_fault_of_ours(client, monkeypatch):
+    told = []
+    monkeypatch.setattr(telemetry, "failure", lambda *given, **fields: told.append(given))
+    head = f"POST {PATH} HTTP/1.1\r\nHost: {client.host}\r\nCookie: {client.cookie}\r\nOrigin: http://{client.host}\r\n"
+    with socket.create_connection(("127.0.0.1", client.port)) as peer:
+        peer.sendall(f"{head}X-Form-Token: {client.form_token}\r\nContent-Length: 1000\r\n\r\nabc".encode())
+        wait_for(lambda: list((client.folder / "part").iterdir()))
+    wait_for(lambda: not list((client.folder / "part").iterdir()))
+    assert client.get("/send").status == 200
+    assert not told
 
 
 def test_an_archive_within_an_archive_is_not_opened(client, dicom):
