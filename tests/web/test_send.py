@@ -136,6 +136,14 @@ def test_a_bomb_that_lies_about_its_length_ends_too(client):
     assert sources(client) == []
 
 
+def test_a_list_of_files_that_is_too_long_is_not_read(client):
+    whole = bytearray(archive([("a", b"")]))
+    place = whole.rindex(b"PK\x05\x06")
+    whole[place + 12 : place + 16] = struct.pack("<L", 5 << 20)
+    (taken,) = send(client, bytes(whole))
+    assert taken["reason"] == "TOO_LONG: expected a list of at most 4 MB, found more"
+
+
 def test_a_browser_that_goes_away_is_no_fault_of_ours(client, monkeypatch):
     told = []
     monkeypatch.setattr(telemetry, "failure", lambda *given, **fields: told.append(given))
