@@ -7,11 +7,14 @@ trusted and renewed like the first.
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
@@ -69,10 +72,7 @@ def in_turn(compute: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], 
 
 def compiled(make: Callable[[], Any], info: ModelInfo) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
     """Let OpenVINO run the program of a network that ``make`` makes; see `on_backend`."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise SettingsError(f"models.backend: OpenVINO is not installed; {how_to_install('openvino')}") from error
+    openvino = imported()
     import torch
 
     try:
@@ -94,6 +94,28 @@ def compiled(make: Callable[[], Any], info: ModelInfo) -> tuple[Callable[[torch.
 
     version = openvino.__version__.partition("-")[0]
     return in_turn(run), replace(info, version=f"{info.version}; OpenVINO {version} float32")
+
+
+def imported() -> ModuleType:
+    """Import OpenVINO, which by itself tells its makers of every import, by a process that asks their server.
+
+    Raises
+    ------
+    SettingsError
+        If it is not installed.
+    """
+    reporter = "openvino_telemetry"
+    is_first = reporter not in sys.modules
+    if is_first:
+        sys.modules[reporter] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        openvino: ModuleType = importlib.import_module("openvino")
+    except ImportError as error:
+        raise SettingsError(f"models.backend: OpenVINO is not installed; {how_to_install('openvino')}") from error
+    finally:
+        if is_first:
+            del sys.modules[reporter]
+    return openvino
 
 
 def _converted(compute: Callable[[torch.Tensor], Any], shape: tuple[int, ...]) -> Any:

@@ -1,6 +1,7 @@
 """OpenVINO gives what PyTorch gives, says that it did, and does not depend on the number of threads."""
 
 import logging
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from cxr_dicom.infer.models import chestx_det
 from cxr_dicom.infer.offline.unet import CompactUNet
 from cxr_dicom.infer.pspnet import logits
 from cxr_dicom.infer.winograd import lighten
+from tests import ROOT
 
 OPENVINO = Settings(models=ModelSettings(backend="openvino"))
 INFO = replace(model_infos()["xrv-densenet121-all"], input_size=32)
@@ -100,6 +102,14 @@ def test_threads_are_not_pinned_for_workers_would_share_a_core(monkeypatch):
     monkeypatch.setattr(openvino, "Core", Core)
     on_backend(torch.sigmoid, INFO, OPENVINO)
     assert [network.get_property("ENABLE_CPU_PINNING") for network in compiled] == [False]
+
+
+def test_openvino_tells_nobody_that_it_was_imported():
+    """It looks for its reporter when it is imported; other programs of this process may have that."""
+    said = "import openvino.tools.ovc.telemetry_utils as used, openvino_telemetry; print(used.tm.__name__)"
+    code = f"from cxr_dicom.infer.backend import imported; imported(); {said}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_openvino_must_be_installed(monkeypatch):
