@@ -94,6 +94,8 @@ class Pipeline:
 
     def __init__(self, *, models: Models | None = None, settings: SettingsLike | None = None) -> None:
         self.settings = _settings(models, settings)
+        if models is None:
+            self.settings.expect_one_way()
         self._spine = spine.Pipeline(self.settings)
         self._names = tuple(model.info.name for model in self._spine.models)
         self._condition = threading.Condition()

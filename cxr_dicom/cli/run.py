@@ -75,6 +75,8 @@ def run(
     telemetry.configure(-1 if quiet else verbose, as_json=as_json)
     with _options.refusals(), progress(is_quiet=quiet or as_json or dry_run) as report_progress:
         settings = _options.settings(**given)
+        if given["models"] is None:
+            settings.expect_one_way()
         access = _inputs.access(origin, settings)
         part = Part.parse(part_text) if part_text else None
         found = manifest.read(inputs, origin=access, query=_inputs.keys_and_values(query), wrap=wrap)

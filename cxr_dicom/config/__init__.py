@@ -233,6 +233,21 @@ class Settings(_Table):
                 return found
         return {**found, DEFAULT: self.model_copy(update={"routes": ()})}
 
+    def expect_one_way(self) -> None:
+        """Refuse routes that decide which models run or what they make, where nobody asks who sent an image.
+
+        Raises
+        ------
+        SettingsError
+            Naming the routes.
+        """
+        deciding = [route.name for route in self.routes if route.models is not None or route.objects is not None]
+        if deciding:
+            raise SettingsError(
+                f"routes: {', '.join(deciding)} decide in the service which models run and what they make, by who sent"
+                " an image among others; outside of it there are no routes: name the models that are to run on all"
+            )
+
     def _on(self, route: RouteSettings) -> Settings:
         changes: dict[str, Any] = {"routes": ()}
         if route.models is not None:

@@ -16,7 +16,9 @@ import pytest
 from pyarrow import parquet
 from pydicom.data import get_testdata_file
 
+import cxr_dicom
 from cxr_dicom import synthetic
+from cxr_dicom.errors import SettingsError
 from tests import ROOT
 from tests.kept import all_kept, keep, kept
 
@@ -277,3 +279,17 @@ def test_rows_follow_the_documented_schema(finished):
     schema = json.loads((ROOT / "docs" / "results.schema.json").read_text())
     for row in finished.rows:
         jsonschema.validate(row, schema)
+
+
+def test_routes_that_choose_models_are_not_ignored_in_silence(invoke, tmp_path):
+    text = '[[routes]]\nname = "bedside"\nviews = ["AP"]\n'
+    (tmp_path / "a.toml").write_text(text + "models = []\n")
+    run = ("run", tmp_path, "-o", tmp_path / "OUT", "--config")
+    refused = invoke(*run, tmp_path / "a.toml")
+    assert refused.exit_code == 2
+    assert "routes: bedside decide in the service which models run" in refused.output
+    with pytest.raises(SettingsError, match="routes: bedside decide"):
+        cxr_dicom.Pipeline(settings=tmp_path / "a.toml")
+    assert invoke(*run, tmp_path / "a.toml", "--models", "lung-opacity", "--dry-run").exit_code == 4
+    (tmp_path / "a.toml").write_text(text + "destinations = []\n")
+    assert invoke(*run, tmp_path / "a.toml", "--dry-run").exit_code == 4, "nothing eligible, and no refusal"
