@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cxr_dicom.infer.own.look import Facts, Output
 
 _ARCHITECTURES = ("densenet121", "resnet50", "pspnet", "unet")
-_OPTIONAL = ("mean", "std", "fit", "resize", "intensity")  # of `input`, in its order
+_OPTIONAL = ("mean", "std", "fit", "resize", "intensity", "transposed")  # of `input`, in its order
 
 
 class _Numbers(click.ParamType[list[float]]):
@@ -49,6 +49,7 @@ class _Numbers(click.ParamType[list[float]]):
 @click.option("--fit", type=click.Choice(["crop", "pad", "stretch"]), help="How an image becomes a square.")
 @click.option("--resize", type=click.Choice(["bilinear", "bicubic", "nearest"]), help="Interpolation.")
 @click.option("--intensity", type=click.Choice(["xrv", "voi", "image"]), help="How grey values are read.")
+@click.option("--transposed", is_flag=True, default=None, help="It sees columns as rows, as MONAI reads pictures.")
 @click.option("--kind", type=click.Choice(KINDS), help="What it gives.")
 @click.option("--activation", type=click.Choice(ACTIVATIONS), help="What makes probabilities of that.")
 @click.option("--labels", metavar="NAME[=POINT],...", help="Its outputs in their order, with operating points.")
@@ -146,6 +147,7 @@ def _table(name: str, facts: Facts, asked: Asked, file: Path) -> dict[str, Any]:
         "range": asked.need("range", facts.range, "what black and white become, two numbers", convert=_two),
         "channels": int(asked.optional("channels") or facts.channels or 1),
     }
+    given |= facts.input
     given |= {key: value for key in _OPTIONAL if (value := asked.optional(key)) is not None}
     architecture = {"architecture": facts.architecture} if facts.architecture else {}
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from cxr_dicom.cohort.worker import Worker
@@ -116,10 +115,6 @@ class Task(Protocol[Item_contra, Result_co]):
     @property
     def memory_mb(self) -> int | None:
         """Bound of a worker's address space, for engines whose workers are processes of their own; None for none."""
-
-    @property
-    def writable(self) -> Sequence[Path] | None:
-        """Where a worker may write, for engines whose workers are processes of their own; None for anywhere."""
 
     def interrupt(self, item: Item_contra) -> None:
         """Hear, in the parent, that an item was stopped on purpose: this is no fault of its own."""

@@ -25,14 +25,11 @@ from cxr_dicom.cohort.roll_call import Roll
 from cxr_dicom.cohort.states import State
 from cxr_dicom.cohort.worker import Worker, this_machine
 from cxr_dicom.config import Settings
-from cxr_dicom.config.service import FolderDestination
 from cxr_dicom.errors import CxrDicomError, PlaceError, SettingsError, WantError
 from cxr_dicom.export import build_exporters
 from cxr_dicom.infer import model_infos, resolve, strangers, weights
-from cxr_dicom.infer.own import confined
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
-from cxr_dicom.plugins import ARCHIVES, DESTINATIONS, EXPORTERS
 from cxr_dicom.records import Reason
 from cxr_dicom.system import atomic, wants, watch
 
@@ -134,20 +131,6 @@ class EntryTask:
     def memory_mb(self) -> int | None:
         """Bound of a worker's address space."""
         return self._settings.service.worker_memory_mb
-
-    @property
-    def writable(self) -> list[Path] | None:
-        """The output folder, and what else a worker needs, where networks of the user's run."""
-        named = {self._options.destination}
-        destinations = [each for each in self._settings.destinations if each.name in named]
-        places = [each.path.absolute() for each in destinations if isinstance(each, FolderDestination)]
-        folders = [next(each for each in (place, *place.parents) if each.is_dir()) for place in places]
-        beside = [
-            *((EXPORTERS, name) for name in self._options.also),
-            *((DESTINATIONS, each.kind) for each in destinations),
-            *((ARCHIVES, each.kind) for each in self._settings.poller.archives),
-        ]
-        return confined.writable(self._settings, [self._out.absolute(), *folders], beside)
 
     def interrupt(self, item: Entry) -> None:
         """Forget an attempt that the user interrupted."""

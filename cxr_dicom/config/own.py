@@ -217,6 +217,9 @@ class Input(Table):
     intensity: Literal["xrv", "voi", "image"] = "xrv"
     """`xrv`: as `[pixels]` reads it; `voi`: by the VOI LUT or window; `image`: its own darkest to its brightest."""
 
+    transposed: bool = False
+    """The network sees columns as rows, as one that was trained on what MONAI's `LoadImage` reads."""
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.range[0] < self.range[1]:
@@ -272,6 +275,8 @@ class OwnModel(Table):
                 f"architecture: expected one of {', '.join(ARCHITECTURES)} for a .safetensors file, else none"
                 f"; got {self.architecture or 'none'} for {self.file.name!r}"
             )
+        if self.input.transposed and self.output.kind == "boxes":
+            raise ValueError("input.transposed: not for boxes; export the network behind a transposition of its input")
         if getattr(self.output, "activation", "") == "softmax" and len(self.labels) < 2:
             raise ValueError("output: softmax of one label is always 1; expected `sigmoid`, or a label more")
         return self
@@ -286,6 +291,8 @@ class OwnModel(Table):
         """All that can change a result; the file itself has a digest of its own."""
         later = set() if self.architecture else {"architecture"}  # what came later, where it is not used
         meaning = self.model_dump(mode="json", exclude={"file", "sha256"} | later)
+        if not self.input.transposed:
+            del meaning["input"]["transposed"]
         for label in meaning["output"].get("labels", ()):
             if label["radelement"] is None:
                 del label["radelement"]

@@ -13,10 +13,9 @@ from multiprocessing.connection import Connection
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.infer.own import confined
 from cxr_dicom.service.worker import Build, Worker
 from cxr_dicom.store.ledger import owner
-from cxr_dicom.system import confinement, telemetry
+from cxr_dicom.system import telemetry
 from cxr_dicom.system.bell import Bell
 from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch
@@ -157,9 +156,6 @@ def _work(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only where the spool can be locked, and there it is known
     telemetry.configure_as(log)
     bound_memory(settings.service.worker_memory_mb)
-    folders = confined.writable(settings, [settings.spool.folder.absolute()])  # others fetch and deliver
-    if folders is not None:
-        confinement.confine(folders)  # threads that are there already would stay free
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop, bells.study), daemon=True).start()
     try:

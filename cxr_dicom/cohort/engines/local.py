@@ -22,7 +22,7 @@ import psutil
 from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task, depth
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.system import confinement, telemetry
+from cxr_dicom.system import telemetry
 from cxr_dicom.system.limits import bound_memory
 from cxr_dicom.system.watch import Watch
 
@@ -201,8 +201,6 @@ def _serve(parent: Connection, task: Task[Any, Any], watch: Watch, log: tuple[in
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
     telemetry.configure_as(log)
     bound_memory(task.memory_mb)
-    if task.writable is not None:
-        confinement.confine(task.writable, tcp=True)  # it fetches and delivers
     answering = threading.Lock()
     at_work: set[int] = set()
 

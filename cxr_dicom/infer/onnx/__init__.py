@@ -12,21 +12,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.private_parts import forget_model_bytes
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError, how_to_install
 from cxr_dicom.infer import weights
-from cxr_dicom.infer.backend import compiled, in_turn
+from cxr_dicom.infer.backend import compiled
 from cxr_dicom.infer.onnx.refusal import RefusedError
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
-    import torch
-
     from cxr_dicom.infer.onnx.activation import Head
     from cxr_dicom.infer.onnx.graph import Interface
+
+_Run: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
 
 LARGEST_FILE = (1 << 31) - 1  # bytes; protobuf cannot hold more
 MOST_MEMORY = 4 << 30  # bytes, of all networks of a process together whose results are of no known size
@@ -38,7 +41,7 @@ class Network:
     """A file that is loaded."""
 
     info: ModelInfo  # with a version that names the runtime
-    compute: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    compute: Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]
     """Of (1, channels, size, size) float32: what it gives of ``batch`` images that are all this one, by name."""
     batch: int
     outputs: tuple[str, ...]  # their names, as the file has them
@@ -47,7 +50,7 @@ class Network:
 
 
 def read(
-    path: Path, info: ModelInfo, settings: Settings, channels: int, device: str, *, grows: bool = False
+    path: Path, info: ModelInfo, settings: Settings, channels: int, device: str, *, threads: int, grows: bool = False
 ) -> Network:
     """Load an ONNX file.
 
@@ -57,6 +60,8 @@ def read(
         Of its input; its size is that of ``info``.
     device
         What ``models.device`` stands for.
+    threads
+        That it computes on.
     grows
         Whether it may make results whose size follows from what it sees, as detectors do; see `_bounded`.
 
@@ -83,7 +88,7 @@ def read(
         raise WeightsError(f"{path}: expected a network of standard operators, {error}; nothing of it ran") from error
     outputs = interface.outputs
     content, interface = graph.with_maps(content, interface)
-    run, info = _runtime(content, interface, info, settings, device)
+    run, info = _runtime(content, interface, info, settings, device, threads)
     return Network(
         info=info,
         compute=_of_one(run, interface),
@@ -95,8 +100,8 @@ def read(
 
 
 def _runtime(
-    content: bytes, interface: Interface, info: ModelInfo, settings: Settings, device: str
-) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    content: bytes, interface: Interface, info: ModelInfo, settings: Settings, device: str, threads: int
+) -> tuple[_Run, ModelInfo]:
     """Let ONNX Runtime run it, or OpenVINO."""
     if settings.models.backend == "openvino":
         return _openvino(content, interface, info)
@@ -110,10 +115,10 @@ def _runtime(
         except SettingsError:
             text = f"models.own: {info.name}: neither ONNX Runtime nor OpenVINO is installed; {how_to_install('onnx')}"
             raise SettingsError(text) from None
-    return _onnxruntime(content, interface, info, _provider(settings, device))
+    return _onnxruntime(content, interface, info, _provider(settings, device), threads)
 
 
-def _openvino(content: bytes, interface: Interface, info: ModelInfo) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+def _openvino(content: bytes, interface: Interface, info: ModelInfo) -> tuple[_Run, ModelInfo]:
     if interface.grows:
         raise SettingsError(f'models.own: {info.name}: {_NOT_BOUNDED}: backend = "torch"')
 
@@ -125,17 +130,24 @@ def _openvino(content: bytes, interface: Interface, info: ModelInfo) -> tuple[Ca
         program.reshape((interface.batch, channels, info.input_size, info.input_size))
         return program
 
-    return compiled(make, info)
+    run, info = compiled(make, info)
+
+    def numbers(pixels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        import torch
+
+        found = run(torch.from_numpy(pixels))
+        return tuple(tensor.numpy() for tensor in (found if isinstance(found, tuple) else (found,)))
+
+    return numbers, info
 
 
 def _onnxruntime(
-    content: bytes, interface: Interface, info: ModelInfo, provider: str
-) -> tuple[Callable[[torch.Tensor], Any], ModelInfo]:
+    content: bytes, interface: Interface, info: ModelInfo, provider: str, threads: int
+) -> tuple[_Run, ModelInfo]:
     import onnxruntime
-    import torch
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # only what ends it; that comes as an error too
     if interface.grows:
         provider = _bounded(options)
@@ -147,14 +159,16 @@ def _onnxruntime(
 
     forget_model_bytes(session)
 
-    def run(pixels: torch.Tensor) -> Any:
+    def run(pixels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         try:
-            found = session.run(list(interface.outputs), {interface.input: pixels.cpu().numpy()})
-            return tuple(map(torch.from_numpy, found))
-        except Exception as error:  # as above; or text, which is no tensor
+            found = session.run(list(interface.outputs), {interface.input: pixels})
+        except Exception as error:  # as above
             raise ModelError(f"{info.name}: the network failed: {str(error).strip().splitlines()[0][:300]}") from error
+        if odd := [each for each in found if not isinstance(each, np.ndarray) or each.dtype.kind not in "biufc"]:
+            raise ModelError(f"{info.name}: the network failed: expected numbers, got {type(odd[0]).__name__}")
+        return tuple(found)
 
-    return in_turn(run), replace(info, version=f"{info.version}; ONNX Runtime {onnxruntime.__version__} float32")
+    return run, replace(info, version=f"{info.version}; ONNX Runtime {onnxruntime.__version__} float32")
 
 
 def _bounded(options: Any) -> str:
@@ -185,17 +199,12 @@ def _provider(settings: Settings, device: str) -> str:
     return "CPUExecutionProvider"
 
 
-def _of_one(
-    run: Callable[[torch.Tensor], Any], interface: Interface
-) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
-    """Give a network as many images as it takes, all the same, and take what it says of the first."""
+def _of_one(run: _Run, interface: Interface) -> Callable[[NDArray[np.float32]], dict[str, NDArray[Any]]]:
+    """Give a network as many images as it takes, all the same."""
 
-    def compute(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        import torch
-
-        kind = torch.float16 if interface.half else torch.float32
-        found = run(pixels.to(kind).expand(interface.batch, -1, -1, -1).contiguous())
-        tensors = found if isinstance(found, tuple) else (found,)
-        return dict(zip(interface.outputs, tensors, strict=True))
+    def compute(pixels: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        kind = np.float16 if interface.half else np.float32
+        repeated = np.broadcast_to(pixels.astype(kind), (interface.batch, *pixels.shape[1:]))
+        return dict(zip(interface.outputs, run(np.ascontiguousarray(repeated)), strict=True))
 
     return compute

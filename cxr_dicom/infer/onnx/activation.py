@@ -8,12 +8,9 @@ there is none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
-
-if TYPE_CHECKING:
-    import torch
 
 _SAME_NUMBERS = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Cast", "Transpose")
 _SQUASHING = ("Sigmoid", "Softmax", "HardSigmoid")
@@ -27,12 +24,6 @@ class Head:
 
     features: str  # the tensor that is averaged: (images, channels, rows, columns)
     weight: Any  # (outputs, channels), float32
-
-    def maps(self, features: torch.Tensor) -> torch.Tensor:
-        """Return what each place adds to each output: (outputs, rows, columns) of (images, channels, rows, columns)."""
-        import torch
-
-        return torch.einsum("nc,crl->nrl", torch.from_numpy(self.weight), features[0].float().cpu())
 
 
 def head(graph: GraphProto, output: str) -> Head | None:

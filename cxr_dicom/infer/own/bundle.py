@@ -17,9 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxr_dicom.errors import WeightsError
+from cxr_dicom.infer.own import preprocessing
+from cxr_dicom.infer.own.preprocessing import Taken
 from cxr_dicom.system.archives import DAMAGED, METHODS, ArchiveRefusedError, expect_small_directory
 
 METADATA = "configs/metadata.json"
+_INFERENCE = "configs/inference.json"
 LONGEST_METADATA = 1 << 20  # bytes
 _LONGEST_CONFIG = 1 << 22
 _MOST_CONFIGS = 100
@@ -62,6 +65,7 @@ class Bundle:
     place: Path | None  # of the network; None: in an archive
     licence: str | None
     unused: tuple[str, ...]  # what its configs would do, and nobody does: names of transforms
+    preprocessing: Taken  # of its config for inference
 
 
 def is_bundle(path: Path) -> bool:
@@ -92,9 +96,13 @@ def read(path: Path, *, metadata_only: bool = False) -> Bundle:
         metadata = files.read(METADATA, LONGEST_METADATA)
         found = format_of(metadata)
         unused: list[str] = []
+        taken = Taken()
         if not metadata_only:
             for name in files.configs():
-                unused += _expect_data(name, files.read(name, _LONGEST_CONFIG))
+                content = files.read(name, _LONGEST_CONFIG)
+                unused += _expect_data(name, content)
+                if name == _INFERENCE and isinstance(config := _json(name, content), dict):
+                    taken = preprocessing.read(config.get("preprocessing"))
         network = next((name for name in _NETWORKS if files.has(name)), None)
         if network is None:
             raise RefusedError(f"found no network: expected one of {', '.join(_NETWORKS)}")
@@ -106,7 +114,10 @@ def read(path: Path, *, metadata_only: bool = False) -> Bundle:
             content=files.read(network, _LONGEST_NETWORK),
             place=files.place(network),
             licence=licence,
-            unused=tuple(dict.fromkeys(unused)),
+            unused=tuple(
+                each for each in dict.fromkeys(unused) if each.rpartition(".")[2] not in ("Compose", *taken.done)
+            ),
+            preprocessing=taken,
         )
     except RefusedError as error:
         raise WeightsError(f"{path}: expected a MONAI bundle for radiographs, {error}; nothing of it ran") from error
@@ -226,7 +237,7 @@ def _expect_data(name: str, content: bytes) -> list[str]:
     """Refuse a config with code; return the names of what it would make."""
     if name.endswith(".json"):
         return _plain(_expect_no_code(name, _json(name, content)))
-    text = content.decode("utf-8", "replace")  # YAML is not parsed: nothing of it is used
+    text = content.decode("utf-8", "replace")  # YAML is not parsed: that takes a library that nothing else here needs
     if found := _IN_YAML.search(text):
         raise _code(name, text[found.start() :].partition("\n")[0])
     return _plain(_TARGET.findall(text))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from cxr_dicom.config.own import FILES
 from cxr_dicom.errors import SettingsError, WeightsError, how_to_install
@@ -17,6 +18,7 @@ from cxr_dicom.system.digest import sha256
 
 LARGEST_FILE = (1 << 31) - 1  # bytes
 _MOST_OUTPUTS = 64
+_MOST_NAMED = 12  # transforms
 _LABELS = ("labels", "names", "classes", "class_names", "targets")  # keys of metadata_props, as exporters write them
 _LICENCES, _AUTHORS, _TITLES = ("licence", "license"), ("author", "authors"), ("title", "task", "name", "description")
 _OF_PYTHON = re.compile(r"""(\d{1,4})\s*:\s*['"]([^'"]{0,80})['"]""")
@@ -68,6 +70,9 @@ class Facts:
     citation: str | None = None
     title: str | None = None
     output: str | None = None  # the only one that is meant
+    input: Mapping[str, object] = field(
+        default_factory=dict
+    )  # keys of the table besides, from a bundle's preprocessing
     notes: tuple[str, ...] = ()  # what a person has to know
 
 
@@ -121,6 +126,7 @@ def look(
     if not 1 <= len(looked.outputs) <= _MOST_OUTPUTS:
         raise WeightsError(f"{path}: expected 1 to {_MOST_OUTPUTS} outputs, found {len(looked.outputs)}")
     form = form or looked.form or bundle.Format()
+    given, conflicts = _prepared(found, looked, form)
     about = {**looked.properties, **(form.about or {})}
     return Facts(
         network=network,
@@ -131,16 +137,17 @@ def look(
         outputs=looked.outputs,
         name=_key(name, "-") or "mine",
         channels=looked.channels or form.channels or channels,
-        size=looked.size or form.size or size,
+        size=looked.size or given.pop("size", form.size) or size,
         architecture=looked.architecture,
-        range=form.range,
+        range=given.pop("range", form.range),
         kind=looked.kind or form.kind,
         labels=form.labels or _labels(looked.properties),
         licence=(found.licence if found else None) or _first(about, _LICENCES),
         citation=_first(about, ("citation", "references", *_AUTHORS)),
         title=_first(about, _TITLES),
         output=form.output if form.output in [each.name for each in looked.outputs] else None,
-        notes=notes,
+        input=given,
+        notes=(*notes, *conflicts),
     )
 
 
@@ -242,12 +249,39 @@ class _Seen:
 
 
 def _notes(found: bundle.Bundle) -> tuple[str, ...]:
-    if not found.unused:
-        return ()
-    names = ", ".join(found.unused[:12])
-    return (
-        f"its configs would make {names}: nothing is made; say what preprocessing does by --fit, --resize, --intensity",
-    )
+    notes = []
+    if found.preprocessing.done:
+        notes.append(f"taken over of its preprocessing: {', '.join(found.preprocessing.done[:_MOST_NAMED])}")
+    if found.unused:
+        names = ", ".join(found.unused[:_MOST_NAMED])
+        how = "say what preprocessing does by --fit, --resize, --intensity"
+        notes.append(f"its configs would make {names}: nothing is made; {how}")
+    if "transposed" not in found.preprocessing.input:
+        notes.append("MONAI reads pictures with columns before rows: --transposed, if it was trained on such")
+    return tuple(notes)
+
+
+def _prepared(
+    found: bundle.Bundle | None, looked: _Looked, form: bundle.Format
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return what preprocessing says of the input, without that in which network or metadata contradict it."""
+    given = dict(found.preprocessing.input) if found else {}
+    ranges = None if "mean" in given else form.range  # that of the metadata is of what the network gets
+    told: dict[str, Any] = {
+        "size": looked.size or form.size,
+        "channels": looked.channels or form.channels,
+        "range": ranges,
+    }
+    conflicts = []
+    for key, other in told.items():
+        said = given.get(key)
+        if said is not None and other is not None and said != (list(other) if key == "range" else other):
+            conflicts.append(f"its preprocessing makes {key} {said}, the network or its metadata say {other}")
+            del given[key]
+    given.pop("channels", None)
+    if not given.get("transposed"):
+        given.pop("transposed", None)
+    return given, tuple(conflicts)
 
 
 def _key(text: str, joint: str) -> str:

@@ -9,8 +9,8 @@ arguments, constants of classes, ``__setstate__``. So it is looked at twice, aga
 2. When it is loaded, and before anything of it runs, the graphs that torch compiled from it decide: every operator of
    every method of every module.
 
-A process without network and writable paths would be a third wall. It is not the first, for the network has to be
-loaded where it works, and not every platform can build such a process.
+Behind both stands a process without network and writable paths for files of `[[models.own]]`, see `infer.own.apart`.
+It is not the first wall, for not every platform can build such a process.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from cxr_dicom.config.routes import DEFAULT
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.encode import build_encoders
 from cxr_dicom.infer import build_models, resolve
-from cxr_dicom.infer.own import confined
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import Prediction, Radiograph
 from cxr_dicom.select import select
@@ -40,7 +39,8 @@ def check(settings: Settings) -> Iterator[Check]:
         radiograph = read(
             select(study, settings.select.model_copy(update={"max_pixels": 1 << 20})).images[0], settings.pixels
         )
-    if said := confined.words(settings):
+    if settings.models.own:
+        said = f"the process that runs their networks {confinement.words()}"
         yield ok("models.own", said) if confinement.version() else warning("models.own", said)
     found: dict[tuple[str, ...], list[Prediction]] = {}  # by the models that ran, in their order
     for route, each in {DEFAULT: settings, **settings.by_route}.items():

@@ -18,7 +18,6 @@ class Squares:
 
     stage_seconds = 600.0
     memory_mb = None
-    writable = None
 
     def __init__(self, folder, killers=(), bad=(), slow=()):
         self.folder = Path(folder)

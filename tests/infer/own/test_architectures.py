@@ -12,6 +12,7 @@ from torchvision.models import resnet50
 from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
+from cxr_dicom.infer import weights
 from cxr_dicom.infer.offline.unet import CompactUNet
 from cxr_dicom.infer.own import architectures, tensors
 from tests.infer.own.networks import SIZE, scores, table
@@ -83,15 +84,16 @@ def test_a_model_of_it_in_half_precision_scores_and_has_maps(dense, build, dx):
 def test_bytes_that_were_swapped_after_the_check_are_not_loaded(dense, tmp_path, build, monkeypatch):
     path = tmp_path / "mine.safetensors"
     path.write_bytes(dense[0].read_bytes())
-    checked = architectures.read
+    verify = weights.verify
 
-    def swapped(path):
+    def swapped(*given):
+        lock = verify(*given)
         with path.open("r+b") as file:
             file.seek(-1, 2)
             file.write(b"\x01")
-        return checked(path)
+        return lock
 
-    monkeypatch.setattr(architectures, "read", swapped)
+    monkeypatch.setattr(weights, "verify", swapped)
     with pytest.raises(WeightsError, match="of a moment ago"):
         build({**table(path, scores("a", "b")), "architecture": "densenet121"})
 
