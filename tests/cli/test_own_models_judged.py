@@ -98,7 +98,7 @@ def test_it_is_calibrated_for_a_site_run_with_that_and_compared(site, invoke, tm
         assert score["operating_point"] == pytest.approx(float(point))
         assert (score["call"] == "present") == (score["raw"] >= float(point))
     assert "site operating point" in (site / "SITE" / "report.html").read_text()
-    done = invoke("compare", site / "OUT", site / "SITE", "-o", tmp_path / "COMPARED", "--json")
+    done = invoke("compare", site / "OUT", site / "SITE", "--json")
     assert done.exit_code == 0, done.output
     assert "pneumothorax" in done.output
 

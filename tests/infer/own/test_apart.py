@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import platform
 import signal
 import struct
 import subprocess
@@ -14,11 +15,12 @@ import tempfile
 import numpy as np
 import pytest
 
-from cxr_dicom.errors import ModelError
+from cxr_dicom.errors import ModelError, SettingsError
 from cxr_dicom.infer.own import apart, messages
 from cxr_dicom.system import confinement
+from tests.infer.onnx import hostile_onnx
 from tests.infer.own import networks
-from tests.infer.own.networks import scores, table
+from tests.infer.own.networks import masks, scores, table
 
 TRIES = """
 import os, socket
@@ -42,7 +44,7 @@ for name, attempt in {{
         could.append(name)
     except (OSError, ZeroDivisionError):
         continue
-from cxr_dicom.errors import ModelError
+from cxr_dicom.errors import ModelError, SettingsError
 raise ModelError(f"could: {{', '.join(could)}}")
 """
 
@@ -162,3 +164,23 @@ def test_one_that_a_network_kills_each_time_is_a_failure_of_that_image(tmp_path,
         with pytest.raises(ModelError, match=r"^mine: the process of the network was killed by SIGKILL, 2 times$"):
             model.predict(dx, ())
     assert model.predict(dx, ()).findings
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors answer something")
+def test_a_file_that_ends_its_runtime_is_refused_in_one_line(tmp_path, build):
+    """The least whole number by -1 is more than there is: the processor ends ONNX Runtime (SIGFPE on x86)."""
+    nodes = [
+        hostile_onnx.node("Cast", ("pixels",), ("whole",), to=7),
+        hostile_onnx.node("Mul", ("whole", "zero"), ("none",)),
+        hostile_onnx.node("Add", ("none", "least"), ("all",)),
+        hostile_onnx.node("Div", ("all", "less"), ("more",)),
+        hostile_onnx.node("Cast", ("more",), ("out",), to=1),
+    ]
+    numbers = (("zero", 0), ("least", -(2**63)), ("less", -1))
+    path = tmp_path / "network.onnx"
+    weights = [hostile_onnx.numbers(name, value) for name, value in numbers]
+    path.write_bytes(hostile_onnx.well(nodes, weights).SerializeToString())
+    with pytest.raises(
+        SettingsError, match=r"^models\.own: mine: the process of the network was killed by \w+, 2 times$"
+    ):
+        build(table(path, masks("heart")))
