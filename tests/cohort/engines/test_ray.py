@@ -44,9 +44,9 @@ def session():
             ray.shutdown()
 
 
-@pytest.fixture(params=[1, 2])
-def engine(request, session):
-    return Ray(request.param)
+@pytest.fixture
+def engine(session):
+    return Ray(2)
 
 
 def is_running(pid):
@@ -317,15 +317,18 @@ def test_its_own_ray_is_private_and_leaves_nothing(environment, tmp_path):
     folder.rmdir()  # it is empty
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["on a machine of it", "as a client"])
-def test_a_cluster_that_exists_is_used_and_left_as_it_was(number, cluster, environment, tmp_path):
+def test_a_cluster_that_exists_is_used_on_a_machine_of_it_and_as_a_client_and_left_as_it_was(
+    cluster, environment, tmp_path
+):
     environment |= LOOPBACK
-    for _ in range(3):  # a client's server that is slow, or finds its port taken, is given up by Ray itself
-        answer, _ = output_of(DRIVER, cluster[number], tmp_path, environment=environment)
-        if "cannot be reached" not in answer.get("error", ""):
-            break
-    assert answer.get("answers") == ANSWERS, answer.get("error")
-    assert output_of(RELEASED, cluster[0], environment=environment)[0] == 2
+    for number, address in enumerate(cluster):
+        (folder := tmp_path / str(number)).mkdir()
+        for _ in range(3):  # a client's server that is slow, or finds its port taken, is given up by Ray itself
+            answer, _ = output_of(DRIVER, address, folder, environment=environment)
+            if "cannot be reached" not in answer.get("error", ""):
+                break
+        assert answer.get("answers") == ANSWERS, answer.get("error")
+        assert output_of(RELEASED, cluster[0], environment=environment)[0] == 2
 
 
 def test_an_address_where_nobody_listens_is_told_at_once(environment, tmp_path):
