@@ -5,6 +5,7 @@
 
 import os
 import random
+import struct
 import zlib
 from functools import partial
 from io import BytesIO
@@ -26,6 +27,7 @@ from cxr_dicom.select import select
 from cxr_dicom.service.recovery import delete_discarded
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.synthetic import radiograph, stored_as
+from tests.raw_peer import Peer, data_set, store_command, values
 from tests.service_helpers import listening
 
 MUTATIONS = int(os.environ.get("SOAK_MUTATIONS", "150"))
@@ -72,6 +74,19 @@ def test_nesting_without_end_is_an_error_of_ours(read, content, tmp_path):
         (tmp_path / name).write_text(content + "[" * 100_000)
     with pytest.raises(CxrDicomError):
         read(tmp_path if read is results.Results else tmp_path / "a.lock.json")
+
+
+def test_a_data_set_whose_first_element_says_that_it_is_deflated_is_refused_by_the_listener(tmp_path):
+    """Readers of files take what is of group 2 for file meta information, also behind its end."""
+    image = radiograph(16, 16)
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    packed = packer.compress(data_set(image)) + packer.flush()
+    claim = struct.pack("<HH2sH22s", 2, 0x10, b"UI", 22, DeflatedExplicitVRLittleEndian.encode())
+    with listening(tmp_path) as here, Peer(here.port) as peer:
+        assert peer.is_associated()
+        peer.send(values((3, store_command(image.SOPInstanceUID))) + values((2, claim + packed)))
+        assert b"UNREADABLE" in bytes(peer.answer()[1])
+        assert not here.files()
 
 
 def test_a_matrix_of_60000_by_60000_is_refused_unread(tmp_path):
