@@ -275,7 +275,7 @@ def _prepared(
     conflicts = []
     for key, other in told.items():
         said = given.get(key)
-        if said is not None and other is not None and said != (list(other) if key == "range" else other):
+        if said is not None and other is not None and said != other:
             conflicts.append(f"its preprocessing makes {key} {said}, the network or its metadata say {other}")
             del given[key]
     given.pop("channels", None)

@@ -95,7 +95,7 @@ def _scale(given: Mapping[str, Any], table: dict[str, Any]) -> bool:
     low, high = given.get("minv", 0.0), given.get("maxv", 1.0)
     if {"size", "range", "mean"} & table.keys() or not _only(given, {"factor": (None,)}, "minv", "maxv"):
         return False
-    return _is_range(low, high) and _put(table, range=[float(low), float(high)], intensity="image")
+    return _is_range(low, high) and _put(table, range=(float(low), float(high)), intensity="image")
 
 
 def _scale_range(given: Mapping[str, Any], table: dict[str, Any]) -> bool:
@@ -106,7 +106,7 @@ def _scale_range(given: Mapping[str, Any], table: dict[str, Any]) -> bool:
     ):
         return False
     is_whole = given.get("a_min") == 0 and given.get("a_max") in _WHOLE
-    return is_whole and _is_range(low, high) and _put(table, range=[float(low), float(high)])  # type: ignore[arg-type]
+    return is_whole and _is_range(low, high) and _put(table, range=(float(low), float(high)))  # type: ignore[arg-type]
 
 
 def _normalise(given: Mapping[str, Any], table: dict[str, Any]) -> bool:

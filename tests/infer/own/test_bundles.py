@@ -40,8 +40,10 @@ def test_a_bundle_says_what_its_metadata_says(packed, tmp_path):
 
 
 def test_a_formula_for_a_size_and_an_infinite_range_are_left_open(tmp_path):
-    facts = look(bundles.write(tmp_path / "bundle", content=bundles.metadata(**NUMBERED)))
+    path = bundles.write(tmp_path / "bundle", content=bundles.metadata(**NUMBERED))
+    facts = look(path, metadata_only=True)
     assert (facts.size, facts.range) == (None, None)
+    assert look(path).range == (0.0, 1.0), "its preprocessing says one"
 
 
 def test_onnx_in_a_bundle_and_the_metadata_that_a_program_carries(tmp_path):

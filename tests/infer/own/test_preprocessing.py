@@ -23,7 +23,7 @@ SQUARE = {"size": 64, "fit": "stretch", "antialias": False}
 CHAINS = {
     "usual": (
         [*LOAD, TO_ONE, of("Resized", spatial_size=[64, 64], mode="bilinear")],
-        {"transposed": True, "range": [0.0, 1.0], "resize": "bilinear", **SQUARE},
+        {"transposed": True, "range": (0.0, 1.0), "resize": "bilinear", **SQUARE},
         [],
     ),
     "ImageNet": (
@@ -32,7 +32,7 @@ CHAINS = {
             of("RepeatChanneld", repeats=3),
             of("NormalizeIntensityd", subtrahend=[0.4, 0.5, 0.6], divisor=0.25, channel_wise=True),
         ],
-        {"range": [0.0, 1.0], "intensity": "image", "channels": 3, "mean": [0.4, 0.5, 0.6], "std": [0.25] * 3},
+        {"range": (0.0, 1.0), "intensity": "image", "channels": 3, "mean": [0.4, 0.5, 0.6], "std": [0.25] * 3},
         [],
     ),
     "upright": ([*LOAD, of("Transposed", indices=[0, 2, 1])], {"transposed": False}, []),
@@ -42,7 +42,7 @@ CHAINS = {
             of("Resize", spatial_size=64, size_mode="longest", mode="bicubic"),
             of("SpatialPad", spatial_size=[64, 64]),
         ],
-        {"range": [0.0, 1.0], "intensity": "image", "size": 64, "resize": "bicubic", "antialias": False, "fit": "pad"},
+        {"range": (0.0, 1.0), "intensity": "image", "size": 64, "resize": "bicubic", "antialias": False, "fit": "pad"},
         [],
     ),
     "switched off": ([of("Flipd", _disabled_=True), of("EnsureTyped")], {}, []),
@@ -51,10 +51,10 @@ CHAINS = {
         {"resize": "bilinear", "antialias": False},
         ["Resized"],
     ),
-    "its own mean": ([TO_ONE, of("NormalizeIntensityd")], {"range": [0.0, 1.0]}, ["NormalizeIntensityd"]),
+    "its own mean": ([TO_ONE, of("NormalizeIntensityd")], {"range": (0.0, 1.0)}, ["NormalizeIntensityd"]),
     "of what is above 0": (
         [TO_ONE, of("NormalizeIntensityd", subtrahend=0.5, divisor=0.5, nonzero=True)],
-        {"range": [0.0, 1.0]},
+        {"range": (0.0, 1.0)},
         ["NormalizeIntensityd"],
     ),
     "a window": ([of("ScaleIntensityRanged", a_min=-100, a_max=400, b_min=0, b_max=1)], {}, ["ScaleIntensityRanged"]),
@@ -97,7 +97,7 @@ def test_a_chain_becomes_what_a_table_can_say_and_the_rest_is_named(name):
     chain, expected, left = CHAINS[name]
     taken = preprocessing.read({"_target_": "Compose", "transforms": chain})
     assert (taken.input, taken.left) == (expected, left)
-    Input.model_validate({"size": 64, "range": [0, 1], **taken.input})
+    Input.model_validate({"size": 64, "range": (0, 1), **taken.input})
 
 
 def test_what_is_no_chain_says_nothing():
@@ -112,13 +112,13 @@ def test_a_bundle_says_its_input_and_what_contradicts_it_is_said(tmp_path):
     }
     facts = look(bundles.write(tmp_path / "a", inference={"preprocessing": chain}))
     assert facts.input == {"transposed": True, "resize": "bilinear", "fit": "stretch", "antialias": False}
-    assert (facts.size, facts.range) == (64, [0.0, 1.0])
+    assert (facts.size, facts.range) == (64, (0.0, 1.0))
     done, left = facts.notes
     assert "taken over of its preprocessing: LoadImaged, EnsureChannelFirstd, " in done
     assert "would make monai.transforms.Flipd: nothing is made" in left
     facts = look(bundles.write(tmp_path / "b", bundles.metadata(value_range=[0, 255]), {"preprocessing": chain}))
     assert facts.range == (0.0, 255.0)
-    assert "its preprocessing makes range [0.0, 1.0], the network or its metadata say (0.0, 255.0)" in facts.notes[-1]
+    assert "its preprocessing makes range (0.0, 1.0), the network or its metadata say (0.0, 255.0)" in facts.notes[-1]
     assert "columns before rows" in look(tmp_path / "b", metadata_only=True).notes[-1]
 
 
