@@ -274,6 +274,7 @@ def test_pages_of_results_follow_each_other_and_say_that_there_are_more(visitor,
 
 
 def test_a_search_reads_no_more_headers_than_the_bound(visitor, files, monkeypatch):
+    assert search._MAX_READ == 2000  # as docs/security.md says
     monkeypatch.setattr(search, "_MAX_READ", 1)
     assert visitor.get("/dicom-web/studies?PatientID=1").status == 413
     wanted = uids(next(iter(files.values())))[0]
