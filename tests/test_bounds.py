@@ -2,7 +2,21 @@
 
 import re
 
+import pytest
+
+from cxr_dicom.cohort import task
+from cxr_dicom.config import Settings
+from cxr_dicom.dicom import codestream, structure
+from cxr_dicom.infer import onnx, torchscript
+from cxr_dicom.infer.own import bundle
+from cxr_dicom.ingest import admission, dimse, upper_layer
+from cxr_dicom.system import atomic, negotiation, retry
+from cxr_dicom.web import artist, connections, guard
+from cxr_dicom.web.dicomweb import parts, retrieval, search
+from cxr_dicom.web.ohif import install
 from tests import ROOT
+
+SETTINGS = Settings()
 
 TESTS = {  # by the first column of the table
     "many connections": "test_scp.py::test_no_more_connections_are_held_than_twice_the_associations_and_eight",
@@ -67,12 +81,68 @@ TESTS = {  # by the first column of the table
     "HTML in a header, a name or a reason": "web/test_view.py::test_hostile_words_stay_words_wherever_they_stand",
 }
 
+NUMBERS = [  # beginning of a row, what it says, and the number in the code that this is
+    ("many connections", "for a minute", admission._REMEMBERED_SECONDS, 60),
+    ("silence", "1 KB a second", SETTINGS.listener.min_bytes_per_second, 1024),
+    ("an association request", "256 KB", upper_layer.MOST_NEGOTIATION_BYTES, 256 << 10),
+    ("an association request", "128 presentation contexts", negotiation.MOST_CONTEXTS, 128),
+    ("a command set", "64 KB", dimse.MOST_HELD, 64 << 10),
+    ("a command set", "999 pieces", upper_layer.MOST_VALUES - 1, 999),
+    ("messages that break", "ten a minute", admission.FloodGuard.MOST, 10),
+    ("a header of millions", "100,000 elements", structure.MOST_ELEMENTS, 100_000),
+    ("a header of millions", "32 levels", structure.MOST_DEPTH, 32),
+    ("a header of millions", "64 MB before", structure.MOST_BYTES, 64 << 20),
+    ("a header of millions", "128 KB in", structure.LONGEST_VALUE, 128 << 10),
+    ("a header of millions", "256 bytes of", structure.LONGEST_CHARACTER_SET, 256),
+    ("a code stream", "at most 128 scans", codestream._MOST_SCANS, 128),
+    ("an image that holds", "(600 s)", SETTINGS.service.study_seconds, 600),
+    ("an image that holds", "the third time", SETTINGS.service.max_interruptions, 3),
+    ("an image that holds", "the third time", task.MAX_CRASHES, 3),
+    ("an image that fills", "three attempts", retry.PROCESSING_ATTEMPTS, 3),
+    ("a TorchScript file", "64 MB more", torchscript._MOST_UNPACKED, 64 << 20),
+    ("an ONNX file", "4 GB", onnx.MOST_MEMORY, 4 << 30),
+    ("a MONAI bundle", "JSON of at most 1 MB", bundle.LONGEST_METADATA, 1 << 20),
+    ("our own downtime", "15 min", retry.LONGEST_PAUSE, 15 * 60),
+    ("our own downtime", "24 h", retry.GIVE_UP_AFTER, 24 * 3600),
+    ("another user", "0600 in folders of 0700", (atomic.FILE_OF_OWNER, atomic.FOLDER_OF_OWNER), (0o600, 0o700)),
+    ("a request to the pages", "64 kB for a form", guard.MAX_FORM_BYTES, 64 << 10),
+    ("a request to the pages", "20 s between", guard.PIECE_SECONDS, 20),
+    ("a request to the pages", "60 s plus", guard.BODY_SECONDS, 60),
+    ("a request to the pages", "each 16 kB", guard.BYTES_PER_SECOND, 16 << 10),
+    ("500 slow clients", "latest 64", connections.MAX_WAITING, 64),
+    ("500 slow clients", "for 10 s", connections.HEADER_SECONDS, 10),
+    ("500 slow clients", "after 20 s", connections.UNREAD_SECONDS, 20),
+    ("a search over", "2000 studies", search._MAX_READ, 2000),
+    ("a search over", "500 results", search.MOST, 500),
+    ("a search over", "1000 frames", retrieval._MAX_FRAMES, 1000),
+    ("an image whose window", "two requests", artist._MOST_WAITING, 2),
+    ("an image whose window", "within 30 s", artist._SECONDS, 30),
+    ("an image whose window", "4 GB", artist._MEMORY_MB, 4 << 10),
+    ("a store request", "16 headers", parts._MAX_HEADERS, 16),
+    ("a store request", "1 kB", parts._MAX_HEADER_BYTES, 1 << 10),
+    ("another build of OHIF", "2000", install._MAX_MEMBERS, 2000),
+    ("another build of OHIF", "400 MB", install._MAX_BYTES, 400 << 20),
+]
 
-def test_every_bound_has_a_test():
+
+@pytest.fixture(scope="module")
+def table():
+    """Bounds by attempt."""
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    table = text.split("| attempt | bound |", 1)[1].split("\n\n", 1)[0]
-    attempts = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
-    assert attempts == list(TESTS)
+    rows = text.split("| attempt | bound |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return {attempt.strip(): bound for _, attempt, bound, _ in (row.split("|") for row in rows)}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says", "found", "expected"), NUMBERS, ids=[f"{row}, {says}" for row, says, *_ in NUMBERS]
+)
+def test_the_numbers_are_those_of_the_code(table, attempt, says, found, expected):
+    assert [says in bound for each, bound in table.items() if each.startswith(attempt)] == [True]
+    assert found == expected
+
+
+def test_every_bound_has_a_test(table):
+    assert list(table) == list(TESTS)
     for place in TESTS.values():
         path, _, name = place.partition("::")
         assert re.search(rf"^def {name}", (ROOT / "tests" / path).read_text(encoding="utf-8"), re.MULTILINE)

@@ -12,12 +12,12 @@ from pydicom.data import get_testdata_files
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from cxr_dicom.dicom.files import read_header, read_whole
-from cxr_dicom.dicom.structure import MOST_DEPTH, MOST_ELEMENTS
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import IDENTITY, read_instance
 from cxr_dicom.records import Reason
 from cxr_dicom.synthetic import radiograph, stored_as
 
+MOST_DEPTH, MOST_ELEMENTS = 32, 100_000  # as docs/security.md says
 ITEM, ITEM_END, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0" + bytes(4), b"\xfe\xff\xdd\xe0" + bytes(4)
 UNDEFINED = b"\xff\xff\xff\xff"
 EMPTY_ITEM = ITEM + bytes(4)
