@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -19,7 +18,7 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.synthetic import radiograph
 from cxr_dicom.system import retry
-from tests.service_helpers import FastPipeline, archive, free_port, listening, send, serving, wait_for_state
+from tests.service_helpers import FastPipeline, archive, free_port, listening, send, serving, wait_for, wait_for_state
 
 
 def to(port):
@@ -27,9 +26,20 @@ def to(port):
     return {**about, "verify": "commitment"}
 
 
+def lost(report):
+    """Say that no object is there."""
+    report.FailedSOPSequence = report.ReferencedSOPSequence
+    del report.ReferencedSOPSequence
+    for item in report.FailedSOPSequence:
+        item.FailureReason = 0x0112
+
+
 @contextmanager
-def losing_archive():
-    """An archive that takes each object and says on the association that asks for it that it has none."""
+def losing_archive(spoil=lost, answers=None):
+    """An archive that takes each object and says on the association that asks for it that it has none.
+
+    Or what ``spoil`` makes of a report that all are there; ``answers`` gets what it is told of the report.
+    """
     received = []
 
     def store(event):
@@ -37,13 +47,16 @@ def losing_archive():
         return 0x0000
 
     def commit(event):
-        report = Dataset()
-        report.TransactionUID = event.action_information.TransactionUID
-        report.FailedSOPSequence = event.action_information.ReferencedSOPSequence
-        for item in report.FailedSOPSequence:
-            item.FailureReason = 0x0112
-        about = (report, 2, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
-        threading.Thread(target=event.assoc.send_n_event_report, args=about).start()
+        report = event.action_information
+        spoil(report)
+
+        def tell():
+            about = (report, 2, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+            told, _ = event.assoc.send_n_event_report(*about)
+            if answers is not None:
+                answers.append(told.get("Status"))
+
+        threading.Thread(target=tell).start()
         return 0x0000, None
 
     entity = AE("ARCHIVE")
@@ -92,6 +105,74 @@ def test_what_a_peer_loses_is_sent_again_after_a_pause(courier, monkeypatch):
     row = delivery(courier.ledger, courier.study)
     assert (row["state"], row["status"], row["attempts"]) == ("waiting", "0x0112", 1)
     assert row["next_attempt_at"] > row["first_attempt_at"] + 250
+
+
+def other_transaction(report):
+    report.TransactionUID = "1.2.3"
+
+
+def both(report):
+    kept = report.ReferencedSOPSequence
+    lost(report)
+    report.ReferencedSOPSequence = kept
+
+
+def of_others(report):
+    for item in report.ReferencedSOPSequence:
+        item.ReferencedSOPInstanceUID = "1.2.3"
+
+
+def no_reason(report):
+    lost(report)
+    for item in report.FailedSOPSequence:
+        item.FailureReason = None
+
+
+def two_reasons(report):
+    lost(report)
+    for item in report.FailedSOPSequence:
+        item.FailureReason = [0x0112, 0x0110]
+
+
+def no_sequence(report):
+    del report.ReferencedSOPSequence
+    report.add_new("FailedSOPSequence", "LO", "all of them")
+
+
+def without_an_end(report):
+    report.add_new(0x00091010, "OB", bytes(3 << 20))
+
+
+def padded(report):
+    for item in report.ReferencedSOPSequence:
+        item.ReferencedSOPInstanceUID += "\0"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("spoil", "status", "told"),
+    [
+        (other_transaction, "REQUESTED", 0x0115),
+        (both, "0x0112", 0x0000),
+        (of_others, "REQUESTED", 0x0000),
+        (no_reason, "0x0110", 0x0000),
+        (two_reasons, "0x0110", 0x0000),
+        (no_sequence, "REQUESTED", 0x0000),
+        (without_an_end, "REQUESTED", None),
+        (padded, "COMMITTED", 0x0000),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_a_report_that_lies_or_makes_no_sense_commits_nothing_and_holds_up_nobody(courier, spoil, status, told):
+    answers = []
+    with losing_archive(spoil, answers) as (port, _):
+        made = courier(port)
+        made.carry()
+        made.carry()
+        row = delivery(courier.ledger, courier.study)
+        assert (row["status"], row["state"] == "committed") == (status, status == "COMMITTED")
+        wait_for(lambda: answers, seconds=30)
+    assert answers == [told]
 
 
 @pytest.mark.parametrize("down_before", [False, True])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import generate_uid
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -29,8 +31,10 @@ from cxr_dicom.system.negotiation import refusal
 from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
 from cxr_dicom.system.operations import ABORTED, asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
-from cxr_dicom.system.requestor import SLOWEST, goes_on
+from cxr_dicom.system.requestor import SLOWEST, goes_on, operation
 
+NO_SUCH_TRANSACTION = 0x0115  # invalid argument value, PS3.7 C.5
+PROCESSING_FAILURE = 0x0110
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
 _REPORT_WAIT_SECONDS = 60.0  # when no report came
@@ -152,17 +156,29 @@ class Dicom:
 
     def _request_commitment(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """N-ACTION; the report may come at once, on this association, or later at the listener."""
-        reports: list[Dataset] = []
+        reports: list[Sequence[Receipt]] = []
+        is_answered = threading.Event()
 
         def on_report(event: Any) -> tuple[int, None]:
-            reports.append(event.event_information)
+            try:
+                information = event.event_information
+                if str(information.get("TransactionUID", "")).strip(" \0") != transaction_uid:
+                    return NO_SUCH_TRANSACTION, None  # an earlier one: the listener is there for it
+                reports.append(read_report(self.name, information))
+            except Exception:  # pydicom's of all kinds
+                return PROCESSING_FAILURE, None
             return 0x0000, None
 
-        transaction_uid = generate_uid(prefix=None)
+        def on_sent(event: Any) -> None:
+            if reports:  # pynetdicom answers a report in a thread of its own, which a release would overtake
+                is_answered.set()
+
+        transaction_uid = str(generate_uid(prefix=None))
         self._open_commitment(transaction_uid)
         context = build_context(StorageCommitmentPushModel)
         begin, seconds, what = time.monotonic(), self._settings.timeout_seconds, "the request for storage commitment"
-        with association(self._settings, [context], handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]) as opened:
+        handlers = [(evt.EVT_N_EVENT_REPORT, on_report), (evt.EVT_PDU_SENT, on_sent)]
+        with association(self._settings, [context], handlers=handlers) as opened:
             with asking(opened, what, seconds):
                 status, _ = opened.send_n_action(
                     _request(transaction_uid, objects),
@@ -175,9 +191,10 @@ class Dicom:
             if status.Status != 0x0000:
                 raise ConnectionFailedError(f"0x{status.Status:04X}", "storage commitment was not taken on")
             until = time.monotonic() + _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS
-            while not reports and opened.is_established and time.monotonic() < until:
-                time.sleep(0.05)
-        reported = {reply.sop_instance_uid: reply for reply in read_report(self.name, reports[0])} if reports else {}
+            with operation(opened, seconds):
+                while opened.is_established and time.monotonic() < until and not is_answered.wait(0.05):
+                    continue
+        reported = {reply.sop_instance_uid: reply for reply in (reports[0] if reports else ())}
         for encoded in objects:
             yield reported.get(encoded.sop_instance_uid) or receipt(
                 self.name, encoded, DeliveryStatus.FAILED, "REQUESTED", retry_after=_REPORT_WAIT_SECONDS
@@ -227,14 +244,28 @@ def build(settings: DicomDestination, open_commitment: Callable[[str], None]) ->
     return Dicom(settings, open_commitment)
 
 
-def read_report(name: str, information: Dataset) -> Iterator[Receipt]:
-    """Turn the event information of a commitment report into receipts (PS3.4 J.3.3)."""
-    for item in information.get("ReferencedSOPSequence") or ():
-        yield _reported(name, item, DeliveryStatus.COMMITTED, "COMMITTED")
-    for item in information.get("FailedSOPSequence") or ():
-        reason = int(item.get("FailureReason", 0x0110))
+def read_report(name: str, information: Dataset) -> list[Receipt]:
+    """Turn the event information of a commitment report into receipts, one for each object (PS3.4 J.3.3).
+
+    An object that is said to be kept and to have failed is not believed to be kept.
+    """
+    said: dict[str, Receipt] = {}
+    for item in _items(information, "ReferencedSOPSequence"):
+        kept = _reported(name, item, DeliveryStatus.COMMITTED, "COMMITTED")
+        said[kept.sop_instance_uid] = kept
+    for item in _items(information, "FailedSOPSequence"):
+        stated = item.get("FailureReason")
+        reason = stated if isinstance(stated, int) else PROCESSING_FAILURE
         answer = DeliveryStatus.REFUSED if reason == _NO_SUCH_INSTANCE else DeliveryStatus.FAILED
-        yield _reported(name, item, answer, f"0x{reason:04X}")
+        lost = _reported(name, item, answer, f"0x{reason:04X}")
+        said[lost.sop_instance_uid] = lost
+    return list(said.values())
+
+
+def _items(information: Dataset, keyword: str) -> Iterable[Dataset]:
+    """Return the items of a sequence; what a peer sends in its place has none."""
+    found = information.get(keyword)
+    return found if isinstance(found, Items) else ()
 
 
 def _is_about(encoded: EncodedObject, number: int, command: Dataset) -> bool:
@@ -257,7 +288,7 @@ def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:
 
 
 def _reported(name: str, item: Dataset, answer: DeliveryStatus, status: str) -> Receipt:
-    uid = str(item.get("ReferencedSOPInstanceUID", ""))
+    uid = str(item.get("ReferencedSOPInstanceUID", "")).strip(" \0")
     return Receipt(sop_instance_uid=uid, destination=name, delivery_status=answer, status=status)
 
 
