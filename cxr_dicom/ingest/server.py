@@ -72,8 +72,7 @@ class Server(ThreadedAssociationServer):
                 request = self._tls.wrap_socket(request, server_side=True)
             self.finish_request(request, client_address)
         except Exception as error:
-            self.admission.leave(client_address)
-            self._on_turned_away(client_address[0], f"{'TLS: ' if self._tls else ''}{type(error).__name__}")
+            self._turn_away(client_address, f"{'TLS: ' if self._tls else ''}{type(error).__name__}")
             self.shutdown_request(request)
         finally:
             del self._since[client_address]
@@ -88,10 +87,12 @@ class Server(ThreadedAssociationServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log instead of printing a traceback."""
-        error = sys.exc_info()[1]
-        if error is not None:
-            telemetry.failure("connection", error, address=client_address[0])
+        """Give room back for which there was no thread, and say so in a line instead of a traceback."""
+        self._turn_away(client_address, type(sys.exc_info()[1]).__name__)
+
+    def _turn_away(self, client_address: Any, reason: str) -> None:
+        self.admission.leave(client_address)
+        self._on_turned_away(client_address[0], reason)
 
 
 class _Handler(RequestHandler):

@@ -1,0 +1,123 @@
+"""What the sender hears, and what is kept of it, when something goes wrong that nobody thought of."""
+
+import json
+import threading
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from cxr_dicom.ingest.intake import Intake
+from cxr_dicom.synthetic import radiograph
+from tests.raw_peer import ACCEPTED, Peer, pdu, request
+from tests.service_helpers import associated, listening, send, wait_for
+
+
+@pytest.fixture
+def here(tmp_path):
+    with listening(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def image():
+    return radiograph(64, 48)
+
+
+def told(caplog, action):
+    return [record for record in caplog.records if record.getMessage() == action]
+
+
+def test_ledger_and_trail_keep_who_sent_an_image_and_from_where(here, image):
+    assert send(here.port, image, calling="ROOM_2") == [0]
+    (row,) = here.ledger.rows("SELECT sender FROM instances")
+    assert tuple(row) == ("ROOM_2",)
+    (line,) = map(json.loads, here.audit().splitlines())
+    assert (line["sender"], line["address"]) == ("ROOM_2", "127.0.0.1")
+
+
+def test_a_refusal_carries_its_code_to_the_sender(here, image):
+    image.StudyInstanceUID = "1/2"
+    with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+        answer = association.send_c_store(image)
+    assert (answer.Status, answer.ErrorComment) == (0xC000, "INVALID_UID")
+
+
+def test_an_error_of_ours_is_told_to_the_sender_and_the_log_and_the_next_image_is_taken(
+    here, image, monkeypatch, caplog
+):
+    def breaks(*_, **__):
+        monkeypatch.undo()
+        raise ValueError("Doe^Jane")
+
+    monkeypatch.setattr(Intake, "store", breaks)
+    with associated(here.port, (image.SOPClassUID, image.file_meta.TransferSyntaxUID)) as association:
+        answer = association.send_c_store(image)
+        assert (answer.Status, answer.ErrorComment) == (0xA700, "INTERNAL_ERROR")
+        assert association.send_c_store(image).Status == 0
+    (record,) = told(caplog, "store_failed")
+    assert record.fields["error"].startswith("ValueError at test_server.py:")
+    assert "Doe" not in caplog.text
+
+
+def test_who_broke_off_is_named_once_he_said_his_name(here):
+    with Peer(here.port) as peer:
+        peer.send(request(calling=b"ROOM_2"))
+        assert peer.answer()[0] == ACCEPTED
+        peer.send(pdu(9))
+        assert peer.is_closed()
+    with Peer(here.port) as peer:
+        peer.send(pdu(9))
+    lines = wait_for(lambda: len(found := [json.loads(line) for line in here.audit().splitlines()]) == 2 and found)
+    assert [(line["action"], line.get("sender")) for line in lines] == [
+        ("association_broken", "ROOM_2"),
+        ("association_broken", None),
+    ]
+
+
+def test_an_error_in_a_report_of_storage_commitment_is_told(tmp_path, caplog):
+    def breaks(*_):
+        raise ValueError("Doe^Jane")
+
+    information = Dataset()
+    information.TransactionUID = "1.2.3"
+    entity = AE("PACS")
+    entity.add_requested_context(StorageCommitmentPushModel)
+    role = build_role(StorageCommitmentPushModel, scp_role=True)
+    with listening(tmp_path) as here:
+        here.listener._on_commitment = breaks
+        association = entity.associate("127.0.0.1", here.port, ae_title="CXRDICOM", ext_neg=[role])
+        status, _ = association.send_n_event_report(
+            information, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+        )
+        association.release()
+    assert status.Status == 0x0110
+    (record,) = told(caplog, "commitment_report_failed")
+    assert record.fields["error"].startswith("ValueError at test_server.py:")
+    assert "Doe" not in caplog.text
+
+
+def test_a_connection_for_which_there_is_no_thread_is_closed_and_gives_its_room_back(here, monkeypatch):
+    start = threading.Thread.start
+
+    def starts_none(thread):
+        if getattr(thread, "_target", None) and thread._target.__name__ == "process_request_thread":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", starts_none)
+        for _ in range(here.listener._server.admission.most_connections + 1):
+            with Peer(here.port) as peer:
+                assert peer.is_closed()
+    wait_for(lambda: here.listener.connections == 0)
+    lines = [json.loads(line) for line in here.audit().splitlines()]
+    assert len(lines) < here.listener._server.admission.most_connections  # the disk is not filled with them
+    assert (lines[0]["action"], lines[0]["address"], lines[0]["reason"]) == (
+        "connection_refused",
+        "127.0.0.1",
+        "RuntimeError",
+    )
+    with associated(here.port, Verification) as association:
+        assert association.is_established
