@@ -24,7 +24,7 @@ TESTS = {  # by the first column of the table
     "silence, or a byte now and then": "ingest/test_upper_layer.py::test_those_who_ask_slowly_are_closed_and_shut",
     "an association request of any length": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a command set or a report of any length, or in a thousand pieces": "ingest/test_upper_layer.py::test_what_is_no_i",
-    "requests before the last one is answered": "ingest/test_upper_layer.py::test_requests_before_the_answer_wait",
+    "requests before the last one is answered, or within another": "ingest/test_upper_layer.py::test_requests_before",
     "messages that break the protocol": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a PDU or an instance of any length": "test_scp.py::test_an_instance_beyond_the_limit_ends_the_association",
     "a full disk": "test_scp.py::test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again",

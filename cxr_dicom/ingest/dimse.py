@@ -102,6 +102,8 @@ class FileProvider(DIMSEServiceProvider):
         super().__init__(association)
         self._spool = spool
         self._unfinished: set[DataSetFile] = set()
+        self._context: int | None = None  # of the message that comes
+        self._has_command = False  # all of it
 
     @property
     def upper_layer(self) -> UpperLayer:
@@ -121,6 +123,8 @@ class FileProvider(DIMSEServiceProvider):
             self.message = DIMSEMessage()
             self.message.encoded_command_set = _Held()
             self.message.data_set = DataSetFile(self)
+            self._context, self._has_command = None, False
+        self._expect_order(primitive)
         try:
             if not self.message.decode_msg(primitive, self.assoc):
                 return
@@ -139,6 +143,21 @@ class FileProvider(DIMSEServiceProvider):
             raise ProtocolError("used a presentation context that was not accepted")
         self.msg_queue.put((context, request))
         self.upper_layer.received()  # after it, for only the other thread's next look clears what it was late to see
+
+    def _expect_order(self, primitive: P_DATA) -> None:
+        """Expect values as those of one message: its command, then its data set, in one context (PS3.8 annex E).
+
+        A second command would leave the file of the first one open, and make another message of it.
+        """
+        is_over = False
+        for context, value in primitive.presentation_data_value_list:
+            is_command, is_last = bool(value[0] & 1), bool(value[0] & 2)
+            if self._context is None:
+                self._context = context
+            if is_over or is_command is self._has_command or context != self._context:
+                raise ProtocolError("sent values that are not one command and then its data set, in one context")
+            self._has_command = self._has_command or is_last
+            is_over = is_last and not is_command
 
     def get_msg(self, block: bool = False) -> Any:
         """Give the next message to the association's thread, which comes back when it has served the last one."""
@@ -174,8 +193,8 @@ class FileProvider(DIMSEServiceProvider):
         syntaxes = {context.context_id: context.transfer_syntax[0] for context in self.assoc.accepted_contexts}
         command = message.command_set
         return create_file_meta(
-            sop_class_uid=UID(command.get("AffectedSOPClassUID", "")),
-            sop_instance_uid=UID(command.get("AffectedSOPInstanceUID", "")),
+            sop_class_uid=UID(str(command.get("AffectedSOPClassUID", ""))),  # of two, both: the intake finds others
+            sop_instance_uid=UID(str(command.get("AffectedSOPInstanceUID", ""))),
             transfer_syntax=syntaxes.get(message.context_id, UID("")),
         )
 

@@ -20,7 +20,7 @@ from cxr_dicom.ingest.admission import FloodGuard
 from cxr_dicom.ingest.assembly import Assembly
 from cxr_dicom.ingest.conditions import Asked, Described
 from cxr_dicom.ingest.counts import ATTRIBUTES, Counts
-from cxr_dicom.ingest.folder import IDENTITY, instance_of
+from cxr_dicom.ingest.folder import IDENTITY, instance_of, is_uid
 from cxr_dicom.records import MANUFACTURER, StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Arrival, Ledger, LedgerError
@@ -263,7 +263,7 @@ class Intake:
         address: str | None,
     ) -> None:
         """Tell the trail of a refusal, or count it with others that are told together."""
-        uid = sop_instance_uid if sop_instance_uid and len(sop_instance_uid) <= 64 else None
+        uid = sop_instance_uid if sop_instance_uid and is_uid(sop_instance_uid) else None
         found = Refusals() if together is None else together
         found.add(refused.refusal, sop_instance_uid=uid, sender=sender, address=address, error=refused.detail)
         if together is None:

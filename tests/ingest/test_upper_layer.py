@@ -79,7 +79,6 @@ LONG = b"\0" * 60_000
     [
         ("a command set", values((1, LONG)) + values((1, LONG))),
         ("a report", values((3, command(0x0100, CommandDataSetType=1))) + values((0, LONG)) + values((0, LONG))),
-        ("a data set before its command", values((0, LONG)) + values((0, LONG))),
     ],
 )
 def test_what_is_no_image_has_64_kb_at_most(here, name, content):
