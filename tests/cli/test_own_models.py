@@ -2,10 +2,7 @@
 
 import csv
 import json
-import subprocess
-import sysconfig
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ from pydicom import dcmread
 
 from cxr_dicom import read_results, synthetic
 from cxr_dicom.config import load
+from tests import validators
 from tests.infer.own import networks
 from tests.plugins.tutorial import FILES
 
@@ -82,13 +80,6 @@ def ran(folder, invoke):
     return out, row
 
 
-def errors(path):
-    """What dciodvfy calls an error."""
-    program = Path(sysconfig.get_path("scripts")) / "dciodvfy"
-    said = subprocess.run([program, path], capture_output=True, text=True, errors="replace", check=False)
-    return [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
-
-
 def test_what_it_finds_is_in_every_object_and_table(ran):
     out, row = ran
     assert [model["name"] for model in row["models"]] == ["outlines", "scores", "finder", "vectors"]
@@ -105,7 +96,7 @@ def test_what_it_finds_is_in_every_object_and_table(ran):
     segments = objects["segmentation"].SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["Right lung", "Cavity"]
     for each in row["objects"]:
-        assert errors(out / each["path"]) == [], each["kind"]
+        assert validators.errors(validators.dciodvfy(out / each["path"])) == [], each["kind"]
 
 
 def test_a_radelement_stands_beside_the_code_of_a_finding(ran):

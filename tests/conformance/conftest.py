@@ -5,7 +5,6 @@ import importlib
 import os
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from cxr_dicom.config import SelectSettings
 from cxr_dicom.encode.common import write
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.select import select
-from tests import painted
+from tests import painted, validators
 
 KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state", "key_objects")
 
@@ -24,13 +23,13 @@ KINDS = ("seg", "sr", "parametric_map", "secondary_capture", "presentation_state
 def tool():
     """Run a program and return its output.
 
-    Those from PyPI lie beside the interpreter and are always there; a system program may be
-    missing on a developer's machine, never in CI.
+    Those from PyPI are always there; a system program may be missing on a developer's machine,
+    never in CI.
     """
 
     def run(name, *arguments, system=False, check=True):
-        path = shutil.which(name, path=None if system else sysconfig.get_path("scripts"))
-        if path is None and system and not os.environ.get("CI"):
+        path = shutil.which(name) if system else validators.packaged(name)
+        if path is None and not os.environ.get("CI"):
             pytest.skip(f"{name} is not installed")
         assert path, f"{name} is not installed"
         finished = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True, errors="replace")
@@ -42,11 +41,11 @@ def tool():
 
 
 @pytest.fixture(scope="session")
-def validate(tool):
+def validate():
     """Return the errors that dciodvfy finds, by file name; those without are left out."""
 
     def errors(paths):
-        found = {path.name: error_lines(tool("dciodvfy", path, check=False)) for path in paths}
+        found = {path.name: validators.errors(validators.dciodvfy(path)) for path in paths}
         return {name: lines for name, lines in found.items() if lines}
 
     return errors
@@ -80,11 +79,6 @@ def encode(tmp_path_factory):
         return [write(each, folder) for encoder in encoders for each in encoder.encode(study)]
 
     return write_all
-
-
-def error_lines(output):
-    """Return what a validator calls an error."""
-    return [line for line in output.splitlines() if line.startswith("Error")]
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,9 @@
 
 import hashlib
 import struct
-import subprocess
-import sysconfig
 import tracemalloc
 import zlib
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -22,6 +19,7 @@ from cxr_dicom.ingest.folder import scan
 from cxr_dicom.ingest.wrap import is_picture, wrap
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import ChestImage, Outcome, Reason, SpacingSource
+from tests import validators
 
 OFFLINE = Settings.model_validate({"models": {"names": ("offline-anatomy",), "device": "cpu"}})
 GREY = np.rint(synthetic.frontal_chest(120, 97) * 255).astype(np.uint8)
@@ -49,11 +47,9 @@ def errors_of(tmp_path):
     def validate(dataset):
         path = tmp_path / "validated.dcm"
         dataset.save_as(path, enforce_file_format=True)
-        program = Path(sysconfig.get_path("scripts"), "dciodvfy")
-        finished = subprocess.run([program, path], capture_output=True, text=True)
-        lines = (finished.stdout + finished.stderr).splitlines()
+        lines = validators.dciodvfy(path)
         assert any("DXImageForPresentation" in line for line in lines)
-        return [line for line in lines if line.startswith("Error")]
+        return validators.errors(lines)
 
     return validate
 
