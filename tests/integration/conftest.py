@@ -11,6 +11,7 @@ from tests.integration.docs_of_viewers import DOCS, write_screenshots, write_tab
 from tests.integration.sources import RG1_SPACING_MM
 
 _BROWSER_SECONDS = 400
+LARGE = {"width": 1280, "height": 900}  # the browser, for pictures in the docs
 
 STEPS = {  # kind of object: what the page lists when it has loaded, and what the viewport then shows
     "segmentation": ("segments", None),
@@ -89,6 +90,7 @@ def seen(request, archive, shown, needs, tmp_path_factory):
         plan = {
             "playwright": str(needs(rig.playwright)),
             "chromium": needs(rig.chromium),
+            "viewport": LARGE if request.config.getoption("--update-screenshots", default=False) else rig.VIEWPORT,
             "url": url,
             "out": str(out),
             "visits": [_visit(name, shown[study], kinds) for name, (study, kinds) in VISITS.items()],

@@ -38,6 +38,7 @@ AXE_VERSION = "4.14.1"
 DCMJS_DIMSE_VERSION = "0.3.3"
 
 SCRIPTS = Path(__file__).parent / "ohif"
+VIEWPORT = {"width": 960, "height": 700}  # of OHIF's browser: WebGL in software takes time for each pixel
 _DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
 _START_SECONDS = 60
 _PROPOSE = {  # what makes storescu propose a compressed transfer syntax

@@ -50,6 +50,7 @@ def told(out, needs, tmp_path_factory):
     plan = {
         "playwright": str(needs(rig.playwright)),
         "chromium": needs(rig.chromium),
+        "viewport": rig.VIEWPORT,
         "link": view.link(web),
         "study": row["study_instance_uid"],
         "out": str(folder),

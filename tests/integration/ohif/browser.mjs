@@ -15,6 +15,8 @@ const FLAGS = [
   '--use-gl=angle', // WebGL in software: machines that run tests have no graphics card
   '--use-angle=swiftshader',
   '--enable-unsafe-swiftshader',
+  '--disable-gpu-compositing', // and the page itself without it: a half of the processor time
+  '--disable-gpu-rasterization',
 ];
 export const STEP_MS = 40_000;
 const STILL_TRIES = 12;
@@ -38,7 +40,8 @@ export async function settled(page, step) {
 
 /** Repaints, because OHIF does not always when a volume arrives late, and takes the picture when it no longer changes. */
 export async function photograph(page, file) {
-  await page.mouse.move(1270, 800); // where nothing shows a hint
+  const { width, height } = page.viewportSize();
+  await page.mouse.move(width - 10, height - 100); // where nothing shows a hint
   let before = Buffer.alloc(0);
   for (let attempt = 0; attempt < STILL_TRIES; attempt += 1) {
     await page.evaluate(repaint);
@@ -50,7 +53,7 @@ export async function photograph(page, file) {
   fs.writeFileSync(file, before);
 }
 
-/** Starts Chromium with a profile of its own, which `end` removes. */
+/** Starts Chromium of the size `plan.viewport` with a profile of its own, which `end` removes. */
 export async function browser(plan) {
   const { chromium } = createRequire(import.meta.url)(plan.playwright);
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'ohif-profile-'));
@@ -58,7 +61,7 @@ export async function browser(plan) {
     executablePath: plan.chromium,
     headless: true,
     args: FLAGS,
-    viewport: { width: 1280, height: 900 },
+    viewport: plan.viewport,
   });
   await context.addInitScript(() => localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])));
   const end = async () => {

@@ -1,6 +1,6 @@
 // Opens studies in OHIF as a reader does, and writes down what OHIF shows.
 //   node drive.mjs PLAN.json
-// The plan: { playwright, chromium, url, out, visits: [{ name, study, steps: [{ name, series, wait, modality }] }] }
+// The plan: { playwright, chromium, viewport, url, out, visits: [{ name, study, steps: [{ name, series, wait, modality }] }] }
 // A step opens a series, and is done when the list `wait` of page.mjs has something in it, and `modality` is in the viewport.
 // Each visit loads the page once and writes NAME.json, and a screenshot NAME-STEP.png per step.
 import fs from 'node:fs';

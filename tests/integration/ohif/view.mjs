@@ -1,6 +1,6 @@
 // Opens a segmentation in OHIF by the link that the page of its study has, and writes down what OHIF shows and asks for.
 //   node view.mjs PLAN.json
-// The plan: { playwright, chromium, link, study, out }
+// The plan: { playwright, chromium, viewport, link, study, out }
 import fs from 'node:fs';
 import path from 'node:path';
 import { browser, photograph, settled, STEP_MS } from './browser.mjs';
