@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from cxr_dicom.deliver import build_destination
@@ -36,33 +37,35 @@ def lost(report):
 
 @contextmanager
 def losing_archive(spoil=lost, answers=None):
-    """An archive that takes each object and says on the association that asks for it that it has none.
+    """An archive that takes each object and says on the association that asks for it, after its answer, that it has none.
 
     Or what ``spoil`` makes of a report that all are there; ``answers`` gets what it is told of the report.
     """
-    received = []
+    received, reports = [], []
 
     def store(event):
         received.append(str(event.request.AffectedSOPInstanceUID))
         return 0x0000
 
     def commit(event):
-        report = event.action_information
-        spoil(report)
-
-        def tell():
-            about = (report, 2, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
-            told, _ = event.assoc.send_n_event_report(*about)
-            if answers is not None:
-                answers.append(told.get("Status"))
-
-        threading.Thread(target=tell).start()
+        reports.append(event.action_information)
+        spoil(reports[-1])
         return 0x0000, None
+
+    def answered(event):
+        if reports and isinstance(event.pdu, P_DATA_TF):
+            threading.Thread(target=tell, args=(event.assoc, reports.pop())).start()
+
+    def tell(association, report):
+        about = (report, 2, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+        told, _ = association.send_n_event_report(*about)
+        if answers is not None:
+            answers.append(told.get("Status"))
 
     entity = AE("ARCHIVE")
     entity.add_supported_context(SecondaryCaptureImageStorage)
     entity.add_supported_context(StorageCommitmentPushModel)
-    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, commit)]
+    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, commit), (evt.EVT_PDU_SENT, answered)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield server.server_address[1], received
