@@ -1,11 +1,19 @@
-"""Once a day `monitor` looks at the ledger of the running service: a line in the log for each alarm, and gauges."""
+"""Once a day `monitor` looks at the ledger of the running service: a line in the log for each alarm, and gauges.
+
+It looks in a process of its own: its statistics take as much memory as all the rest of the service, and their computing
+would keep the listener waiting.
+"""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr_dicom.config.service import MonitorSettings
@@ -33,7 +41,7 @@ class DriftWatch:
         while not until.wait(_PAUSE_SECONDS):
             try:
                 self.look()
-            except (CxrDicomError, OSError) as error:
+            except (CxrDicomError, OSError, BrokenProcessPool) as error:
                 telemetry.failure("drift", error)
 
     def look(self, today: date | None = None) -> Report | None:
@@ -41,17 +49,18 @@ class DriftWatch:
         day = today or datetime.now(UTC).date()
         if day == self._looked:
             return self._report
-        from cxr_dicom.results.monitor import NotEnoughError, monitor, wanted  # statistics load slowly
-
-        try:
-            images = wanted(self._ledger, self._settings, until=day)
-            self._report = monitor(images, self._settings, until=day)
-        except NotEnoughError:
-            self._report = None
+        self._report = self._compared(day)
         self._looked = day
         for alarm in self._report.alarms if self._report else ():
             telemetry.event("drift_alarm", level=logging.WARNING, reason=f"{alarm.what}, since {alarm.since}")
         return self._report
+
+    def _compared(self, day: date) -> Report | None:
+        period = self._settings.period(self._ledger.observations.first())
+        if period is None or day <= period[1]:
+            return None
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+            return apart.submit(_monitored, self._ledger.folder, self._settings, day).result()
 
     def figures(self) -> Iterator[Figure]:
         """Yield what the last look found; nothing before there is enough to compare."""
@@ -66,3 +75,16 @@ class DriftWatch:
             if figure["psi"] is not None:
                 labels = {"what": figure["what"], "window_days": str(figure["window_days"])}
                 yield "drift_stability_index", labels, figure["psi"]
+
+
+def _monitored(folder: Path, settings: MonitorSettings, day: date) -> Report | None:
+    """Do as `monitor` with the ledger of a spool folder; None where there is too little to compare."""
+    from cxr_dicom.results.monitor import NotEnoughError, monitor, wanted
+
+    ledger = Ledger(folder, create=False)
+    try:
+        return monitor(wanted(ledger, settings, until=day), settings, until=day)
+    except NotEnoughError:
+        return None
+    finally:
+        ledger.close()

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -79,6 +81,19 @@ def test_an_alarm_is_a_line_in_the_log_once_a_day_and_a_gauge(ledger, caplog):
     shown = exposition(watch.figures())
     assert f'cxr_dicom_drift_alarm{{since="{since}",what="model xrv-densenet121-all"}} 1' in shown
     assert 'cxr_dicom_drift_stability_index{what="score of atelectasis",window_days="7"} ' in shown
+
+
+def test_its_statistics_are_not_in_the_memory_of_the_service(ledger):
+    look = (
+        "import sys; from pathlib import Path; from datetime import date; from cxr_dicom.service import drift\n"
+        "watch = drift.DriftWatch(drift.Ledger(Path(sys.argv[1])), drift.MonitorSettings())\n"
+        "if __name__ == '__main__': print(watch.look(date.fromisoformat(sys.argv[2])).tests, 'scipy.stats' in sys.modules)"
+    )
+    script = ledger.folder / "look.py"
+    script.write_text(look)
+    day = BEGIN + timedelta(days=CHANGE_AT)
+    tests, has_loaded = subprocess.check_output([sys.executable, script, ledger.folder, str(day)], text=True).split()
+    assert (int(tests) > 20, has_loaded) == (True, "False")
 
 
 def test_a_young_ledger_says_nothing(tmp_path):

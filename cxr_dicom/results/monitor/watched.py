@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import numpy as np
+import scipy  # which loads its statistics when they are first used
 from numpy.typing import NDArray
-from scipy.stats import binom, fisher_exact, ks_2samp
 
 from cxr_dicom.records import Outcome, Presence
 from cxr_dicom.store.ledger import Observation
@@ -110,7 +110,8 @@ def _volumes(
             spread = _overdispersion([_day(image) for image in then if name_of(image) == name], begin, weeks)
             total, seen = round((len(mine) + current) / spread), current / spread
             share = 1 / (weeks + 1)
-            p = min(1.0, 2 * min(binom.cdf(round(seen), total, share), binom.sf(round(seen) - 1, total, share)))
+            images = scipy.stats.binom(total, share)
+            p = min(1.0, 2 * min(images.cdf(round(seen)), images.sf(round(seen) - 1)))
             yield Change(
                 what=what,
                 window=window,
@@ -179,7 +180,7 @@ def _share(
         window=window,
         then=a,
         now=b,
-        p=float(fisher_exact([[before, len(then) - before], [current, len(now) - current]]).pvalue),
+        p=float(scipy.stats.fisher_exact([[before, len(then) - before], [current, len(now) - current]]).pvalue),
         is_large=abs(a - b) >= LARGE_SHARE,
         text=f"{what}: {b:.1%} of {len(now)} images in {_days(window)}, {a:.1%} before",
     )
@@ -212,7 +213,7 @@ def _distributions(then: Sequence[Observation], now: Sequence[Observation], wind
             window=window,
             then=a,
             now=b,
-            p=float(ks_2samp(before, current, method="asymp").pvalue),
+            p=float(scipy.stats.ks_2samp(before, current, method="asymp").pvalue),
             psi=stability,
             is_large=b > 2 * a + 1 if is_time else stability >= LARGE_PSI,
             text=f"{what}: median {b:.3g} of {current.size} images in {_days(window)}, {a:.3g} before;"
