@@ -7,6 +7,7 @@ numbers for names, so no name of an object can lead out of the folder.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ def _objects(source: str) -> dict[str, int]:
 
 
 def _pattern(source: str) -> re.Pattern[str]:
-    return re.compile(re.escape(source).replace(r"\*", ".*").replace(r"\?", "."))
+    """Return the pattern of a URL; that of `fnmatch` never goes back, however many ``*`` there are."""
+    return re.compile(fnmatch.translate(source.replace("[", "[[]")))
 
 
 def _file_system(scheme: str) -> Any:

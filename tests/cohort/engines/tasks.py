@@ -104,13 +104,13 @@ class Greedy(Squares):
         (self.folder / f"begun-{number}").touch()
         (beside := self.folder / f"at-work-{os.getpid()}-{number}").touch()
         if number in self.sleepy:
-            time.sleep(600)
+            time.sleep(120)  # on code without the limit this is an answer, and the test fails
         if number in self.holding:
-            ctypes.PyDLL(None).sleep(600)
+            ctypes.PyDLL(None).sleep(120)
         time.sleep(0.05)
         try:
             said = len(list(self.folder.glob(f"at-work-{os.getpid()}-*")))
-            bytearray((12 if number in self.greedy else 0) << 30)
+            bytes((12 if number in self.greedy else 0) << 30)  # no page of it is touched
         except MemoryError:
             said = "too much"
         beside.unlink()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from itertools import count
 
 import boto3
@@ -99,6 +100,18 @@ def test_a_url_is_a_prefix_a_pattern_or_one_object(stored, entry_of, work, patte
     prefix = stored("a1.dcm", "a/2.dcm", "b.dcm")
     with fetched(entry_of(f"s3://{BUCKET}/{prefix}{pattern}"), work) as ((study,), _):
         assert len(study.instances) == count
+
+
+def test_many_stars_cost_no_time():
+    pattern = bucket._pattern(f"s3://{BUCKET}/[a]/a*a*a*b")
+    assert pattern.fullmatch(f"s3://{BUCKET}/[a]/aaa/cab")
+
+    def seconds(length, times):
+        name, begin = f"s3://{BUCKET}/[a]/{'a' * length}", time.process_time()
+        assert not any(pattern.fullmatch(name) for _ in range(times))
+        return time.process_time() - begin
+
+    assert min(seconds(800, 1) for _ in range(3)) < seconds(100, 100)
 
 
 def test_a_prefix_does_not_reach_its_neighbours(stored, entry_of, work):
