@@ -6,10 +6,11 @@ import pytest
 
 from cxr_dicom.cohort import task
 from cxr_dicom.config import Settings
-from cxr_dicom.dicom import codestream, structure
+from cxr_dicom.dicom import codestream, files, structure
 from cxr_dicom.infer import onnx, torchscript
 from cxr_dicom.infer.own import bundle
-from cxr_dicom.ingest import admission, dimse, upper_layer
+from cxr_dicom.ingest import admission, dimse, upper_layer, wrap
+from cxr_dicom.ingest.manifest import table
 from cxr_dicom.system import atomic, negotiation, retry
 from cxr_dicom.web import artist, connections, guard
 from cxr_dicom.web.dicomweb import parts, retrieval, search
@@ -33,6 +34,10 @@ TESTS = {  # by the first column of the table
     "a header of millions of items, nested without end, or with huge values": "dicom/test_structure.py::test_a_h",
     "a data set that says of itself how it is encoded": "dicom/test_structure.py::test_group_0_and_2_are_no_part_of_a",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
+    "a file of terabytes, which with holes needs no disk": "dicom/test_structure.py::test_pixel_data_that_would_fill",
+    "a manifest in Parquet that unpacks to gigabytes": (
+        "ingest/manifest/test_tables.py::test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused"
+    ),
     "a code stream that claims another matrix than its header, or thousands of scans": (
         "dicom/test_bombs.py::test_a_claim_that_the_header_does_not_make_is_refused_undecoded"
     ),
@@ -94,6 +99,11 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
     ("a header of millions", "64 MB before", structure.MOST_BYTES, 64 << 20),
     ("a header of millions", "128 KB in", structure.LONGEST_VALUE, 128 << 10),
     ("a header of millions", "256 bytes of", structure.LONGEST_CHARACTER_SET, 256),
+    ("a file of terabytes", "64 MB", structure.MOST_BYTES, 64 << 20),
+    ("a file of terabytes", "1 GB of pixel data", files.MOST_PIXEL_BYTES, 1 << 30),
+    ("a file of terabytes", "512 MB of a picture", wrap.MOST_BYTES, 512 << 20),
+    ("a manifest in Parquet", "512 bytes for each row", table.BYTES_OF_A_ROW, 512),
+    ("a manifest in Parquet", "at most 1 GB", table.MOST_UNPACKED, 1 << 30),
     ("a code stream", "at most 128 scans", codestream._MOST_SCANS, 128),
     ("an image that holds", "(600 s)", SETTINGS.service.study_seconds, 600),
     ("an image that holds", "the third time", SETTINGS.service.max_interruptions, 3),
@@ -126,7 +136,7 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
 
 
 @pytest.fixture(scope="module")
-def table():
+def bounds():
     """Bounds by attempt."""
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     rows = text.split("| attempt | bound |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
@@ -136,13 +146,13 @@ def table():
 @pytest.mark.parametrize(
     ("attempt", "says", "found", "expected"), NUMBERS, ids=[f"{row}, {says}" for row, says, *_ in NUMBERS]
 )
-def test_the_numbers_are_those_of_the_code(table, attempt, says, found, expected):
-    assert [says in bound for each, bound in table.items() if each.startswith(attempt)] == [True]
+def test_the_numbers_are_those_of_the_code(bounds, attempt, says, found, expected):
+    assert [says in bound for each, bound in bounds.items() if each.startswith(attempt)] == [True]
     assert found == expected
 
 
-def test_every_bound_has_a_test(table):
-    assert list(table) == list(TESTS)
+def test_every_bound_has_a_test(bounds):
+    assert list(bounds) == list(TESTS)
     for place in TESTS.values():
         path, _, name = place.partition("::")
         assert re.search(rf"^def {name}", (ROOT / "tests" / path).read_text(encoding="utf-8"), re.MULTILINE)

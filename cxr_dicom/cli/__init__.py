@@ -12,6 +12,7 @@ import sys
 import click
 
 from cxr_dicom import __version__
+from cxr_dicom.cli._words import printable
 
 EXIT_FAILED = 3  # some eligible images failed
 EXIT_NOTHING = 4  # nothing eligible
@@ -19,13 +20,20 @@ EXIT_UNREACHABLE = 5  # the destination is down, or this machine lacks room, mem
 EXIT_INTERRUPTED = 130  # Ctrl-C
 
 
-class Refused(click.ClickException):
+class _Told(click.ClickException):
+    """An error whose text may name a file of somebody else."""
+
+    def format_message(self) -> str:
+        return "\n".join(map(printable, self.message.splitlines()))
+
+
+class Refused(_Told):
     """The command cannot start: wrong settings, missing weights, an output folder that cannot be written."""
 
     exit_code = 2
 
 
-class Stopped(click.ClickException):
+class Stopped(_Told):
     """The command cannot go on now, and will when it is started again: the destination is down, the disk is full."""
 
     exit_code = EXIT_UNREACHABLE

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from cxr_dicom.cohort.states import State
@@ -316,6 +316,13 @@ def _content(path: Path) -> bytes:
 def _understood(content: bytes) -> State | None:
     try:
         state = State(**json.loads(content))
-        return state if all(Row.__required_keys__ <= row.keys() for row in state.rows) else None
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        is_whole = all(Row.__required_keys__ <= row.keys() for row in state.rows)
+        return state if is_whole and all(map(_is_inside, state.file_paths())) else None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return None
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path stays in its folder; that of somebody else may name any file, to be removed or sent."""
+    found = PureWindowsPath(path)  # knows what leads out on any system
+    return not found.anchor and ".." not in found.parts

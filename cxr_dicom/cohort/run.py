@@ -35,6 +35,7 @@ from cxr_dicom.ingest.manifest import Entry, Manifest
 from cxr_dicom.records import Outcome, Skipped
 from cxr_dicom.results import embeddings, report, tables
 from cxr_dicom.results import rows as result_rows
+from cxr_dicom.results.masks import inside
 from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry, wants
 
@@ -184,7 +185,8 @@ class _Work:
         if answer.state:
             self._journal.save(answer.state)
         for path in answer.obsolete:
-            (self._out / path).unlink(missing_ok=True)
+            with suppress(ValueError):  # a link in a folder of somebody else leads out of it
+                inside(self._out, path).unlink(missing_ok=True)
         if answer.is_repeated:
             tidy(self._out, self._journal, key, states.names(self._out, key), is_alone=self._part is None)
         if answer.state or was_begun:

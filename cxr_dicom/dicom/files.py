@@ -32,7 +32,16 @@ from pydicom.uid import (
 )
 
 from cxr_dicom.dicom.private_parts import read_file_meta_info
-from cxr_dicom.dicom.structure import MOST_BYTES, MOST_ELEMENTS, PIXEL_TAGS, UNDEFINED_LENGTH, Place, Walk, refused
+from cxr_dicom.dicom.structure import (
+    MOST_BYTES,
+    MOST_ELEMENTS,
+    PIXEL_TAGS,
+    UNDEFINED_LENGTH,
+    Place,
+    Walk,
+    refused,
+    too_long,
+)
 from cxr_dicom.dicom.text import readings
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
@@ -41,6 +50,7 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PREAMBLE_LENGTH = 132
 _ELEMENT_HEAD_LENGTH = 8
 _MOST_META = 1 << 16  # bytes
+MOST_PIXEL_BYTES = 1 << 30  # of a file that is read whole; 50 megapixels of 16 bits are 100 MB
 _MOST_INFLATED = 1 << 29  # bytes of a deflated data set; no radiograph comes near
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
 _SYNTAX_OF_ENCODING = {  # by whether it is implicit, and whether it is little endian
@@ -182,6 +192,7 @@ def read_whole(path: Path) -> Dataset:
     with _open(path, MOST_ELEMENTS) as source:
         dataset, pixels = _read(source, ())
         if pixels:
+            _expect_bounded(pixels, source)
             source.file.seek(pixels.start)
             element = next(data_element_generator(source.file, source.is_implicit, source.is_little_endian))
             dataset[Tag(pixels.tag)] = element
@@ -224,7 +235,7 @@ def _read(source: _Source, wanted: Sequence[BaseTag]) -> tuple[Dataset, Place | 
         ) from error
     places = [place for place in places if place.is_sound and (not kept or place.tag in kept)]
     if sum(place.end - place.start for place in places) > MOST_BYTES:
-        raise refused(f"at most {MOST_BYTES >> 20} MB before the pixel data")
+        raise too_long()
     content = BytesIO()
     for place in places:
         source.file.seek(place.start)
@@ -324,6 +335,13 @@ def _is_first_element(start: bytes) -> bool:
         if vr in _FIRST_VRS or (order == "<" and length <= 64):
             return True
     return False
+
+
+def _expect_bounded(pixels: Place, source: _Source) -> None:
+    """Refuse pixel data that would fill the memory; a file with holes may say and have far more than the disk."""
+    length = pixels.length if pixels.length != UNDEFINED_LENGTH else (source.size or 0) - pixels.value
+    if length > MOST_PIXEL_BYTES:
+        raise refused(f"at most {MOST_PIXEL_BYTES >> 20} MB of pixel data")
 
 
 def _expect_size(size: int, walk: Walk, places: Sequence[Place], pixels: Place | None) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.filereader import ENCODED_VR
@@ -61,6 +61,19 @@ class _Open(NamedTuple):
     is_implicit: bool  # how the elements within are encoded
 
 
+class _Scanned:
+    """A file that is searched for an end: what is read of it is counted, what is passed over is not."""
+
+    def __init__(self, file: BinaryIO, count: Callable[[int], None]) -> None:
+        self._file = file
+        self._count = count
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, length: int) -> bytes:
+        self._count(length)
+        return self._file.read(length)
+
+
 _Step = tuple[int, _Open | None, bool]  # where the walk is now, what has begun, whether the innermost is over
 
 
@@ -89,6 +102,7 @@ class Walk:
         self._long = struct.Struct(f"{order}L").unpack
         self._left = self._most = most_elements
         self._limit = sys.maxsize  # where what is walked ends
+        self._left_to_scan = MOST_BYTES
 
     def elements(self, wanted: Container[int] = ()) -> Iterator[Place]:
         """Yield the elements up to the pixel data and with them, or up to the end of the file.
@@ -181,7 +195,7 @@ class Walk:
     def _checked(self, place: Place) -> Place:
         """Walk a sequence that states its length, and say whether it is one; its last item may be cut off."""
         if place.length > MOST_BYTES:
-            raise refused(f"at most {MOST_BYTES >> 20} MB before the pixel data")
+            raise too_long()
         whole, value = self._file, self._file.read(place.length)
         self._file, self._limit = BytesIO(value), len(value)
         try:
@@ -201,7 +215,13 @@ class Walk:
         return self._item(first.ljust(8, b"\0"))[0] == _ITEM
 
     def _pass_blob(self) -> None:
-        read_undefined_length_value(self._file, self._is_little_endian, SequenceDelimiterTag, defer_size=1)
+        scanned = cast(BinaryIO, _Scanned(self._file, self._scan))
+        read_undefined_length_value(scanned, self._is_little_endian, SequenceDelimiterTag, defer_size=1)
+
+    def _scan(self, count: int) -> None:
+        self._left_to_scan -= count
+        if self._left_to_scan < 0:
+            raise too_long()
 
     def _count(self) -> None:
         self._left -= 1
@@ -293,6 +313,11 @@ def _check_length(place: Place) -> None:
 def is_private(tag: int) -> bool:
     """Whether an element is of a group with an odd number (PS3.5 7.8)."""
     return bool(tag >> 16 & 1)
+
+
+def too_long() -> ImageError:
+    """Return the error of a file with more before its pixel data than is read."""
+    return refused(f"at most {MOST_BYTES >> 20} MB before the pixel data")
 
 
 def refused(expected: str) -> ImageError:

@@ -9,6 +9,7 @@ neither its name nor a date is in any attribute.
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Collection, Mapping
@@ -29,6 +30,8 @@ from cxr_dicom.dicom.files import PARSING_ERRORS
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 from cxr_dicom.system.digest import sha256
+
+MOST_BYTES = 1 << 29  # of a picture; 50 megapixels of 16 bits in four channels are fewer
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -115,6 +118,8 @@ class _Picture:
 def _read(path: Path, max_pixels: int) -> _Picture:
     try:
         with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > MOST_BYTES:
+                raise ImageError(Reason.UNREADABLE, f"expected a picture of at most {MOST_BYTES >> 20} MB, found more")
             content = sha256(file)
             size = file.tell()
             file.seek(_PNG_BIT_DEPTH_AT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -46,7 +47,7 @@ Plain = Literal[  # keys whose value is a cell as it stands
     "package_version",
 ]
 
-_BEGINS_A_FORMULA = (*"=+-@\t\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last are wide forms of the first
+_FORMULA = re.compile('(^|[;\t\n])(?="*[=+\\-@\t\n\uff1d\uff0b\uff0d\uff20])')  # the last are wide forms of the first
 _CELLS_PER_GROUP = 250_000  # of a Parquet row group; bounds the memory
 _MAX_ROWS_PER_GROUP = 16_384
 _FAILURE_COLUMNS = (
@@ -222,15 +223,15 @@ def _cell(value: Any) -> Any:
 
 
 def as_text(value: Any) -> Any:
-    """Return a cell so that spreadsheets take text for text: one that they would compute gets an apostrophe before it.
+    """Return a cell so that spreadsheets take text for text: what they would compute gets an apostrophe before it.
 
-    A header may say ``=HYPERLINK(...)`` (OWASP, CSV injection). A carriage return, which Python does not quote and
-    which begins a row for others, becomes a line feed. Numbers stay what they are.
+    A header may say ``=HYPERLINK(...)`` (OWASP, CSV injection). In many countries a spreadsheet begins a cell at a
+    semicolon and not at a comma; then quotes do not hold it together either. A carriage return, which Python does not
+    quote and which begins a row for others, becomes a line feed. Numbers stay what they are.
     """
     if not isinstance(value, str):
         return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(_BEGINS_A_FORMULA) else text
+    return _FORMULA.sub(r"\1'", value.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 # --- columns -------------------------------------------------------------------------------------

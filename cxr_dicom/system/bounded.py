@@ -44,7 +44,7 @@ class BoundedAdapter(HTTPAdapter):
     Parameters
     ----------
     max_bytes
-        Of a body, also of one that is unpacked.
+        Of a body, as it comes and as it is unpacked.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -81,10 +81,9 @@ class BoundedAdapter(HTTPAdapter):
     def _read(self, answer: requests.Response, prolong: Callable[[float], None]) -> bytes:
         body = bytearray()
         try:
-            for chunk in _decoded(_chunks(answer.raw, prolong), answer.headers.get("Content-Encoding", "")):
+            for chunk in _decoded(self._chunks(answer.raw, prolong), answer.headers.get("Content-Encoding", "")):
                 body += chunk
-                if len(body) > self._max_bytes:
-                    raise AnswerTooLongError(f"expected at most {self._max_bytes >> 20} MB, found more")
+                self._expect_few(len(body))
         except urllib3.exceptions.ReadTimeoutError as error:
             raise requests.ReadTimeout(type(error).__name__) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -94,6 +93,19 @@ class BoundedAdapter(HTTPAdapter):
         except zlib.error as error:
             raise ContentDecodingError(type(error).__name__) from error
         return bytes(body)
+
+    def _chunks(self, raw: Any, prolong: Callable[[float], None]) -> Iterator[bytes]:
+        """Yield a body as it comes; what unpacks to nothing may come without end, too."""
+        received = 0
+        while chunk := raw.read1(_CHUNK, decode_content=False):
+            prolong(len(chunk) / SLOWEST)
+            received += len(chunk)
+            self._expect_few(received)
+            yield chunk
+
+    def _expect_few(self, count: int) -> None:
+        if count > self._max_bytes:
+            raise AnswerTooLongError(f"expected at most {self._max_bytes >> 20} MB, found more")
 
     @contextmanager
     def _deadline(self, seconds: float) -> Iterator[Callable[[float], None]]:
@@ -165,12 +177,6 @@ class _FinalResponse(HTTPResponse):
         version, status, reason = super()._read_status()  # type: ignore[misc]
         is_interim = status // 100 == 1 and status != HTTPStatus.SWITCHING_PROTOCOLS
         return version, HTTPStatus.CONTINUE if is_interim else status, reason
-
-
-def _chunks(raw: Any, prolong: Callable[[float], None]) -> Iterator[bytes]:
-    while chunk := raw.read1(_CHUNK, decode_content=False):
-        prolong(len(chunk) / SLOWEST)
-        yield chunk
 
 
 def _decoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:

@@ -250,4 +250,4 @@ def _text(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     text = str(value)
-    return json.dumps(text) if any(character.isspace() for character in text) else text
+    return text if text.isprintable() and " " not in text else json.dumps(text)

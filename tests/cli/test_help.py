@@ -36,6 +36,16 @@ def test_version():
     assert (finished.returncode, finished.stdout.split()[-1]) == (0, __version__)
 
 
+def test_no_terminal_obeys_the_name_of_a_file(tmp_path):
+    path = tmp_path / "a\x1b[2J\x9b.csv"
+    path.write_text("id\n1\n")
+    command = [sys.executable, "-m", "cxr_dicom", "run", path, "-o", tmp_path / "out"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert r"a\x1b[2J\x9b.csv: expected" in finished.stderr
+    assert finished.stderr.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["run"], ["run", "--no-such-option"]])
 def test_wrong_usage_is_exit_code_2(arguments):
     finished = subprocess.run([sys.executable, "-m", "cxr_dicom", *arguments], capture_output=True, text=True)

@@ -59,6 +59,13 @@ def test_a_state_that_is_not_understood_is_none(tmp_path, content):
     assert kept(tmp_path, "1.2") is None
 
 
+@pytest.mark.parametrize("path", ["../x.dcm", "1.2/../../x.dcm", "/etc/hosts", "..\\x.dcm", "C:x.dcm"])
+@pytest.mark.parametrize("kind", ["objects", "exports"])
+def test_a_state_that_names_a_file_outside_of_the_folder_is_none(tmp_path, kind, path):
+    keep(tmp_path, state(**{kind: [{"path": path, "kind": "", "sop_instance_uid": "1"}]}))
+    assert kept(tmp_path, "1.2") is None
+
+
 def test_a_state_whose_rows_lack_a_key_of_this_version_is_none(tmp_path):
     made = state()
     del made.rows[0]["sender"]

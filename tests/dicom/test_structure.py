@@ -11,7 +11,9 @@ from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_files
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
+from cxr_dicom.dicom import files
 from cxr_dicom.dicom.files import read_header, read_whole
+from cxr_dicom.dicom.structure import MOST_BYTES
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import IDENTITY, read_instance
 from cxr_dicom.records import Reason
@@ -205,6 +207,28 @@ def test_fragments_are_bounded(tmp_path):
     for reader in (read_header, read_whole):
         with pytest.raises(ImageError, match="at most"):
             reader(path)
+
+
+def test_no_end_is_searched_for_without_end(with_elements):
+    path = with_elements(element(0x00091010, b"OB", b"", UNDEFINED))
+    with path.open("r+b") as file:
+        file.truncate(MOST_BYTES + (1 << 20))  # a hole
+    for reader in (read_instance, read_header, read_whole):
+        with pytest.raises(ImageError, match="at most 64 MB before the pixel data"):
+            reader(path)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless], ids=["native", "encapsulated"])
+def test_pixel_data_that_would_fill_the_memory_are_not_read(tmp_path, monkeypatch, syntax):
+    image, path = stored_as(radiograph(32, 32), syntax), tmp_path / "image.dcm"
+    image.save_as(path, enforce_file_format=True)
+    monkeypatch.setattr(files, "MOST_PIXEL_BYTES", path.stat().st_size)
+    assert read_whole(path).PixelData
+    monkeypatch.setattr(files, "MOST_PIXEL_BYTES", len(image.PixelData) - 1)
+    with pytest.raises(ImageError, match="at most 0 MB of pixel data") as refused:
+        read_whole(path)
+    assert refused.value.reason is Reason.UNREADABLE
+    assert read_header(path).pixel_keyword == "PixelData"
 
 
 def test_what_comes_after_the_pixel_data_is_never_read(with_elements):

@@ -1,6 +1,7 @@
 """Pictures become DX images: what is kept, what is made up, what is refused, and what comes out of the pipeline."""
 
 import hashlib
+import os
 import struct
 import tracemalloc
 import zlib
@@ -15,8 +16,9 @@ from cxr_dicom import synthetic
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import ImageError
+from cxr_dicom.ingest import manifest
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.ingest.wrap import is_picture, wrap
+from cxr_dicom.ingest.wrap import MOST_BYTES, is_picture, wrap
 from cxr_dicom.pipeline import Pipeline
 from cxr_dicom.records import ChestImage, Outcome, Reason, SpacingSource
 from tests import validators
@@ -278,6 +280,16 @@ def test_a_picture_that_is_too_large_is_not_decoded(saved, tmp_path):
         path = tmp_path / "bomb"
         path.write_bytes(png(struct.pack(">2I5B", columns, rows, 8, 0, 0, 0, 0), b""))
         assert refused(path) is Reason.MATRIX_TOO_LARGE
+
+
+def test_a_picture_of_far_more_bytes_than_any_is_not_read(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(2)]
+    for path in paths:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n")
+        os.truncate(path, MOST_BYTES + 1)  # a hole
+    with pytest.raises(ImageError, match="UNREADABLE: expected a picture of at most 512 MB"):
+        wrap(paths[0])
+    assert len(manifest.read(tmp_path, wrap=True).entries) == 2, "none was read to see that it equals the other"
 
 
 def png(header, content):

@@ -76,8 +76,16 @@ def test_columns_are_typed_and_explained(written):
     assert schema.field("left_lung_area").metadata[b"description"] == b"Area, Lung, Left; model chestx-det"
 
 
-@pytest.mark.parametrize("begin", ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
-def test_no_cell_is_a_formula_and_numbers_and_parquet_stay_what_they_are(begin, tmp_path):
+@pytest.mark.parametrize(
+    ("begin", "shown"),
+    [
+        *((begin, f"'{begin}") for begin in ("=1+1", "+1", "-2+3", "@SUM(A1)", "\uff1d1")),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\n'=1"),
+        ("\n=1", "'\n'=1"),
+    ],
+)
+def test_no_cell_is_a_formula_and_numbers_and_parquet_stay_what_they_are(begin, shown, tmp_path):
     header, measured = dict(ROWS[0]), next(row for row in ROWS if row["measurements"])
     name = next(iter(measured["measurements"]))
     below = {**measured["measurements"][name], "value": -1.5}
@@ -86,7 +94,6 @@ def test_no_cell_is_a_formula_and_numbers_and_parquet_stay_what_they_are(begin, 
     tables.write_csv(tmp_path / "results.csv", lambda: iter(made))
     tables.write_failures(tmp_path / "failures.csv", lambda: iter(made))
     tables.write_parquet(tmp_path / "results.parquet", lambda: iter(made))
-    shown = "'" + begin.replace("\r", "\n")
     text, number = cells(tmp_path / "results.csv")
     assert {text[column] for column in ("path", "modality", "detail", "warnings")} == {shown}
     assert number[name] == "-1.5"
@@ -94,6 +101,17 @@ def test_no_cell_is_a_formula_and_numbers_and_parquet_stay_what_they_are(begin, 
     assert (failed["path"], failed["detail"]) == (shown, shown)
     typed = parquet.read_table(tmp_path / "results.parquet").to_pylist()[0]
     assert (typed["path"], typed["modality"], typed["warnings"]) == (begin, begin, [begin])
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("text", ["x;=1+1;y", "x\n=1+1", 'x;"=1+1&"";"', "x\t@SUM(A1)", "x;\n-2+3"])
+def test_no_cell_is_a_formula_where_a_spreadsheet_has_another_separator(text, separator, tmp_path):
+    row = {**ROWS[0], "path": text, "manufacturer": text}
+    tables.write_csv(tmp_path / "results.csv", lambda: iter([row]))
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        found = [cell for line in csv.reader(file, delimiter=separator) for cell in line]
+    assert found
+    assert not [cell for cell in found if cell.lstrip('"').startswith(("=", "+", "-", "@"))]
 
 
 def test_statisticians_read_it(written):

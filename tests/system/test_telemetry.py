@@ -43,11 +43,12 @@ def test_json_lines_hold_action_and_fields(capsys):
     assert record == {"level": "info", "action": "study_done", "study_instance_uid": "1.2", "seconds": 0.5}
 
 
-def test_text_lines_stay_one_line(capsys):
+@pytest.mark.parametrize(("error", "shown"), [("two\nlines", r"two\nlines"), ("\x1b[2J", r"\u001b[2J"), ("a b", "a b")])
+def test_text_lines_stay_one_line_and_no_terminal_obeys_them(capsys, error, shown):
     telemetry.configure(0)
-    telemetry.event("study_failed", level=logging.ERROR, error="two\nlines")
+    telemetry.event("study_failed", level=logging.ERROR, error=error)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(r'study_failed error="two\nlines"')
+    assert line.endswith(f'study_failed error="{shown}"')
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from cxr_dicom.ingest.manifest.entries import (
     remote,
 )
 from cxr_dicom.ingest.manifest.lookup import looked_up
-from cxr_dicom.ingest.wrap import is_picture
+from cxr_dicom.ingest.wrap import MOST_BYTES, is_picture
 from cxr_dicom.records import Reason, Skipped, Study
 from cxr_dicom.system import watch
 from cxr_dicom.system.digest import sha256
@@ -263,10 +263,11 @@ def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
 
 
 def _copies(pictures: Sequence[Path]) -> set[Path]:
-    """Return the pictures that an earlier one equals; only those of the same size are read."""
+    """Return the pictures that an earlier one equals; those of the same size are read, if they are not too long."""
     by_size: dict[int, list[Path]] = {}
     for path in pictures:
-        by_size.setdefault(path.stat().st_size, []).append(path)
+        if (size := path.stat().st_size) <= MOST_BYTES:
+            by_size.setdefault(size, []).append(path)
     copies = set()
     for alike in by_size.values():
         seen: set[str] = set()

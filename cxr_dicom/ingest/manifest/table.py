@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from cxr_dicom.errors import ManifestError
 from cxr_dicom.ingest.folder import is_uid
@@ -40,6 +41,10 @@ _ACCEPTED = (
 _DELIMITERS = ",\t;|"
 _NONE = "\x1f"  # of a table with one column: a name may have commas
 _MEGABYTE = 1_000_000
+_LARGEST = 1 << 50  # bytes, or instances, of a series
+_ROWS = 1024  # of Parquet, at a time
+BYTES_OF_A_ROW = 512  # that it counts for, besides its values
+MOST_UNPACKED = 1 << 30  # bytes of the columns that are read: two million rows at most
 _SHOWN = 12
 _NAME = re.compile(r"[A-Za-z][\w .-]{0,39}")
 
@@ -119,6 +124,7 @@ def _header(text: Iterator[str]) -> tuple[int, str, list[str]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows; a text that is the same in many of them is unpacked only when it is known to be bounded."""
     import pyarrow
     from pyarrow import parquet
 
@@ -128,13 +134,50 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
         if not is_header(names):
             raise no_use(path, names)
         roles = {role: names[at] for role, at in roles_of(names).items()}
-        number = 0
-        for batch in table.iter_batches(columns=sorted(set(roles.values()))):
+        wanted = sorted(set(roles.values()))
+        if len(set(names)) < len(names) or not all(_is_plain(table.schema_arrow.field(name).type) for name in wanted):
+            raise ManifestError(f"{path}: expected columns of text or numbers, each with a name of its own")
+        _expect_bounded(path, _said_bytes(table.metadata, wanted))
+        number, unpacked = 0, 0
+        for batch in parquet.ParquetFile(path, read_dictionary=wanted).iter_batches(_ROWS, columns=wanted):
+            unpacked += batch.num_rows * BYTES_OF_A_ROW + sum(map(_unpacked, batch.columns))
+            _expect_bounded(path, unpacked)
             for record in batch.to_pylist():
                 number += 1
                 yield number, {role: _text(record[name]) for role, name in roles.items()}
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: expected a Parquet table, got {type(error).__name__}") from error
+
+
+def _expect_bounded(path: Path, count: int) -> None:
+    if count > MOST_UNPACKED:
+        raise ManifestError(f"{path}: expected a table of at most {MOST_UNPACKED >> 20} MB when unpacked, found more")
+
+
+def _said_bytes(metadata: Any, wanted: Collection[str]) -> int:
+    """Return how many bytes columns have, as their table says, with a text that is the same in many rows once."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    chunks = (group.column(number) for group in groups for number in range(metadata.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted)
+
+
+def _unpacked(column: Any) -> int:
+    """Return how many bytes the values of an Arrow column have, each as often as it stands there."""
+    from pyarrow import compute, types
+
+    if not types.is_dictionary(column.type):
+        return int(column.nbytes)
+    return int(compute.sum(compute.take(compute.binary_length(column.dictionary), column.indices)).as_py() or 0)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type of Arrow is one of text or of numbers."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return bool(types.is_string(kind.value_type))
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_null)
+    return any(is_one(kind) for is_one in plain)
 
 
 def _text(value: object) -> str:
@@ -195,6 +238,7 @@ def _attributes(row: Row) -> Attributes:
 
 def _scaled(text: str, factor: int) -> int | None:
     try:
-        return round(float(text) * factor)
+        found = round(float(text) * factor)
     except (OverflowError, ValueError):
         return None
+    return found if 0 <= found <= _LARGEST else None

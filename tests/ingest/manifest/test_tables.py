@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from cxr_dicom.errors import ManifestError
-from cxr_dicom.ingest.manifest import read, survey
+from cxr_dicom.ingest.manifest import read, survey, table
 from cxr_dicom.records import Reason
 from tests.ingest.manifest.manifests import UIDS, reasons
 
@@ -56,6 +56,57 @@ def test_a_parquet_table_is_known_by_its_content(tmp_path, images):
     assert reasons(manifest) == [(Reason.UNREADABLE, "x")]
 
 
+def as_parquet(folder, *columns, names=("path",), **options):
+    parquet.write_table(pyarrow.table(list(columns), names=list(names)), folder / "x", compression="zstd", **options)
+    return str(folder / "x")
+
+
+BOMBS = {
+    "a text in many rows": pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000), ["x" * 10_000]),
+    "rows of nothing": pyarrow.nulls(10_000),
+    "a long text": pyarrow.array(["x" * 2_000_000]),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "MOST_UNPACKED", 1 << 20)
+    path = as_parquet(tmp_path, BOMBS[name], use_dictionary=name != "a long text")
+    assert (tmp_path / "x").stat().st_size < 3000
+    with pytest.raises(ManifestError, match="at most 1 MB when unpacked, found more"):
+        read(path)
+
+
+def test_what_a_parquet_table_says_is_refused_before_its_columns_are_read(tmp_path, monkeypatch):
+    path = as_parquet(tmp_path, BOMBS["a long text"], use_dictionary=False)
+    monkeypatch.setattr(table, "MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", None)
+    with pytest.raises(ManifestError, match="at most 1 MB when unpacked, found more"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array([{"a": "x"}]),
+        pyarrow.array([["x"]]),
+        pyarrow.array([1 << 62]).cast(pyarrow.timestamp("us")),
+        pyarrow.array([b"x"]),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_columns_of_parquet_that_are_no_text_are_an_error(column, tmp_path):
+    with pytest.raises(ManifestError, match="expected columns of text or numbers"):
+        read(as_parquet(tmp_path, column))
+
+
+def test_two_columns_of_one_name_and_text_that_is_none_are_errors(tmp_path):
+    with pytest.raises(ManifestError, match="each with a name of its own"):
+        read(as_parquet(tmp_path, ["a"], ["b"], names=["path", "path"]))
+    with pytest.raises(ManifestError, match="expected a Parquet table, got UnicodeDecodeError"):
+        read(as_parquet(tmp_path, pyarrow.array([b"\xff\xfe"]).view(pyarrow.string())))
+
+
 def test_names_that_no_file_system_has_are_listed(images, written):
     long = f"{'x' * 300}.dcm"
     manifest = read(written(f"path\nimages/0.dcm\n{long}\n{'a/' * 3000}b\na\x7fb\n"))
@@ -95,6 +146,13 @@ def test_urls_of_imaging_data_commons_are_grouped_by_study(written):
     assert (seen.entries, seen.local, seen.instances, seen.bytes) == (2, 0, 4, 1_750_000)
     assert (seen.unknown_bytes, seen.unknown_instances, seen.modalities) == (1, 0, {"CR": 1, "DX": 2})
     assert seen.skipped == {Reason.WRONG_SOP_CLASS: 1}
+
+
+@pytest.mark.parametrize(("megabytes", "count"), [("1e302", "1e308"), ("-1", "-1"), ("nan", "inf")])
+def test_sizes_that_make_no_sense_are_not_known(written, megabytes, count):
+    rows = "".join(f"s3://bucket/{n}/*,{megabytes},{count}\n" for n in range(2))
+    seen = survey(read(written(f"series_aws_url,series_size_MB,instanceCount\n{rows}")))
+    assert (seen.unknown_bytes, seen.unknown_instances, seen.bytes, seen.instances) == (2, 2, 0, 0)
 
 
 def test_a_table_without_a_usable_column_says_what_it_has_and_what_is_accepted(written):
