@@ -1,12 +1,13 @@
 """Four associations of DCMTK's ``storescu`` at once, and sixteen with small images, into our durable spool and others.
 
 DCMTK's ``storescp`` (by itself one association after the other, with ``--fork`` each in a process) and the
-``storescp`` application of pynetdicom write files too, but do not wait until these are on the disk. All write
-to the same file system.
+``storescp`` application of pynetdicom write files too, but do not wait until these are on the disk. Orthanc, with the
+settings that it comes with, waits for its files and keeps an index. All write to the same file system.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,12 +26,15 @@ from urllib.request import HTTPCookieProcessor, build_opener
 
 from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratios
 from cxr_dicom import synthetic
+from tests.integration import rig
 
 SENDERS, MANY = 4, 16
 ROWS, COLUMNS, SMALL_ROWS = 2500, 2048, 353  # 10 MB and 200 kB
 DCMTK = "listener: MB/s, against DCMTK storescp"
 FORKED = f"{DCMTK} --fork"
-SMALL = f"listener: images/s of 200 kB by {MANY} associations, against DCMTK storescp --fork"
+_SMALL = f"listener: images/s of 200 kB by {MANY} associations, against"
+SMALL = f"{_SMALL} DCMTK storescp --fork"
+SMALL_ORTHANC = f"{_SMALL} Orthanc"
 PYNETDICOM = "listener: MB/s, against the storescp application of pynetdicom"
 WATCHED = "listener: MB/s with the Now page open, against without"
 
@@ -43,7 +47,7 @@ def measure(plan: Plan) -> Iterator[Row]:
     """Yield a row for each of the others."""
     storescu, storescp = program("storescu"), program("storescp")
     if not storescu or not storescp:
-        for row in (DCMTK, FORKED, PYNETDICOM, WATCHED, SMALL):
+        for row in (DCMTK, FORKED, PYNETDICOM, WATCHED, SMALL, SMALL_ORTHANC):
             yield Missing(row, "DCMTK is not installed")
         return
     with folder() as place:
@@ -59,6 +63,13 @@ def measure(plan: Plan) -> Iterator[Row]:
         shares = images(place / "small", MANY, 1 if plan.is_quick else 30, 64 if plan.is_quick else SMALL_ROWS)
         speed = partial(megabytes_per_second, place, storescu, shares)
         yield ratios(SMALL, in_turn(partial(speed, by_cxr_dicom), partial(speed, forked), plan.repeats), at_least=1.0)
+        try:
+            orthanc: Server = partial(by_orthanc, rig.program("Orthanc", package="orthanc"))
+        except rig.MissingError as error:
+            yield Missing(SMALL_ORTHANC, str(error))
+            return
+        pairs = in_turn(partial(speed, by_cxr_dicom), partial(speed, orthanc), plan.repeats)
+        yield ratios(SMALL_ORTHANC, pairs, at_least=1.0)
 
 
 def program(name: str) -> str | None:
@@ -101,6 +112,21 @@ def while_watched(out: Path, port: int) -> Sequence[str]:
 def by_pynetdicom(out: Path, port: int) -> Sequence[str]:
     """The application that pynetdicom brings."""
     return sys.executable, "-m", "pynetdicom", "storescp", "-q", "-od", str(out), str(port)
+
+
+def by_orthanc(program: str, out: Path, port: int) -> Sequence[str]:
+    """Orthanc as it comes, without plugins."""
+    settings = {
+        "StorageDirectory": str(out),
+        "DicomPort": port,
+        "HttpPort": _free_port(),
+        "RemoteAccessAllowed": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckCalledAet": False,
+    }
+    path = out / "orthanc.json"
+    path.write_text(json.dumps(settings))
+    return program, f"--logfile={out / 'orthanc.log'}", str(path)
 
 
 def listen() -> None:

@@ -2,7 +2,7 @@
 
 An instance is written as it comes, never decoded, and success is told only when it is on the disk.
 No model runs here. What a stranger can make this process do is bounded, in ``ingest``: who connects and how often in
-``server`` and ``admission``, bytes and seconds in ``upper_layer``, messages in ``dimse``.
+``server`` and ``admission``, bytes and seconds in ``connection``, PDUs in ``upper_layer``, messages in ``dimse``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from typing import Any, cast
 from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.assembly import Assembly
+from cxr_dicom.ingest.command import StoreRequest
 from cxr_dicom.ingest.dimse import FileProvider
 from cxr_dicom.ingest.intake import STATUS, TRANSFER_SYNTAXES, Intake, RefusedError
 from cxr_dicom.ingest.server import Server
 from cxr_dicom.ingest.upper_layer import UpperLayer
+from cxr_dicom.store.spool import Part
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import server_tls
 
@@ -75,7 +78,6 @@ class Listener:
                 (settings.address, settings.port),
                 evt_handlers=[
                     (evt.EVT_C_ECHO, lambda event: SUCCESS),
-                    (evt.EVT_C_STORE, self._store),
                     (evt.EVT_N_EVENT_REPORT, self._report),
                     (evt.EVT_REQUESTED, self._requested),
                     (evt.EVT_REJECTED, self._rejected),
@@ -84,6 +86,7 @@ class Listener:
                 listener=settings,
                 spool=intake.spool,
                 tls=server_tls(settings.tls) if settings.tls else None,
+                on_store=self._store,
                 on_end=self._ended,
                 on_turned_away=self._intake.turned_away,
             )
@@ -128,24 +131,25 @@ class Listener:
             cast(UpperLayer, association.dul).note("the service stopped")
             association.abort()
 
-    def _store(self, event: Any) -> Dataset | int:  # the class of an event's request depends on its message
-        request, association = event.request, event.assoc
+    def _store(self, association: Association, request: StoreRequest, receive: Callable[[], Part]) -> tuple[int, str]:
+        """Take an image; return status and Error Comment of the answer."""
+        requestor = association.requestor
         try:
             self._intake.store(
-                request.DataSet.finish,
-                sender=association.requestor.ae_title,
-                sop_instance_uid=str(request.AffectedSOPInstanceUID),
-                sop_class_uid=str(request.AffectedSOPClassUID),
-                address=association.requestor.address,
-                called_ae_title=association.requestor.primitive.called_ae_title,
+                receive,
+                sender=requestor.ae_title,
+                sop_instance_uid=request.sop_instance_uid,
+                sop_class_uid=request.sop_class_uid,
+                address=requestor.address,
+                called_ae_title=cast(A_ASSOCIATE, requestor.primitive).called_ae_title,
                 association=association,
             )
         except RefusedError as error:
-            return _refused(STATUS[error.refusal], error.refusal)
+            return STATUS[error.refusal], error.refusal
         except Exception as error:  # the sender must hear something, and the next instance may be fine
             telemetry.failure("store", error)
-            return _refused(0xA700, "INTERNAL_ERROR")
-        return SUCCESS
+            return 0xA700, "INTERNAL_ERROR"
+        return SUCCESS, ""
 
     def _requested(self, event: Any) -> None:
         association = event.assoc
@@ -196,10 +200,3 @@ def _entity(settings: ListenerSettings) -> AE:
     for sop_class in settings.sop_classes:
         entity.add_supported_context(sop_class, TRANSFER_SYNTAXES)
     return entity
-
-
-def _refused(status: int, comment: str) -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    answer.ErrorComment = comment
-    return answer

@@ -29,6 +29,7 @@ from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.synthetic.archive import Archive
+from cxr_dicom.system import requestor
 from tests.integration.rig import listens
 
 
@@ -111,10 +112,18 @@ def listening(folder: Path, **tables):
         )
 
 
+class _Sender(AE):
+    """pynetdicom's, without its race for an answer that comes at once."""
+
+    def _create_socket(self, assoc, *access):
+        assoc.__class__, assoc._reactor_checkpoint = requestor._Association, requestor._Turn()
+        return super()._create_socket(assoc, *access)
+
+
 @contextmanager
 def associated(port, *contexts, calling="MODALITY", called="CXRDICOM", tls=None):
     """Open an association from a test; it may or may not be established."""
-    entity = AE(calling)
+    entity = _Sender(calling)
     entity.acse_timeout = entity.dimse_timeout = entity.connection_timeout = 10
     for context in contexts:
         entity.add_requested_context(*context if isinstance(context, tuple) else (context,))

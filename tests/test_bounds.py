@@ -9,7 +9,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codestream, files, structure
 from cxr_dicom.infer import onnx, torchscript
 from cxr_dicom.infer.own import bundle
-from cxr_dicom.ingest import admission, dimse, upper_layer, wrap
+from cxr_dicom.ingest import admission, connection, dimse, upper_layer, wrap
 from cxr_dicom.ingest.manifest import table
 from cxr_dicom.system import atomic, negotiation, retry
 from cxr_dicom.web import artist, connections, guard
@@ -89,7 +89,7 @@ TESTS = {  # by the first column of the table
 NUMBERS = [  # beginning of a row, what it says, and the number in the code that this is
     ("many connections", "for a minute", admission._REMEMBERED_SECONDS, 60),
     ("silence", "1 KB a second", SETTINGS.listener.min_bytes_per_second, 1024),
-    ("an association request", "256 KB", upper_layer.MOST_NEGOTIATION_BYTES, 256 << 10),
+    ("an association request", "256 KB", connection.MOST_NEGOTIATION_BYTES, 256 << 10),
     ("an association request", "128 presentation contexts", negotiation.MOST_CONTEXTS, 128),
     ("a command set", "64 KB", dimse.MOST_HELD, 64 << 10),
     ("a command set", "999 pieces", upper_layer.MOST_VALUES - 1, 999),

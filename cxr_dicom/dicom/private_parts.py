@@ -1,9 +1,9 @@
 """Private parts of libraries that we rely on, each in a function of its own.
 
-What is not here, because it is a class that ours derive from: pynetdicom's reactor, in ``system/requestor.py``,
-``ingest/server.py``, ``ingest/upper_layer.py`` and ``ingest/dimse.py``. ``tests/dicom/test_private_parts.py`` says
-what we expect of each part, and which file would have to change with the library. Libraries are imported when a
-function is called.
+What is not here, because it is a class that ours derive from: pynetdicom's reactor, in ``system/requestor.py`` and in
+``server.py``, ``connection.py``, ``upper_layer.py`` and ``dimse.py`` of ``ingest/``. What we expect of each part, and
+which file would have to change with the library, says ``tests/dicom/test_private_parts.py``. Libraries are imported
+when a function is called.
 """
 
 from __future__ import annotations

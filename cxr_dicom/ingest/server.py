@@ -14,8 +14,9 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.ingest.admission import Admission
-from cxr_dicom.ingest.dimse import FileProvider
-from cxr_dicom.ingest.upper_layer import BoundedSocket, OnEnd, UpperLayer
+from cxr_dicom.ingest.connection import BoundedSocket
+from cxr_dicom.ingest.dimse import FileProvider, OnStore
+from cxr_dicom.ingest.upper_layer import OnEnd, UpperLayer
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import telemetry
 
@@ -27,6 +28,8 @@ class Server(ThreadedAssociationServer):
 
     Parameters
     ----------
+    on_store
+        Takes an image, as by `FileProvider`.
     on_end
         Called once for each association that was begun, as by `UpperLayer`.
     on_turned_away
@@ -42,6 +45,7 @@ class Server(ThreadedAssociationServer):
         listener: ListenerSettings,
         spool: Spool,
         tls: ssl.SSLContext | None,
+        on_store: OnStore,
         on_end: OnEnd,
         on_turned_away: OnTurnedAway,
         **options: Any,
@@ -49,6 +53,7 @@ class Server(ThreadedAssociationServer):
         self.listener = listener
         self.spool = spool
         self.admission = Admission(listener)
+        self.on_store = on_store
         self.on_end = on_end
         self._on_turned_away = on_turned_away
         self._tls = tls
@@ -103,7 +108,7 @@ class _Handler(RequestHandler):
     def _create_association(self) -> Association:
         association = super()._create_association()
         upper_layer = UpperLayer(association, self.server.listener, self.client_address, self._ended)
-        association.dimse = FileProvider(association, self.server.spool)
+        association.dimse = FileProvider(association, self.server.spool, self.server.on_store)
         association.dul = upper_layer
         association.network_timeout = self.ae.network_timeout  # tells the new upper layer
         association.acse_timeout = self.ae.acse_timeout

@@ -9,34 +9,35 @@ from __future__ import annotations
 import contextlib
 import queue
 import select
-import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu import A_ABORT_RQ, P_DATA_TF
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket
 
 from cxr_dicom.config.service import ListenerSettings
+from cxr_dicom.ingest.connection import BoundedSocket
 from cxr_dicom.system import negotiation
 from cxr_dicom.system.telemetry import safe_description
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
+    from cxr_dicom.ingest.dimse import FileProvider
+
 _ASSOCIATE, _DATA, _RELEASE, _ABORT = 0x01, 0x04, 0x05, 0x07  # PDU types (PS3.8 9.3.1)
-_PDU_HEAD = 6  # type, reserved, length (PS3.8 9.3.5)
+_PDU_HEAD = struct.Struct(">BxL")  # type, length (PS3.8 9.3.5)
+_VALUE_HEAD = struct.Struct(">LBB")  # of a value: length, presentation context ID, control header (PS3.8 9.3.5.1, E.2)
 _ITEM_HEAD = 5  # length, presentation context ID (PS3.8 9.3.5.1)
-MOST_NEGOTIATION_BYTES = 1 << 18  # of a PDU that asks for an association
 MOST_VALUES = 1000  # of a PDU; senders put in one or two
 LOOK_SECONDS = 0.1  # for which a thread waits at most for what is to wake it
 _SHORT_PAUSE = 0.001  # seconds, where nothing can wake it: while an association begins or ends
 _ESTABLISHED = "Sta6"  # ready for data transfer (PS3.8 9.2.1)
-_LEAST_LIMIT = 1 << 20  # bytes of a PDU that are read in any case: some senders do not keep to what was negotiated
 
 OnEnd = Callable[["Association", str], None]
 
@@ -58,7 +59,7 @@ class UpperLayer(DULServiceProvider):
     Attributes
     ----------
     is_busy
-        Whether a message is whole and not yet answered; nothing more is read meanwhile.
+        Whether a message is whole and not yet answered by the association's thread; nothing more is read meanwhile.
     news
         Set when there is something for the association's thread.
     """
@@ -72,6 +73,7 @@ class UpperLayer(DULServiceProvider):
         self._is_over = False  # released
         self.is_associating = True  # until the request is whole
         self.is_busy = False
+        self._is_at_work = False
         self.news = threading.Event()
         self.to_user_queue = _Telling(self.news)
         self._is_answered = threading.Event()
@@ -143,41 +145,95 @@ class UpperLayer(DULServiceProvider):
             self.heard()  # the time that we took is no silence of the peer
             self._is_answered.set()
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let this thread serve a message itself: the time that it takes is no silence of the peer."""
+        self._is_at_work = True
+        try:
+            yield
+        finally:
+            self.heard()
+            self._is_at_work = False
+
+    def send_command(self, context_id: int, command: bytes) -> None:
+        """Send a command set, from this thread, in pieces that the peer takes (PS3.8 E.1)."""
+        connection, most = self.socket, (self.assoc.requestor.maximum_length or len(command) + _VALUE_HEAD.size)
+        if connection is None:
+            return
+        size = most - _VALUE_HEAD.size
+        for start in range(0, len(command), size):
+            piece = command[start : start + size]
+            is_last = start + size >= len(command)
+            head = _VALUE_HEAD.pack(len(piece) + 2, context_id, 3 if is_last else 1)  # of a command set (PS3.8 E.2)
+            connection.send(_PDU_HEAD.pack(_DATA, len(head) + len(piece)) + head + piece)
+
     def heard(self) -> None:
         """Count the silence of the peer anew."""
         self._idle_timer.restart()
 
     def idle_timer_expired(self) -> bool:
         """Whether nothing came for `listener.idle_seconds`."""
-        is_idle = super().idle_timer_expired()
+        is_idle = not self._is_at_work and super().idle_timer_expired()
         if is_idle:
             self.note(f"silent for listener.idle_seconds = {self._listener.idle_seconds:g}")
         return is_idle
 
     def _read_pdu_data(self) -> None:
-        super()._read_pdu_data()
-        if "Evt19" in self.event_queue.queue:  # an invalid PDU (PS3.8 9.2.3)
-            self.note("sent what is no DICOM PDU")
+        """Read PDUs as long as they are of one message and are here already; data go straight to it."""
+        while self._read() and self._provider.is_within_message and self._may_read_on():
+            pass
+
+    def _may_read_on(self) -> bool:
+        """Whether the next PDU is here."""
+        return not self._kill_thread and self.socket is not None and self.socket.ready
+
+    @property
+    def _provider(self) -> FileProvider:
+        found: FileProvider = self.assoc.dimse  # type: ignore[assignment]
+        return found
+
+    def _read(self) -> bool:
+        """Read one PDU; tell whether it was data of an open association."""
+        connection = cast(BoundedSocket, self.socket)
+        try:
+            head = bytes(connection.receive(_PDU_HEAD.size))
+            kind, length = _PDU_HEAD.unpack(head)
+            if not _ASSOCIATE <= kind <= _ABORT:
+                self.note("sent what is no DICOM PDU")
+                self.event_queue.put("Evt19")  # an invalid PDU (PS3.8 9.2.3)
+                return False
+            content = connection.receive(length)
+        except OSError:
+            self.event_queue.put("Evt17")  # the connection is closed
+            return False
+        try:
+            if kind == _DATA and self.state_machine.current_state == _ESTABLISHED:
+                self._provider.take(list(_values(content)))
+                return True
+            pdu, event = self._decode_pdu(bytearray(head) + content)
+        except Exception as error:
+            self.note(_told(error, "sent a PDU that cannot be read"))
+            self.event_queue.put("Evt19")
+            return False
+        self.event_queue.put(event)
+        self._recv_pdu.put(pdu)
+        return False
 
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
         kind = bytestream[0]
         if self.is_associating and kind not in (_ASSOCIATE, _ABORT):
             self.note("sent something else before asking for an association")
-        try:
-            if kind == _DATA:
-                return _Data(memoryview(bytestream)), "Evt10"  # a P-DATA-TF PDU came (PS3.8 9.2.3)
-            if kind == _ASSOCIATE:
-                bytestream = _served(bytestream)
-            decoded = super()._decode_pdu(bytestream)
-        except Exception as error:
-            self.note(_told(error, "sent a PDU that cannot be read"))
-            raise
+        if kind == _DATA:
+            return P_DATA_TF(), "Evt10"  # a P-DATA-TF PDU came, where none is awaited (PS3.8 9.2.3)
+        if kind == _ASSOCIATE:
+            bytestream = _served(bytestream)
+        decoded = super()._decode_pdu(bytestream)
         if kind == _ABORT:
             self.note("aborted by the sender")
         elif kind == _ASSOCIATE:
             self.is_associating = False
             self.begin_message()
-            if bytestream[_PDU_HEAD + 1] != 1:
+            if bytestream[_PDU_HEAD.size + 1] != 1:
                 self.note("has another version of the protocol")
         elif kind == _RELEASE:
             self._release()
@@ -187,7 +243,7 @@ class UpperLayer(DULServiceProvider):
         """Note where a release is no good end."""
         if self.state_machine.current_state != _ESTABLISHED:
             self.note("released an association before it was accepted")
-        elif self.assoc.dimse.message is not None:
+        elif self._provider.is_within_message:
             self.note("released the association in the middle of a message")
         else:
             self._is_over = True
@@ -218,138 +274,11 @@ class _Telling(queue.Queue[Any]):
         self._event.set()
 
 
-class BoundedSocket(AssociationSocket):
-    """Ends the association when what comes is too long, or comes too slowly."""
-
-    def __init__(
-        self, association: Association, client_socket: socket.socket, listener: ListenerSettings, since: float
-    ) -> None:
-        super().__init__(association, client_socket=client_socket)
-        self._listener = listener
-        self._most_pdu = max(listener.max_pdu_bytes, _LEAST_LIMIT)
-        self._most_message = listener.max_instance_mb * 2**20 + self._most_pdu
-        self._received = 0  # bytes of the message that comes
-        self._began: float | None = since  # when its first byte came; of the first, when the connection was made
-
-    @property
-    def upper_layer(self) -> UpperLayer:
-        """The reader of the PDUs."""
-        found: UpperLayer = self.assoc.dul  # type: ignore[assignment]
-        return found
-
-    def begin_message(self) -> None:
-        """Count anew."""
-        self._received = 0
-        self._began = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read now; late peers are cut off here."""
-        if self.upper_layer.is_busy or self.socket is None:
-            return False
-        if self._seconds_left() <= 0:
-            self._end_late()
-            return False
-        return super().ready
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read as the base does, within bounds of bytes and seconds, and without its pieces of 4 KB."""
-        most = MOST_NEGOTIATION_BYTES if self.upper_layer.is_associating else self._most_pdu
-        if nr_bytes > most:
-            self.upper_layer.note(f"sent a PDU of {nr_bytes} bytes; at most {most} are read")
-            raise ConnectionAbortedError
-        if self._received + nr_bytes > self._most_message:
-            self.upper_layer.note(f"sent more than listener.max_instance_mb = {self._listener.max_instance_mb}")
-            raise ConnectionAbortedError
-        if self.socket is None:
-            raise ConnectionAbortedError
-        if self._began is None:
-            self._began = time.monotonic()
-        received, count = bytearray(nr_bytes), 0
-        with memoryview(received) as view:
-            while count < nr_bytes:
-                more = self._recv_into(view[count:])
-                if not more:
-                    before = " before asking for an association" if self.upper_layer.is_associating else ""
-                    self.upper_layer.note(f"closed the connection{before}, without a release")
-                    break
-                count += more
-                self._received += more
-                self.upper_layer.heard()
-        del received[count:]
-        return received
-
-    def _shutdown_socket(self) -> None:
-        """Close, also where the peer was first; the base then keeps the descriptor."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
-
-    def send(self, bytestream: bytes) -> None:
-        """Send, and wait no longer than for anything else."""
-        if self.socket is None:
-            return
-        try:
-            self.socket.settimeout(self._listener.idle_seconds)
-            self.socket.sendall(bytestream)
-        except OSError as error:
-            self.upper_layer.note(f"took no answer ({type(error).__name__})")
-            self.event_queue.put("Evt17")  # the connection is closed (PS3.8 9.2.3)
-
-    def _recv_into(self, view: memoryview) -> int:
-        left = self._seconds_left()
-        if self.socket is None or left <= 0:
-            self._end_late()
-            raise TimeoutError
-        self.socket.settimeout(left)
-        try:
-            return self.socket.recv_into(view)
-        except TimeoutError:
-            self._end_late()
-            raise
-        except ConnectionError:
-            return 0
-        except OSError as error:
-            self.upper_layer.note(f"the connection broke ({type(error).__name__})")
-            raise
-
-    def _seconds_left(self) -> float:
-        """Return how long what comes may still take."""
-        if self._began is None:
-            return self._listener.idle_seconds
-        if self.upper_layer.is_associating:
-            allowed = self._listener.negotiation_seconds
-        else:
-            allowed = self._listener.idle_seconds + self._received / self._listener.min_bytes_per_second
-        return self._began + allowed - time.monotonic()
-
-    def _end_late(self) -> None:
-        listener, layer = self._listener, self.upper_layer
-        if layer.is_associating:
-            layer.end(f"asked for no association in listener.negotiation_seconds = {listener.negotiation_seconds:g}")
-        else:
-            layer.end(f"slower than listener.min_bytes_per_second = {listener.min_bytes_per_second}")
-
-
 def _told(error: Exception, otherwise: str) -> str:
     return str(error) if isinstance(error, ProtocolError) else f"{otherwise} ({safe_description(error)})"
 
 
-class _Data(P_DATA_TF):
-    """A P-DATA-TF PDU whose values are views of what came."""
-
-    def __init__(self, received: memoryview) -> None:
-        super().__init__()
-        self._values = list(_values(received[_PDU_HEAD:]))
-
-    def to_primitive(self) -> P_DATA:
-        primitive = P_DATA()
-        primitive.presentation_data_value_list.extend(self._values)
-        return primitive
-
-
-def _values(items: memoryview) -> Iterator[tuple[int, Any]]:
+def _values(items: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield presentation context ID and value of each item.
 
     Raises

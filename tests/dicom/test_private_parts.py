@@ -58,11 +58,11 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         "pynetdicom",
         "transport.AssociationSocket.ready",
         None,
-        "ingest/upper_layer.py",
+        "ingest/connection.py",
         "nothing is read while a message waits for its answer",
     ),
-    ("pynetdicom", "transport.AssociationSocket._shutdown_socket", ("self",), "ingest/upper_layer.py", "nothing leaks"),
-    ("pynetdicom", "transport.AssociationSocket.send", ("self", "bytestream"), "ingest/upper_layer.py", "sending ends"),
+    ("pynetdicom", "transport.AssociationSocket._shutdown_socket", ("self",), "ingest/connection.py", "nothing leaks"),
+    ("pynetdicom", "transport.AssociationSocket.send", ("self", "bytestream"), "ingest/connection.py", "sending ends"),
     ("pynetdicom", "dul.DULServiceProvider.run_reactor", ("self",), "ingest/upper_layer.py", "errors end quietly"),
     ("pynetdicom", "dul.DULServiceProvider._read_pdu_data", ("self",), "ingest/upper_layer.py", "the cause is known"),
     (
@@ -84,26 +84,12 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
     ("pynetdicom", "association.Association.run_reactor", ("self",), "ingest/server.py", "errors end quietly"),
     (
         "pynetdicom",
-        "transport.AssociationSocket.recv",
-        ("self", "nr_bytes"),
-        "ingest/upper_layer.py",
-        "bytes are counted as they come",
-    ),
-    (
-        "pynetdicom",
         "transport.ThreadedAssociationServer.process_request_thread",
         ("self", "request", "client_address"),
         "ingest/server.py",
         "hands are shaken outside of the accepting thread",
     ),
     ("pynetdicom", "transport.AssociationServer.active_associations", None, "scp.py", "connections are counted"),
-    (
-        "pynetdicom",
-        "dimse.DIMSEServiceProvider.receive_primitive",
-        ("self", "primitive"),
-        "ingest/dimse.py",
-        "fragments go to the spool as they come",
-    ),
     (
         "pynetdicom",
         "dul.DULServiceProvider._decode_pdu",
@@ -146,7 +132,6 @@ PARTS = [  # of which library, which part, its parameters (None: any), who relie
         "system/requestor.py",
         "why there is no connection is known",
     ),
-    ("pynetdicom", "pdu.P_DATA_TF.to_primitive", ("self",), "ingest/upper_layer.py", "the data of a PDU is not copied"),
 ]
 
 

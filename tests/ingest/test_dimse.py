@@ -48,10 +48,12 @@ def descriptors():
         values((3, 3, STORE)) + values((3, 0, PIXELS[:9]), (1, 2, PIXELS[9:])),
         values((3, 1, STORE[:9]), (1, 3, STORE[9:]), (3, 2, PIXELS)),
         values((3, 3, STORE), (3, 2, PIXELS), (3, 3, STORE), (3, 2, PIXELS)),
+        values((3, 3, STORE), (3, 2, PIXELS), (3, 2, PIXELS[:9])),
     ],
     ids=[
         *("another command in the data set", "in another context", "two commands", "a data set alone", "and before"),
         *("a data set elsewhere", "half of it", "half of a command", "two messages in a PDU"),
+        "more than the last",
     ],
 )
 def test_what_is_no_command_and_then_its_data_set_ends_the_association_and_leaves_nothing(here, content):
@@ -64,6 +66,17 @@ def test_what_is_no_command_and_then_its_data_set_ends_the_association_and_leave
     assert line["reason"] == "sent values that are not one command and then its data set, in one context"
     wait_for(lambda: not here.files("part"))
     assert send(here.port, radiograph(16, 16)) == [0x0000]
+
+
+@pytest.mark.parametrize("content", [ECHO, STORE], ids=["C-ECHO", "C-STORE"])
+def test_a_context_that_was_not_accepted_ends_the_association(here, content):
+    with Peer(here.port) as peer:
+        assert peer.is_associated()
+        peer.send(values((9, 3, content)))
+        assert peer.answer()[0] == ABORT
+        assert peer.is_closed(5)
+    (line,) = wait_for(lambda: told(here, "association_broken"))
+    assert line["reason"] == "used a presentation context that was not accepted"
 
 
 def test_messages_that_are_dropped_leave_no_file_open(here):
@@ -92,7 +105,7 @@ def stated(**elements):
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 @pytest.mark.parametrize(
     ("uid", "kept"),
-    [(b"1.2\\1.3 ", "1.2"), (b"ZZCANARY^JANE ", None), (b"1.2\x1b[31m", None), (b"\xff\xfe", None)],
+    [(b"1.2\\1.3 ", None), (b"ZZCANARY^JANE ", None), (b"1.2\x1b[31m", None), (b"\xff\xfe", None)],
     ids=["two", "a name", "an escape sequence", "bytes"],
 )
 def test_what_is_no_uid_in_its_place_is_refused_and_not_kept(here, uid, kept):
