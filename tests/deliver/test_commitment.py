@@ -37,7 +37,7 @@ def lost(report):
 
 @contextmanager
 def losing_archive(spoil=lost, answers=None):
-    """An archive that takes each object and says on the association that asks for it, after its answer, that it has none.
+    """An archive that takes each object, and says on the association that asks, after its answer, that it has none.
 
     Or what ``spoil`` makes of a report that all are there; ``answers`` gets what it is told of the report.
     """

@@ -87,7 +87,8 @@ def test_its_statistics_are_not_in_the_memory_of_the_service(ledger):
     look = (
         "import sys; from pathlib import Path; from datetime import date; from cxr_dicom.service import drift\n"
         "watch = drift.DriftWatch(drift.Ledger(Path(sys.argv[1])), drift.MonitorSettings())\n"
-        "if __name__ == '__main__': print(watch.look(date.fromisoformat(sys.argv[2])).tests, 'scipy.stats' in sys.modules)"
+        "if __name__ == '__main__':\n"
+        "    print(watch.look(date.fromisoformat(sys.argv[2])).tests, 'scipy.stats' in sys.modules)\n"
     )
     script = ledger.folder / "look.py"
     script.write_text(look)
