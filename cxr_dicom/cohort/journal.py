@@ -31,6 +31,8 @@ SYNC_SECONDS = 0.5  # a power cut, not a kill, may take the states of so long; t
 MOST_FILES = 64  # then they become one; or when more than half of them is out of date
 _NAME = "journal-"
 _BUFFER = 2**20  # bytes that are read at once
+_BLOCK = 2**18  # bytes, of single states: neighbours are mostly asked for one after the other
+_MOST_BLOCKS = 16  # in memory
 _SLACK = 2**20  # bytes out of date that do not matter
 
 
@@ -219,6 +221,7 @@ class Reader:
         self._folder = out / STATE_FOLDER
         self._reading = threading.Lock()
         self._opened = lru_cache(maxsize=MOST_FILES)(self._open)
+        self._block = lru_cache(maxsize=_MOST_BLOCKS)(self._read_block)
 
     def state(self, place: tuple[int, int, int]) -> State | None:
         """Return the state at a place; None where there is none that this version understands."""
@@ -226,11 +229,24 @@ class Reader:
 
     def line(self, place: tuple[int, int, int]) -> bytes:
         """Return the line at a place."""
+        with self._reading:
+            line = self._cut(place)
+            if not _checked(line):  # what is in memory is from before it was written
+                self._block.cache_clear()
+                line = self._cut(place)
+            return line
+
+    def _cut(self, place: tuple[int, int, int]) -> bytes:
         number, offset, length = place
-        with self._reading:  # no os.pread, which Windows lacks
-            file = self._opened(number)
-            os.lseek(file.descriptor, offset, os.SEEK_SET)
-            return os.read(file.descriptor, length)
+        first = offset // _BLOCK
+        blocks = [self._block(number, index) for index in range(first, (offset + length - 1) // _BLOCK + 1)]
+        start = offset - first * _BLOCK
+        return b"".join(blocks)[start : start + length]
+
+    def _read_block(self, number: int, index: int) -> bytes:
+        file = self._opened(number)
+        os.lseek(file.descriptor, index * _BLOCK, os.SEEK_SET)  # no os.pread, which Windows lacks
+        return os.read(file.descriptor, _BLOCK)
 
     def _open(self, number: int) -> _Open:
         return _Open(self._folder / f"{_NAME}{number:06}")
@@ -253,6 +269,12 @@ def _line(kind: str, key: str, folders: Iterable[str], text: str) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(content), content)
 
 
+def _checked(line: bytes) -> bytes:
+    """Return what stands behind the check sum of a line; nothing where it is cut off or damaged."""
+    check, _, content = line.rstrip(b"\n").partition(b" ")
+    return content if line.endswith(b"\n") and b"%08x" % zlib.crc32(content) == check else b""
+
+
 def _state_line(state: State) -> bytes:
     return _line("state", state.key, _folders(state), json.dumps(asdict(state), separators=(",", ":")))
 
@@ -271,8 +293,8 @@ def _states(path: Path, start: int, end: int) -> Iterator[tuple[str, list[str], 
         for line in file:
             if not line.endswith(b"\n") or offset + len(line) > end:
                 return
-            check, _, content = line[:-1].partition(b" ")
-            if b"%08x" % zlib.crc32(content) == check and content.startswith(b"state "):
+            content = _checked(line)
+            if content.startswith(b"state "):
                 _, key, folders, _ = content.split(b" ", 3)
                 yield key.decode(), [each for each in folders.decode().split(",") if each != "-"], offset, len(line)
             offset += len(line)
@@ -283,8 +305,8 @@ def _seals(journals: dict[int, Path]) -> dict[int, int]:
     found: dict[int, int] = {}
     for path in journals.values():
         with path.open("rb") as file:
-            check, _, content = file.readline().rstrip(b"\n").partition(b" ")
-        if b"%08x" % zlib.crc32(content) != check or not content.startswith(b"session "):
+            content = _checked(file.readline())
+        if not content.startswith(b"session "):
             continue
         for number, size in json.loads(content.split(b" ", 3)[3])["sealed"].items():
             found[int(number)] = min(size, found.get(int(number), size))

@@ -30,7 +30,7 @@ def reconsidered(entry: Entry, earlier: State | None, tools: Tools) -> tuple[Ent
     state
         ``earlier``, with the paths and the stamp that the sources have now; None where it no longer holds.
     """
-    if earlier is None or tools.options.force or not _is_finished(earlier, tools):
+    if earlier is None or tools.options.force or not _is_finished(earlier, tools, entry.changed_at):
         return entry, None
     now = stamp(entry, tools)
     if earlier.stamp == now:
@@ -60,9 +60,9 @@ def job_key(of_studies: Iterable[str]) -> str:
     return _digest(sorted(of_studies))
 
 
-def _is_finished(state: State, tools: Tools) -> bool:
+def _is_finished(state: State, tools: Tools, changed_at: int | None) -> bool:
     """Whether everything that is asked for was done, and its files are there."""
-    if state.unsent or not state.is_complete(tools.out):
+    if state.unsent or not state.is_complete(tools.out, changed_at):
         return False
     if state.has_failures and tools.options.retry_failed:
         return False

@@ -169,7 +169,7 @@ class _Work:
     def _process(self, engine: Engine, own: Session) -> Iterator[Done]:
         task = EntryTask(settings=self._settings, out=self._out, options=self._options, owner=own.path)
         outage_guard = OutageGuard(self._options.destination)
-        items = [replace(entry, place=self._journal.place(entry.key)) for entry in self._share.entries]
+        items = self._with_states()
         begun = set(states.begun(self._out))
         with closing(engine.process(items, task)) as finished:
             for answer in finished:
@@ -178,6 +178,15 @@ class _Work:
                 yield answer.done
                 has_answered = bool(answer.done.objects) and not answer.done.is_reused
                 outage_guard.note(answer.done.unsent, has_answered=has_answered)
+
+    def _with_states(self) -> list[Entry]:
+        """Return the entries, each with what is known here of its state."""
+        known = [entry.key for entry in self._share.entries if self._journal.place(entry.key)]
+        changed = dict(zip(known, states.changed_at_each([self._out / key for key in known]), strict=True))
+        return [
+            replace(entry, place=self._journal.place(entry.key), changed_at=changed.get(entry.key))
+            for entry in self._share.entries
+        ]
 
     def _keep(self, answer: Answer, *, was_begun: bool) -> None:
         """Keep the state of an entry, and remove what it makes obsolete."""

@@ -7,8 +7,10 @@ the times that the entry was begun and not finished, with the UIDs of what was b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from cxr_dicom.records import Outcome, Reason, StoredInstance
 from cxr_dicom.results.rows import path_text
 from cxr_dicom.results.schema import ObjectRow, Row
 from cxr_dicom.system import atomic
+
+_AT_ONCE = 32  # questions to a file system
+_PART = 64  # that a thread asks one after the other
 
 Delivered = dict[
     str, str
@@ -62,12 +67,18 @@ class State:
         """Whether the rows are those of just these instances."""
         return {row["sop_instance_uid"] for row in self.rows} == {instance.sop_instance_uid for instance in instances}
 
-    def is_complete(self, out: Path) -> bool:
+    def is_complete(self, out: Path, known: int | None = None) -> bool:
         """Whether all files are still in ``out``.
 
         A folder in which no name changed since is not looked through: one question in place of one for each file.
+
+        Parameters
+        ----------
+        known
+            What `changed_at` says of the folder of the entry's own name; None: it is asked.
         """
-        same = {folder for folder, changed in self.folders.items() if changed_at(out / folder) == changed}
+        found = {folder: changed_at(out / folder) for folder in self.folders if known is None or folder != self.key}
+        same = {folder for folder, changed in self.folders.items() if found.get(folder, known) == changed}
         return all((out / path).is_file() for path in self.file_paths() if path.rpartition("/")[0] not in same)
 
     def file_paths(self) -> set[str]:
@@ -84,6 +95,13 @@ class State:
         """Return the same state with the paths that the inputs have now."""
         paths: dict[str | None, str] = {instance.sop_instance_uid: path_text(instance.path) for instance in instances}
         return replace(self, rows=[{**row, "path": paths[row["sop_instance_uid"]]} for row in self.rows])
+
+
+def changed_at_each(paths: Sequence[Path]) -> Iterator[int]:
+    """Yield `changed_at` of many paths, which are asked at once: over a network each answer takes its time."""
+    parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from chain.from_iterable(pool.map(lambda part: [*map(changed_at, part)], parts))
 
 
 def changed_at(path: Path) -> int:

@@ -80,7 +80,6 @@ class EntryTask:
             tools = self._tools
         watch.begin()
         try:
-            self._expect_owned()
             return self._answer(item, tools, is_last=is_last)
         except OSError as error:  # where no state can be written, no entry can be done
             wants.raise_if_lacking(error, self._out)
@@ -168,6 +167,7 @@ class EntryTask:
         return Answer(done=done) if held is earlier else self._new(done, held, earlier)
 
     def _attempt(self, entry: Entry, earlier: State | None, tools: Tools, *, is_last: bool) -> Answer:
+        self._expect_owned()
         with states.attempt(self._out, entry.key, entry.uids) as attempt:
             if attempt.earlier < MAX_CRASHES:
                 state = process(entry, earlier, tools, attempt.note)

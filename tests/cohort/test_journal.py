@@ -46,6 +46,30 @@ def test_a_state_is_read_as_it_was_written_and_the_latest_counts(tmp_path):
     assert kept(tmp_path, "1.9") is None
 
 
+def test_neighbours_are_read_at_once(tmp_path, monkeypatch):
+    keys = [f"1.{number}" for number in range(500)]
+    keep(tmp_path, *map(state, keys))
+    found, read, sizes = Journal(tmp_path), os.read, []
+    monkeypatch.setattr(os, "read", lambda *about: sizes.append(about[1]) or read(*about))
+    assert [found.load(key).key for key in keys] == keys
+    assert len(sizes) < 50
+
+
+def test_what_takes_the_place_of_a_line_that_was_cut_off_is_read_as_it_is_now(tmp_path):
+    with writing(tmp_path, 1, ()) as own:
+        own.save(state("1.1"))
+        (path,), found = files(tmp_path), Journal(tmp_path)
+        size = path.stat().st_size
+        with path.open("ab") as file:
+            file.write(b"0" * 50_000)  # of a line that does not fit
+        assert found.load("1.1").key == "1.1"
+        os.truncate(path, size)
+        own.save(state("1.2"))
+    assert path.stat().st_size < size + 50_000
+    found.refresh()
+    assert found.load("1.2").key == "1.2"
+
+
 def test_a_session_that_keeps_nothing_leaves_no_file(tmp_path):
     keep(tmp_path)
     assert files(tmp_path) == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,10 @@ def test_a_folder_in_which_no_name_changed_is_asked_about_once_and_any_other_is_
     asked.clear()
     assert known.is_complete(tmp_path)
     assert asked == ["1.2", "1.2.3.1.png"]
+    asked.clear()
+    assert known.is_complete(tmp_path, known=known.folders["1.2"])
+    assert asked == ["1.2.3.1.png"]
+    assert not known.is_complete(tmp_path.parent, known=states.changed_at(tmp_path.parent / "1.2"))
     (tmp_path / "1.2" / "of-the-user.dcm").touch()
     assert known.is_complete(tmp_path)
     (tmp_path / "1.2" / "seg.dcm").unlink()
@@ -115,3 +120,19 @@ def test_a_folder_in_which_no_name_changed_is_asked_about_once_and_any_other_is_
     (tmp_path / "1.2" / "of-the-user.dcm").unlink()
     (tmp_path / "1.2").rmdir()
     assert not known.is_complete(tmp_path)
+
+
+def test_many_folders_are_asked_at_once_and_each_answers_for_itself(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{number}" for number in range(200)]
+    for number, path in enumerate(paths[:-1]):
+        path.mkdir()
+        os.utime(path, ns=(number, number))
+    together, stat = threading.Barrier(4), Path.stat
+
+    def waits(path, **options):
+        if path in paths[::64]:
+            together.wait(timeout=30)  # for the others
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", waits)
+    assert [*states.changed_at_each(paths)] == [*range(199), -1]

@@ -42,6 +42,7 @@ class Entry:
     modalities: tuple[str, ...] = ()  # where known without fetching
     attributes: Attributes = ()  # what the manifest says of a picture that becomes an instance
     place: tuple[int, int, int] | None = None  # where the state of an earlier run lies, see `cohort.journal`
+    changed_at: int | None = None  # when names in its folder changed last, see `cohort.states`; None: not asked yet
 
     @property
     def uids(self) -> list[str]:
