@@ -128,3 +128,5 @@ def _run(association: Association, upper_layer: UpperLayer) -> None:
         association.run_reactor()
     except Exception as error:
         upper_layer.end(f"broke the protocol ({telemetry.safe_description(error)})", abort=True)
+        if upper_layer.ident is None:  # there was no thread for it
+            upper_layer.conclude()

@@ -112,10 +112,14 @@ class UpperLayer(DULServiceProvider):
         except Exception as error:
             self.end(_told(error, "broke the protocol"), abort=True)
         finally:
-            self.end("broke the protocol")
-            self.to_user_queue.put(cast(Any, None))  # whoever still waits for a request stops waiting
-            is_told = self._is_over or self.assoc.is_rejected
-            self._on_end(self.assoc, "" if is_told else self._cause)
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Close the connection and tell that the association is over; called once."""
+        self.end("broke the protocol")
+        self.to_user_queue.put(cast(Any, None))  # whoever still waits for a request stops waiting
+        is_told = self._is_over or self.assoc.is_rejected
+        self._on_end(self.assoc, "" if is_told else self._cause)
 
     def end(self, cause: str, *, abort: bool = False) -> None:
         """Close the connection; the first cause counts."""

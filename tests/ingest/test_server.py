@@ -6,12 +6,14 @@ import threading
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role
+from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from cxr_dicom.ingest.intake import Intake
+from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.synthetic import radiograph
 from tests.raw_peer import ACCEPTED, Peer, pdu, request
-from tests.service_helpers import associated, listening, send, wait_for
+from tests.service_helpers import associated, certificate, listening, send, wait_for
 
 
 @pytest.fixture
@@ -96,6 +98,45 @@ def test_an_error_in_a_report_of_storage_commitment_is_told(tmp_path, caplog):
     (record,) = told(caplog, "commitment_report_failed")
     assert record.fields["error"].startswith("ValueError at test_server.py:")
     assert "Doe" not in caplog.text
+
+
+def test_a_connection_that_is_turned_away_is_told_with_its_address(tmp_path):
+    with listening(tmp_path, listener={"calling_addresses": ["192.0.2.1"]}) as here, Peer(here.port) as peer:
+        assert peer.is_closed()
+        (line,) = here.audit().splitlines()
+    assert (json.loads(line)["action"], json.loads(line)["address"]) == ("connection_refused", "127.0.0.1")
+
+
+def test_a_failed_tls_handshake_is_told_with_the_address_and_leaves_nothing(tmp_path, monkeypatch):
+    unforeseen = []
+    monkeypatch.setattr(threading, "excepthook", unforeseen.append)
+    server, key = certificate(tmp_path, "server")
+    tls = {"certificate": server, "key": key}
+    with listening(tmp_path / "spool", listener={"tls": tls}) as here:
+        with Peer(here.port) as peer:
+            peer.send(b"no TLS at all")
+            assert peer.is_closed()
+        wait_for(lambda: here.listener.connections == 0)
+        (line,) = wait_for(lambda: here.audit().splitlines())
+    said = json.loads(line)
+    assert (said["action"], said["address"], said["reason"]) == ("connection_refused", "127.0.0.1", "TLS: SSLError")
+    assert unforeseen == []
+
+
+@pytest.mark.parametrize(("where", "at"), [(Association, "_run_reactor"), (UpperLayer, "start")])
+def test_an_error_in_the_thread_of_an_association_is_one_line_and_gives_its_room_back(here, monkeypatch, where, at):
+    def breaks(*_):
+        raise RuntimeError("can't start new thread for Doe^Jane")
+
+    monkeypatch.setattr(where, at, breaks)
+    with Peer(here.port) as peer:
+        peer.send(request())
+        assert peer.is_closed()
+    (line,) = wait_for(lambda: here.audit().splitlines())
+    said = json.loads(line)
+    assert said["action"] == "association_broken"
+    assert said["reason"].startswith("broke the protocol (RuntimeError at test_server.py:")
+    wait_for(lambda: here.listener.connections == 0)
 
 
 def test_a_connection_for_which_there_is_no_thread_is_closed_and_gives_its_room_back(here, monkeypatch):
