@@ -6,7 +6,7 @@ import pytest
 
 from cxr_dicom.cohort import task
 from cxr_dicom.config import Settings
-from cxr_dicom.dicom import codestream, files, structure
+from cxr_dicom.dicom import codestream, deflate, files, structure
 from cxr_dicom.infer import onnx, torchscript
 from cxr_dicom.infer.own import bundle
 from cxr_dicom.ingest import admission, connection, dimse, upper_layer, wrap
@@ -94,6 +94,7 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
     ("a command set", "64 KB", dimse.MOST_HELD, 64 << 10),
     ("a command set", "999 pieces", upper_layer.MOST_VALUES - 1, 999),
     ("messages that break", "ten a minute", admission.FloodGuard.MOST, 10),
+    ("a data set that unpacks", "512 MB", deflate.MOST_INFLATED, 512 << 20),
     ("a header of millions", "100,000 elements", structure.MOST_ELEMENTS, 100_000),
     ("a header of millions", "32 levels", structure.MOST_DEPTH, 32),
     ("a header of millions", "64 MB before", structure.MOST_BYTES, 64 << 20),

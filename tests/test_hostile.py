@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELos
 
 from cxr_dicom import config
 from cxr_dicom.config import Settings, operating_points
-from cxr_dicom.dicom.files import read_header, read_whole
+from cxr_dicom.dicom.files import inflated, read_header, read_whole
 from cxr_dicom.dicom.pixels import read
 from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.infer import weights
@@ -39,24 +39,42 @@ def content(dataset):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("reader", [read_header, read_whole])
-def test_a_deflated_bomb_is_not_unpacked(tmp_path, reader):
+def bomb(path, *, after):
+    """Write a radiograph whose data set goes on for 600 MB of zeros: where the pixels should be, or after them."""
     image = radiograph(32, 32)
+    if not after:
+        del image.PixelData
     image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     whole = content(image)
     start = 132 + 12 + dcmread(BytesIO(whole)).file_meta.FileMetaInformationGroupLength
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    unpacked = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
-    path = tmp_path / "bomb.dcm"
+    unpacked = zlib.decompress(whole[start:], -zlib.MAX_WBITS) + struct.pack("<HH2s2xL", 0x7FD1, 1, b"OB", 600 << 20)
     with path.open("wb") as file:
         file.write(whole[:start])
         file.write(packer.compress(unpacked) + packer.flush(zlib.Z_FULL_FLUSH))
         megabyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # needs nothing that came before
         file.write(megabyte * 600 + packer.flush())
     assert path.stat().st_size < 2 << 20
+    return path
+
+
+def all_of(path):
+    return sum(map(len, inflated(path)))
+
+
+@pytest.mark.parametrize(
+    ("reader", "after"), [(read_header, False), (read_whole, False), (all_of, False), (all_of, True)]
+)
+def test_a_deflated_bomb_is_not_unpacked(tmp_path, reader, after):
     with pytest.raises(ImageError, match="when unpacked") as refused:
-        reader(path)
+        reader(bomb(tmp_path / "bomb.dcm", after=after))
     assert refused.value.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("reader", [read_header, read_whole])
+def test_no_more_of_a_deflated_file_is_unpacked_than_is_read(tmp_path, reader, monkeypatch):
+    monkeypatch.setattr("cxr_dicom.dicom.deflate.MOST_INFLATED", 100_000)
+    reader(bomb(tmp_path / "bomb.dcm", after=True))
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,14 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-
 from cxr_dicom.cohort import states
 from cxr_dicom.cohort.delivery import WORKSPACE
 from cxr_dicom.cohort.journal import Journal
 from cxr_dicom.cohort.options import EXPORT_FOLDER
 from cxr_dicom.cohort.session import Part
 from cxr_dicom.dicom.codes import WRAPPER
+from cxr_dicom.dicom.files import read_header
+from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
 from cxr_dicom.ingest.manifest import WORKSPACE as FETCHED
 from cxr_dicom.records import MANUFACTURER
@@ -72,7 +71,6 @@ def _remove_unnamed(out: Path, folder: Path, named: set[str]) -> None:
 
 def _is_ours(path: Path) -> bool:
     try:
-        maker = dcmread(path, stop_before_pixels=True, specific_tags=["Manufacturer"]).get("Manufacturer")
-    except (OSError, InvalidDicomError):
+        return read_header(path, ("Manufacturer",)).text("Manufacturer") in (MANUFACTURER, WRAPPER)
+    except ImageError:
         return False
-    return maker in (MANUFACTURER, WRAPPER)

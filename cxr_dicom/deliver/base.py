@@ -24,7 +24,8 @@ class Destination(Protocol):
 
     An implementation must provide:
 
-    - The bytes that are on the disk, not transcoded; the files stay where and as they are.
+    - The bytes that are on the disk, or those of `deliver.plain` to a peer that takes no deflated data set; the files
+      stay where and as they are.
     - One receipt for each object, as soon as it is known, so that nothing is sent twice. An object that is sent
       again, after a crash, counts as the same object.
     - A receipt for a failure of one object, a `ConnectionFailedError` for a failure of the destination. Neither

@@ -40,6 +40,7 @@ class Upload:
 
     def __init__(self, path: Path, form: str = FORMS[0]) -> None:
         self._file: BinaryIO = path.open("rb")
+        self._file.seek(0)  # where what has no name is opened again (/dev/fd), some systems go on behind it
         self._size = path.stat().st_size
         self._head, self._tail = b"", b""
         self.headers = {"Content-Type": form}

@@ -21,7 +21,9 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import data_element_generator
+from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -31,6 +33,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from cxr_dicom.dicom.deflate import Inflating, inflate
 from cxr_dicom.dicom.private_parts import read_file_meta_info
 from cxr_dicom.dicom.structure import (
     MOST_BYTES,
@@ -51,7 +54,6 @@ _PREAMBLE_LENGTH = 132
 _ELEMENT_HEAD_LENGTH = 8
 _MOST_META = 1 << 16  # bytes
 MOST_PIXEL_BYTES = 1 << 30  # of a file that is read whole; 50 megapixels of 16 bits are 100 MB
-_MOST_INFLATED = 1 << 29  # bytes of a deflated data set; no radiograph comes near
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
 _SYNTAX_OF_ENCODING = {  # by whether it is implicit, and whether it is little endian
     (True, True): ImplicitVRLittleEndian,
@@ -160,7 +162,8 @@ def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MO
     Raises
     ------
     ImageError
-        ``NOT_DICOM`` or ``UNREADABLE``; a file whose end is missing is unreadable.
+        ``NOT_DICOM`` or ``UNREADABLE``; a file whose end is missing is unreadable, unless it is deflated and only
+        pixels are missing.
     """
     with _open(path, most_elements) as source:
         dataset, pixels = _read(source, [Tag(tag) for tag in tags])
@@ -199,13 +202,44 @@ def read_whole(path: Path) -> Dataset:
     return dataset
 
 
+def transfer_syntax(path: Path) -> UID:
+    """Return the Transfer Syntax UID that a file states; empty where it states none.
+
+    Raises
+    ------
+    ImageError
+        ``NOT_DICOM`` or ``UNREADABLE``, if that cannot be read; no more is.
+    """
+    with _opened(path) as (_, meta):
+        return UID(meta.get("TransferSyntaxUID", ""))
+
+
+def inflated(path: Path) -> Iterator[bytes]:
+    """Yield in pieces what a file with a deflated data set would hold in Explicit VR Little Endian (PS3.5 A.2, A.5).
+
+    The data set is the same to the byte.
+
+    Raises
+    ------
+    ImageError
+        ``NOT_DICOM`` or ``UNREADABLE``, as `read_header`, at any piece.
+    """
+    with _opened(path) as (file, meta):
+        head = DicomBytesIO(b"\0" * (_PREAMBLE_LENGTH - 4) + b"DICM")
+        head.seek(_PREAMBLE_LENGTH)
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        write_file_meta_info(head, meta)
+        yield head.getvalue()
+        yield from inflate(file)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     """An open file, or what a deflated one unpacks to, and how its data set is encoded."""
 
     file: BinaryIO
     start: int  # of the data set
-    size: int | None  # of the file; None: deflated, and zlib checks its own end
+    size: int | None  # of the file; None: deflated, and zlib knows its own end, where that is read
     meta: FileMetaDataset
     is_implicit: bool
     is_little_endian: bool
@@ -253,11 +287,18 @@ def _read(source: _Source, wanted: Sequence[BaseTag]) -> tuple[Dataset, Place | 
 @contextmanager
 def _open(path: Path, most_elements: int) -> Iterator[_Source]:
     """Open a file that looks like DICOM; errors of parsing become an ImageError."""
+    with _opened(path) as (file, meta):
+        yield _source(file, meta, most_elements)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, FileMetaDataset]]:
+    """Open a file that looks like DICOM, which then stands at its data set; errors of parsing become an ImageError."""
     try:
         if not path.is_file():  # a named pipe would block
             raise ImageError(Reason.UNREADABLE, "expected a file, found none or something else")
         with path.open("rb") as file:
-            yield _source(file, most_elements)
+            yield file, _meta(file)
     except OSError as error:
         raise ImageError(
             Reason.UNREADABLE, f"expected a readable file, got {error.strerror or 'an end within an element'}"
@@ -266,8 +307,8 @@ def _open(path: Path, most_elements: int) -> Iterator[_Source]:
         raise ImageError(Reason.UNREADABLE, f"expected a DICOM data set, got {type(error).__name__}") from error
 
 
-def _source(file: BinaryIO, most_elements: int) -> _Source:
-    """Read the file meta information, and find how the data set is encoded, as pydicom does."""
+def _meta(file: BinaryIO) -> FileMetaDataset:
+    """Read the file meta information, up to the data set."""
     beginning = file.read(_PREAMBLE_LENGTH)
     _expect_dicom(beginning)
     start = file.seek(_PREAMBLE_LENGTH if beginning[128:] == b"DICM" else 0)
@@ -275,11 +316,17 @@ def _source(file: BinaryIO, most_elements: int) -> _Source:
     meta = read_file_meta_info(stated)
     if stated.tell() == _MOST_META:
         raise refused(f"at most {_MOST_META} bytes of file meta information")
-    file.seek(start := start + stated.tell())
+    file.seek(start + stated.tell())
+    return meta
+
+
+def _source(file: BinaryIO, meta: FileMetaDataset, most_elements: int) -> _Source:
+    """Find how the data set is encoded, as pydicom does."""
+    start = file.tell()
     size: int | None = os.fstat(file.fileno()).st_size
     syntax = meta.get("TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
-        file, start, size = _inflated(file), 0, None
+        file, start, size = Inflating(file), 0, None
     first = file.read(_ELEMENT_HEAD_LENGTH)
     has_vr = first[4:6].isalpha() and first[4:6].isupper()  # whatever the transfer syntax says
     is_little_endian = syntax != ExplicitVRBigEndian and (syntax is not None or not has_vr or first[1:2] < b"\4")
@@ -294,21 +341,6 @@ def _source(file: BinaryIO, most_elements: int) -> _Source:
         is_little_endian=is_little_endian,
         most_elements=most_elements,
     )
-
-
-def _inflated(file: BinaryIO) -> BinaryIO:
-    """Unpack a deflated data set (PS3.5 A.5), but not beyond all reason."""
-    inflater, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO()
-    packed = file.read(1 << 20)
-    while packed and not inflater.eof:
-        unpacked.write(inflater.decompress(packed, 1 << 20))
-        if unpacked.tell() > _MOST_INFLATED:
-            raise ImageError(Reason.UNREADABLE, f"expected at most {_MOST_INFLATED >> 20} MB when unpacked, found more")
-        packed = inflater.unconsumed_tail or file.read(1 << 20)
-    if not inflater.eof:
-        raise EOFError
-    unpacked.seek(0)
-    return unpacked
 
 
 def _expect_dicom(start: bytes) -> None:

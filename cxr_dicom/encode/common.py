@@ -11,17 +11,18 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxr_dicom import __version__
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom.codes import PRIVATE_SCHEME
+from cxr_dicom.dicom.deflate import MOST_INFLATED, deflate
+from cxr_dicom.encode import stream
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.encode.codes import PROCESSING_EQUIPMENT, ascii_text, code_item, coding_scheme_items, joined
 from cxr_dicom.encode.identity import Reference, device_uid
 from cxr_dicom.encode.shared import shared
 from cxr_dicom.encode.source import acquisition_equipment, copy_patient_and_study, set_content_time
-from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import MANUFACTURER, ChestImage, EncodedObject, ModelInfo, SpacingSource
 from cxr_dicom.system import atomic
 
@@ -49,6 +50,7 @@ class Head:
     modality: str
     series_number: int
     series_description: str
+    deflate: bool = False  # most of it repeats itself, and the settings want that deflated
 
 
 def new_object(head: Head) -> Dataset:
@@ -56,7 +58,7 @@ def new_object(head: Head) -> Dataset:
     sop_class_uid, identity = head.reference
     header = head.image.header
     dataset = Dataset()
-    dataset.file_meta = _file_meta(sop_class_uid, identity.sop_instance_uid)
+    dataset.file_meta = _file_meta(head)
     copy_patient_and_study(dataset, header)
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class_uid, identity.sop_instance_uid
     dataset.SeriesInstanceUID, dataset.SeriesNumber = identity.series_instance_uid, head.series_number
@@ -77,8 +79,8 @@ def spacing_text(image: ChestImage) -> str:
 def write(encoded: Encoded, folder: Path) -> EncodedObject:
     """Write an object durably: it is on the disk, whole, when this returns.
 
-    The file is ``<kind>-<SOP Instance UID>.dcm`` in ``folder``, Explicit VR Little Endian. Equal
-    objects give equal bytes.
+    The file is ``<kind>-<SOP Instance UID>.dcm`` in ``folder``. Equal objects give equal bytes, but for what one
+    build of zlib deflates otherwise than another.
     """
     dataset = encoded.dataset
     path = folder / f"{encoded.kind}-{dataset.SOPInstanceUID}.dcm"
@@ -96,25 +98,29 @@ def write(encoded: Encoded, folder: Path) -> EncodedObject:
 
 
 def write_file(file: BinaryIO, dataset: Dataset) -> None:
-    """Write what the file of an object holds."""
-    file.write(_preface(dataset.file_meta))
-    write_dataset(file, dataset)
+    """Write what the file of an object holds, deflated where its transfer syntax says so and it can be read again."""
+    pieces, meta = tuple(stream.pieces(dataset)), dataset.file_meta
+    if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian and sum(map(len, pieces)) > MOST_INFLATED:
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.write(_preface(meta))
+    file.writelines(deflate(pieces) if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian else pieces)
 
 
 def _preface(meta: FileMetaDataset) -> bytes:
     """What stands in a file before the data set itself (PS3.10 7.1)."""
-    stream = DicomBytesIO()
-    stream.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(stream, meta)
-    return stream.getvalue()
+    preface = DicomBytesIO()
+    preface.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(preface, meta)
+    return preface.getvalue()
 
 
-def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
+def _file_meta(head: Head) -> FileMetaDataset:
+    sop_class_uid, identity = head.reference
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
+    meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian if head.deflate else ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(_IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = f"CXR_DICOM_{__version__}"[:16]
     return meta

@@ -94,7 +94,7 @@ def _wrong_head(dataset: Dataset, study_uid: str, taken: set[str]) -> Iterator[s
         yield f"Manufacturer: expected {MANUFACTURER}, by which its own objects are known and not processed again"
     meta = getattr(dataset, "file_meta", {})
     syntax = meta.get("TransferSyntaxUID", UID(""))
-    if not syntax or not syntax.is_transfer_syntax or syntax.is_implicit_VR or syntax.is_deflated:
+    if not syntax or not syntax.is_transfer_syntax or syntax.is_implicit_VR:
         yield "file_meta: expected a transfer syntax with explicit VR in little endian"
     elif not syntax.is_little_endian:
         yield "file_meta: expected a transfer syntax in little endian"

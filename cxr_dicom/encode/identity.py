@@ -1,4 +1,4 @@
-"""Who is who: UIDs that follow from content, so that equal results are equal bytes anywhere.
+"""Who is who: UIDs that follow from content, so that equal results are equal data sets anywhere.
 
 A UID is ``2.25.`` and a version 5 UUID (PS3.5 B.2) of what the thing is. Series depend on study,
 source image, model and kind; SOP Instance UIDs also on everything that was predicted, the

@@ -32,7 +32,12 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 
 def write_dataset(file: BinaryIO, dataset: Dataset) -> None:
     """Write ``dataset``, whose VRs are not ambiguous, without its file meta information."""
-    file.writelines(_Framing([default_encoding]).elements(dataset))
+    file.writelines(pieces(dataset))
+
+
+def pieces(dataset: Dataset) -> Iterator[bytes | memoryview]:
+    """Yield what `write_dataset` writes; pixels are the memory that they lie in."""
+    return _Framing([default_encoding]).elements(dataset)
 
 
 class _Framing:

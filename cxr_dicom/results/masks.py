@@ -5,6 +5,7 @@ A mask becomes the content of its bounding box at once; no stack of planes is ev
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from cxr_dicom.results.schema import Row
 
 Masks = dict[str, Region]  # by structure; see `read`
 
-NOT_OURS = (InvalidDicomError, EOFError, AttributeError, TypeError, ValueError, LookupError)  # of a file of others
+NOT_OURS = (  # of a file of others
+    *(InvalidDicomError, EOFError, AttributeError, TypeError, ValueError, LookupError),
+    zlib.error,
+)
 _KEYWORDS = (
     "Rows",
     "Columns",

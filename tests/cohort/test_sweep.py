@@ -44,6 +44,7 @@ def leave(out, key):
     foreign = dcmread(made)
     foreign.Manufacturer = "Somebody"
     foreign.save_as(out / key / "segmentation-1.2.4.dcm")
+    (out / key / "segmentation-1.2.7.dcm").write_bytes(made.read_bytes()[:500] + b"\xff" * 99)
     for name in ("notes.dcm", "segmentation-1.2.5.dcm", "segmentation-1.2.6.txt"):
         (out / key / name).write_text("of somebody else")
     (out / key / f".sr-1.2.3.dcm.{'0a' * 16}.part").touch()
@@ -66,7 +67,7 @@ def test_what_no_state_names_goes_where_an_attempt_never_ended(finished, out):
     sweep(out, Journal(out), None)
     assert before <= files(out)
     assert not left & files(out)
-    assert len(files(out) - before) == 5, "the attempt itself, and what is somebody else's"
+    assert len(files(out) - before) == 6, "the attempt itself, and what is somebody else's"
 
 
 @pytest.mark.parametrize("forgiven", [False, True])

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 
 from cxr_dicom import synthetic
 from cxr_dicom.records import ObjectKind
-from tests import painted
+from tests import painted, validators
 
 REPORTS = tuple(kind for kind in ObjectKind if kind.endswith("_report"))
 NONE = {"PixelSpacing": None, "ImagerPixelSpacing": None}
@@ -87,10 +87,9 @@ def test_dciodvfy_finds_no_error_in_strict_geometry(analysis, encode, validate):
     assert validate(each.path for each in objects) == {}
 
 
-def test_dcentvfy_finds_no_error_beside_the_source(analysis, objects, tool):
+def test_dcentvfy_finds_no_error_beside_the_source(analysis, objects):
     paths = [each.path for each in objects]
-    output = tool("dcentvfy", *paths, analysis.image.instance.path, check=False)
-    assert [line for line in output.splitlines() if line.startswith("Error")] == []
+    assert validators.errors(validators.dcentvfy([*paths, analysis.image.instance.path])) == []
 
 
 def test_dsrdump_reads_the_documents(objects, tool):
@@ -153,17 +152,18 @@ def test_slicer_reads_the_parametric_map_where_it_was_made(analysis, objects, to
     fields, values = nrrd(tmp_path / "p-pmap.nrrd")
     shape = analysis.image.shape
     heatmap = analysis.predictions[1].heatmaps[0]
-    assert np.array_equal(values[0], heatmap.grid.resample(heatmap.values, shape, shape))
+    assert np.abs(values[0] - heatmap.grid.resample(heatmap.values, shape, shape)).max() < 0.00501  # hundredths
     assert numbers(fields["space origin"]) == [0, 0, 0]
 
 
-def test_two_views_in_one_series(chest_image, encode, validate, tool):
+def test_two_views_in_one_series(chest_image, encode, validate):
     images = [chest_image(synthetic.radiograph(96, 80, seed=seed)) for seed in (0, 1)]
     assert len({image.instance.series_instance_uid for image in images}) == 1
     objects = encode(painted.study(*map(painted.analysis, images)))
     paths = [each.path for each in objects]
     assert validate(paths) == {}
-    assert "Error" not in tool("dcentvfy", *paths, *(image.instance.path for image in images), check=False)
+    beside = validators.dcentvfy([*paths, *(image.instance.path for image in images)])
+    assert validators.errors(beside) == []
     segmentations = [each for each in objects if each.kind is ObjectKind.SEGMENTATION]
     assert len({each.series_instance_uid for each in segmentations}) == 2
     assert len(of_kind(objects, ObjectKind.MEASUREMENT_REPORT)) == 2
@@ -187,7 +187,7 @@ def test_reports_that_name_their_predecessors(chest_image, encode, validate, too
     assert all("PredecessorDocumentsSequence" in pydicom.dcmread(path) for path in paths)
     assert validate(paths) == {}
     everything = [*(each.path for each in (*first, *second)), analysis.image.instance.path]
-    assert "Error" not in tool("dcentvfy", *everything, check=False)
+    assert validators.errors(validators.dcentvfy(everything)) == []
     assert all("Predecessor" in tool("dsrdump", "+Pl", path, system=True) for path in paths)
 
 

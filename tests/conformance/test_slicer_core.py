@@ -114,7 +114,7 @@ def test_the_map_lies_where_it_was_made(scene, analysis, encode, tool, tmp_path,
     heatmap, image = analysis.predictions[1].heatmaps[0], analysis.image
     spacing, shape = np.array([image.spacing.columns_mm, image.spacing.rows_mm]), image.shape
     if grid == "float32":
-        assert np.array_equal(values, heatmap.grid.resample(heatmap.values, shape, shape))
+        assert np.abs(values - heatmap.grid.resample(heatmap.values, shape, shape)).max() < 0.00501  # hundredths
         assert np.allclose(first, 0)
         assert np.allclose(steps, [(spacing[0], 0, 0), (0, spacing[1], 0)])
         return

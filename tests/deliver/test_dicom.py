@@ -1,13 +1,51 @@
-"""C-STORE: what arrives is what lies on the disk."""
+"""C-STORE: what arrives is what lies on the disk, and inflated where the peer does not inflate."""
 
+from io import BytesIO
+
+import pytest
 from pydicom import dcmread
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
+from cxr_dicom.deliver.plain import plain
+from cxr_dicom.encode.common import write
+from cxr_dicom.encode.objects import parametric_map
+from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import EncodedObject, ObjectKind
+from cxr_dicom.select import select
 from cxr_dicom.synthetic import radiograph
-from tests.service_helpers import archive
+from tests import painted
+from tests.deliver.helpers import STORED, web
+from tests.service_helpers import archive, storescp
+
+URL = "http://127.0.0.1:9/dicom-web"  # where nobody is
+
+
+def send(made, port):
+    return delivered(made, kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE")
+
+
+def delivered(made, **table):
+    return receipt_of(made, **table).delivery_status
+
+
+def receipt_of(made, **table):
+    settings = Settings.model_validate({"destinations": [{"name": "pacs", **table}]})
+    (receipt,) = build_destination(settings.destinations[0], lambda uid: None).send([made])
+    return receipt
+
+
+@pytest.fixture
+def deflated(tmp_path):
+    """A parametric map on the disk."""
+    source = tmp_path / "source.dcm"
+    radiograph(96, 80).save_as(source, enforce_file_format=True)
+    (study,), _ = scan([source])
+    (image,) = select(study, painted.settings().select).images
+    encoder = parametric_map.build(painted.settings())
+    (encoded,) = encoder.encode(painted.study(painted.analysis(image)))
+    return write(encoded, tmp_path / "objects")
 
 
 def test_an_object_arrives_byte_for_byte(tmp_path, monkeypatch):
@@ -33,8 +71,48 @@ def test_an_object_arrives_byte_for_byte(tmp_path, monkeypatch):
         model=None,
     )
     with archive() as (port, received):
-        table = {"kind": "dicom", "name": "pacs", "address": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}
-        settings = Settings.model_validate({"destinations": [table]})
-        (receipt,) = build_destination(settings.destinations[0], lambda uid: None).send([made])
-    assert receipt.delivery_status == "accepted"
+        assert send(made, port) == "accepted"
     assert received == {image.SOPInstanceUID: [data_set]}
+
+
+def test_a_peer_that_inflates_gets_a_deflated_object_as_it_lies_on_the_disk(deflated):
+    meta = dcmread(deflated.path).file_meta
+    begin = 132 + 12 + meta.FileMetaInformationGroupLength
+    with archive(contexts=(deflated.sop_class_uid,)) as (port, received):
+        assert send(deflated, port) == "accepted"
+    assert received == {deflated.sop_instance_uid: [deflated.path.read_bytes()[begin:]]}
+
+
+def test_a_peer_that_does_not_inflate_gets_the_same_object_inflated(deflated, tmp_path):
+    with storescp(tmp_path / "there") as port:
+        assert send(deflated, port) == "accepted"
+        (path,) = (tmp_path / "there").iterdir()
+        arrived = dcmread(path)
+    assert arrived.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert arrived == dcmread(deflated.path)
+
+
+def test_by_the_web_a_deflated_object_goes_inflated(deflated):
+    with web(lambda number, body: (200, {}, STORED)) as (port, posts):
+        assert delivered(deflated, kind="dicomweb", url=f"http://127.0.0.1:{port}/dicom-web") == "accepted"
+    (post,) = posts
+    arrived = dcmread(BytesIO(post.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]))
+    assert arrived.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert arrived == dcmread(deflated.path)
+
+
+@pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
+def test_a_deflated_object_whose_end_is_missing_is_not_sent(deflated, kind):
+    deflated.path.write_bytes(deflated.path.read_bytes()[:-20])
+    with archive(contexts=(deflated.sop_class_uid,)) as (port, received):
+        table = {"dicom": {"address": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}, "dicomweb": {"url": URL}}[kind]
+        receipt = receipt_of(deflated, kind=kind, **table)
+    assert (receipt.delivery_status, receipt.status, received) == ("failed", "UNREADABLE", {})
+
+
+def test_what_is_lent_inflated_has_no_name_that_could_stay(deflated):
+    before = set(deflated.path.parent.iterdir())
+    with plain(deflated.path) as lent:
+        assert dcmread(lent) == dcmread(deflated.path)
+        assert set(deflated.path.parent.iterdir()) == before
+    assert not lent.exists()

@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import replace
+from io import BytesIO
 
 import pydicom
 import pytest
 from pydicom import DataElement
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxr_dicom import __version__, synthetic
+from cxr_dicom.dicom.files import inflated, transfer_syntax
 from cxr_dicom.encode import common
 from cxr_dicom.encode.objects import seg
 from cxr_dicom.records import MANUFACTURER, Mask, ObjectKind, Prediction
@@ -31,6 +34,32 @@ def test_equal_results_are_equal_bytes(selected, encoded, tmp_path):
     first, second = ({path.name: path.read_bytes() for path in (folder / "objects").iterdir()} for folder in folders)
     assert len(first) == 16
     assert first == second
+
+
+def test_what_repeats_itself_is_deflated_and_is_the_same_inflated(image, encoded, tmp_path):
+    for made in everything(encoded, image, tmp_path):
+        repeats = made.kind in (ObjectKind.SEGMENTATION, ObjectKind.PARAMETRIC_MAP)
+        assert transfer_syntax(made.path) == (DeflatedExplicitVRLittleEndian if repeats else ExplicitVRLittleEndian)
+        if repeats:
+            plain = b"".join(inflated(made.path))
+            read, again = pydicom.dcmread(made.path), pydicom.dcmread(BytesIO(plain))
+            assert again.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+            assert read == again
+            by_pydicom = BytesIO()
+            again.save_as(by_pydicom, enforce_file_format=True)
+            assert by_pydicom.getvalue() == plain
+            assert made.path.stat().st_size % 2 == len(plain) % 2 == 0
+
+
+def test_nothing_is_deflated_that_is_not_to_be(image, encoded, tmp_path):
+    for made in everything(encoded, image, tmp_path, painted.settings(deflate=False)):
+        assert transfer_syntax(made.path) == ExplicitVRLittleEndian
+
+
+def test_nothing_is_deflated_that_could_not_be_inflated_again(image, encoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "MOST_INFLATED", 1000)
+    for made in everything(encoded, image, tmp_path):
+        assert pydicom.dcmread(made.path).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
 
 
 def test_a_changed_pixel_is_a_new_instance_of_the_same_series(image, encoded):
@@ -170,7 +199,7 @@ def test_the_source_header_is_never_changed(image, encoded, tmp_path):
 def test_the_file_meta_is_complete(image, written):
     (dataset,) = written("seg", painted.study(painted.analysis(image)), painted.settings())
     meta = dataset.file_meta
-    assert meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+    assert meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
     assert meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
     assert meta.ImplementationVersionName == f"CXR_DICOM_{__version__}"
     assert dataset.preamble == b"\0" * 128

@@ -10,6 +10,7 @@ from pydicom import dcmread
 
 from cxr_dicom import synthetic
 from cxr_dicom.config import Settings, load
+from cxr_dicom.dicom.files import transfer_syntax
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.ingest.folder import scan
 from cxr_dicom.pipeline import Pipeline
@@ -113,6 +114,15 @@ def test_a_new_kind_is_in_file_names_and_rows(install, tmp_path):
     schema = json.loads((ROOT / "docs/results.schema.json").read_text())
     jsonschema.validate(json.loads(json.dumps(row)), schema)
     assert "text_note" in {each["kind"] for each in row["objects"]}
+
+
+def test_it_may_be_deflated(install, tmp_path):
+    deflated = ENCODER.replace('modality="SR"', 'modality="SR", deflate=True')
+    install("notes", "1", POINTS, text_note=deflated, shelf=SHELF)
+    instance = only(process(tmp_path, settings()))
+    (note,) = [each for each in instance.objects if each.kind == "text_note"]
+    assert transfer_syntax(note.path).is_deflated
+    assert dcmread(note.path).SOPInstanceUID == note.sop_instance_uid
 
 
 def test_its_version_is_part_of_the_job_key_and_others_take_no_part(install, tmp_path):

@@ -84,9 +84,10 @@ def test_a_path_that_leads_out_of_the_folder_is_not_followed(copy, tmp_path):
                 group[uid(CHEST)]
 
 
-def test_files_that_are_gone_or_of_others_are_told(copy):
+@pytest.mark.parametrize("damage", [lambda content: b"nonsense" * 100, lambda content: content[:600] + b"\xff" * 99])
+def test_files_that_are_gone_damaged_or_of_others_are_told(copy, damage):
     for path in copy.rglob("segmentation-*.dcm"):
-        path.write_bytes(b"nonsense" * 100)
+        path.write_bytes(damage(path.read_bytes()))
     results = cxr_dicom.read_results(copy)
     with pytest.raises(CxrDicomError, match="expected an object that cxr-dicom writes"):
         results.masks[uid(CHEST)]

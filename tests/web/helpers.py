@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
+from pydicom import dcmread
+
 from cxr_dicom.cohort.states import State
 from cxr_dicom.results.schema import Row
 from cxr_dicom.web import view
@@ -44,6 +46,18 @@ def row(number=1, *, outcome="processed", study=None, **more):
         }
         | more
     )
+
+
+def object_row(path):
+    """Return what a row says of an object."""
+    head = dcmread(path, stop_before_pixels=True)
+    return {
+        "path": path.name,
+        "kind": "segmentation",
+        "sop_class_uid": head.SOPClassUID,
+        "sop_instance_uid": head.SOPInstanceUID,
+        "series_instance_uid": head.SeriesInstanceUID,
+    }
 
 
 def write_out(folder, rows):

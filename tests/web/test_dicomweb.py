@@ -99,16 +99,8 @@ def out(files):
     rows = []
     for number, path in enumerate(files.values()):
         head = dcmread(path, stop_before_pixels=True)
-        (found,) = [
-            {
-                "path": path.name,
-                "kind": "segmentation",
-                "sop_class_uid": head.SOPClassUID,
-                "sop_instance_uid": head.SOPInstanceUID,
-                "series_instance_uid": head.SeriesInstanceUID,
-            }
-        ]
-        rows.append(helpers.row(number, study=head.StudyInstanceUID, sop_instance_uid=f"9.{number}", objects=[found]))
+        objects = [helpers.object_row(path)]
+        rows.append(helpers.row(number, study=head.StudyInstanceUID, sop_instance_uid=f"9.{number}", objects=objects))
     return helpers.write_out(folder, rows)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
@@ -22,7 +24,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import DicomDestination
 from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
-from cxr_dicom.dicom.files import read_header
+from cxr_dicom.deliver.plain import plain
+from cxr_dicom.dicom.files import inflated, read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
@@ -68,7 +71,10 @@ class Dicom:
         self._open_commitment = open_commitment
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send on one association that proposes exactly what is sent, as it is on the disk."""
+        """Send on one association that proposes exactly what is sent, as it is on the disk.
+
+        A deflated object is proposed in Explicit VR Little Endian too, and sent so to a peer that does not inflate.
+        """
         kinds: dict[str, _Kind] = {}
         for encoded in objects:
             try:
@@ -78,7 +84,8 @@ class Dicom:
         if not kinds:
             return
         readable = [encoded for encoded in objects if encoded.sop_instance_uid in kinds]
-        contexts = [build_context(*kind) for kind in sorted(set(kinds.values()))][:_MAX_CONTEXTS]
+        proposed = sorted({each for kind in kinds.values() for each in (kind, _plain(kind))})
+        contexts = [build_context(*kind) for kind in proposed][:_MAX_CONTEXTS]
         try:
             yield from self._send(readable, kinds, contexts)
         except ContextsRejectedError as error:
@@ -118,28 +125,38 @@ class Dicom:
         with association(self._settings, contexts, handlers=handlers) as opened:
             accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in opened.accepted_contexts}
             for number, encoded in enumerate(tuple(left), 1):
-                if kinds[encoded.sop_instance_uid] not in accepted:
+                kind = kinds[encoded.sop_instance_uid]
+                if accepted.isdisjoint((kind, _plain(kind))):
                     why = refusal(c for c in opened.rejected_contexts if c.abstract_syntax == encoded.sop_class_uid)
                     said = receipt(self.name, encoded, DeliveryStatus.UNSUPPORTED, "CONTEXT_REJECTED", why)
                 elif not goes_on(opened):
                     raise ConnectionFailedError(ABORTED, "the peer ended the association")
                 else:
                     heard.clear()
-                    said = self._store(opened, encoded, number, heard)
+                    said = self._store(opened, encoded, number, heard, is_as_stored=kind in accepted)
                 del left[0]
                 yield said
                 if opened.is_established and heard and heard[-1].get("Status") in _NOT_FINAL:
                     opened.abort()  # the final answer may still come, and would pass for that of another object
                     return
 
-    def _store(self, opened: Association, encoded: EncodedObject, number: int, heard: Sequence[Dataset]) -> Receipt:
+    def _store(
+        self,
+        opened: Association,
+        encoded: EncodedObject,
+        number: int,
+        heard: Sequence[Dataset],
+        *,
+        is_as_stored: bool,
+    ) -> Receipt:
         send_files_byte_for_byte()
         begin = time.monotonic()
         try:
-            seconds = self._settings.timeout_seconds + encoded.path.stat().st_size / SLOWEST
-            with asking(opened, "C-STORE", seconds):
-                answer = opened.send_c_store(encoded.path, msg_id=number)
-        except OSError as error:
+            with nullcontext(encoded.path) if is_as_stored else plain(encoded.path) as path:
+                seconds = self._settings.timeout_seconds + path.stat().st_size / SLOWEST
+                with asking(opened, "C-STORE", seconds):
+                    answer = opened.send_c_store(path, msg_id=number)
+        except (OSError, ImageError) as error:
             return unreadable(self.name, encoded, error)
         if "Status" not in answer:
             raise no_answer(opened, "C-STORE", seconds, time.monotonic() - begin)
@@ -305,6 +322,14 @@ def _query(study: str, series: str) -> Dataset:
     return query
 
 
+def _plain(kind: _Kind) -> _Kind:
+    """Return the kind in which a peer that takes no deflated data set may have an object; others stay as they are."""
+    return (kind[0], str(ExplicitVRLittleEndian)) if kind[1] == DeflatedExplicitVRLittleEndian else kind
+
+
 def _kind(encoded: EncodedObject) -> _Kind:
-    meta = read_header(encoded.path, ("SOPClassUID",)).dataset.file_meta
-    return encoded.sop_class_uid, str(meta.TransferSyntaxUID)
+    """Return the kind of an object, whose file is whole."""
+    syntax = read_header(encoded.path, ("SOPClassUID",)).transfer_syntax
+    if syntax == DeflatedExplicitVRLittleEndian:
+        deque(inflated(encoded.path), maxlen=0)
+    return encoded.sop_class_uid, str(syntax)

@@ -1,10 +1,10 @@
 """Parametric map of one heatmap: 32-bit floats, 0 to 1 (PS3.3 A.75).
 
 The map lies on the matrix of its source, interpolated from the model's own grid: OHIF shows no
-other (tried with 3.12 and 3.13), and nobody has to believe a synthetic plane to place it. So it
-costs four bytes per pixel of the source. ``encode.map = "coarse"`` keeps the model's grid: Slicer
-and DCMTK read it, at a hundredth of the size. The plane is written under both geometries, because this
-IOD requires one.
+other (tried with 3.12 and 3.13), and nobody has to believe a synthetic plane to place it. Four bytes for
+each pixel of the source are a thirtieth when values are hundredths and the file is deflated.
+``encode.map = "coarse"`` keeps the model's grid, with its values as they are: Slicer and DCMTK read it,
+smaller again. The plane is written under both geometries, because this IOD requires one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 from pydicom import Dataset
 
 from cxr_dicom.config import Settings
@@ -25,6 +26,7 @@ from cxr_dicom.records import ChestImage, Heatmap, ImageAnalysis, ObjectKind, Pr
 from cxr_dicom.records.plane import Grid
 
 SERIES_NUMBER = 9002
+_STEPS = np.float32(100)  # from 0 to 1: all that `encode.stated` lets a class activation map say, and it deflates well
 _FRAME_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "QUANTITY"]
 
 
@@ -54,6 +56,7 @@ class ParametricMapEncoder:
             settings=settings,
             modality="OT",
             series_number=SERIES_NUMBER,
+            deflate=settings.encode.deflate,
             series_description=f"Map {heatmap.name} {model.name}",
         )
         dataset = new_object(head)
@@ -81,6 +84,7 @@ class ParametricMapEncoder:
             _place(dataset, image, heatmap.grid)
         else:
             values = heatmap.grid.resample(heatmap.values, image.shape, image.shape)
+            values = np.rint(values * _STEPS) / _STEPS
         dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
 

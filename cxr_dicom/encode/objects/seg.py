@@ -55,6 +55,7 @@ class SegmentationEncoder:
             settings=self._settings,
             modality="SEG",
             series_number=SERIES_NUMBER,
+            deflate=self._settings.encode.deflate,
             series_description=f"Segmentation {model.name}",
         )
         dataset = new_object(head)

@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 
-from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.dicom.files import read_header
+from cxr_dicom.errors import CxrDicomError, ImageError
 from cxr_dicom.records import Outcome, Presence
 from cxr_dicom.results.evaluate.truth import Key, Truth
 from cxr_dicom.results.schema import Row
@@ -325,12 +324,10 @@ def _accession(results: Results, row: int) -> str:
     """Accession number of a study, which its objects bear as its images do; rows do not hold it."""
     for object_row in results.row(row).get("objects") or ():
         try:
-            header = dcmread(
-                results.folder / object_row["path"], specific_tags=["AccessionNumber"], stop_before_pixels=True
-            )
-        except (OSError, InvalidDicomError, EOFError, ValueError):
+            header = read_header(results.folder / object_row["path"], ("AccessionNumber",))
+        except ImageError:
             continue
-        return str(header.get("AccessionNumber") or "").strip()
+        return header.text("AccessionNumber")
     return ""
 
 

@@ -108,6 +108,14 @@ class Accepted:
         return self.is_anything or is_of_kind or self.media_type == media_type
 
 
+def instance_form(syntax: UID, accept: str) -> Form:
+    """Return the form in which an instance is had: as it is stored; deflated for those only who take that."""
+    if syntax == DeflatedExplicitVRLittleEndian:
+        takes = any(each.syntax in ("*", syntax) for each in Accepted.all_of(accept))
+        syntax = syntax if takes else ExplicitVRLittleEndian
+    return Form(media_type=DICOM, syntax=str(syntax))
+
+
 def frame_form(syntax: UID) -> Form:
     """Return the form in which frames are had: as they are stored."""
     if syntax in _NATIVE:
@@ -141,15 +149,15 @@ def expect_json(accept: str) -> None:
         raise NotAnsweredError(406, f"This can be had as {JSON}.")
 
 
-def multipart(form: Form, parts: Iterable[Iterable[bytes]]) -> StreamingResponse:
-    """Answer with parts, each in pieces."""
+def multipart(media_type: str, parts: Iterable[tuple[Form, Iterable[bytes]]]) -> StreamingResponse:
+    """Answer with parts, each in its form and in pieces."""
     boundary = secrets.token_hex(16)
-    kind = f'multipart/related; type="{form.media_type}"; boundary={boundary}'
-    return StreamingResponse(_joined(form, parts, boundary), headers={"Content-Type": kind})
+    kind = f'multipart/related; type="{media_type}"; boundary={boundary}'
+    return StreamingResponse(_joined(parts, boundary), headers={"Content-Type": kind})
 
 
-def _joined(form: Form, parts: Iterable[Iterable[bytes]], boundary: str) -> Iterator[bytes]:
-    for part in parts:
+def _joined(parts: Iterable[tuple[Form, Iterable[bytes]]], boundary: str) -> Iterator[bytes]:
+    for form, part in parts:
         yield f"--{boundary}\r\nContent-Type: {form}\r\n\r\n".encode()
         yield from part
         yield b"\r\n"

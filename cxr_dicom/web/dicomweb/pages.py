@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 
 from pydicom.uid import ExplicitVRLittleEndian
 from starlette.responses import Response, StreamingResponse
@@ -80,16 +81,15 @@ class DicomWeb:
         return StreamingResponse(_listed(first, found[1:], root), media_type=media.JSON)
 
     def _whole(self, asked: Asked) -> Response:
-        """Return whole instances, byte for byte as they are stored."""
-        found = self._found(asked)
-        forms = [
-            Form(media_type=media.DICOM, syntax=str(each.header(("SOPClassUID",)).transfer_syntax)) for each in found
-        ]
+        """Return whole instances, byte for byte as they are stored; deflated ones as they are wanted."""
+        found, accept = self._found(asked), accept_of(asked)
+        forms = [media.instance_form(each.header(("SOPClassUID",)).transfer_syntax, accept) for each in found]
         for form in forms:
-            accepted = media.chosen(form, accept_of(asked))
+            accepted = media.chosen(form, accept)
+        files = map(retrieval.file_of, found, [form.syntax for form in forms])
         if len(found) == 1 and not accepted.is_multipart and not accepted.is_anything:
-            return StreamingResponse(retrieval.in_pieces(found[0].path), headers={"Content-Type": str(forms[0])})
-        return media.multipart(forms[0], (retrieval.in_pieces(each.path) for each in found))
+            return StreamingResponse(next(files), headers={"Content-Type": str(forms[0])})
+        return media.multipart(media.DICOM, zip(forms, files, strict=True))
 
     def _frames(self, asked: Asked) -> Response:
         (held,) = self._found(asked)
@@ -100,7 +100,7 @@ class DicomWeb:
         frames = pixels.frames(numbers)
         if len(numbers) == 1 and not accepted.is_multipart and not accepted.is_anything:
             return StreamingResponse(next(frames), headers={"Content-Type": str(form)})
-        return media.multipart(form, frames)
+        return media.multipart(form.media_type, zip(repeat(form), frames))
 
     def _bulk(self, asked: Asked) -> Response:
         (held,) = self._found(asked)
@@ -112,10 +112,10 @@ class DicomWeb:
             pixels = retrieval.Pixels.of(held)
             form = media.frame_form(pixels.header.transfer_syntax)
             media.chosen(form, accept_of(asked))
-            return media.multipart(form, pixels.whole())
+            return media.multipart(form.media_type, zip(repeat(form), pixels.whole()))
         form = Form(media_type=media.OCTETS, syntax=ExplicitVRLittleEndian)
         media.chosen(form, accept_of(asked))
-        return media.multipart(form, [[retrieval.value(held, tag)]])
+        return media.multipart(form.media_type, [(form, [retrieval.value(held, tag)])])
 
     def _found(self, asked: Asked) -> list[Held]:
         """Return the instances that a path leads to."""

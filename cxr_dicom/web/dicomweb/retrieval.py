@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from pydicom.encaps import get_frame
 from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from cxr_dicom.dicom.files import PARSING_ERRORS, Header, read_whole
+from cxr_dicom.dicom.files import PARSING_ERRORS, Header, inflated, read_whole, transfer_syntax
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.dicomweb.holdings import Held
 from cxr_dicom.web.dicomweb.metadata import expect_little_endian
@@ -117,6 +118,12 @@ class Pixels:
                 return get_frame(file, number - 1, extended_offsets=extended, number_of_frames=self.count)
         except PARSING_ERRORS:
             raise NotAnsweredError(404, _NO_FRAME) from None
+
+
+def file_of(held: Held, syntax: str) -> Iterator[bytes]:
+    """Yield the bytes of the file of an instance as they are, or of a deflated one in the other transfer syntax."""
+    is_inflated = transfer_syntax(held.path) == DeflatedExplicitVRLittleEndian != syntax
+    return inflated(held.path) if is_inflated else in_pieces(held.path)
 
 
 def in_pieces(path: Path, begin: int = 0, length: int | None = None) -> Iterator[bytes]:

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from pydicom import Dataset
-from pydicom.uid import SegmentationStorage
+from pydicom import Dataset, dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
 
 from cxr_dicom.encode.objects import seg
 from cxr_dicom.encode.segments import LABEL_MAP_STORAGE
@@ -344,11 +344,21 @@ def test_twins_are_read_once(masked):
     assert list(_overlap.read(out, 0)) == ["heart"]
 
 
+def damaged(good, out):
+    """Leave a segmentation whose data set says that it is deflated, and is not."""
+    made = dcmread(good / "0.dcm")
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.save_as(out / "0.dcm", enforce_file_format=True)
+    (out / "0.dcm").write_bytes((out / "0.dcm").read_bytes()[:400] + b"\xff" * 99)
+    return out
+
+
 def test_masks_that_cannot_be_read_are_counted_with_the_reason(masked):
     a, b, c = masked({"m": {"heart": SQUARE}}), masked({"m": {"heart": SQUARE}}), masked({"m": {"heart": SQUARE}})
     (b / "0.dcm").unlink()
     (c / "0.dcm").write_bytes(b"no DICOM")
     gone, broken = compare(match(a, b)).masks, compare(match(a, c)).masks
+    assert compare(match(a, damaged(a, masked({"m": {"heart": SQUARE}})))).masks.unread == broken.unread
     assert (gone.structures, list(gone.unread.values())) == ([], [1])
     assert "cannot be opened" in next(iter(gone.unread))
     assert "not one that cxr-dicom writes" in next(iter(broken.unread))

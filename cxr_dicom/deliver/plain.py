@@ -1,0 +1,34 @@
+"""Objects as every peer takes them: a file of ours whose data set is deflated, in Explicit VR Little Endian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from cxr_dicom.dicom.files import inflated, transfer_syntax
+
+
+@contextmanager
+def plain(path: Path) -> Iterator[Path]:
+    """Lend a file in place of one whose data set is deflated; any other is lent as it is.
+
+    It lies on the same disk, which may be an encrypted one, and has no name: nothing of it stays, however this ends.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    OSError
+        If there is no room for the other.
+    """
+    if transfer_syntax(path) != DeflatedExplicitVRLittleEndian:
+        yield path
+        return
+    with TemporaryFile(dir=path.parent) as copy:
+        copy.writelines(inflated(path))
+        copy.seek(0)
+        yield Path(f"/dev/fd/{copy.fileno()}")
