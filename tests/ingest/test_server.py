@@ -1,6 +1,7 @@
 """What the sender hears, and what is kept of it, when something goes wrong that nobody thought of."""
 
 import json
+import logging
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.synthetic import radiograph
-from tests.raw_peer import ACCEPTED, Peer, pdu, request
+from tests.raw_peer import ABORT, ACCEPTED, Peer, pdu, request
 from tests.service_helpers import associated, certificate, listening, send, wait_for
 
 
@@ -29,6 +30,29 @@ def image():
 
 def told(caplog, action):
     return [record for record in caplog.records if record.getMessage() == action]
+
+
+def test_the_log_says_where_the_listener_listens_and_whom_it_serves(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="cxr_dicom")
+    with listening(tmp_path) as here:
+        (alone,) = told(caplog, "listener_loopback_only")
+        (started,) = told(caplog, "listener_started")
+    assert alone.fields["status"] == "listener.calling_addresses is empty"
+    assert (started.fields["address"], started.fields["port"]) == ("127.0.0.1", here.port)
+
+
+def test_a_listener_that_stops_aborts_what_does_not_end_and_waits_for_nothing_else(here):
+    with Peer(here.port) as peer:
+        assert peer.is_associated()
+        here.listener.stop(0.1)
+        assert peer.answer()[0] == ABORT
+    (line,) = wait_for(lambda: here.audit().splitlines())
+    said = json.loads(line)
+    assert (said["action"], said["reason"]) == ("association_broken", "the service stopped")
+    again = threading.Thread(target=here.listener.stop, args=(3600,), daemon=True)
+    again.start()
+    again.join(30)
+    assert not again.is_alive()
 
 
 def test_ledger_and_trail_keep_who_sent_an_image_and_from_where(here, image):
