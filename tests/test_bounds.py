@@ -25,7 +25,7 @@ TESTS = {  # by the first column of the table
     "silence, or a byte now and then": "ingest/test_upper_layer.py::test_those_who_ask_slowly_are_closed_and_shut",
     "an association request of any length": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a command set or a report of any length, or in a thousand pieces": "ingest/test_upper_layer.py::test_what_is_no_i",
-    "requests before the last one is answered, or within another": "ingest/test_upper_layer.py::test_requests_before",
+    "requests before the last one is answered, or within another": "ingest/test_one_message.py::test_requests_before",
     "messages that break the protocol": "ingest/test_upper_layer.py::test_every_early_end_is_one_line_with_address",
     "a PDU or an instance of any length": "test_scp.py::test_an_instance_beyond_the_limit_ends_the_association",
     "a full disk": "test_scp.py::test_a_full_disk_is_told_in_a_way_that_makes_the_sender_try_again",
@@ -34,7 +34,7 @@ TESTS = {  # by the first column of the table
     "a header of millions of items, nested without end, or with huge values": "dicom/test_structure.py::test_a_h",
     "a data set that says of itself how it is encoded": "dicom/test_structure.py::test_group_0_and_2_are_no_part_of_a",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
-    "a file of terabytes, which with holes needs no disk": "dicom/test_structure.py::test_pixel_data_that_would_fill",
+    "a file of terabytes, which with holes needs no disk": "dicom/test_structure.py::test_a_file_of_far_more",
     "a manifest in Parquet that unpacks to gigabytes": (
         "ingest/manifest/test_tables.py::test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused"
     ),
@@ -101,8 +101,8 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
     ("a header of millions", "128 KB in", structure.LONGEST_VALUE, 128 << 10),
     ("a header of millions", "256 bytes of", structure.LONGEST_CHARACTER_SET, 256),
     ("a file of terabytes", "64 MB", structure.MOST_BYTES, 64 << 20),
-    ("a file of terabytes", "1 GB of pixel data", files.MOST_PIXEL_BYTES, 1 << 30),
-    ("a file of terabytes", "512 MB of a picture", wrap.MOST_BYTES, 512 << 20),
+    ("a file of terabytes", "more than 1 GB", files.MOST_FILE_BYTES, 1 << 30),
+    ("a file of terabytes", "more than 512 MB", wrap.MOST_BYTES, 512 << 20),
     ("a manifest in Parquet", "512 bytes for each row", table.BYTES_OF_A_ROW, 512),
     ("a manifest in Parquet", "at most 1 GB", table.MOST_UNPACKED, 1 << 30),
     ("a code stream", "at most 128 scans", codestream._MOST_SCANS, 128),

@@ -6,7 +6,6 @@ hold. What does not clearly say something of the object says nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from cxr_dicom.dicom.native_model import dataset_of
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
-from cxr_dicom.system.reasons import decoded
+from cxr_dicom.system.reasons import values_of
 
 _FAILED, _STORED, _OTHER_FAILURES = "00081198", "00081199", "0008119A"  # sequences
 _INSTANCE_UID = "00081155"
@@ -46,11 +45,8 @@ def said_of(uid: str, content: bytes) -> Said | None:
         Body of the response.
     """
     try:
-        body = (
-            dataset_of(content)
-            if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-            else json.loads(decoded(content))
-        )
+        is_xml = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+        body = dataset_of(content) if is_xml else values_of(content)
     except (ValueError, RecursionError):
         return None
     stored = [item for item in _items(body, _STORED) if _text(item, _INSTANCE_UID) == uid]

@@ -53,7 +53,7 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PREAMBLE_LENGTH = 132
 _ELEMENT_HEAD_LENGTH = 8
 _MOST_META = 1 << 16  # bytes
-MOST_PIXEL_BYTES = 1 << 30  # of a file that is read whole; 50 megapixels of 16 bits are 100 MB
+MOST_FILE_BYTES = 1 << 30  # 50 megapixels of 16 bits are 100 MB; a file with holes may have more than the disk
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
 _SYNTAX_OF_ENCODING = {  # by whether it is implicit, and whether it is little endian
     (True, True): ImplicitVRLittleEndian,
@@ -195,7 +195,6 @@ def read_whole(path: Path) -> Dataset:
     with _open(path, MOST_ELEMENTS) as source:
         dataset, pixels = _read(source, ())
         if pixels:
-            _expect_bounded(pixels, source)
             source.file.seek(pixels.start)
             element = next(data_element_generator(source.file, source.is_implicit, source.is_little_endian))
             dataset[Tag(pixels.tag)] = element
@@ -311,6 +310,8 @@ def _meta(file: BinaryIO) -> FileMetaDataset:
     """Read the file meta information, up to the data set."""
     beginning = file.read(_PREAMBLE_LENGTH)
     _expect_dicom(beginning)
+    if os.fstat(file.fileno()).st_size > MOST_FILE_BYTES:
+        raise refused(f"at most {MOST_FILE_BYTES >> 20} MB in a file")
     start = file.seek(_PREAMBLE_LENGTH if beginning[128:] == b"DICM" else 0)
     stated = BytesIO(file.read(_MOST_META))
     meta = read_file_meta_info(stated)
@@ -367,13 +368,6 @@ def _is_first_element(start: bytes) -> bool:
         if vr in _FIRST_VRS or (order == "<" and length <= 64):
             return True
     return False
-
-
-def _expect_bounded(pixels: Place, source: _Source) -> None:
-    """Refuse pixel data that would fill the memory; a file with holes may say and have far more than the disk."""
-    length = pixels.length if pixels.length != UNDEFINED_LENGTH else (source.size or 0) - pixels.value
-    if length > MOST_PIXEL_BYTES:
-        raise refused(f"at most {MOST_PIXEL_BYTES >> 20} MB of pixel data")
 
 
 def _expect_size(size: int, walk: Walk, places: Sequence[Place], pixels: Place | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from email.message import Message
@@ -16,7 +15,7 @@ from cxr_dicom.dicom.native_model import dataset_of
 from cxr_dicom.errors import FetchError
 from cxr_dicom.ingest.matching import Item, codes, unpadded
 from cxr_dicom.system.network import ConnectionFailedError
-from cxr_dicom.system.reasons import decoded, own_words
+from cxr_dicom.system.reasons import own_words, values_of
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _LENGTHS = frozenset({"content-length", "transfer-encoding"})
@@ -48,7 +47,7 @@ def items_of(answer: requests.Response) -> list[Item]:
             raise _no_json(answer)
         return [dict(_attributes(item)) for item in models]
     try:  # numbers stay text: one of thousands of digits is nobody's
-        found = json.loads(decoded(answer.content), parse_int=str, parse_float=str, parse_constant=str)
+        found = values_of(answer.content, parse_int=str, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise _no_json(answer) from error
     if isinstance(found, Mapping) and any(_TAG.fullmatch(key) for key in found):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import requests
 
 _READ, _LONGEST = 2000, 120  # characters of a peer's own words
 _READ_BYTES = 1 << 16
+MOST_VALUES = 8_000_000  # of JSON, with its brackets; 64 MB of studies have some 6 million
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _OF_A_PATIENT = re.compile(r"\S*\^\S*|\S*\d{5}\S*")  # a name; an ID, a date or a UID
 _OF_A_REQUEST = re.compile(r"\S*\d\S{7,}|\S{7,}\d\S*")  # an ID that is another one each time
@@ -41,13 +43,26 @@ def reason_of(answer: requests.Response, hidden: Iterable[str] = ()) -> str:
     if not _TEXT.fullmatch(kind) or b"\0" in body:
         return ""
     try:
-        found = json.loads(decoded(answer.content))
+        found = values_of(answer.content)
         texts = [found[key] for key in _KEYS if key in found]
         text = next((each for each in texts if isinstance(each, str) and each), "")
     except (ValueError, RecursionError, TypeError):
         text = decoded(body)
     words = own_words(text, hidden)
     return f" ({words})" if words else ""
+
+
+def values_of(body: bytes, **options: Any) -> Any:
+    """Read JSON of a peer, with the options of ``json.loads``.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is none, nested without end, or has so many values that they would fill the memory.
+    """
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise ValueError(f"expected at most {MOST_VALUES} values and brackets, found more")
+    return json.loads(decoded(body), **options)
 
 
 def decoded(body: bytes) -> str:

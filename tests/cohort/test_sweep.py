@@ -14,7 +14,8 @@ from cxr_dicom.cohort.session import Part
 from cxr_dicom.cohort.sweep import sweep
 from cxr_dicom.config import Settings
 from cxr_dicom.ingest import manifest
-from tests.kept import all_kept
+from tests.cohort_rows import processed
+from tests.kept import all_kept, keep
 
 SETTINGS = Settings.model_validate({"models": {"names": ["offline-anatomy"], "device": "cpu"}})
 
@@ -125,3 +126,19 @@ def test_a_repeated_attempt_in_one_run_sweeps_what_the_one_before_left(finished,
     cohort_run.run(manifest.read(str(whole.parent / "in")), tmp_path, SETTINGS, Here(), report_progress=begun)
     assert {path.name for path in (tmp_path / key).iterdir()} == {path.name for path in (whole / key).iterdir()}
     assert states.begun(tmp_path) == {}
+
+
+def test_what_lies_behind_a_link_in_a_folder_of_somebody_else_stays(tmp_path):
+    image = synthetic.radiograph(64, 48)
+    synthetic.write_study(tmp_path / "in", [image])
+    theirs, out = tmp_path / "elsewhere", tmp_path / "out"
+    for folder in (theirs, out / "1.2"):
+        folder.mkdir(parents=True)
+        (folder / "x.dcm").write_bytes(b"x")
+    (out / "link").symlink_to(theirs)
+    made = [{"path": path, "kind": "x", "sop_instance_uid": "1"} for path in ("link/x.dcm", "1.2/x.dcm")]
+    rows = [processed(sop_instance_uid=image.SOPInstanceUID, objects=made)]
+    keep(out, states.State(key=image.StudyInstanceUID, stamp="", job_key="", rows=rows))
+    cohort_run.run(manifest.read(str(tmp_path / "in")), out, SETTINGS, Here())
+    assert not (out / "1.2" / "x.dcm").exists()
+    assert (theirs / "x.dcm").exists()

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_files
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+)
 
-from cxr_dicom.dicom import files
-from cxr_dicom.dicom.files import read_header, read_whole
+from cxr_dicom.dicom import deflate
+from cxr_dicom.dicom.files import MOST_FILE_BYTES, read_header, read_whole
 from cxr_dicom.dicom.structure import MOST_BYTES
 from cxr_dicom.errors import ImageError
 from cxr_dicom.ingest.folder import IDENTITY, read_instance
@@ -218,17 +224,25 @@ def test_no_end_is_searched_for_without_end(with_elements):
             reader(path)
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEG2000Lossless], ids=["native", "encapsulated"])
-def test_pixel_data_that_would_fill_the_memory_are_not_read(tmp_path, monkeypatch, syntax):
-    image, path = stored_as(radiograph(32, 32), syntax), tmp_path / "image.dcm"
+def test_a_file_of_far_more_bytes_than_any_image_is_not_read(with_elements):
+    path = with_elements(b"")
+    with path.open("r+b") as file:
+        file.truncate(MOST_FILE_BYTES)  # a hole
+        assert read_instance(path)
+        file.truncate(MOST_FILE_BYTES + 1)
+    for reader in (read_instance, read_header, read_whole):
+        with pytest.raises(ImageError, match="at most 1024 MB in a file") as refused:
+            reader(path)
+        assert refused.value.reason is Reason.UNREADABLE
+
+
+def test_a_deflated_file_unpacks_to_so_much_and_no_more(tmp_path, monkeypatch):
+    image, path = stored_as(radiograph(64, 64), DeflatedExplicitVRLittleEndian), tmp_path / "deflated.dcm"
     image.save_as(path, enforce_file_format=True)
-    monkeypatch.setattr(files, "MOST_PIXEL_BYTES", path.stat().st_size)
     assert read_whole(path).PixelData
-    monkeypatch.setattr(files, "MOST_PIXEL_BYTES", len(image.PixelData) - 1)
-    with pytest.raises(ImageError, match="at most 0 MB of pixel data") as refused:
-        read_whole(path)
-    assert refused.value.reason is Reason.UNREADABLE
-    assert read_header(path).pixel_keyword == "PixelData"
+    monkeypatch.setattr(deflate, "MOST_INFLATED", 64 * 64 * 2)
+    with pytest.raises(ImageError, match="when unpacked, found more"):
+        read_header(path)
 
 
 def test_what_comes_after_the_pixel_data_is_never_read(with_elements):

@@ -71,6 +71,7 @@ REFUSED = {
     "no DICOM": (b"expected a UID", "1.2", Refusal.UNREADABLE),
     "cut off in its header": (content_of(radiograph(32, 32))[:400], "1.2", Refusal.UNREADABLE),
     "a path for a UID": (changed(StudyInstanceUID="../../etc"), None, Refusal.INVALID_UID),
+    "a UID too long": (changed(StudyInstanceUID="1" * 65), None, Refusal.INVALID_UID),
     "no UID": (changed(SeriesInstanceUID=""), None, Refusal.INVALID_UID),
     "another class": (changed(SOPClassUID=SecondaryCaptureImageStorage), None, Refusal.WRONG_SOP_CLASS),
     "another instance": (radiograph(32, 32), "1.2.3", Refusal.UID_MISMATCH),

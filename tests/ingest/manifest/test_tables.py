@@ -62,7 +62,7 @@ def as_parquet(folder, *columns, names=("path",), **options):
 
 
 BOMBS = {
-    "a text in many rows": pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000), ["x" * 10_000]),
+    "a text in many rows": pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 200), ["x" * 100_000]),
     "rows of nothing": pyarrow.nulls(10_000),
     "a long text": pyarrow.array(["x" * 2_000_000]),
 }
