@@ -50,6 +50,11 @@ def pytest_runtestloop():
     gc.enable()
 
 
+def pytest_unconfigure():
+    """Have all looked at again at the end, for triton calls what is left a leak."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def own_logging():
     """Begin with the logging of a library, whatever a command set up before, in a fixture of a module too."""

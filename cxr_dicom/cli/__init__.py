@@ -13,6 +13,7 @@ import click
 
 from cxr_dicom import __version__
 from cxr_dicom.cli._words import printable
+from cxr_dicom.system.loading import end_soon
 
 EXIT_FAILED = 3  # some eligible images failed
 EXIT_NOTHING = 4  # nothing eligible
@@ -72,4 +73,5 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    end_soon()
     sys.exit(code)

@@ -32,6 +32,7 @@ from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.records import Reason
 from cxr_dicom.system import atomic, wants, watch
+from cxr_dicom.system.loading import loading
 
 _PROBE = 2**20  # bytes, for which there has to be room
 MAX_CRASHES = 3  # of worker processes at one entry; then it is set aside
@@ -141,6 +142,7 @@ class EntryTask:
             self._tools.pipeline.close()
 
     @cached_property
+    @loading()
     def _tools(self) -> Tools:
         from cxr_dicom.pipeline import Pipeline
 

@@ -18,6 +18,7 @@ from cxr_dicom.store.ledger import owner
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.bell import Bell
 from cxr_dicom.system.limits import bound_memory
+from cxr_dicom.system.loading import loading
 from cxr_dicom.system.watch import Watch
 
 _PAUSE = 0.3  # seconds between looks at an empty queue, for studies that come due or that a person wants
@@ -159,7 +160,8 @@ def _work(
     stop = threading.Event()
     threading.Thread(target=_listen, args=(parent, stop, bells.study), daemon=True).start()
     try:
-        worker = Worker(settings, build(settings), name, build)
+        with loading():
+            worker = Worker(settings, build(settings), name, build)
     except CxrDicomError as error:
         telemetry.failure("worker", error)  # the service asks its first workers only
         parent.send(str(error))

@@ -31,6 +31,18 @@ def test_help_answers_and_loads_nothing_heavy(words):
     assert not HEAVY & set(json.loads(finished.stderr))
 
 
+def test_a_command_that_ends_does_not_look_for_garbage():
+    code = (
+        "import atexit, gc, sys\n"
+        "from cxr_dicom.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count()))\n"
+        "sys.argv = ['cxr-dicom', '--version']\n"
+        "main()\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert int(finished.stdout.split()[-1]) > 1000
+
+
 def test_version():
     finished = subprocess.run([sys.executable, "-m", "cxr_dicom", "--version"], capture_output=True, text=True)
     assert (finished.returncode, finished.stdout.split()[-1]) == (0, __version__)

@@ -1,6 +1,7 @@
 """A worker's way through one entry: what is read, how often, and what it comes to."""
 
 import errno
+import gc
 import os
 import shutil
 import socket
@@ -88,6 +89,13 @@ def work(out, entry, **options):
 def looked_up(out, files):
     """How often states were opened."""
     return sum(files[str(path)] for path in (out / ".cxr-dicom").glob("journal-*"))
+
+
+def test_no_garbage_is_collected_while_the_models_are_loaded(entry, out, pipeline, monkeypatch):
+    seen = []
+    monkeypatch.setattr("cxr_dicom.pipeline.Pipeline", lambda *_: seen.append(gc.isenabled()) or pipeline)
+    work(out, entry)
+    assert [*seen, gc.isenabled()] == [False, True]
 
 
 def test_a_new_entry_is_opened_for_its_header_its_pixels_and_its_digest_and_no_state_is_looked_for(source, entry, out):

@@ -1,11 +1,13 @@
 """A worker process that is killed while it loads: another one is made, but not for ever."""
 
+import gc
 import os
 import signal
 from functools import partial
 
 import pytest
 
+from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.service.process import STARTS, KilledError, WorkerProcess, ready
 from cxr_dicom.service.worker import build_pipeline
 from tests.service_helpers import settings
@@ -25,6 +27,10 @@ def always_killed(settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def tells_whether_garbage_is_collected(settings):
+    raise CxrDicomError(f"collects: {gc.isenabled()}")
+
+
 @pytest.fixture
 def make(tmp_path):
     return partial(WorkerProcess, settings(tmp_path), only_loads=True)
@@ -41,3 +47,10 @@ def test_one_that_is_always_killed_is_told(make, tmp_path):
     with pytest.raises(KilledError, match=r"died while it loaded the models \(exit code -9\)"):
         ready(again(), again)
     assert len(list(tmp_path.glob("start-*"))) == STARTS
+
+
+def test_no_garbage_is_collected_while_the_models_are_loaded(make):
+    worker = make(tells_whether_garbage_is_collected)
+    with pytest.raises(CxrDicomError, match="collects: False"):
+        worker.wait_until_ready()
+    worker.stop(30)
