@@ -26,4 +26,4 @@ Word = Annotated[str, Field(max_length=64), AfterValidator(_word)]
 class Table(BaseModel):
     """A table of ``cxr-dicom.toml``: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -22,6 +22,7 @@ from cxr_dicom.errors import SettingsError
 from tests import ROOT
 from tests.kept import all_kept, keep, kept
 
+UNUSED = {"torchvision", "torchxrayvision", "torch._dynamo", "openvino", "onnxruntime", "scipy", "pandas", "rich"}
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
 
@@ -273,6 +274,20 @@ def test_ctrl_c_ends_with_one_line_and_keeps_what_is_finished(tmp_path, workers)
     states = all_kept(tmp_path / "out")
     assert 0 < len(states) < 40
     assert all(state.rows for state in states)
+
+
+def test_offline_models_load_no_library_that_they_do_not_use(tmp_path):
+    synthetic.write_study(tmp_path / "in", [synthetic.radiograph(96, 80, seed=1)])
+    code = (
+        "import atexit, sys\n"
+        "from cxr_dicom.cli import main\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        f"sys.argv = ['cxr-dicom', 'run', {str(tmp_path / 'in')!r}, '-o', {str(tmp_path / 'out')!r}, *{OFFLINE!r}]\n"
+        "main()\n"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded
+    assert not UNUSED & set(loaded)
 
 
 def test_rows_follow_the_documented_schema(finished):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codes
 from cxr_dicom.dicom.codes import private
+from cxr_dicom.infer.offline.shapes import smoothed
 from cxr_dicom.records import Code, Heatmap, Measurement, ModelInfo, Prediction, Radiograph
 from cxr_dicom.records.plane import Grid
 
@@ -169,14 +170,20 @@ def _relative_opacity(
     pixels: NDArray[np.float32], lungs: Mapping[str, NDArray[np.bool_]], aerated: float, mediastinum: float
 ) -> NDArray[np.float32]:
     """Smooth inside the lungs only, so that the chest wall does not bleed in."""
-    from scipy.ndimage import gaussian_filter
-
     both = (lungs["right_lung"] | lungs["left_lung"]).astype(np.float32)
     relative = np.clip((pixels - aerated) / (mediastinum - aerated), 0, 1) * both
     sigma = SMOOTHING * max(pixels.shape)
-    weight = np.maximum(gaussian_filter(both, sigma), 1e-6)
-    smooth: NDArray[np.float32] = np.clip(gaussian_filter(relative, sigma) / weight, 0, 1) * both
-    return smooth.astype(np.float32)
+    wanted = _extent(both, 1), _extent(both, 0)
+    weight = np.maximum(smoothed(both, sigma, wanted), 1e-6)
+    smooth = np.zeros_like(both)
+    smooth[wanted] = np.clip(smoothed(relative, sigma, wanted) / weight, 0, 1) * both[wanted]
+    return smooth
+
+
+def _extent(inside: NDArray[np.float32], across: int) -> slice:
+    """From the first to the last row or column with anything."""
+    places = np.flatnonzero(inside.any(axis=across))
+    return slice(int(places[0]), int(places[-1]) + 1)
 
 
 def _measurements(opacity: NDArray[np.float32], lungs: Mapping[str, NDArray[np.bool_]]) -> Iterator[Measurement]:

@@ -1,4 +1,4 @@
-"""Around the network of `offline-anatomy`: grey values in, clean masks out. NumPy and SciPy only."""
+"""Around the network of `offline-anatomy`: grey values in, clean masks out. NumPy only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from cxr_dicom.infer.offline import shapes
 
 # Percentiles, not extremes: letters and collimator edges are few pixels, but the brightest.
 LOW, HIGH = 1.0, 99.0
@@ -66,15 +67,15 @@ def _one(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     mask = probability > THRESHOLD
     # Cut spills that hang on by a thread: they are thinner than any true recess.
     width = max(1, round(min(mask.shape) / 192))
-    parts, count = ndimage.label(ndimage.binary_opening(mask, iterations=width))
+    parts, count = shapes.labelled(shapes.dilated(shapes.eroded(mask, width), width))
     if count == 0:
         return np.zeros_like(probability)
-    weights = ndimage.sum_labels(probability, parts, np.arange(1, count + 1))
+    weights = np.bincount(parts.ravel(), weights=probability.ravel())[1:]
     core = parts == 1 + int(np.argmax(weights))
     # Opening blunts the costophrenic angles: grow back, but not through the thread.
-    kept, _ = ndimage.label(ndimage.binary_dilation(core, iterations=width + 1) & mask)
+    kept, _ = shapes.labelled(shapes.dilated(core, width + 1) & mask)
     kept = kept == kept[core][0]
-    filled = ndimage.binary_fill_holes(kept)
+    filled = shapes.filled(kept)
     below = np.where(mask & ~kept, 1 - probability, probability)
     inside = np.maximum(probability, np.where(kept, 0, 1 - probability))
     one: NDArray[np.float32] = np.where(filled, inside, below).astype(np.float32)

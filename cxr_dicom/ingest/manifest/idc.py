@@ -40,8 +40,7 @@ def index() -> Path | None:
 def completed(items: list[Item]) -> list[Item]:
     """Complete items in buckets from the index, which has one line for each series."""
     uuids = {found[1] for item in items if not item.study_instance_uid and (found := _SERIES.match(item.source))}
-    path = index()
-    if not uuids or path is None:
+    if not uuids or (path := index()) is None:
         return items
     known = {row["crdc_series_uuid"]: row for row in _rows(path, "crdc_series_uuid", uuids)}
     return [_completed(item, known) for item in items]
