@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from pynetdicom.transport import AssociationSocket
 
 from cxr_dicom.config.service import ListenerSettings
+from cxr_dicom.system import negotiation
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
     from cxr_dicom.ingest.upper_layer import UpperLayer
 
+_ACCEPTANCE = 0x02  # PDU type (PS3.8 9.3.1)
 MOST_NEGOTIATION_BYTES = 1 << 18  # of a PDU that asks for an association
 _LEAST_LIMIT = 1 << 20  # bytes of a PDU that are read in any case: some senders do not keep to what was negotiated
 
@@ -101,6 +103,8 @@ class BoundedSocket(AssociationSocket):
         connection = self.socket
         if connection is None:
             return
+        if bytestream[0] == _ACCEPTANCE:
+            bytestream = negotiation.answered(bytestream, self.upper_layer.declined)
         try:
             connection.settimeout(self._listener.idle_seconds)
             connection.sendall(bytestream)

@@ -62,6 +62,8 @@ class UpperLayer(DULServiceProvider):
         Whether a message is whole and not yet answered by the association's thread; nothing more is read meanwhile.
     news
         Set when there is something for the association's thread.
+    declined
+        Results of the presentation contexts that pynetdicom is not asked about.
     """
 
     def __init__(self, association: Association, listener: ListenerSettings, connection: Any, on_end: OnEnd) -> None:
@@ -75,6 +77,7 @@ class UpperLayer(DULServiceProvider):
         self.is_busy = False
         self._is_at_work = False
         self.news = threading.Event()
+        self.declined: list[bytes] = []
         self.to_user_queue = _Telling(self.news)
         self._is_answered = threading.Event()
 
@@ -230,7 +233,7 @@ class UpperLayer(DULServiceProvider):
         if kind == _DATA:
             return P_DATA_TF(), "Evt10"  # a P-DATA-TF PDU came, where none is awaited (PS3.8 9.2.3)
         if kind == _ASSOCIATE:
-            bytestream = _served(bytestream)
+            bytestream = self._served(bytestream)
         decoded = super()._decode_pdu(bytestream)
         if kind == _ABORT:
             self.note("aborted by the sender")
@@ -242,6 +245,15 @@ class UpperLayer(DULServiceProvider):
         elif kind == _RELEASE:
             self._release()
         return decoded
+
+    def _served(self, request: bytearray) -> bytearray:
+        """Return what pynetdicom needs of a request; what is wrong with one is told: these texts hold numbers only."""
+        offered = {str(context.abstract_syntax).encode() for context in self.assoc.acceptor.supported_contexts}
+        try:
+            needed, self.declined = negotiation.served(request, offered)
+        except ValueError as error:
+            raise ProtocolError(f"sent a request that cannot be served: {error}") from error
+        return needed
 
     def _release(self) -> None:
         """Note where a release is no good end."""
@@ -256,14 +268,6 @@ class UpperLayer(DULServiceProvider):
         """A message, or the request for an association, is whole: its bytes and seconds are counted anew."""
         if isinstance(self.socket, BoundedSocket):
             self.socket.begin_message()
-
-
-def _served(request: bytearray) -> bytearray:
-    """Return a request for an association as `negotiation.served` does; its errors have numbers only, and are told."""
-    try:
-        return negotiation.served(request)
-    except ValueError as error:
-        raise ProtocolError(f"sent a request that cannot be served: {error}") from error
 
 
 class _Telling(queue.Queue[Any]):

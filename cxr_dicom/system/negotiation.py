@@ -7,13 +7,14 @@ padded with NUL, items of unknown types (which PS3.8 9.3.1 wants ignored), long 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from pynetdicom.presentation import PresentationContext
 
 _REQUEST, _ACCEPTANCE, _REJECTION = 0x01, 0x02, 0x03  # PDU types
 _RESULTS, _SOURCES, _DIAGNOSTICS = (1, 2), (1, 2, 3), (1, 2, 3, 7)  # of a rejection, PS3.8 9.3.4
 _NO_REASON = 1
+_NOT_SUPPORTED = 3  # result of a context: its abstract syntax is not (PS3.8 9.3.3.2)
 _HEAD, _ITEM_HEAD, _CONTEXT_HEAD = 6, 4, 4  # bytes
 _VERSION, _TITLES, _VARIABLE = slice(6, 8), slice(10, 42), 74  # of the protocol; both AE titles; where items begin
 _APPLICATION_CONTEXT, _CONTEXTS, _USER_INFORMATION = 0x10, (0x20, 0x21), 0x50
@@ -58,11 +59,23 @@ def _reasons(result: int, source: int, diagnostic: int) -> bytes:
     return bytes([result if result in _RESULTS else _RESULTS[0], source if source in _SOURCES else _SOURCES[0], known])
 
 
-def served(request: bytes | bytearray) -> bytearray:
+def served(request: bytes | bytearray, offered: Container[bytes]) -> tuple[bytearray, list[bytes]]:
     """Return an A-ASSOCIATE-RQ PDU as `plain` does, with nothing in it but what an acceptor of images needs.
 
     Of the user information stay the maximum length, the implementation class and the roles. Extended negotiation,
     user identity and an asynchronous window are not offered by us, so no answer to them is owed (PS3.7 D.3.3).
+
+    Parameters
+    ----------
+    offered
+        Abstract syntaxes that may be accepted.
+
+    Returns
+    -------
+    request
+        Without the presentation contexts of other abstract syntaxes: senders propose up to 128, most of them in vain.
+    declined
+        The items of the answer for those contexts; see `answered`.
 
     Raises
     ------
@@ -71,14 +84,24 @@ def served(request: bytes | bytearray) -> bytearray:
     """
     if len(request) < _VARIABLE:
         raise ValueError(f"expected an association request, found {len(request)} bytes")
-    asked = plain(request)
+    asked = bytearray(request[:_VARIABLE])
     asked[_VERSION] = bytes([0, asked[_VERSION][1] & 1])  # a peer that has several versions names them all (9.3.2)
+    asked[_TITLES] = _text(bytes(asked[_TITLES]))
     for start in (_TITLES.start, _TITLES.start + 16):  # empty and backslash: PS3.8 9.3.2, PS3.5 6.2
         title = bytes(asked[start : start + 16]).strip().replace(b"\\", b"?")
         asked[start : start + 16] = (title or b"?").ljust(16)
-    items = b"".join(_needed(bytes(asked[_VARIABLE:])))
+    declined: list[bytes] = []
+    items = b"".join(_needed(bytes(request[_VARIABLE:]), offered, declined))
     asked[2:_HEAD] = (_VARIABLE + len(items) - _HEAD).to_bytes(4, "big")
-    return asked[:_VARIABLE] + items
+    return asked + items, declined
+
+
+def answered(acceptance: bytes, declined: Sequence[bytes]) -> bytes:
+    """Return an A-ASSOCIATE-AC PDU with more results of presentation contexts, in the order of their IDs."""
+    first, *results, last = (_item(kind, value) for kind, value in _items(acceptance[_VARIABLE:]))
+    items = b"".join([first, *sorted([*results, *declined], key=lambda result: result[_ITEM_HEAD]), last])
+    length = (_VARIABLE + len(items) - _HEAD).to_bytes(4, "big")
+    return acceptance[:2] + length + acceptance[_HEAD:_VARIABLE] + items
 
 
 def refusal(contexts: Iterable[PresentationContext]) -> str:
@@ -88,7 +111,7 @@ def refusal(contexts: Iterable[PresentationContext]) -> str:
     return " or ".join(found) or "another transfer syntax than was proposed"
 
 
-def _needed(content: bytes) -> Iterator[bytes]:
+def _needed(content: bytes, offered: Container[bytes], declined: list[bytes]) -> Iterator[bytes]:
     contexts, information = 0, b""
     for kind, value in _items(content):
         if kind == _APPLICATION_CONTEXT:
@@ -97,24 +120,33 @@ def _needed(content: bytes) -> Iterator[bytes]:
             contexts += 1
             if contexts > MOST_CONTEXTS:
                 raise ValueError(f"expected at most {MOST_CONTEXTS} presentation contexts, found more")
-            yield _item(kind, value[:_CONTEXT_HEAD] + b"".join(_syntaxes(value[_CONTEXT_HEAD:])))
+            head, (abstract, *transfer) = value[:_CONTEXT_HEAD], _syntaxes(value[_CONTEXT_HEAD:])
+            if abstract in offered or not _is_odd(head):
+                yield _item(kind, head + _item(0x30, abstract) + b"".join(_item(0x40, each) for each in transfer))
+            else:
+                declined.append(_item(_CONTEXTS[1], bytes([head[0], 0, _NOT_SUPPORTED, 0]) + _item(0x40, transfer[0])))
         elif kind == _USER_INFORMATION:
             information = value
     yield _item(_USER_INFORMATION, b"".join(_user_information(information)))
 
 
-def _syntaxes(content: bytes) -> Iterator[bytes]:
-    """Yield one abstract syntax, and the transfer syntaxes."""
+def _is_odd(head: bytes) -> bool:
+    """Whether a context has an ID that is one (PS3.8 9.3.2.2)."""
+    return len(head) == _CONTEXT_HEAD and head[0] % 2 == 1
+
+
+def _syntaxes(content: bytes) -> list[bytes]:
+    """Return one abstract syntax, and the transfer syntaxes."""
     found = list(_items(content))
     abstract = [value for kind, value in found if kind == 0x30] or [b""]
-    yield _item(0x30, _uid(abstract[0]))
-    for value in [value for kind, value in found if kind == 0x40][:MOST_SYNTAXES] or [b""]:
-        yield _item(0x40, _uid(value))
+    transfer = [value for kind, value in found if kind == 0x40] or [b""]
+    return [_uid(each) for each in (abstract[0], *transfer[:MOST_SYNTAXES])]
 
 
 def _user_information(content: bytes) -> Iterator[bytes]:
     found = dict(_items(content))
-    longest = int.from_bytes(found.get(_MAXIMUM_LENGTH, b""), "big")  # 0: as long as you like (PS3.8 D.1)
+    length = found.get(_MAXIMUM_LENGTH, b"")
+    longest = int.from_bytes(length, "big") if len(length) == 4 else 0  # 0: as long as you like (PS3.8 D.1)
     if 0 < longest < LEAST_PDU_LENGTH:
         raise ValueError(f"expected a peer that takes {LEAST_PDU_LENGTH} bytes at once, found {longest}")
     yield _item(_MAXIMUM_LENGTH, longest.to_bytes(4, "big"))

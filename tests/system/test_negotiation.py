@@ -3,7 +3,7 @@
 import pytest
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 
-from cxr_dicom.system.negotiation import plain
+from cxr_dicom.system.negotiation import answered, plain, served
 
 UID = b"1.2.840.10008.3.1.1.1"
 VERIFICATION, LITTLE_ENDIAN = b"1.2.840.10008.1.1", b"1.2.840.10008.1.2"
@@ -95,3 +95,59 @@ def test_the_odd_forms_are_what_pynetdicom_does_not_read():
         except Exception:  # of many kinds
             unread.append(name)
     assert len(unread) >= 5, unread
+
+
+# --- what an acceptor is not asked about -----------------------------------------------------------
+
+CT, DX = b"1.2.840.10008.5.1.4.1.1.2", b"1.2.840.10008.5.1.4.1.1.1.1"
+EXPLICIT = b"1.2.840.10008.1.2.1"
+
+
+def proposal(*contexts, longest=bytes([0, 0, 64, 0])):
+    """Make a request of (context ID, abstract syntax)."""
+    items = b"".join(
+        item(0x20, bytes([number, 0, 0, 0]) + item(0x30, abstract) + item(0x40, EXPLICIT) + item(0x40, LITTLE_ENDIAN))
+        for number, abstract in contexts
+    )
+    content = b"\0\1\0\0" + b"ARCHIVE".ljust(16) + b"CXRDICOM".ljust(16) + bytes(32)
+    content += item(0x10, UID) + items + item(0x50, item(0x51, longest) + item(0x52, b"1.2.3"))
+    return b"\1\0" + len(content).to_bytes(4, "big") + content
+
+
+def results(made):
+    """Return result and transfer syntaxes of an answer by context ID, in its order, as pynetdicom reads them."""
+    reader = A_ASSOCIATE_AC()
+    reader.decode(bytes(made))
+    contexts = reader.to_primitive().presentation_context_definition_results_list
+    return [(each.context_id, each.result, [str(uid) for uid in each.transfer_syntax]) for each in contexts]
+
+
+def test_contexts_that_are_not_offered_are_declined_in_the_order_of_their_ids():
+    needed, declined = served(proposal((3, CT), (1, DX), (5, VERIFICATION + b"\0"), (7, b"1.2.3")), {VERIFICATION})
+    assert read(needed)[1] == {5: [EXPLICIT.decode(), LITTLE_ENDIAN.decode()]}
+    accepted = item(0x40, LITTLE_ENDIAN)
+    answer = answered(pdu(0x02).replace(b"\1\0\0\0" + accepted, b"\5\0\0\0" + accepted), declined)
+    assert results(answer) == [
+        (1, 3, [EXPLICIT.decode()]),
+        (3, 3, [EXPLICIT.decode()]),
+        (5, 0, [LITTLE_ENDIAN.decode()]),
+        (7, 3, [EXPLICIT.decode()]),
+    ]
+    assert read(answer)[2:] == expected()[2:]
+
+
+def test_an_answer_to_which_nothing_is_added_stays_as_it_is():
+    needed, declined = served(proposal((1, DX)), {DX})
+    assert (list(read(needed)[1]), declined) == ([1], [])
+    assert answered(pdu(0x02), []) == pdu(0x02)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_id_that_is_none_is_left_to_the_reader(number):
+    needed, declined = served(proposal((number, CT)), {DX})
+    assert (bytes([number, 0, 0, 0]) + item(0x30, CT) in needed, declined) == (True, [])
+
+
+@pytest.mark.parametrize("longest", [b"", b"\1", bytes(8) + b"\1"])
+def test_a_longest_pdu_that_is_no_number_means_any(longest):
+    assert read(served(proposal((1, DX), longest=longest), {DX})[0])[2] == 0
