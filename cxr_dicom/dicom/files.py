@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,6 +76,8 @@ _SIGNATURES = {
 
 _LONGEST_NAME = 64  # characters of LO (PS3.5 6.2)
 
+_tag = lru_cache(maxsize=1024)(Tag)  # pydicom first tries to read a keyword as a number
+
 # What pydicom is seen to raise on damaged files.
 PARSING_ERRORS = (
     AttributeError,
@@ -132,8 +135,11 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
     Text is read without a change to the data set, which keeps the bytes: see :mod:`cxr_dicom.dicom.text`.
     """
     try:
-        text = readings(dataset, Tag(keyword))
-        value = dataset.get(keyword) if text is None else text
+        tag = _tag(keyword)
+        if tag not in dataset:
+            return []
+        text = readings(dataset, tag)
+        value = dataset[tag].value if text is None else text
     except PARSING_ERRORS:
         return []
     if value is None or value == "":
@@ -166,7 +172,7 @@ def read_header(path: Path, tags: Sequence[str] = (), *, most_elements: int = MO
         pixels are missing.
     """
     with _open(path, most_elements) as source:
-        dataset, pixels = _read(source, [Tag(tag) for tag in tags])
+        dataset, pixels = _read(source, [_tag(keyword) for keyword in tags])
         is_deflated = source.size is None
     return Header(
         dataset=dataset,

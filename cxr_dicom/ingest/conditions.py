@@ -91,6 +91,10 @@ class Asked:
         asked = [*self._wanted, *(["words"] if self._words else [])]
         return tuple(keyword for name in asked for keyword in _ATTRIBUTES.get(name, ()))
 
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return bool(self._wanted or self._words)
+
     def answers(self, image: Described) -> Iterator[bool]:
         """Yield, for each condition that is given, whether it holds."""
         yield from (not wanted.isdisjoint(getattr(image, name)) for name, wanted in self._wanted.items())

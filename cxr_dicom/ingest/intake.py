@@ -146,7 +146,9 @@ class Intake:
                 if study_instance_uid not in (None, instance.study_instance_uid):
                     raise RefusedError(Refusal.UID_MISMATCH, "expected an image of the study that was asked for")
                 instance = replace(instance, sender=sender, called_ae_title=called_ae_title)
-                is_urgent = any(self._urgent.answers(Described.of(header, sender, called_ae_title)))
+                is_urgent = bool(self._urgent) and any(
+                    self._urgent.answers(Described.of(header, sender, called_ae_title))
+                )
                 arrival = self.ledger.studies.arrival(instance, part.sha256)
                 if arrival is Arrival.NEW and self._shadows(part, instance):
                     arrival = Arrival.KNOWN

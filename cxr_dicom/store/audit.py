@@ -6,12 +6,13 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from cxr_dicom.records import EncodedObject
+from cxr_dicom.store.together import Together
 from cxr_dicom.system import atomic, telemetry
 
 FILE_NAME = "audit.jsonl"
@@ -30,6 +31,7 @@ class AuditTrail:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         self._warnings = telemetry.Repeats()
+        self._lines: Together[str, None] = Together(self._append_all)
 
     def write(self, action: str, **fields: telemetry.Value | None) -> None:
         """Append a line, and log the same; a trail that cannot be written stops nothing and `problem` says so.
@@ -59,10 +61,14 @@ class AuditTrail:
     def _append(self, action: str, known: Mapping[str, telemetry.Value]) -> None:
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": action, **known})
         try:
-            atomic.append_line(self._path, line, mode=_MODE)
+            self._lines.make(line)
         except OSError as error:  # what was done is done, and its sender is told so; the log has the line instead
             self._warnings.failed("audit_failed", telemetry.safe_description(error), level=logging.ERROR)
             telemetry.event(action, level=logging.ERROR, **known)
+
+    def _append_all(self, lines: Sequence[str]) -> list[None]:
+        atomic.append_line(self._path, "\n".join(lines), mode=_MODE)
+        return [None] * len(lines)
 
     def problem(self) -> str | None:
         """Say why nothing can be written to the trail; None when it can."""

@@ -22,6 +22,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,11 +67,11 @@ class PartFile:
 
     def __init__(self, folder: Path) -> None:
         try:
-            descriptor, name = tempfile.mkstemp(dir=folder)  # mode 0600
+            self._path = folder / uuid.uuid4().hex
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, atomic.FILE_OF_OWNER)
         except OSError as error:
             raise _full(error) from error
         self._file = os.fdopen(descriptor, "wb")
-        self._path = Path(name)
         self._digest = hashlib.sha256()
 
     def write(self, chunk: Buffer) -> None:
@@ -96,8 +97,9 @@ class PartFile:
             If the disk is full; then the file is gone.
         """
         try:
+            self._file.flush()
+            atomic.sync_open(self._file.fileno())
             self._file.close()
-            atomic.sync(self._path)
         except OSError as error:
             self.drop()
             raise _full(error) from error

@@ -1,51 +1,47 @@
-"""Changes of several threads in one transaction, for each transaction waits for the disk once."""
+"""What several threads bring is done at once, for each time costs a wait for the disk, or for a lock, once."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class GroupCommit:
-    """While one thread waits for the disk, the changes of the others gather; the next one writes them all.
+class Together(Generic[Item, Result]):
+    """While one thread is at it, what the others bring gathers; the next one does all of that.
 
     Parameters
     ----------
-    transaction
-        Begins a transaction of the calling thread.
+    do
+        Does it with everything, in the order in which it came, and returns a result for each. It may run in the thread
+        of any of them.
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[object]]) -> None:
-        self._transaction = transaction
-        self._waiting: list[tuple[Callable[[], Any], Future[Any]]] = []
+    def __init__(self, do: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
+        self._do = do
+        self._waiting: list[tuple[Item, Future[Result]]] = []
         self._guard = threading.Lock()
         self._turn = threading.Lock()
 
-    def make(self, change: Callable[[], T]) -> T:
-        """Make a change and return what it returns, when it is on the disk.
-
-        It may run in another thread. When one change of a transaction fails, all of them fail. Never
-        call it within a transaction, which the others would wait for.
-        """
-        done: Future[T] = Future()
+    def make(self, item: Item) -> Result:
+        """Return the result when it is done. When it fails for one of those that are done at once, it fails for all."""
+        done: Future[Result] = Future()
         with self._guard:
-            self._waiting.append((change, done))
+            self._waiting.append((item, done))
         with self._turn:
             if not done.done():
-                self._write()
+                self._make_all()
         return done.result()
 
-    def _write(self) -> None:
+    def _make_all(self) -> None:
         with self._guard:
             batch, self._waiting = self._waiting, []
         try:
-            with self._transaction():
-                results = [change() for change, _ in batch]
+            results = self._do([item for item, _ in batch])
         except BaseException as error:  # each of them must hear of it
             for _, done in batch:
                 done.set_exception(error)

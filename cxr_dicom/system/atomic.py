@@ -141,9 +141,9 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
 
 
 def append_line(path: Path, line: str, mode: int = 0o666) -> None:
-    """Append a line whole or not at all; threads and processes may do so at once.
+    """Append a line, or several with line breaks between, whole or not at all; threads and processes may do so at once.
 
-    A line is in the file when this returns, but is not synced: a power cut may take the last seconds.
+    It is in the file when this returns, but is not synced: a power cut may take the last seconds.
 
     Raises
     ------

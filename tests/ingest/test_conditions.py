@@ -21,6 +21,12 @@ def test_nothing_is_urgent_unless_a_rule_says_so(tmp_path):
     assert not is_urgent(tmp_path, radiograph(64, 48, StudyDescription="STAT"))
 
 
+def test_where_nothing_is_asked_no_header_need_be_described():
+    assert not Asked(Conditions())
+    assert Asked(Conditions(words=["stat"]))
+    assert Asked(Conditions(senders=["ROOM"]))
+
+
 def test_by_sender_or_called_name(tmp_path):
     assert is_urgent(tmp_path, radiograph(64, 48), sender="EMERGENCY", senders=["EMERGENCY"])
     assert is_urgent(tmp_path, radiograph(64, 48), called="CXRSTAT", called_ae_titles=["CXRSTAT"])

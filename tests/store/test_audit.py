@@ -4,12 +4,16 @@ import json
 import logging
 import os
 import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cxr_dicom.records import EncodedObject
 from cxr_dicom.store.audit import FILE_NAME, AuditTrail
+from cxr_dicom.system import atomic
 
 
 @pytest.fixture
@@ -119,6 +123,30 @@ def test_where_the_trail_cannot_be_written_the_log_has_the_line(trail, tmp_path,
     assert trail.problem() == f"{tmp_path / FILE_NAME} cannot be written: Is a directory; the log has the lines instead"
     trail.note("object_made", sop_instance_uid="1.2.3")
     assert logged()[3:] == [("ERROR", "object_made", {"sop_instance_uid": "1.2.3"})]  # and why only once
+
+
+def test_lines_of_many_threads_are_appended_together_and_none_is_lost(trail, tmp_path, monkeypatch):
+    count, appended, gate = 40, [], threading.Barrier(40)
+    append_line = atomic.append_line
+
+    def slowly(path, line, mode):
+        appended.append(line)
+        time.sleep(0.01)
+        append_line(path, line, mode)
+
+    monkeypatch.setattr(atomic, "append_line", slowly)
+
+    def note(number):
+        gate.wait()
+        trail.note("instance_received", sop_instance_uid=f"1.2.{number}")
+        with pytest.raises(ValueError, match="no field"):
+            trail.note("instance_received", patient="1")
+        assert f'"1.2.{number}"' in (tmp_path / FILE_NAME).read_text()
+
+    with ThreadPoolExecutor(count) as threads:
+        list(threads.map(note, range(count)))
+    assert sorted(line["sop_instance_uid"] for line in lines(tmp_path)) == sorted(f"1.2.{n}" for n in range(count))
+    assert len(appended) < count
 
 
 def test_a_trail_that_can_be_written_has_no_problem_and_loses_no_line_by_the_question(trail, tmp_path):

@@ -78,7 +78,8 @@ class Studies:
 
     def add(self, instance: StoredInstance, sha256: str, *, is_urgent: bool = False) -> Arrival:
         """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
-        return self._ledger.together.make(partial(self._add, instance, sha256, is_urgent=is_urgent))
+        arrival: Arrival = self._ledger.together.make(partial(self._add, instance, sha256, is_urgent=is_urgent))
+        return arrival
 
     def knows(self, sop_instance_uid: str) -> bool:
         """Whether an instance was received."""
@@ -110,7 +111,7 @@ class Studies:
             arrival = self.arrival(instance, sha256)
             if arrival is not Arrival.NEW:
                 return arrival
-            connection.execute(
+            begun = connection.execute(
                 "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (instance.study_instance_uid, StudyState.RECEIVING, now, now),
@@ -132,7 +133,8 @@ class Studies:
                     now,
                 ),
             )
-            self._reopen(connection, instance.study_instance_uid)
+            if not begun.rowcount:
+                self._reopen(connection, instance.study_instance_uid)
             if is_urgent:
                 self.hurry(instance.study_instance_uid)
             self._ledger.count("received")
@@ -140,6 +142,9 @@ class Studies:
 
     def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
         """A new image arrived: gather again, or after the run that is under way."""
+        (row,) = self._ledger.rows("SELECT state FROM studies WHERE study_instance_uid = ?", uid)
+        if row["state"] == StudyState.RECEIVING:
+            return
         connection.execute(
             "UPDATE studies SET dirty = 1, changed_at = ? WHERE study_instance_uid = ? AND state IN (?, ?)",
             (time.time(), uid, StudyState.RUNNING, StudyState.HELD),

@@ -1,6 +1,5 @@
 """Instances that arrive, and studies that workers claim and finish."""
 
-import contextlib
 import threading
 import time
 from dataclasses import replace
@@ -10,7 +9,7 @@ import pytest
 from cxr_dicom.records import DeliveryStatus, ObjectKind, Outcome, Reason, WrittenObject
 from cxr_dicom.store.ledger import Arrival, ClaimLostError
 from cxr_dicom.store.ledger.actions import ActionRefusedError, ImagesDeletedError
-from cxr_dicom.store.ledger.group_commit import GroupCommit
+from cxr_dicom.store.together import Together
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
 
@@ -44,15 +43,12 @@ def test_an_instance_stays_in_its_study(ledger, content):
 
 def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledger):
     count, commits = 40, []
-    original = ledger.transaction
 
-    @contextlib.contextmanager
-    def counted():
-        with original() as connection:
-            commits.append(connection)
-            yield connection
+    def counted(changes):
+        commits.append(changes)
+        return ledger._in_one_transaction(changes)
 
-    ledger.together = GroupCommit(counted)
+    ledger.together = Together(counted)
     gate = threading.Barrier(count)
 
     def arrive(number):
