@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import zipfile
+from io import BytesIO
 
 import pytest
 import torch
@@ -38,6 +39,34 @@ def test_records_that_unpack_to_far_more_than_the_file_are_not_unpacked(record, 
         WeightsError, match=r"found 67\d{6} bytes more in its records than in the file; nothing of it ran"
     ):
         torchscript.read(path, "cpu")
+
+
+def with_record(folder, name, content):
+    """Write a file that is well but for one record."""
+    with (
+        zipfile.ZipFile(BytesIO(hostile_torchscript.harmless())) as good,
+        zipfile.ZipFile(folder / "age.pt", "w") as made,
+    ):
+        for record in good.namelist():
+            made.writestr(record, content if record == f"archive/{name}" else good.read(record))
+    return folder / "age.pt"
+
+
+@pytest.mark.parametrize("name", ["constants.pkl", "data.pkl"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"\x80\x02cposix\nsystem\n.", "posix.system"), (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "STACK_GLOBAL")],
+)
+def test_a_pickle_that_names_anything_else_is_refused(name, content, found, tmp_path):
+    with pytest.raises(WeightsError, match=f"found {found} in a pickle; nothing of it ran"):
+        torchscript.read(with_record(tmp_path, name, content), "cpu")
+
+
+def test_code_far_longer_than_any_network_has_is_not_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchscript, "_LONGEST_CODE", 1000)
+    monkeypatch.setattr(torchscript.syntax, "Program", None)
+    with pytest.raises(WeightsError, match="found 2000 bytes of code; nothing of it ran"):
+        torchscript.read(with_record(tmp_path, "code/__torch__.py", b"#" * 2000), "cpu")
 
 
 def test_they_are_as_many_as_documented_and_torch_itself_runs_many_of_them(tmp_path):

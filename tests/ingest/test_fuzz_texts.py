@@ -1,6 +1,10 @@
 """Settings and manifests that nobody thought of: understood, or refused by name in an error of ours."""
 
+from io import BytesIO
+
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from cxr_dicom import config
 from cxr_dicom.config import Settings
@@ -16,6 +20,15 @@ SETTINGS = [
     b'[listener]\nport = 104\ncalling_addresses = ["10.0.0.0/8"]\n[listener.tls]\ncertificate = "c"\nkey = "k"\n',
     b'[[poller.archives]]\nkind = "dicomweb"\nname = "a"\nurl = "https://a.example/b"\ntoken_command = ["cat"]\n',
 ]
+
+
+def packed(compression, *, has_dictionary):
+    columns = {"path": ["a.dcm", "b.dcm", "b.dcm", None], "PatientAge": [45, None, 3, 4]}
+    made = BytesIO()
+    parquet.write_table(pyarrow.table(columns), made, compression=compression, use_dictionary=has_dictionary)
+    return made.getvalue()
+
+
 MANIFESTS = {
     "table.csv": [
         b'path,study\n"a.dcm",1.2\nb.dcm,1.3\n',
@@ -24,7 +37,10 @@ MANIFESTS = {
     ],
     "list.txt": [b"a.dcm\n# comment\n\nb.dcm\n", b"a.dcm\0b.dcm\r\n", "é.dcm\n".encode("latin-1")],
     "lines.jsonl": [b'{"path": "a.dcm"}\n{"path": null}\n', b'[{"path": {"a": [1e999]}}]'],
-    "table.parquet": [b"PAR1" + bytes(40) + b"PAR1"],
+    "table.parquet": [
+        b"PAR1" + bytes(40) + b"PAR1",
+        *(packed(each, has_dictionary=is_with) for each in ("none", "gzip") for is_with in (True, False)),
+    ],
 }
 
 

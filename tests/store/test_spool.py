@@ -118,3 +118,10 @@ def test_what_is_set_aside_is_private_counted_and_overwrites_nothing(tmp_path):
         assert not path.parent.exists()
     assert spool.set_aside_now() == 2
     assert {each.stat().st_mode & 0o777 for each in (tmp_path / "unknown").rglob("*") if each.is_dir()} == {0o700}
+
+
+def test_folders_that_were_there_before_are_for_the_owner_too(tmp_path):
+    for name in ("", "part", "sources", "objects"):
+        (tmp_path / "spool" / name).mkdir(mode=0o755)
+    made = Spool(settings(tmp_path / "spool"))
+    assert {path.stat().st_mode & 0o777 for path in (made.folder, *made.folder.iterdir())} == {0o700}

@@ -265,6 +265,14 @@ def test_pages_of_results_follow_each_other_and_say_that_there_are_more(visitor,
     assert visitor.get("/dicom-web/studies?offset=99").status == 204
 
 
+def test_a_page_has_no_more_results_than_the_bound(visitor, monkeypatch):
+    monkeypatch.setattr(search, "MOST", 3)
+    for path in ("studies", "series", "instances"):
+        answer = visitor.get(f"/dicom-web/{path}?limit=100")
+        assert len(json.loads(answer.text)) == 3
+        assert "additional results" in answer.headers["warning"]
+
+
 def test_a_search_reads_no_more_headers_than_the_bound(visitor, files, monkeypatch):
     assert search._MAX_READ == 2000  # as docs/security.md says
     monkeypatch.setattr(search, "_MAX_READ", 1)

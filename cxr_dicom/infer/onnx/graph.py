@@ -12,7 +12,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from cxr_dicom.infer.onnx import activation, wire
 from cxr_dicom.infer.onnx.activation import Head
-from cxr_dicom.infer.onnx.operators import GROWING, OPERATORS
+from cxr_dicom.infer.onnx.operators import COUNTING, KEEPING, OPERATORS
 from cxr_dicom.infer.onnx.refusal import RefusedError
 
 _DOMAINS = ("", "ai.onnx")  # two names of one
@@ -261,26 +261,37 @@ def _unbounded(skeleton: ModelProto) -> tuple[str, dict[str, tuple[int | None, .
     Returns
     -------
     tuple
-        An operator that may make anything of little, and of whose result the size is not known, or an empty text; and
-        the shapes of the results.
+        An operator of whose result the size is not known, and may be anything, or an empty text; and the shapes of the
+        results.
     """
     try:
         onnx.checker.check_model(skeleton)
         inferred = shape_inference.infer_shapes(skeleton, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # those of ONNX have no type in common
         raise RefusedError(f"found a graph that does not fit together: {_line(error)}") from error
-    known, shapes = {}, {}
-    for value in (*inferred.graph.value_info, *inferred.graph.output):
-        dims = value.type.tensor_type.shape.dim if value.type.tensor_type.HasField("shape") else None
-        known[value.name] = dims is not None and all(dim.HasField("dim_value") for dim in dims)
-        if dims is not None:
+    shapes: dict[str, tuple[int | None, ...]] = {}
+    known: set[str] = set()
+    for graph, _ in _graphs(inferred.graph):
+        known |= {tensor.name for tensor in graph.initializer}
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            if not value.type.tensor_type.HasField("shape"):
+                continue
+            dims = value.type.tensor_type.shape.dim
             shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
-        elements = math.prod(dim.dim_value for dim in dims or () if dim.HasField("dim_value"))
-        if elements > _MOST_ELEMENTS:
-            raise RefusedError(f"found a result of {elements} numbers, {_name(value.name)}")
-    for node in inferred.graph.node:
-        if node.op_type in GROWING and not all(known.get(name, False) for name in node.output if name):
-            return str(node.op_type), shapes
+            elements = math.prod(filter(None, shapes[value.name]))
+            if elements > _MOST_ELEMENTS:
+                raise RefusedError(f"found a result of {elements} numbers, {_name(value.name)}")
+            if None not in shapes[value.name]:
+                known.add(value.name)
+    bounded = set(known)
+    for graph, _ in _graphs(inferred.graph):
+        for node in graph.node:
+            results = {name for name in node.output if name}
+            is_kept = node.op_type in KEEPING and node.input[0] in bounded
+            is_counted = node.op_type in COUNTING and known.issuperset(node.input[:2])
+            if not (is_kept or is_counted or results <= bounded):
+                return str(node.op_type), shapes
+            bounded |= results
     return "", shapes
 
 

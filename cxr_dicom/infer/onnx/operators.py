@@ -22,8 +22,19 @@ _OPERATORS = """
     Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile
     TopK Transpose Trilu Unsqueeze Upsample Where Xor
 """
-_GROWING = "CenterCropPad ConstantOfShape Expand EyeLike MaxUnpool OneHot Pad Range Resize Tile Upsample"
+_KEEPING = """
+    Abs Acos Acosh ArgMax ArgMin Asin Asinh Atan Atanh BatchNormalization BitwiseNot Cast CastLike Ceil Celu Clip
+    Compress Cos Cosh CumSum DepthToSpace DequantizeLinear Dropout Elu Erf Exp Flatten Floor Gelu GlobalAveragePool
+    GlobalLpPool GlobalMaxPool GroupNormalization HardSigmoid HardSwish Hardmax Identity InstanceNormalization IsInf
+    IsNaN LRN LayerNormalization LeakyRelu Log LogSoftmax LpNormalization MeanVarianceNormalization Mish Neg Not PRelu
+    QuantizeLinear RMSNormalization Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape ReverseSequence Round Scatter ScatterElements
+    ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt
+    Squeeze Swish Tan Tanh ThresholdedRelu TopK Transpose Trilu Unsqueeze
+"""
 
 OPERATORS = frozenset(_OPERATORS.split())
-GROWING = frozenset(_GROWING.split())
-"""Those that make much of little, by numbers that need not stand in the file: their size must be known beforehand."""
+KEEPING = frozenset(_KEEPING.split())
+"""Those whose results have no more numbers than their first input, whatever its size."""
+COUNTING = frozenset({"NonMaxSuppression", "NonZero"})
+"""Those that make up to a few numbers of each number that they get; one behind the other they make much of little."""

@@ -181,6 +181,58 @@ def _grown_by_pixels():
     return well(nodes, [numpy_helper.from_array(np.int64(0), "zero"), numpy_helper.from_array(np.int64(1), "one")])
 
 
+_FOUND = (node("NonZero", outputs=("places",)), node("Cast", ("places",), ("0",), to=TensorProto.FLOAT))
+
+
+def _found(*nodes):
+    """Begins with the places of pixels, of which nobody knows the number; ends with the largest of what is made of."""
+    return [*_FOUND, *nodes, node("ReduceMax", ("last",), ("most",), keepdims=0), node("Add", ("pixels", "most"))]
+
+
+def _each_with_each():
+    return well(_found(node("Transpose", ("0",), ("turned",)), node("MatMul", ("turned", "0"), ("last",))))
+
+
+def _doubled():
+    """Twice as much with each of 30 operators."""
+    doubled = [node("Concat", (f"{n}", f"{n}"), (f"{n + 1}",), axis=1) for n in range(30)]
+    return well(_found(*doubled, node("Relu", ("30",), ("last",))))
+
+
+def _found_again():
+    """Places of places of places: each time twice as many numbers."""
+    nodes = []
+    for number in range(0, 60, 2):
+        nodes.append(node("NonZero", (f"{number}",), (f"{number + 1}",)))
+        nodes.append(node("Cast", (f"{number + 1}",), (f"{number + 2}",), to=TensorProto.FLOAT))
+    return well(_found(*nodes, node("Relu", ("60",), ("last",))))
+
+
+def _in_a_branch():
+    """What is too large lies within one of two graphs."""
+    names = ("then", "else")
+    branches = [
+        helper.make_graph(
+            [
+                node("ConstantOfShape", ("s",), (f"{name} big",)),
+                node("ReduceMax", (f"{name} big",), (f"{name} most",), keepdims=0),
+            ],
+            name,
+            [],
+            [value(f"{name} most", ())],
+            [numbers("s", *((1 << 20, 1 << 20) if name == "then" else (1, 1)))],
+        )
+        for name in names
+    ]
+    nodes = [
+        node("ReduceMax", outputs=("sum",), keepdims=0),
+        node("Cast", ("sum",), ("is so",), to=TensorProto.BOOL),
+        node("If", ("is so",), ("most",), then_branch=branches[0], else_branch=branches[1]),
+        node("Add", ("pixels", "most")),
+    ]
+    return well(nodes)
+
+
 def _resized():
     return well([node("Resize", ("pixels", "", "s"), mode="nearest")], [numbers("s", 1, 1, 1e6, 1e6, kind=np.float32)])
 
@@ -237,6 +289,10 @@ def files():
         ),
         "a tensor of a terabyte": (_grown(), "a result of 1099511627776 numbers, 'big'"),
         "as much as the pixels say": (_grown_by_pixels(), "Range whose size is not known beforehand"),
+        "each place with each": (_each_with_each(), "MatMul whose size is not known beforehand"),
+        "twice as much again and again": (_doubled(), "Concat whose size is not known beforehand"),
+        "places of places of places": (_found_again(), "NonZero whose size is not known beforehand"),
+        "a tensor of a terabyte in a branch": (_in_a_branch(), "a result of 1099511627776 numbers, 'then big'"),
         "a picture of a trillion pixels": (_resized(), "a result of 4096000000000000 numbers, 'out'"),
         "a claim about its size": (_claimed(), "a result of 4096000000000000 numbers, 'out'"),
         "a circle": (_cycle(), "does not fit together"),
