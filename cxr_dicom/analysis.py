@@ -145,8 +145,8 @@ class Analysis:
     def to_dicom(self) -> list[Dataset]:
         """Return the DICOM objects that speak of this image, with file meta information, unwritten.
 
-        Those of ``cxr-dicom run`` on the same input, to the byte once they are saved. Reports on the study
-        speak of the images that were analysed with this one.
+        Those of ``cxr-dicom run`` on the same input, to the byte once they are saved, but for how pydicom
+        deflates. Reports on the study speak of the images that were analysed with this one.
 
         Raises
         ------
