@@ -48,6 +48,8 @@ ENVIRONMENT_PREFIX = "CXR_DICOM_"
 RESULT_TABLES = ("select", "pixels", "models", "encode")  # what can change a result; the others say where it goes
 
 _USER_IN_URL = re.compile(r"//[^/@]*@")
+_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_MOST_PROBLEMS, _LONGEST_SHOWN = 20, 200  # of an error; characters of a value in it
 
 Policy = Literal["process", "skip"]
 
@@ -348,13 +350,27 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+        if key := _odd_text(read):
+            raise ValueError(f"{key}: expected text without control characters")
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
+    return read
+
+
+def _odd_text(read: Any) -> str | None:
+    """Return the key of a text that no path or address can have; None where there is none."""
+    if isinstance(read, str):
+        return "" if _CONTROL.search(read) else None
+    pairs = read.items() if isinstance(read, Mapping) else enumerate(read) if isinstance(read, list) else ()
+    found = ((key, _odd_text(value)) for key, value in pairs)
+    return next((f"{key}.{rest}".rstrip(".") for key, rest in found if rest is not None), None)
 
 
 def _explain(error: ValidationError, path: Path | None) -> str:
-    return f"{path or 'settings'}: " + "; ".join(_explain_problem(problem) for problem in error.errors())
+    problems = [_explain_problem(problem) for problem in error.errors()]
+    more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+    return f"{path or 'settings'}: " + "; ".join(problems[:_MOST_PROBLEMS] + more)
 
 
 def _explain_problem(problem: ErrorDetails) -> str:
@@ -366,4 +382,12 @@ def _explain_problem(problem: ErrorDetails) -> str:
         return problem["msg"]
     if isinstance(value, Mapping):
         return f"{key}: {problem['msg']}"
-    return f"{key} = {_USER_IN_URL.sub('//***@', repr(value))}: {problem['msg']}"
+    return f"{key} = {_USER_IN_URL.sub('//***@', _short(value))}: {problem['msg']}"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "..."
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

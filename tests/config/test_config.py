@@ -68,6 +68,12 @@ WRONG = [
     ("[encode]\ngeometri = 1\n", ("encode.geometri", "no such key")),
     ("[encoder]\n", ("encoder",)),
     ("encode = 3\n", ("encode", "3")),
+    ("[select]\nmax_pixels = 0\nx = 1\n", ("select.max_pixels", "select.x")),
+    (f"[listener]\nport = 0x{'f' * 9000}\n", ("listener.port = ...",)),
+    (f'[models]\ndevice = "{"g" * 10**6}"\n', ("models.device", "ggg...")),
+    ("".join(f"a{number} = 1\n" for number in range(50)), ("a0: no such key", "and 30 more")),
+    ('[spool]\nfolder = "a\\u0000b"\n', ("spool.folder: expected text without control characters",)),
+    ('[listener]\ncalling_ae_titles = ["A", "\\u001b[2J"]\n', ("listener.calling_ae_titles.1: expected text",)),
 ]
 
 
@@ -78,6 +84,7 @@ def test_an_error_names_the_file_the_key_the_value_and_what_is_accepted(toml, te
         load(path)
     for part in (str(path), *expected):
         assert part in str(raised.value)
+    assert len(str(raised.value)) < 2000
 
 
 @pytest.mark.parametrize(

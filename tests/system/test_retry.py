@@ -69,6 +69,10 @@ def test_a_day_of_failures_is_given_up():
     assert late == retry.GiveUp(reason="91 attempts failed in 24 hours")
 
 
+def test_a_place_that_does_not_answer_is_never_given_up():
+    assert isinstance(retry.decide(attempts=10**6, first_attempt_at=0, now=10**9, is_outage=True), retry.RetryAt)
+
+
 def test_retry_after_is_honoured_within_reason():
     asked = retry.decide(attempts=1, first_attempt_at=0, now=0, retry_after=120)
     shameless = retry.decide(attempts=1, first_attempt_at=0, now=0, retry_after=1e9)

@@ -297,6 +297,7 @@ def test_a_search_reads_no_more_headers_than_the_bound(visitor, files, monkeypat
         ("/frames/" + "1," * 1001 + "1", "*/*", 400),
         ("/bulkdata/00100010", "*/*", 404),
         ("/bulkdata/xyz", "*/*", 404),
+        ("/bulkdata/-0000001", "*/*", 404),
         ("/rendered", "*/*", 404),
     ],
 )

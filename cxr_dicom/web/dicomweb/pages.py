@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 
@@ -27,6 +28,7 @@ _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{uid}"
 _NOTHING = "There is no such resource here."
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 class DicomWeb:
@@ -104,10 +106,7 @@ class DicomWeb:
 
     def _bulk(self, asked: Asked) -> Response:
         (held,) = self._found(asked)
-        try:
-            tag = int(asked.path("tag"), 16) if len(asked.path("tag")) == 8 else 0
-        except ValueError:
-            tag = 0
+        tag = int(asked.path("tag"), 16) if _TAG.fullmatch(asked.path("tag")) else 0
         if tag in PIXEL_TAGS:
             pixels = retrieval.Pixels.of(held)
             form = media.frame_form(pixels.header.transfer_syntax)
