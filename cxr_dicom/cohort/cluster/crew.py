@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
 from typing import Any, Generic
 
 from cxr_dicom import __version__
@@ -63,8 +66,11 @@ class Crew(Generic[Item, Result]):
         self._room = room
         self._pickled = ray.put(pickle.dumps(task))
         self._machines = Machines[Item]()
-        self._proxies: list[Proxy[Item]] = []
-        self._expected: dict[Any, Proxy[Item]] = {}
+        self._proxies: dict[Proxy[Item], None] = {}  # in the order in which they were started
+        self._nodes: Counter[str] = Counter()  # of the proxies; "" of those that have not come
+        self._idle: dict[Proxy[Item], None] = {}  # have room, and there was nothing that they may do
+        self._expected: dict[Future[Any], Proxy[Item]] = {}
+        self._news: SimpleQueue[Future[Any]] = SimpleQueue()
         self._retries: list[Job[Item]] = []
         self._waiting: deque[Item] = deque()
         self._left = 0
@@ -81,7 +87,7 @@ class Crew(Generic[Item, Result]):
         while self._left:
             if time.monotonic() - self._looked_at > _LOOK_SECONDS:
                 self._fill()
-            self._hand_out(self._proxies)
+            self._hand_out(self._proxies if self._retries else tuple(self._idle))
             for news in self._next_news():
                 proxy = self._expected.pop(news, None)
                 if proxy is not None and proxy in self._proxies:
@@ -119,23 +125,28 @@ class Crew(Generic[Item, Result]):
         barred = self._machines.barred
         elsewhere = {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(barred))})"}} if barred else {}
         proxy = Proxy[Item](self._ray, self._options | elsewhere, self._pickled, starts=starts)
-        self._proxies.append(proxy)
-        self._await(proxy)
+        self._proxies[proxy] = None
+        self._nodes[proxy.node] += 1
+        self._expect(proxy, *proxy.expected)
 
-    def _await(self, proxy: Proxy[Item]) -> None:
-        self._expected |= dict.fromkeys(proxy.expected, proxy)
+    def _expect(self, proxy: Proxy[Item], *requests: Future[Any]) -> None:
+        for request in requests:
+            self._expected[request] = proxy
+            request.add_done_callback(self._news.put)
 
     def _dismiss(self, proxy: Proxy[Item]) -> None:
-        self._proxies.remove(proxy)
-        for request in [request for request, whose in self._expected.items() if whose is proxy]:
-            del self._expected[request]
+        del self._proxies[proxy]
+        self._idle.pop(proxy, None)
+        self._nodes[proxy.node] -= 1
+        for request in proxy.expected:
+            self._expected.pop(request, None)
         proxy.end()
 
     # --- who is given what ---
 
-    def _hand_out(self, proxies: Sequence[Proxy[Item]]) -> None:
-        usable = {proxy.node for proxy in self._proxies if proxy.node}
-        is_gathered = time.monotonic() - self._began > _GATHER_SECONDS or all(each.node for each in self._proxies)
+    def _hand_out(self, proxies: Iterable[Proxy[Item]]) -> None:
+        usable = {node for node, count in self._nodes.items() if node and count}
+        is_gathered = time.monotonic() - self._began > _GATHER_SECONDS or not self._nodes[""]
         deep = depth(self._task)
         for _ in range(deep):
             for proxy in proxies:
@@ -146,9 +157,12 @@ class Crew(Generic[Item, Result]):
 
     def _give(self, proxy: Proxy[Item], usable: set[str], *, is_gathered: bool) -> None:
         job = self._next_job(proxy, usable, is_gathered=is_gathered)
-        if job is not None:
+        if job is None:
+            self._idle[proxy] = None
+        else:
+            self._idle.pop(proxy, None)
             job.is_last = is_gathered and self._machines.is_last(job, proxy.node, usable)
-            self._expected[proxy.give(job)] = proxy
+            self._expect(proxy, proxy.give(job))
 
     def _next_job(self, proxy: Proxy[Item], usable: set[str], *, is_gathered: bool) -> Job[Item] | None:
         for job in self._retries:
@@ -165,22 +179,22 @@ class Crew(Generic[Item, Result]):
 
     # --- what they say ---
 
-    def _next_news(self) -> Sequence[Any]:
+    def _next_news(self) -> Sequence[Future[Any]]:
         """Wait for workers that came, are ready, have an answer, or died; all that did."""
-        expected = list(self._expected)
-        news, others = self._ray.wait(expected, timeout=_LOOK_SECONDS)
-        if news and others:
-            more, _ = self._ray.wait(others, num_returns=len(others), timeout=0)
-            news += more
+        news: list[Future[Any]] = []
+        with suppress(Empty):
+            news.append(self._news.get(timeout=_LOOK_SECONDS))
+            while True:
+                news.append(self._news.get_nowait())
         now = time.monotonic()
         if news or any(proxy.is_ready for proxy in self._proxies):
             self._heard_at = now
         elif now - self._heard_at > _SILENCE_SECONDS:
             self._heard_at = now
             telemetry.event("ray_has_no_room_yet", level=logging.WARNING)
-        return list(news)
+        return news
 
-    def _hear(self, proxy: Proxy[Item], news: Any) -> Iterator[Result]:
+    def _hear(self, proxy: Proxy[Item], news: Future[Any]) -> Iterator[Result]:
         try:
             if not proxy.node:
                 proxy.came(news)
@@ -195,13 +209,15 @@ class Crew(Generic[Item, Result]):
             self._died(proxy, cause_of_death(error))
 
     def _arrived(self, proxy: Proxy[Item]) -> None:
+        self._nodes.subtract([""])
+        self._nodes[proxy.node] += 1
         self._machines.met(proxy.node, proxy.host)
         if proxy.node in self._machines.barred:
             self._dismiss(proxy)
         else:
-            self._await(proxy)
+            self._expect(proxy, *proxy.expected)
 
-    def _admit(self, proxy: Proxy[Item], news: Any) -> None:
+    def _admit(self, proxy: Proxy[Item], news: Future[Any]) -> None:
         try:
             worker = proxy.started(news)
             why = self._task.refusal(worker)
@@ -215,7 +231,7 @@ class Crew(Generic[Item, Result]):
         else:
             self._bar(proxy.node, error)
 
-    def _answer(self, proxy: Proxy[Item], news: Any) -> Iterator[Result]:
+    def _answer(self, proxy: Proxy[Item], news: Future[Any]) -> Iterator[Result]:
         job = proxy.at_work[news]
         try:
             answer = proxy.answered(news)

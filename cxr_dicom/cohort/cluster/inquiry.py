@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 from typing import Any
 
@@ -40,10 +41,10 @@ def asked(ray: Any, options: dict[str, Any], task: Task[Item, Result]) -> Sequen
 def _answer(ray: Any, proxy: Proxy[Item], unknown: Worker, task: Task[Item, Any], until: float) -> Worker:
     try:
         for hear in (proxy.came, proxy.started):
-            news, _ = ray.wait(proxy.expected, timeout=max(0.0, until - time.monotonic()))
-            if not news:
+            (news,) = proxy.expected
+            if not wait([news], timeout=max(0.0, until - time.monotonic())).done:
                 return replace(unknown, refused=f"no answer in {_TIMEOUT:g} s")
-            worker = hear(news[0])
+            worker = hear(news)
         return replace(worker, refused=task.refusal(worker)) if worker else unknown
     except CxrDicomError as error:
         return replace(unknown, refused=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic
@@ -28,7 +29,10 @@ _TOLD = (  # what Ray's text of a death says, and what we say
 
 
 class Proxy(Generic[Item]):
-    """One worker. It comes (until it has said where it is), starts, and is ready."""
+    """One worker. It comes (until it has said where it is), starts, and is ready.
+
+    Ray tells of each answer by itself, through a future: waiting for one of many would ask for all of them each time.
+    """
 
     def __init__(self, ray: Any, options: dict[str, Any], task: Any, *, starts: int = 1) -> None:
         made = ray.remote(
@@ -37,7 +41,7 @@ class Proxy(Generic[Item]):
             max_task_retries=0,
             max_concurrency=DEPTH + 1,  # the last thread is for the word to end
         )(actor_class())
-        self.at_work: dict[Any, Job[Item]] = {}
+        self.at_work: dict[Future[Any], Job[Item]] = {}
         self.node = ""  # empty until it has said where it is
         self.host = ""
         self.is_ready = False
@@ -46,23 +50,20 @@ class Proxy(Generic[Item]):
         self._ray = ray
         self._task = task
         self._actor = made.remote()
-        self._hello = self._actor.hello.remote()
-        self._start: Any = None
+        self._first: Future[Any] = self._actor.hello.remote().future()  # then that of its start
 
     @property
-    def expected(self) -> list[Any]:
+    def expected(self) -> list[Future[Any]]:
         """What it has not answered yet."""
-        if self.is_ready:
-            return list(self.at_work)
-        return [self._start if self.node else self._hello]
+        return list(self.at_work) if self.is_ready else [self._first]
 
-    def came(self, news: Any) -> None:
+    def came(self, news: Future[Any]) -> None:
         """Hear where it is, and let it start."""
-        self.node, self.host = self._ray.get(news)
+        self.node, self.host = news.result()
         arguments = __version__, str(Path.cwd()), self._task, telemetry.configuration()
-        self._start = self._actor.start.remote(*arguments)
+        self._first = self._actor.start.remote(*arguments).future()
 
-    def started(self, news: Any) -> Worker:
+    def started(self, news: Future[Any]) -> Worker:
         """Hear who it is.
 
         Raises
@@ -70,23 +71,23 @@ class Proxy(Generic[Item]):
         CxrDicomError
             If it cannot work.
         """
-        answer = self._ray.get(news)
+        answer = news.result()
         if isinstance(answer, str):
             raise CxrDicomError(answer)
         worker: Worker = self._heard(answer)
         self.is_ready = True
         return replace(worker, host=self.host, node=self.node)
 
-    def give(self, job: Job[Item]) -> Any:
-        """Give it a job; return what to wait for."""
+    def give(self, job: Job[Item]) -> Future[Any]:
+        """Give it a job; return its answer to come."""
         self.is_alone = job.has_killed
-        request = self._actor.process.remote(job.item, job.is_last)
+        request: Future[Any] = self._actor.process.remote(job.item, job.is_last).future()
         self.at_work[request] = job
         return request
 
-    def answered(self, news: Any) -> Any:
+    def answered(self, news: Future[Any]) -> Any:
         """Return an answer, or raise what the task raised; RayError when the worker is dead."""
-        answer = self._ray.get(news)
+        answer = news.result()
         del self.at_work[news]
         self.is_alone = False
         return self._heard(answer)
