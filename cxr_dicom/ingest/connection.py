@@ -93,10 +93,11 @@ class BoundedSocket(AssociationSocket):
 
     def _shutdown_socket(self) -> None:
         """Close, also where the peer was first; the base then keeps the descriptor."""
-        if self.socket is not None:
+        connection = self.socket  # another thread may close it too
+        if connection is not None:
             with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def send(self, bytestream: bytes) -> None:
         """Send, and wait no longer than for anything else."""
