@@ -10,10 +10,9 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.store.ledger.deliveries import Deliveries, DueDelivery
@@ -25,7 +24,6 @@ from cxr_dicom.store.ledger.results import Dispatch, Results
 from cxr_dicom.store.ledger.schema import MIGRATIONS
 from cxr_dicom.store.ledger.story import Stories
 from cxr_dicom.store.ledger.studies import Arrival, Claim, ClaimLostError, Studies
-from cxr_dicom.store.together import Together
 
 __all__ = [
     "Arrival",
@@ -72,9 +70,6 @@ class Ledger:
 
     Attributes
     ----------
-    together
-        Makes changes of several threads in one transaction, each of which returns when it is on the disk. Never call it
-        within a transaction, which the others would wait for.
     studies, results, deliveries, places, polls, observations, stories, overview
         What can be done with each, one class per noun.
     """
@@ -87,7 +82,6 @@ class Ledger:
         self._lock_seconds = lock_seconds
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._guard = threading.Lock()
-        self.together: Together[Callable[[], Any], Any] = Together(self._in_one_transaction)
         self.studies = Studies(self)
         self.deliveries = Deliveries(self)
         self.places = Places(self)
@@ -124,10 +118,6 @@ class Ledger:
                 raise
         except sqlite3.DatabaseError as error:
             raise self._named(error) from error
-
-    def _in_one_transaction(self, changes: Sequence[Callable[[], Any]]) -> list[Any]:
-        with self.transaction():
-            return [change() for change in changes]
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Return the rows of a query.

@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.records import (
@@ -27,6 +26,7 @@ from cxr_dicom.store.ledger import results
 from cxr_dicom.store.ledger.results import Dispatch
 from cxr_dicom.store.ledger.story import SHORT_OF
 from cxr_dicom.store.ledger.transitions import expect_legal, origins
+from cxr_dicom.store.together import Together
 from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
@@ -59,27 +59,37 @@ class Arrival(StrEnum):
     OF_ANOTHER_STUDY = "of another study"  # its SOP Instance UID is known in another one, and stays there
 
 
+class _Arriving(NamedTuple):
+    instance: StoredInstance
+    sha256: str
+    is_urgent: bool
+
+
 class Studies:
-    """See the module."""
+    """See the module.
+
+    Attributes
+    ----------
+    arriving
+        Records instances of several threads in one transaction.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.arriving: Together[_Arriving, Arrival] = Together(self._add_all)
 
     # --- arriving --------------------------------------------------------------------------------
 
     def arrival(self, instance: StoredInstance, sha256: str) -> Arrival:
         """Say what `add` would make of an instance now."""
-        found = self._ledger.rows(
-            "SELECT study_instance_uid, sha256 FROM instances WHERE sop_instance_uid = ?", instance.sop_instance_uid
-        )
-        if found and found[0]["study_instance_uid"] != instance.study_instance_uid:
-            return Arrival.OF_ANOTHER_STUDY
-        return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW
+        return self._arrival(instance, sha256)[0]
 
     def add(self, instance: StoredInstance, sha256: str, *, is_urgent: bool = False) -> Arrival:
-        """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed."""
-        arrival: Arrival = self._ledger.together.make(partial(self._add, instance, sha256, is_urgent=is_urgent))
-        return arrival
+        """Record a file that lies durably in the spool, if it is new; otherwise the file is not needed.
+
+        Never call it within a transaction, which others would wait for.
+        """
+        return self.arriving.make(_Arriving(instance, sha256, is_urgent))
 
     def knows(self, sop_instance_uid: str) -> bool:
         """Whether an instance was received."""
@@ -105,40 +115,54 @@ class Studies:
             connection.execute("UPDATE studies SET urgent = 1 WHERE study_instance_uid = ?", (study_instance_uid,))
             self._ledger.deliveries.hurry(study_instance_uid)
 
-    def _add(self, instance: StoredInstance, sha256: str, *, is_urgent: bool = False) -> Arrival:
-        now = time.time()
+    def _add_all(self, arriving: Sequence[_Arriving]) -> list[Arrival]:
         with self._ledger.transaction() as connection:
-            arrival = self.arrival(instance, sha256)
-            if arrival is not Arrival.NEW:
-                return arrival
-            begun = connection.execute(
-                "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                (instance.study_instance_uid, StudyState.RECEIVING, now, now),
-            )
+            arrivals = [self._add(connection, *each) for each in arriving]
+            self._ledger.count("received", arrivals.count(Arrival.NEW))
+        return arrivals
+
+    def _add(self, connection: sqlite3.Connection, instance: StoredInstance, sha256: str, is_urgent: bool) -> Arrival:
+        now = time.time()
+        arrival, is_known = self._arrival(instance, sha256)
+        if arrival is not Arrival.NEW:
+            return arrival
+        begun = connection.execute(
+            "INSERT INTO studies (study_instance_uid, state, received_at, changed_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (instance.study_instance_uid, StudyState.RECEIVING, now, now),
+        )
+        if is_known:  # with other content
             self._ledger.stories.supersede(instance.sop_instance_uid)
-            connection.execute(
-                "INSERT OR REPLACE INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid,"
-                " sop_class_uid, path, sha256, sender, called_ae_title, received_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    instance.sop_instance_uid,
-                    instance.study_instance_uid,
-                    instance.series_instance_uid,
-                    instance.sop_class_uid,
-                    self._ledger.stored(instance.path),
-                    sha256,
-                    instance.sender,
-                    instance.called_ae_title,
-                    now,
-                ),
-            )
-            if not begun.rowcount:
-                self._reopen(connection, instance.study_instance_uid)
-            if is_urgent:
-                self.hurry(instance.study_instance_uid)
-            self._ledger.count("received")
+        connection.execute(
+            "INSERT OR REPLACE INTO instances (sop_instance_uid, study_instance_uid, series_instance_uid,"
+            " sop_class_uid, path, sha256, sender, called_ae_title, received_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                instance.sop_instance_uid,
+                instance.study_instance_uid,
+                instance.series_instance_uid,
+                instance.sop_class_uid,
+                self._ledger.stored(instance.path),
+                sha256,
+                instance.sender,
+                instance.called_ae_title,
+                now,
+            ),
+        )
+        if not begun.rowcount:
+            self._reopen(connection, instance.study_instance_uid)
+        if is_urgent:
+            self.hurry(instance.study_instance_uid)
         return arrival
+
+    def _arrival(self, instance: StoredInstance, sha256: str) -> tuple[Arrival, bool]:
+        """Say what an instance is to the ledger, and whether its UID is known."""
+        found = self._ledger.rows(
+            "SELECT study_instance_uid, sha256 FROM instances WHERE sop_instance_uid = ?", instance.sop_instance_uid
+        )
+        if found and found[0]["study_instance_uid"] != instance.study_instance_uid:
+            return Arrival.OF_ANOTHER_STUDY, True
+        return Arrival.KNOWN if found and found[0]["sha256"] == sha256 else Arrival.NEW, bool(found)
 
     def _reopen(self, connection: sqlite3.Connection, uid: str) -> None:
         """A new image arrived: gather again, or after the run that is under way."""

@@ -9,6 +9,7 @@ import pytest
 from cxr_dicom.records import DeliveryStatus, ObjectKind, Outcome, Reason, WrittenObject
 from cxr_dicom.store.ledger import Arrival, ClaimLostError
 from cxr_dicom.store.ledger.actions import ActionRefusedError, ImagesDeletedError
+from cxr_dicom.store.ledger.studies import _Arriving
 from cxr_dicom.store.together import Together
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
@@ -44,11 +45,11 @@ def test_an_instance_stays_in_its_study(ledger, content):
 def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledger):
     count, commits = 40, []
 
-    def counted(changes):
-        commits.append(changes)
-        return ledger._in_one_transaction(changes)
+    def counted(arriving):
+        commits.append(arriving)
+        return ledger.studies._add_all(arriving)
 
-    ledger.together = Together(counted)
+    ledger.studies.arriving = Together(counted)
     gate = threading.Barrier(count)
 
     def arrive(number):
@@ -64,37 +65,46 @@ def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledg
     assert 1 <= len(commits) < count
 
 
-def test_a_change_that_fails_is_not_told_as_done_to_anybody(ledger):
-    gate, heard = threading.Event(), []
+def test_an_instance_that_fails_is_not_told_as_recorded_to_anybody(ledger, monkeypatch):
+    """Three wait while the first one is recorded; one of them fails, and with it the transaction of all three."""
+    begun, gate, heard = threading.Event(), threading.Event(), []
+    stored = ledger.stored
 
-    def make(change):
-        try:
-            ledger.together.make(change)
-        except ValueError:
-            heard.append(change)
-
-    def wait():
+    def slowly_or_not_at_all(path):
+        begun.set()
         gate.wait()
+        if path.name.startswith("1.2.3.1.3"):
+            raise ValueError
+        return stored(path)
 
-    def fail():
-        raise ValueError
+    monkeypatch.setattr(ledger, "stored", slowly_or_not_at_all)
 
-    def add():
-        ledger.studies._add(instance(ledger), "sha")
+    def add(number):
+        try:
+            ledger.studies.add(instance(ledger, f"1.2.3.1.{number}"), "sha")
+        except ValueError:
+            heard.append(number)
 
-    first = threading.Thread(target=make, args=(wait,))
+    first, *others = [threading.Thread(target=add, args=(number,)) for number in range(1, 5)]
     first.start()
-    others = [threading.Thread(target=make, args=(change,)) for change in (add, fail)]
+    begun.wait()
     for thread in others:
         thread.start()
     deadline = time.monotonic() + 20
-    while len(ledger.together._waiting) < 2 and time.monotonic() < deadline:
+    while len(ledger.studies.arriving._waiting) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     gate.set()
     for thread in (first, *others):
         thread.join()
-    assert set(heard) == {add, fail}
-    assert not ledger.studies.knows("1.2.3.1.1")
+    assert sorted(heard) == [2, 3, 4]
+    assert [number for number in range(1, 5) if ledger.studies.knows(f"1.2.3.1.{number}")] == [1]
+
+
+def test_what_arrives_together_is_counted_once_each_and_only_if_it_is_new(ledger):
+    one, other = (_Arriving(instance(ledger, uid), "sha", False) for uid in ("1.2.3.1.1", "1.2.3.1.2"))
+    assert ledger.studies._add_all([one, other, one]) == [Arrival.NEW, Arrival.NEW, Arrival.KNOWN]
+    (row,) = ledger.rows("SELECT value FROM counters WHERE name = 'received'")
+    assert row["value"] == 2
 
 
 def test_one_study_is_claimed_once(ledger):
