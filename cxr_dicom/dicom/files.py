@@ -54,6 +54,7 @@ _CHARACTER_SET = Tag("SpecificCharacterSet")
 _PREAMBLE_LENGTH = 132
 _ELEMENT_HEAD_LENGTH = 8
 _MOST_META = 1 << 16  # bytes
+_BUFFER = 2 * _MOST_META  # what comes before the pixel data is mostly read at once
 MOST_FILE_BYTES = 1 << 30  # 50 megapixels of 16 bits are 100 MB; a file with holes may have more than the disk
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"DA")  # of the elements that may come first
 _SYNTAX_OF_ENCODING = {  # by whether it is implicit, and whether it is little endian
@@ -302,7 +303,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, FileMetaDataset]]:
     try:
         if not path.is_file():  # a named pipe would block
             raise ImageError(Reason.UNREADABLE, "expected a file, found none or something else")
-        with path.open("rb") as file:
+        with path.open("rb", buffering=_BUFFER) as file:
             yield file, _meta(file)
     except OSError as error:
         raise ImageError(

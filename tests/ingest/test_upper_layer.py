@@ -136,6 +136,7 @@ def test_an_image_without_a_data_set_or_with_one_that_says_how_to_read_it_cannot
         else:
             peer.send(values((3, store_command(image.SOPInstanceUID, CommandDataSetType=0x0101))))
         assert peer.status() == 0xC000
+        assert not here.files("part")
         peer.send(store(image))
         assert peer.status() == 0x0000
     assert len(here.files()) == 1
