@@ -177,7 +177,8 @@ class Ledger:
 
     def _connect(self) -> sqlite3.Connection:
         try:
-            self.path.touch(mode=0o600)  # SQLite gives its other files the same mode
+            self.path.touch(mode=0o600)
+            self.path.chmod(0o600)  # a copy that was put back may have another; SQLite gives its other files the same
             connection = sqlite3.connect(
                 self.path, timeout=self._lock_seconds, isolation_level=None, check_same_thread=False
             )

@@ -23,6 +23,14 @@ def test_a_locked_ledger_is_a_named_error(tmp_path):
     assert ledger.studies.add(instance(ledger), "aa") is Arrival.NEW
 
 
+def test_a_copy_that_was_put_back_is_for_the_owner_only(tmp_path):
+    Ledger(tmp_path).close()
+    (tmp_path / "ledger.sqlite").chmod(0o644)  # as `sqlite3 .backup` makes one
+    ledger = Ledger(tmp_path)
+    ledger.studies.add(instance(ledger), "aa")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("ledger.sqlite*")} == {0o600}
+
+
 def test_a_newer_ledger_is_refused(tmp_path):
     Ledger(tmp_path).close()
     sqlite3.connect(tmp_path / "ledger.sqlite").execute("PRAGMA user_version = 99")
