@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import onnx
@@ -19,6 +19,7 @@ _DOMAINS = ("", "ai.onnx")  # two names of one
 _MOST_NODES = 20_000
 _DEEPEST = 4  # graphs within graphs
 _MOST_ELEMENTS = 1 << 28  # of one tensor: 1 GB of float32
+_MOST_PLACES = 1 << 26  # whole numbers of 64 bits that say where something was found: 512 MB
 _SMALL = 4096  # bytes of a weight that may say how large something becomes
 _PLAIN: Mapping[int, int] = {  # bytes of an element
     **dict.fromkeys((TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32), 4),
@@ -284,15 +285,21 @@ def _unbounded(skeleton: ModelProto) -> tuple[str, dict[str, tuple[int | None, .
             if None not in shapes[value.name]:
                 known.add(value.name)
     bounded = set(known)
+    countable = {name for name in known if _most_places(shapes.get(name, ())) <= _MOST_PLACES}
     for graph, _ in _graphs(inferred.graph):
         for node in graph.node:
             results = {name for name in node.output if name}
             is_kept = node.op_type in KEEPING and node.input[0] in bounded
-            is_counted = node.op_type in COUNTING and known.issuperset(node.input[:2])
+            is_counted = node.op_type in COUNTING and countable.issuperset(node.input[:2])
             if not (is_kept or is_counted or results <= bounded):
                 return str(node.op_type), shapes
             bounded |= results
     return "", shapes
+
+
+def _most_places(shape: Sequence[int | None]) -> int:
+    """Return how many numbers say where each of a tensor's is: one for each dimension."""
+    return len(shape) * int(math.prod(filter(None, shape)))
 
 
 def _name(text: str) -> str:

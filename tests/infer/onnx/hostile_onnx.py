@@ -208,6 +208,17 @@ def _found_again():
     return well(_found(*nodes, node("Relu", ("60",), ("last",))))
 
 
+def _places_of_a_gigabyte():
+    """Four whole numbers of 64 bits for each number: 8 GB."""
+    nodes = [
+        node("Tile", ("pixels", "times"), ("large",)),
+        node("NonZero", ("large",), ("places",)),
+        node("Cast", ("places",), ("last",), to=TensorProto.FLOAT),
+        *_found()[-2:],
+    ]
+    return well(nodes, [numbers("times", 1, 1, 256, 256)])
+
+
 def _in_a_branch():
     """What is too large lies within one of two graphs."""
     names = ("then", "else")
@@ -290,6 +301,7 @@ def files():
         "a tensor of a terabyte": (_grown(), "a result of 1099511627776 numbers, 'big'"),
         "as much as the pixels say": (_grown_by_pixels(), "Range whose size is not known beforehand"),
         "each place with each": (_each_with_each(), "MatMul whose size is not known beforehand"),
+        "places of a gigabyte": (_places_of_a_gigabyte(), "NonZero whose size is not known beforehand"),
         "twice as much again and again": (_doubled(), "Concat whose size is not known beforehand"),
         "places of places of places": (_found_again(), "NonZero whose size is not known beforehand"),
         "a tensor of a terabyte in a branch": (_in_a_branch(), "a result of 1099511627776 numbers, 'then big'"),
