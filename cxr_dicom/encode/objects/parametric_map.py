@@ -83,8 +83,9 @@ class ParametricMapEncoder:
             values = heatmap.values
             _place(dataset, image, heatmap.grid)
         else:
-            values = heatmap.grid.resample(heatmap.values, image.shape, image.shape)
-            values = np.rint(values * _STEPS) / _STEPS
+            values = heatmap.grid.resample(heatmap.values, image.shape, image.shape) * _STEPS
+            np.rint(values, out=values)
+            values /= _STEPS
         dataset.add(bulk("FloatPixelData", "OF", values.astype("<f4", copy=False)))
         return Encoded(ObjectKind.PARAMETRIC_MAP, dataset, (image.instance.sop_instance_uid,), model.name)
 
