@@ -10,8 +10,7 @@ from cxr_dicom.dicom import codestream, deflate, files, structure
 from cxr_dicom.infer import onnx, torchscript
 from cxr_dicom.infer.own import bundle
 from cxr_dicom.ingest import admission, connection, dimse, upper_layer, wrap
-from cxr_dicom.ingest.manifest import table
-from cxr_dicom.system import atomic, negotiation, retry
+from cxr_dicom.system import atomic, bounded_table, negotiation, retry
 from cxr_dicom.web import artist, connections, guard
 from cxr_dicom.web.dicomweb import parts, retrieval, search
 from cxr_dicom.web.ohif import install
@@ -35,7 +34,7 @@ TESTS = {  # by the first column of the table
     "a data set that says of itself how it is encoded": "dicom/test_structure.py::test_group_0_and_2_are_no_part_of_a",
     "a header that claims a huge matrix": "select/test_eligibility.py::test_a_matrix_beyond_the_limit_is_refused",
     "a file of terabytes, which with holes needs no disk": "dicom/test_structure.py::test_a_file_of_far_more",
-    "a manifest in Parquet that unpacks to gigabytes": (
+    "a table in Parquet, a manifest or the truth of an evaluation, that unpacks to gigabytes": (
         "ingest/manifest/test_tables.py::test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused"
     ),
     "a code stream that claims another matrix than its header, or thousands of scans": (
@@ -103,8 +102,8 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
     ("a file of terabytes", "64 MB", structure.MOST_BYTES, 64 << 20),
     ("a file of terabytes", "more than 1 GB", files.MOST_FILE_BYTES, 1 << 30),
     ("a file of terabytes", "more than 512 MB", wrap.MOST_BYTES, 512 << 20),
-    ("a manifest in Parquet", "512 bytes for each row", table.BYTES_OF_A_ROW, 512),
-    ("a manifest in Parquet", "at most 1 GB", table.MOST_UNPACKED, 1 << 30),
+    ("a table in Parquet", "512 bytes for each row", bounded_table.BYTES_OF_A_ROW, 512),
+    ("a table in Parquet", "at most 1 GB", bounded_table.MOST_UNPACKED, 1 << 30),
     ("a code stream", "at most 128 scans", codestream._MOST_SCANS, 128),
     ("an image that holds", "(600 s)", SETTINGS.service.study_seconds, 600),
     ("an image that holds", "the third time", SETTINGS.service.max_interruptions, 3),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from cxr_dicom.errors import ManifestError
 from cxr_dicom.ingest.folder import is_uid
@@ -14,6 +13,7 @@ from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.ingest.manifest.entries import Attributes, Item, at_line
 from cxr_dicom.ingest.manifest.lists import Listing
 from cxr_dicom.ingest.manifest.text import lines
+from cxr_dicom.system.bounded_table import BoundedTable, TableRefusedError
 
 ATTRIBUTES = ("patient_age", "patient_sex", "view_position")
 
@@ -42,9 +42,6 @@ _DELIMITERS = ",\t;|"
 _NONE = "\x1f"  # of a table with one column: a name may have commas
 _MEGABYTE = 1_000_000
 _LARGEST = 1 << 50  # bytes, or instances, of a series
-_ROWS = 1024  # of Parquet, at a time
-BYTES_OF_A_ROW = 512  # that it counts for, besides its values
-MOST_UNPACKED = 1 << 30  # bytes of the columns that are read: two million rows at most
 _SHOWN = 12
 _NAME = re.compile(r"[A-Za-z][\w .-]{0,39}")
 
@@ -124,60 +121,17 @@ def _header(text: Iterator[str]) -> tuple[int, str, list[str]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the rows; a text that is the same in many of them is unpacked only when it is known to be bounded."""
-    import pyarrow
-    from pyarrow import parquet
-
     try:
-        table = parquet.ParquetFile(path)
-        names = table.schema_arrow.names
-        if not is_header(names):
-            raise no_use(path, names)
-        roles = {role: names[at] for role, at in roles_of(names).items()}
-        wanted = sorted(set(roles.values()))
-        if len(set(names)) < len(names) or not all(_is_plain(table.schema_arrow.field(name).type) for name in wanted):
-            raise ManifestError(f"{path}: expected columns of text or numbers, each with a name of its own")
-        _expect_bounded(path, _said_bytes(table.metadata, wanted))
-        number, unpacked = 0, 0
-        for batch in parquet.ParquetFile(path, read_dictionary=wanted).iter_batches(_ROWS, columns=wanted):
-            unpacked += batch.num_rows * BYTES_OF_A_ROW + sum(map(_unpacked, batch.columns))
-            _expect_bounded(path, unpacked)
-            for record in batch.to_pylist():
-                number += 1
-                yield number, {role: _text(record[name]) for role, name in roles.items()}
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: expected a Parquet table, got {type(error).__name__}") from error
-
-
-def _expect_bounded(path: Path, count: int) -> None:
-    if count > MOST_UNPACKED:
-        raise ManifestError(f"{path}: expected a table of at most {MOST_UNPACKED >> 20} MB when unpacked, found more")
-
-
-def _said_bytes(metadata: Any, wanted: Collection[str]) -> int:
-    """Return how many bytes columns have, as their table says, with a text that is the same in many rows once."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    chunks = (group.column(number) for group in groups for number in range(metadata.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted)
-
-
-def _unpacked(column: Any) -> int:
-    """Return how many bytes the values of an Arrow column have, each as often as it stands there."""
-    from pyarrow import compute, types
-
-    if not types.is_dictionary(column.type):
-        return int(column.nbytes)
-    return int(compute.sum(compute.take(compute.binary_length(column.dictionary), column.indices)).as_py() or 0)
-
-
-def _is_plain(kind: Any) -> bool:
-    """Whether a type of Arrow is one of text or of numbers."""
-    from pyarrow import types
-
-    if types.is_dictionary(kind):
-        return bool(types.is_string(kind.value_type))
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_null)
-    return any(is_one(kind) for is_one in plain)
+        table = BoundedTable(path)
+        if not is_header(table.names):
+            raise no_use(path, table.names)
+        roles = {role: table.names[at] for role, at in roles_of(table.names).items()}
+        if not set(roles.values()) <= set(table.plain):
+            raise TableRefusedError("expected columns of text or numbers")
+        for number, record in enumerate(table.rows(set(roles.values())), start=1):
+            yield number, {role: _text(record[name]) for role, name in roles.items()}
+    except TableRefusedError as error:
+        raise ManifestError(f"{path}: {error}") from error
 
 
 def _text(value: object) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer.findings import FINDINGS
+from cxr_dicom.system.bounded_table import BoundedTable, TableRefusedError
 
 Key = Literal["sop_instance_uid", "study_instance_uid", "accession_number", "file_name"]
 Values = NDArray[np.float64]
@@ -190,21 +191,13 @@ def _delimiter(head: str) -> str:
 
 
 def _parquet(path: Path) -> Iterator[Line]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            yield Line(number=0, cells=names)
-            number = 0
-            for batch in file.iter_batches(batch_size=4096):
-                columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
-                for cells in zip(*columns, strict=True):
-                    number += 1
-                    yield Line(number=number, cells=cells)
-    except (pa.ArrowException, OSError) as error:
-        raise TruthError(f"{path.name}: expected a Parquet file, found {type(error).__name__}") from error
+        table = BoundedTable(path)
+        yield Line(number=0, cells=table.names)
+        for number, record in enumerate(table.rows(table.plain), start=1):
+            yield Line(number=number, cells=[_text(record.get(name)) for name in table.names])
+    except TableRefusedError as error:
+        raise TruthError(f"{path.name}: {error}") from error
 
 
 def _text(value: object) -> str:

@@ -7,8 +7,9 @@ import pytest
 from pyarrow import parquet
 
 from cxr_dicom.errors import ManifestError
-from cxr_dicom.ingest.manifest import read, survey, table
+from cxr_dicom.ingest.manifest import read, survey
 from cxr_dicom.records import Reason
+from cxr_dicom.system import bounded_table
 from tests.ingest.manifest.manifests import UIDS, reasons
 
 
@@ -70,7 +71,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr(bounded_table, "MOST_UNPACKED", 1 << 20)
     path = as_parquet(tmp_path, BOMBS[name], use_dictionary=name != "a long text")
     assert (tmp_path / "x").stat().st_size < 3000
     with pytest.raises(ManifestError, match="at most 1 MB when unpacked, found more"):
@@ -79,32 +80,42 @@ def test_a_parquet_table_that_unpacks_to_far_more_than_its_file_is_refused(name,
 
 def test_what_a_parquet_table_says_is_refused_before_its_columns_are_read(tmp_path, monkeypatch):
     path = as_parquet(tmp_path, BOMBS["a long text"], use_dictionary=False)
-    monkeypatch.setattr(table, "MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr(bounded_table, "MOST_UNPACKED", 1 << 20)
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", None)
     with pytest.raises(ManifestError, match="at most 1 MB when unpacked, found more"):
         read(path)
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        pyarrow.array([{"a": "x"}]),
-        pyarrow.array([["x"]]),
-        pyarrow.array([1 << 62]).cast(pyarrow.timestamp("us")),
-        pyarrow.array([b"x"]),
-    ],
-    ids=lambda column: str(column.type),
-)
+@pytest.mark.parametrize("column", [pyarrow.array([{"a": "x"}]), pyarrow.array([["x"]])], ids=["struct", "list"])
 def test_columns_of_parquet_that_are_no_text_are_an_error(column, tmp_path):
     with pytest.raises(ManifestError, match="expected columns of text or numbers"):
         read(as_parquet(tmp_path, column))
 
 
-def test_two_columns_of_one_name_and_text_that_is_none_are_errors(tmp_path):
-    with pytest.raises(ManifestError, match="each with a name of its own"):
+@pytest.mark.parametrize(
+    ("column", "error"),
+    [
+        (pyarrow.array([b"\xff\xfe"]).view(pyarrow.string()), "UnicodeDecodeError"),
+        (pyarrow.array([1 << 62]).cast(pyarrow.timestamp("us")), "OverflowError"),
+    ],
+    ids=["text", "time"],
+)
+def test_values_of_parquet_that_are_none_are_an_error(column, error, tmp_path):
+    with pytest.raises(ManifestError, match=f"expected a Parquet table, got {error}"):
+        read(as_parquet(tmp_path, column))
+
+
+def test_two_columns_of_one_name_are_an_error(tmp_path):
+    with pytest.raises(ManifestError, match="expected columns of different names"):
         read(as_parquet(tmp_path, ["a"], ["b"], names=["path", "path"]))
-    with pytest.raises(ManifestError, match="expected a Parquet table, got UnicodeDecodeError"):
-        read(as_parquet(tmp_path, pyarrow.array([b"\xff\xfe"]).view(pyarrow.string())))
+
+
+@pytest.mark.parametrize(
+    "column", [["a.dcm", "b"], pyarrow.array(["a.dcm", "b"]).dictionary_encode(), [1, 2], [1.5, None], [None, None]]
+)
+def test_columns_of_any_other_kind_are_read(column, tmp_path):
+    manifest = read(as_parquet(tmp_path, ["x.dcm", "y.dcm"], column, names=["path", "PatientAge"]))
+    assert len(manifest.skipped) == 2
 
 
 def test_names_that_no_file_system_has_are_listed(images, written):

@@ -7,6 +7,7 @@ from pyarrow import parquet
 
 from cxr_dicom.results.evaluate import Reading, TruthError, layouts, truth
 from cxr_dicom.results.evaluate.layouts import NIH_FINDINGS, read_table
+from cxr_dicom.system import bounded_table
 
 NAMES = {*NIH_FINDINGS, "lung_opacity", "fracture"}
 NONE = float("nan")
@@ -152,6 +153,18 @@ def test_any_table_with_names_or_with_mapped_columns(table):
         read(path, columns={"Befund": "masse"})
 
 
+def test_a_parquet_table_has_bounds_and_what_is_no_text_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "truth.parquet"
+    columns = {"sop_instance_uid": ["1.2"] * 200, "effusion": [True] * 200, "odd": [["x" * 100_000]] * 200}
+    parquet.write_table(pa.table(columns), path)
+    monkeypatch.setattr(bounded_table, "MOST_UNPACKED", 1 << 20)
+    names, rows = truth.open_table(path)
+    assert (names, len(list(rows))) == (list(columns), 200)
+    parquet.write_table(pa.table(columns | {"odd": ["x" * 100_000] * 200}), path)
+    with pytest.raises(TruthError, match=r"truth\.parquet: expected a table of at most 1 MB when unpacked, found more"):
+        list(truth.open_table(path)[1])
+
+
 def test_parquet_is_the_same_table(tmp_path):
     path = tmp_path / "truth.parquet"
     columns = {"sop_instance_uid": ["1", "2"], "mass": [True, None], "edema": [1.0, 0.0], "fracture": [-1, 1]}
@@ -161,7 +174,7 @@ def test_parquet_is_the_same_table(tmp_path):
     same(found.labels["edema"], [1, 0])
     same(found.labels["fracture"], [NONE, 1])
     path.write_bytes(b"PAR1 nonsense")
-    with pytest.raises(TruthError, match="expected a Parquet file"):
+    with pytest.raises(TruthError, match="expected a Parquet table"):
         read(path)
 
 
