@@ -10,6 +10,7 @@
     ├── EncodingError               a DICOM object could not be made
     ├── ManifestError               a list of studies cannot be understood
     ├── FetchError                  an image or a study is not given by the place where it lies
+    ├── ConnectionFailedError       another machine could not be reached, or did not let us in
     └── PlaceError                  the machine where it happened is at fault and not a study; another one may do it
         └── WantError               this machine lacks room, memory or permission
 
@@ -18,6 +19,7 @@ No message holds patient data: UIDs, keywords, numbers and file names of ours on
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from cxr_dicom.records import Reason
@@ -89,3 +91,32 @@ class ManifestError(CxrDicomError):
 
 class FetchError(CxrDicomError):
     """An image or a study is not given by the place where it lies."""
+
+
+class ConnectionFailedError(CxrDicomError):
+    """Another machine could not be reached, or did not let us in.
+
+    Attributes
+    ----------
+    status
+        Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``BUSY``, ``TIMEOUT``, ``HTTP 503``.
+    retry_after
+        Seconds that the other side asked us to wait; None when it did not.
+    http_status
+        Status code of the answer; None when there was none, or not by HTTP.
+    """
+
+    def __init__(
+        self, status: str, detail: str, retry_after: float | None = None, *, http_status: int | None = None
+    ) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+        self.http_status = http_status
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is there, and has no room for us now."""
+        asks_to_wait = self.http_status == HTTPStatus.SERVICE_UNAVAILABLE and self.retry_after is not None
+        return self.status == "BUSY" or self.http_status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait

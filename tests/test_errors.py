@@ -4,10 +4,9 @@ import pickle
 
 import pytest
 
-from cxr_dicom.errors import ImageError, WeightsError
+from cxr_dicom.errors import ConnectionFailedError, ImageError, WeightsError
 from cxr_dicom.ingest.intake import Refusal, RefusedError
 from cxr_dicom.records import Reason
-from cxr_dicom.system.network import ConnectionFailedError
 
 
 @pytest.mark.parametrize(

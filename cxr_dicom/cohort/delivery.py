@@ -14,11 +14,10 @@ from cxr_dicom.cohort.states import Delivered
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import binary_fallback, build_destination
 from cxr_dicom.encode.binary_fallback import make_binary_fallback
-from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Reason, Receipt
 from cxr_dicom.system import retry
 from cxr_dicom.system.lock import in_turn
-from cxr_dicom.system.network import ConnectionFailedError
 
 ATTEMPTS = 6  # with the pauses of `retry`, about half a minute
 BUSY_SECONDS = 900.0  # of pauses, for which a destination may be busy at one study

@@ -155,7 +155,6 @@ def _of_part(out: Path, part: Part) -> Path:
     return out / STATE_FOLDER / f"part-{part.number}-of-{part.of}.json"
 
 
-# XX
 def machines(crew: Sequence[Worker], studies: Mapping[str, int]) -> list[dict[str, Any]]:
     """Say which machines took part, what each did, and why one was refused."""
     found: dict[tuple[str, str], dict[str, Any]] = {}

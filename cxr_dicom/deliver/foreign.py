@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from cxr_dicom.deliver.base import Destination, receipt
-from cxr_dicom.errors import CxrDicomError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError
 from cxr_dicom.plugins import Choice
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import telemetry
-from cxr_dicom.system.network import ConnectionFailedError
 
 
 class ForeignDestination:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.plugins import ARCHIVES
-from cxr_dicom.system.network import ConnectionFailedError
 
 if TYPE_CHECKING:
     from cxr_dicom.config.service import ArchiveTable as Described

@@ -12,9 +12,8 @@ import requests
 from pydicom.datadict import keyword_for_tag
 
 from cxr_dicom.dicom.native_model import dataset_of
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.matching import Item, codes, unpadded
-from cxr_dicom.system.network import ConnectionFailedError
 from cxr_dicom.system.reasons import own_words, values_of
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, FetchError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.plugins import Choice
 from cxr_dicom.system import telemetry
-from cxr_dicom.system.network import ConnectionFailedError
 
 if TYPE_CHECKING:
     from cxr_dicom.ingest.archive import Archive, RemoteInstance, RemoteStudy, Store, StudyQuery

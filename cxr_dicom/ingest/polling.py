@@ -21,7 +21,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, FetchError
 from cxr_dicom.ingest.archive import (
     Archive,
     IncompleteAnswerError,
@@ -35,7 +35,6 @@ from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.store.ledger.polls import PutOff
 from cxr_dicom.system import retry, telemetry
-from cxr_dicom.system.network import ConnectionFailedError
 
 _LONGEST_PAUSE = retry.LONGEST_ASKED_PAUSE  # between two attempts at a study that the archive does not give
 _REST = 0.1  # of the time in which a study stayed the same, until it is compared again

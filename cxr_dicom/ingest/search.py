@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.ingest.archive import IncompleteAnswerError
 from cxr_dicom.ingest.folder import is_uid
 from cxr_dicom.ingest.matching import Item, Keys, Verdict, bounds, judge
-from cxr_dicom.system.network import ConnectionFailedError
 
 _MAX_STUDIES = 200_000
 _MAX_QUESTIONS = 50_000

@@ -16,7 +16,7 @@ from pydicom.uid import SegmentationStorage
 from cxr_dicom.deliver import binary_fallback
 from cxr_dicom.deliver.base import UNREADABLE, Destination
 from cxr_dicom.encode.binary_fallback import make_binary_fallback
-from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, SettingsError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.receipts import record
@@ -25,7 +25,6 @@ from cxr_dicom.store.ledger import DueDelivery, Ledger
 from cxr_dicom.store.ledger.places import Place
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.system import retry, telemetry
-from cxr_dicom.system.network import ConnectionFailedError
 
 _BEFORE_ANY_OBJECT = (retry.OUTAGE, "REJECTED", "BUSY")  # troubles that come before an object is sent
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING, DeliveryStatus.COMMITTED)

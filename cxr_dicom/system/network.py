@@ -29,7 +29,7 @@ from requests.utils import get_environ_proxies
 from urllib3.exceptions import ProtocolError
 
 from cxr_dicom.config.service import DicomAccess, HttpAccess, ListenerTls
-from cxr_dicom.errors import CxrDicomError, SettingsError
+from cxr_dicom.errors import ConnectionFailedError, SettingsError
 from cxr_dicom.system.bounded import MAX_BYTES, AnswerTooLongError, BoundedAdapter
 from cxr_dicom.system.causes import cause_of
 from cxr_dicom.system.negotiation import LEAST_PDU_LENGTH, refusal
@@ -40,35 +40,6 @@ _REJECTIONS = _, _TRANSIENT = 1, 2  # Result of an A-ASSOCIATE-RJ PDU (PS3.8 9.3
 _PRESENTATION = 3  # its Source
 
 _ORIGIN = re.compile(r"https?://[\w.:\[\]-]{1,255}", re.ASCII)
-
-
-class ConnectionFailedError(CxrDicomError):
-    """Another machine could not be reached, or did not let us in.
-
-    Attributes
-    ----------
-    status
-        Short word for receipts: ``UNREACHABLE``, ``REJECTED``, ``BUSY``, ``TIMEOUT``, ``HTTP 503``.
-    retry_after
-        Seconds that the other side asked us to wait; None when it did not.
-    http_status
-        Status code of the answer; None when there was none, or not by HTTP.
-    """
-
-    def __init__(
-        self, status: str, detail: str, retry_after: float | None = None, *, http_status: int | None = None
-    ) -> None:
-        super().__init__(f"{status}: {detail}")
-        self.status = status
-        self.detail = detail
-        self.retry_after = retry_after
-        self.http_status = http_status
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it is there, and has no room for us now."""
-        asks_to_wait = self.http_status == HTTPStatus.SERVICE_UNAVAILABLE and self.retry_after is not None
-        return self.status == "BUSY" or self.http_status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait
 
 
 class ContextsRejectedError(ConnectionFailedError):

@@ -11,8 +11,9 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import DicomAccess
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.system import words
-from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
+from cxr_dicom.system.network import ContextsRejectedError, association
 from cxr_dicom.system.requestor import LATE, MAX_ANSWER, operation
 
 ABORTED = "ABORTED"  # status of a peer that ended an association before its answer

@@ -22,7 +22,10 @@ from cxr_dicom.errors import SettingsError
 from tests import ROOT
 from tests.kept import all_kept, keep, kept
 
-UNUSED = {"torchvision", "torchxrayvision", "torch._dynamo", "openvino", "onnxruntime", "scipy", "pandas", "rich"}
+UNUSED = {
+    *("torchvision", "torchxrayvision", "torch._dynamo", "openvino", "onnxruntime", "scipy", "pandas", "rich"),
+    *("pynetdicom", "dicomweb_client", "cxr_dicom.system.network"),
+}
 OFFLINE = ("--models", "offline-anatomy,lung-opacity", "--device", "cpu")
 
 

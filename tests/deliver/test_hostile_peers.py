@@ -7,8 +7,8 @@ import pytest
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.records import DeliveryStatus
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver import raw_peer
 from tests.deliver.raw_peer import answer, item, pdu, peer, read_pdu, read_request, storing
 

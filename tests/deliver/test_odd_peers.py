@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.records import DeliveryStatus
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver import raw_peer
 from tests.deliver.helpers import STORED, uid_of, web
 from tests.deliver.raw_peer import answer, element, item, pdu, peer, read_pdu, read_request

@@ -9,9 +9,9 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from cxr_dicom.config.service import DicomDestination
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.ingest.archive import build_archive
 from cxr_dicom.system import network
-from cxr_dicom.system.network import ConnectionFailedError
 from cxr_dicom.system.operations import echo
 from tests.deliver.raw_peer import accepted, element, item, pdu, peer, read_pdu
 from tests.deliver.test_hostile_peers import destination

@@ -6,8 +6,8 @@ import pytest
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.records import DeliveryStatus
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver.helpers import STORED, failed, item, response, uid_of, web
 
 HTML = b"<html><title>Sign in</title></html>"

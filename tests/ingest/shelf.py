@@ -2,10 +2,9 @@
 
 from io import BytesIO
 
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy
 from cxr_dicom.synthetic import radiograph
-from cxr_dicom.system.network import ConnectionFailedError
 
 
 class Shelf:

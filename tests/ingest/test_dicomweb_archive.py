@@ -6,10 +6,9 @@ from io import BytesIO
 import pytest
 import requests
 
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, RemoteStudy, StudyQuery
 from cxr_dicom.ingest.dicom_json import items_of
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.ingest.pacs import MULTIPART, Pacs, asked, encoded, multipart, studies
 
 ALL = StudyQuery(since="20260101")

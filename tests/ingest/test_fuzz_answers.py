@@ -11,11 +11,10 @@ import requests
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from cxr_dicom.errors import FetchError, ImageError
+from cxr_dicom.errors import ConnectionFailedError, FetchError, ImageError
 from cxr_dicom.ingest import dicom_json
 from cxr_dicom.ingest.wrap import wrap
 from cxr_dicom.records import Reason
-from cxr_dicom.system.network import ConnectionFailedError
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.dicomweb.parts import Parts
 from tests.fuzzing import damaged, fuzz

@@ -6,9 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, RemoteInstance
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.deliver.raw_peer import element, pdu, read_pdu
 from tests.deliver.raw_peer import peer as raw
 from tests.ingest.pacs import MULTIPART, Pacs, asked, encoded, multipart, studies

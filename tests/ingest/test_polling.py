@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation
 
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.ingest.archive import StudyQuery
 from cxr_dicom.ingest.polling import Round
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.ingest.shelf import Shelf, image
 
 

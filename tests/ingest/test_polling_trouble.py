@@ -5,9 +5,8 @@ from datetime import date
 import pytest
 
 from cxr_dicom.cli.poll import print_rounds
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, StudyQuery
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.ingest.shelf import image
 
 TODAY = date(2026, 1, 6)

@@ -21,10 +21,9 @@ from pynetdicom.sop_class import (
 )
 
 from cxr_dicom.config.service import ListenerSettings, QueryRetrieveArchive
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import IncompleteAnswerError, RemoteInstance, RemoteStudy, StudyQuery
 from cxr_dicom.ingest.archives.query_retrieve import QueryRetrieve
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.ingest.pacs import matches, studies
 
 ALL = StudyQuery(since="20260101")

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.ingest.archive import IncompleteAnswerError
 from cxr_dicom.ingest.search import Answer, Search
-from cxr_dicom.system.network import ConnectionFailedError
 
 SINCE = {"StudyDate": "20260101-", "ModalitiesInStudy": "DX"}
 

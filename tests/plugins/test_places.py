@@ -9,10 +9,9 @@ from cxr_dicom import synthetic
 from cxr_dicom.cli import cli
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, StudyQuery, build_archive
 from cxr_dicom.records import DeliveryStatus, EncodedObject
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.plugins.test_objects import SHELF
 from tests.plugins.tutorial import MODEL
 

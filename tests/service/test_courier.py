@@ -7,13 +7,13 @@ import time
 import pytest
 
 from cxr_dicom.deliver.base import receipt
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, InstanceResult, ObjectKind, Outcome, StudyResult
 from cxr_dicom.service.breaker import Breaker
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger import Dispatch, Ledger, LedgerError
 from cxr_dicom.store.spool import Spool
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.service_helpers import settings
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance
 

@@ -5,13 +5,12 @@ import logging
 import pytest
 
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import ConnectionFailedError, SettingsError
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.service.courier import Courier
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.ledger.places import Place as Kind
 from cxr_dicom.system import retry, telemetry
-from cxr_dicom.system.network import ConnectionFailedError
 from tests.service.test_courier import UIDS, here  # noqa: F401 - a fixture
 from tests.store.ledger.helpers import STUDY, state
 

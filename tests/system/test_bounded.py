@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from cxr_dicom.config.service import HttpAccess
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.system import bounded
-from cxr_dicom.system.network import ConnectionFailedError, request, searching, session
+from cxr_dicom.system.network import request, searching, session
 from tests.service_helpers import certificate
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\n"

@@ -10,7 +10,8 @@ from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from cxr_dicom.config.service import DicomAccess, HttpAccess
-from cxr_dicom.system.network import ConnectionFailedError, association, request, session
+from cxr_dicom.errors import ConnectionFailedError
+from cxr_dicom.system.network import association, request, session
 from tests.service_helpers import associated, certificate, free_port
 
 

@@ -7,8 +7,8 @@ from pynetdicom.sop_class import Verification
 from cxr_dicom.config import Settings
 from cxr_dicom.config.service import HttpAccess, ListenerTls
 from cxr_dicom.deliver import build_destination
-from cxr_dicom.errors import SettingsError
-from cxr_dicom.system.network import ConnectionFailedError, server_tls, session
+from cxr_dicom.errors import ConnectionFailedError, SettingsError
+from cxr_dicom.system.network import server_tls, session
 from tests.service_helpers import associated, certificate, free_port, listening
 
 

@@ -4,9 +4,9 @@ import pytest
 import requests
 
 from cxr_dicom.deliver.store_response import said_of
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.ingest.dicom_json import items_of
 from cxr_dicom.system import reasons
-from cxr_dicom.system.network import ConnectionFailedError
 
 NOTHINGS = b"[" + b"{}," * 998 + b"[]]"
 

@@ -27,11 +27,11 @@ from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
 from cxr_dicom.deliver.plain import plain
 from cxr_dicom.dicom.files import inflated, read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
-from cxr_dicom.errors import ImageError
+from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
 from cxr_dicom.system.negotiation import refusal
-from cxr_dicom.system.network import ConnectionFailedError, ContextsRejectedError, association
+from cxr_dicom.system.network import ContextsRejectedError, association
 from cxr_dicom.system.operations import ABORTED, asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
 from cxr_dicom.system.requestor import SLOWEST, goes_on, operation

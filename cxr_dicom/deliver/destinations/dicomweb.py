@@ -20,10 +20,10 @@ from cxr_dicom.deliver.plain import plain
 from cxr_dicom.deliver.store_response import said_of
 from cxr_dicom.deliver.upload import FORMS, Upload
 from cxr_dicom.dicom.files import read_header
-from cxr_dicom.errors import ImageError
+from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
-from cxr_dicom.system.network import ConnectionFailedError, answered, request, retry_after, searching, session
+from cxr_dicom.system.network import answered, request, retry_after, searching, session
 from cxr_dicom.system.reasons import reason_of
 
 _SOP_UID = "00080018"

@@ -10,14 +10,14 @@ from http import HTTPStatus
 import requests
 
 from cxr_dicom.config.service import DicomwebArchive, ListenerSettings
-from cxr_dicom.errors import FetchError
+from cxr_dicom.errors import ConnectionFailedError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
 from cxr_dicom.ingest.dicom_json import items_of, only_part
 from cxr_dicom.ingest.doubts import Doubts
 from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
 from cxr_dicom.ingest.matching import Item, Keys, judge, keyword
 from cxr_dicom.ingest.search import Answer, Search
-from cxr_dicom.system.network import ConnectionFailedError, answered, request, session
+from cxr_dicom.system.network import answered, request, session
 from cxr_dicom.system.reasons import reason_of
 
 _PAGE = 100

@@ -19,7 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import ListenerSettings, QueryRetrieveArchive
 from cxr_dicom.dicom.private_parts import take_both_roles
-from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, FetchError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy, Store, StudyQuery
 from cxr_dicom.ingest.doubts import Doubts
 from cxr_dicom.ingest.identifiers import item_of
@@ -27,7 +27,7 @@ from cxr_dicom.ingest.listing import counted, first, listed, wanted_series
 from cxr_dicom.ingest.matching import Item, Keys, judge
 from cxr_dicom.ingest.search import Answer, Search
 from cxr_dicom.system import words
-from cxr_dicom.system.network import ConnectionFailedError, association
+from cxr_dicom.system.network import association
 from cxr_dicom.system.operations import asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
 from cxr_dicom.system.requestor import SLOWEST

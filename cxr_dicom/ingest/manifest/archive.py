@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr_dicom.config.service import DicomwebArchive, HttpAccess
-from cxr_dicom.errors import FetchError, ImageError
+from cxr_dicom.errors import ConnectionFailedError, FetchError, ImageError
 from cxr_dicom.ingest.archive import RemoteInstance, RemoteStudy
-from cxr_dicom.ingest.archives.dicomweb import Dicomweb
 from cxr_dicom.ingest.folder import read_instance
 from cxr_dicom.ingest.manifest import locations
 from cxr_dicom.ingest.manifest.attempts import tried
 from cxr_dicom.ingest.manifest.entries import MODALITIES, Entry
-from cxr_dicom.system.network import ConnectionFailedError
+
+if TYPE_CHECKING:
+    from cxr_dicom.ingest.archives.dicomweb import Dicomweb
 
 _MAX_BYTES = 512 << 20  # of one instance
 
@@ -66,6 +68,8 @@ def fetch(sources: Iterable[str], folder: Path, access: HttpAccess | None) -> di
 
 
 def _archive(access: HttpAccess) -> Dicomweb:
+    from cxr_dicom.ingest.archives.dicomweb import Dicomweb
+
     access_fields = access.model_dump(include=set(HttpAccess.model_fields), exclude_unset=True)
     return Dicomweb(DicomwebArchive(kind="dicomweb", name="origin", **access_fields), _MAX_BYTES)
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
-from cxr_dicom.errors import CxrDicomError, FetchError
+from cxr_dicom.errors import ConnectionFailedError, CxrDicomError, FetchError
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
-from cxr_dicom.system.network import ConnectionFailedError
 
 ATTEMPTS = 4  # of one transfer: some seconds; a run that is repeated tries again what failed
 _MAX_PAUSE = 60.0  # seconds; a worker waits for it

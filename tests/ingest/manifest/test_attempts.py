@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cxr_dicom.config.service import HttpAccess
-from cxr_dicom.errors import FetchError, SettingsError
+from cxr_dicom.errors import ConnectionFailedError, FetchError, SettingsError
 from cxr_dicom.ingest.manifest.attempts import ATTEMPTS, tried
-from cxr_dicom.system.network import ConnectionFailedError, answered, request, searching, session
+from cxr_dicom.system.network import answered, request, searching, session
 from tests.service_helpers import free_port
 
 
