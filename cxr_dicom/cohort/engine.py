@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import PlaceError, SettingsError
@@ -121,6 +121,22 @@ class Task(Protocol[Item_contra, Result_co]):
 
     def close(self) -> None:
         """Give memory back, in a worker. Called once, at the end."""
+
+
+class Waiting(Generic[Item]):
+    """Items that nobody was given yet, true as long as there are some; each is made when it is taken."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = iter(items)
+        self._left = len(items)
+
+    def __bool__(self) -> bool:
+        return self._left > 0
+
+    def take(self) -> Item:
+        """Return the next one."""
+        self._left -= 1
+        return next(self._items)
 
 
 def depth(task: Task[Any, Any]) -> int:

@@ -43,6 +43,15 @@ class Place(NamedTuple):
     offset: int
     length: int
 
+    def written(self) -> bytes:
+        """Write it down: less than half of the memory."""
+        return b"%d %d %d" % self
+
+    @classmethod
+    def read(cls, written: bytes) -> Place:
+        """Read what was written down."""
+        return cls(*map(int, written.split()))
+
 
 class Journal:
     """What is finished in an output folder, as it was when this was made or refreshed.
@@ -67,18 +76,21 @@ class Journal:
 
     def place(self, key: str) -> Place | None:
         """Return where the state of an entry lies; None where there is none."""
-        return self._places.get(key)
+        written = self._places.get(key)
+        return Place.read(written) if written else None
 
     def load(self, key: str) -> State | None:
         """Return the state of an entry; None when there is none, or none that this version understands."""
-        if key not in self._places:
+        place = self.place(key)
+        if place is None:
             return _understood(_content(self._single[key])) if key in self._single else None
         try:
-            return self._reader.state(self._places[key])
+            return self._reader.state(place)
         except FileNotFoundError:  # a session has made one file of many
             self._forget()
             self.refresh()
-            return self._reader.state(self._places[key]) if key in self._places else None
+            place = self.place(key)
+            return self._reader.state(place) if place else None
 
     def refresh(self) -> None:
         """Read what was added since, by sessions at work."""
@@ -99,21 +111,25 @@ class Journal:
 
     def _forget(self) -> None:
         self._reader = Reader(self._folder.parent)
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, bytes] = {}  # see `Place.written`
         self._guests: dict[str, set[str]] = {}  # folder -> keys of other names whose states have files there
         self._read_up_to: dict[int, int] = {}  # bytes of each journal
         self._sizes: dict[int, int] = {}
 
     def _note(self, key: str, folders: Iterable[str], place: Place) -> None:
-        if key in self._places and self._places[key].journal > place.journal:
+        earlier = self.place(key)
+        if earlier and earlier.journal > place.journal:
             return
-        self._places[key] = place
+        self._places[key] = place.written()
         for folder in folders:
             self._guests.setdefault(folder, set()).add(key)
 
+    def _each_place(self) -> Iterator[Place]:
+        return map(Place.read, self._places.values())
+
     @property
     def _is_loose(self) -> bool:
-        live, size = sum(place.length for place in self._places.values()), sum(self._sizes.values())
+        live, size = sum(place.length for place in self._each_place()), sum(self._sizes.values())
         return len(self._sizes) > MOST_FILES or size - live > live + _SLACK
 
 
@@ -172,7 +188,7 @@ class OwnJournal(Journal):
             self.refresh()
         if is_alone and self._is_loose:
             before = [path for number, path in _journals(self._folder) if number != self._number]
-            self._rewrite(self._reader.line(place) for place in sorted(self._places.values()))
+            self._rewrite(self._reader.line(place) for place in sorted(self._each_place()))
             for path in before:
                 path.unlink(missing_ok=True)
             self._forget()

@@ -160,8 +160,9 @@ def _token_file(out: Path, token: str) -> Path:
 
 
 def _seen(entries: Sequence[Entry]) -> Iterator[tuple[Path, str]]:
-    here = [entry for entry in entries if entry.study or entry.picture]
-    for entry in here[:: max(1, -(-len(here) // LOOKED_AT))]:
+    here = [number for number, entry in enumerate(entries) if entry.study or entry.picture]
+    for number in here[:: max(1, -(-len(here) // LOOKED_AT))]:
+        entry = entries[number]
         path = entry.study.instances[0].path if entry.study else entry.picture
         if path is not None and (digest := _look(path)):
             yield path, digest

@@ -20,6 +20,7 @@ from cxr_dicom.cohort.delivery import OutageGuard
 from cxr_dicom.cohort.engine import SMALL, Engine
 from cxr_dicom.cohort.finished import Answer, Done, summarise
 from cxr_dicom.cohort.journal import Journal, OwnJournal, writing
+from cxr_dicom.cohort.known import Known
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Options
 from cxr_dicom.cohort.run_record import RunRecord
 from cxr_dicom.cohort.session import Part, Session
@@ -38,6 +39,7 @@ from cxr_dicom.results import rows as result_rows
 from cxr_dicom.results.masks import inside
 from cxr_dicom.results.schema import Row
 from cxr_dicom.system import atomic, telemetry, wants
+from cxr_dicom.system.packed import Ordered, Packed
 
 RESULT_FILES = (
     "results.jsonl",
@@ -169,7 +171,7 @@ class _Work:
     def _process(self, engine: Engine, own: Session) -> Iterator[Done]:
         task = EntryTask(settings=self._settings, out=self._out, options=self._options, owner=own.path)
         outage_guard = OutageGuard(self._options.destination)
-        items = self._with_states()
+        items = Known(self._share.entries, self._out, self._journal)
         begun = set(states.begun(self._out))
         with closing(engine.process(items, task)) as finished:
             for answer in finished:
@@ -178,15 +180,6 @@ class _Work:
                 yield answer.done
                 has_answered = bool(answer.done.objects) and not answer.done.is_reused
                 outage_guard.note(answer.done.unsent, has_answered=has_answered)
-
-    def _with_states(self) -> list[Entry]:
-        """Return the entries, each with what is known here of its state."""
-        known = [entry.key for entry in self._share.entries if self._journal.place(entry.key)]
-        changed = dict(zip(known, states.changed_at_each([self._out / key for key in known]), strict=True))
-        return [
-            replace(entry, place=self._journal.place(entry.key), changed_at=changed.get(entry.key))
-            for entry in self._share.entries
-        ]
 
     def _keep(self, answer: Answer, *, was_begun: bool) -> None:
         """Keep the state of an entry, and remove what it makes obsolete."""
@@ -231,18 +224,17 @@ class _Content:
         self._out = out
         self._settings = settings
         self._options = options
-        self._index: list[tuple[str, str, str, int]] = []  # path, SOP Instance UID, key of the state, number in it
+        self._index = Ordered()  # path, SOP Instance UID, key of the state, number in it
         for number, skipped in enumerate(manifest.skipped):
             self.tally.skip(skipped)
-            self._index.append((result_rows.path_text(skipped.path), _uid(skipped), "", number))
+            self._index.add([(result_rows.path_text(skipped.path), _uid(skipped), "", number)])
 
     def add(self, done: Done) -> None:
         self.tally.add(done)
-        self._index += [(path, uid, done.key, number) for number, (path, uid) in enumerate(done.index)]
+        self._index.add((path, uid, done.key, number) for number, (path, uid) in enumerate(done.index))
 
     def write(self, finish: Callable[[], dict[str, Any]]) -> None:
         """Write all; ``finish`` writes `run.json` and returns what it has."""
-        self._index.sort()
         lines = self._out / "results.jsonl"
         result_rows.write_jsonl(lines, self._rows())
         rows = partial(result_rows.read_jsonl, lines)
@@ -300,18 +292,21 @@ def without_own_output(manifest: Manifest, out: Path, journal: Journal | None = 
         place = real(path)
         return place in written or place.is_relative_to(exported)
 
-    entries: list[Entry] = []
     for entry in manifest.entries:
         if entry.picture and (state := kept.load(entry.key)):
             written |= {home / path for path in state.file_paths()}
-    for entry in manifest.entries:
-        if entry.study and any(real(instance.path).is_relative_to(home) for instance in entry.study.instances):
-            state = kept.load(entry.key)
-            written |= {home / path for path in state.file_paths()} if state else set()
-            others = tuple(instance for instance in entry.study.instances if not is_own(instance.path))
-            entry = replace(entry, study=replace(entry.study, instances=others), instances=len(others))
-        if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
-            entries.append(entry)
+
+    def others() -> Iterator[Entry]:
+        for entry in manifest.entries:
+            if entry.study and any(real(instance.path).is_relative_to(home) for instance in entry.study.instances):
+                state = kept.load(entry.key)
+                written.update(home / path for path in (state.file_paths() if state else ()))
+                foreign = tuple(instance for instance in entry.study.instances if not is_own(instance.path))
+                entry = replace(entry, study=replace(entry.study, instances=foreign), instances=len(foreign))
+            if entry.study.instances if entry.study else not (entry.picture and is_own(entry.picture)):
+                yield entry
+
+    entries = Packed(others())
     skipped = tuple(skip for skip in manifest.skipped if not is_own(skip.path))
     return replace(manifest, entries=entries, skipped=skipped)
 

@@ -34,6 +34,7 @@ from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Manifest
 from cxr_dicom.results.rows import path_text
 from cxr_dicom.system import atomic, telemetry
+from cxr_dicom.system.packed import Packed
 
 BEAT_SECONDS = 10.0  # between two signs of life
 QUIET_SECONDS = 120.0  # without one; then a session on another machine is taken for dead
@@ -78,7 +79,7 @@ class Part:
 
     def share(self, manifest: Manifest) -> Manifest:
         """Return what of a manifest belongs to it."""
-        entries = [entry for entry in manifest.entries if self.has(entry.key)]
+        entries = Packed(entry for entry in manifest.entries if self.has(entry.key))
         skipped = tuple(skip for skip in manifest.skipped if self.has(path_text(skip.path)))
         return replace(manifest, entries=entries, skipped=skipped)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 from cxr_dicom import __version__
 from cxr_dicom.cohort.cluster.proxy import Proxy, cause_of_death
-from cxr_dicom.cohort.engine import Item, Result, Task, depth
+from cxr_dicom.cohort.engine import Item, Result, Task, Waiting, depth
 from cxr_dicom.cohort.machines import Job, Machines
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import CxrDicomError, PlaceError, WantError
@@ -72,7 +72,7 @@ class Crew(Generic[Item, Result]):
         self._expected: dict[Future[Any], Proxy[Item]] = {}
         self._news: SimpleQueue[Future[Any]] = SimpleQueue()
         self._retries: list[Job[Item]] = []
-        self._waiting: deque[Item] = deque()
+        self._waiting = Waiting[Item](())
         self._left = 0
         self._given_up = 0  # places that stay empty
         self._crash_count = 0
@@ -81,7 +81,7 @@ class Crew(Generic[Item, Result]):
 
     def work(self, items: Sequence[Item]) -> Iterator[Result]:
         """Yield the result of each item as it finishes."""
-        self._waiting.extend(items)
+        self._waiting = Waiting(items)
         self._left = len(items)
         self._fill()
         while self._left:
@@ -174,7 +174,7 @@ class Crew(Generic[Item, Result]):
             self._retries.remove(job)
             return job
         if self._waiting and self._machines.may_take_new(proxy.node):
-            return Job(item=self._waiting.popleft())
+            return Job(item=self._waiting.take())
         return None
 
     # --- what they say ---

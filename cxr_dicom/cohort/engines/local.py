@@ -19,7 +19,7 @@ from typing import Any, Generic
 
 import psutil
 
-from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task, depth
+from cxr_dicom.cohort.engine import DEPTH, EngineDescription, EngineOptions, Item, Result, Task, Waiting, depth
 from cxr_dicom.cohort.worker import Worker
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.system import telemetry
@@ -66,7 +66,7 @@ class Local:
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes; see `Engine`."""
         crew = [_Worker(task) for _ in range(min(self._workers, len(items)))]
-        waiting, suspects = deque(items), deque[Item]()
+        waiting, suspects = Waiting(items), deque[Item]()
         self._crew, self._crashes = [], 0
         try:
             while True:
@@ -133,7 +133,7 @@ class _Worker(Generic[Item, Result]):
         self._process.start()
         theirs.close()
 
-    def take_on(self, waiting: deque[Item], suspects: deque[Item]) -> None:
+    def take_on(self, waiting: Waiting[Item], suspects: deque[Item]) -> None:
         """Give it one more item if it has room; a suspect goes to a worker that has nothing else."""
         if not self.is_ready:
             return
@@ -141,7 +141,7 @@ class _Worker(Generic[Item, Result]):
             self._is_alone = True
             self._give(suspects.popleft())
         elif waiting and not self._is_alone and len(self.at_work) < self._depth:
-            self._give(waiting.popleft())
+            self._give(waiting.take())
 
     def meet(self) -> Worker:
         """Hear that it is ready, or raise why it cannot be; EOFError when the process is dead."""

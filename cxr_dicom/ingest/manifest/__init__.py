@@ -39,6 +39,7 @@ from cxr_dicom.ingest.wrap import MOST_BYTES, is_picture
 from cxr_dicom.records import Reason, Skipped, Study
 from cxr_dicom.system import watch
 from cxr_dicom.system.digest import sha256
+from cxr_dicom.system.packed import Packed
 
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
 
@@ -248,7 +249,7 @@ class _Reader:
 
     def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
         query = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
-        return Manifest(kind=kind, digest=digest(entries, query), entries=tuple(entries), skipped=tuple(skipped))
+        return Manifest(kind=kind, digest=digest(entries, query), entries=Packed(entries), skipped=tuple(skipped))
 
 
 def _access(origin: str | HttpAccess | None) -> HttpAccess | None:

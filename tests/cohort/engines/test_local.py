@@ -2,9 +2,11 @@
 
 import os
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from cxr_dicom.cohort.engine import DEPTH
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.errors import CxrDicomError, WeightsError
@@ -31,6 +33,28 @@ def test_every_item_is_answered_once(engine, tmp_path):
 
 def test_nothing_to_do_is_done(engine, tmp_path):
     assert list(engine.process([], Squares(tmp_path))) == []
+
+
+class Made(Sequence):
+    """Items that are made when they are asked for."""
+
+    def __init__(self, items):
+        self.items, self.made = items, 0
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, number):
+        self.made += 1
+        return self.items[number]
+
+
+def test_items_are_made_when_their_turn_comes(engine, tmp_path):
+    items = Made(range(100))
+    results = engine.process(items, Squares(tmp_path))
+    next(results)
+    assert items.made <= 1 + 2 * DEPTH + 1
+    results.close()
 
 
 def test_an_error_of_the_task_ends_the_run(engine, tmp_path):

@@ -19,7 +19,7 @@ def picture(tmp_path):
 
 def test_a_picture_is_no_image_unless_asked_for(picture):
     manifest = read(str(picture))
-    assert manifest.entries == ()
+    assert not manifest.entries
     assert reasons(manifest) == [(Reason.NOT_WRAPPED, "picture.png")]
     assert "--wrap" in manifest.skipped[0].detail
 

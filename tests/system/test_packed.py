@@ -1,0 +1,64 @@
+"""Packed lists give what was put in, in its order, and take little memory."""
+
+import random
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from cxr_dicom.records import StoredInstance
+from cxr_dicom.system import packed
+from cxr_dicom.system.packed import Ordered, Packed
+
+LENGTHS = [0, 1, 127, 128, 129, 1000]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_packed_list_is_as_the_list_was(length):
+    items = [(number, f"text {number}") for number in range(length)]
+    kept = Packed(iter(items))
+    assert (len(kept), bool(kept), [*kept]) == (length, length > 0, items)
+    assert [kept[number] for number in range(-length, length)] == [items[number] for number in range(-length, length)]
+    for part in (slice(None), slice(3, 200), slice(None, None, 50), slice(None, None, -1)):
+        assert kept[part] == items[part]
+
+
+def test_there_is_nothing_behind_the_end():
+    kept = Packed([1, 2])
+    for number in (2, -3):
+        with pytest.raises(IndexError):
+            kept[number]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_comes_in_any_order_is_read_in_its_own_as_often_as_one_likes(length, monkeypatch):
+    monkeypatch.setattr(packed, "_RUN", 100)
+    items = [(f"{number:04}", number) for number in range(length)]
+    kept = Ordered()
+    for item in random.Random(1).sample(items, length):
+        kept.add([item])
+    assert [*kept] == [*kept] == items
+
+
+def test_an_instance_takes_a_fraction_of_its_memory():
+    def instances():
+        for number in range(2000):
+            uid = f"1.2.826.0.1.3680043.8.498.{number * 7919**5 % 10**35:035}"
+            path = Path(f"/data/radiographs/site-1/{number:06}.dcm")
+            yield StoredInstance(
+                path=path,
+                study_instance_uid=uid,
+                series_instance_uid=f"{uid}.1",
+                sop_instance_uid=f"{uid}.1.1",
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+            )
+
+    sizes = []
+    Packed(instances())  # what is made once, as by imports
+    for keep in (list, Packed):
+        tracemalloc.start()
+        kept = keep(instances())
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(kept) == 2000
+    assert sizes[1] < sizes[0] / 8
