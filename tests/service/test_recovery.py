@@ -177,8 +177,9 @@ def test_what_waits_for_a_destination_that_left_the_settings_is_held_and_told(tm
             wait_for_state(service, each.StudyInstanceUID, "ENCODED", seconds=60)
     made = settings(tmp_path / "spool")  # by a typing error without [[destinations]]
     service = Service(made, Spool(made), build=FastPipeline)
-    assert service.problems()["destination pacs"].text.startswith("not in the settings; objects that wait for it: 2")
+    problems = service.problems()
     service.stop()
+    assert problems["destination pacs"].text.startswith("not in the settings; objects that wait for it: 2")
     with archive(port=port) as (_, received), serving(tmp_path / "spool", destinations=to(port)) as service:
         wait_for(lambda: len(received) == 2, 60)
         for each in sent:
