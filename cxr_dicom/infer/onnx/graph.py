@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -274,6 +275,7 @@ def _unbounded(skeleton: ModelProto) -> tuple[str, dict[str, tuple[int | None, .
     known: set[str] = set()
     for graph, _ in _graphs(inferred.graph):
         known |= {tensor.name for tensor in graph.initializer}
+        shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         for value in (*graph.input, *graph.value_info, *graph.output):
             if not value.type.tensor_type.HasField("shape"):
                 continue
@@ -291,10 +293,18 @@ def _unbounded(skeleton: ModelProto) -> tuple[str, dict[str, tuple[int | None, .
             results = {name for name in node.output if name}
             is_kept = node.op_type in KEEPING and node.input[0] in bounded
             is_counted = node.op_type in COUNTING and countable.issuperset(node.input[:2])
-            if not (is_kept or is_counted or results <= bounded):
+            is_said = results <= bounded and (node.op_type != "PRelu" or _spreads(node.input, shapes))
+            if not (is_kept or is_counted or is_said):
                 return str(node.op_type), shapes
             bounded |= results
     return "", shapes
+
+
+def _spreads(inputs: Sequence[str], shapes: Mapping[str, tuple[int | None, ...]]) -> bool:
+    """Whether a slope is spread over a tensor as ONNX has it; ONNX Runtime spreads both, and makes much of little."""
+    tensor, slope = (shapes.get(name, (None,)) for name in inputs)
+    pairs = zip_longest(reversed(tensor), reversed(slope), fillvalue=1)
+    return all(length is not None and across in (1, length) for length, across in pairs)
 
 
 def _most_places(shape: Sequence[int | None]) -> int:

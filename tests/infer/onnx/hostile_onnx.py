@@ -208,6 +208,17 @@ def _found_again():
     return well(_found(*nodes, node("Relu", ("60",), ("last",))))
 
 
+def _slope_across():
+    """ONNX says that a result is as large as what it is made of; ONNX Runtime makes each with each of it."""
+    nodes = [
+        node("Reshape", ("pixels", "down"), ("x",)),
+        node("Reshape", ("pixels", "across"), ("slope",)),
+        node("PRelu", ("x", "slope"), ("last",)),
+        *_found()[-2:],
+    ]
+    return well(nodes, [numbers("down", -1, 1), numbers("across", 1, -1)])
+
+
 def _places_of_a_gigabyte():
     """Four whole numbers of 64 bits for each number: 8 GB."""
     nodes = [
@@ -301,6 +312,7 @@ def files():
         "a tensor of a terabyte": (_grown(), "a result of 1099511627776 numbers, 'big'"),
         "as much as the pixels say": (_grown_by_pixels(), "Range whose size is not known beforehand"),
         "each place with each": (_each_with_each(), "MatMul whose size is not known beforehand"),
+        "a slope across": (_slope_across(), "PRelu whose size is not known beforehand"),
         "places of a gigabyte": (_places_of_a_gigabyte(), "NonZero whose size is not known beforehand"),
         "twice as much again and again": (_doubled(), "Concat whose size is not known beforehand"),
         "places of places of places": (_found_again(), "NonZero whose size is not known beforehand"),

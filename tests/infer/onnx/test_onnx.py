@@ -104,10 +104,18 @@ def test_a_result_of_any_size_ends_at_the_bound(tmp_path):
 
 
 def test_they_are_as_many_as_documented_and_the_one_that_they_were_made_of_runs(tmp_path):
-    assert len(HOSTILE) == 46, "docs/security.md says how many"
+    assert len(HOSTILE) == 47, "docs/security.md says how many"
     path = tmp_path / "network.onnx"
     path.write_bytes(hostile_onnx.well().SerializeToString())
     assert opened(path).compute(np.ones((1, 1, 64, 64), np.float32))["out"].max() == 9
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1), (64, 1), (1, 64, 64)])
+def test_a_slope_as_onnx_has_it_is_taken(tmp_path, shape):
+    path = tmp_path / "network.onnx"
+    slope = numpy_helper.from_array(np.full(shape, 0.5, np.float32), "slope")
+    path.write_bytes(hostile_onnx.well([hostile_onnx.node("PRelu", ("pixels", "slope"))], [slope]).SerializeToString())
+    assert opened(path).compute(np.full((1, 1, 64, 64), -2, np.float32))["out"].min() == -1
 
 
 def test_every_operator_on_the_list_is_one_of_onnx():
