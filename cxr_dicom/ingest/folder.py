@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def _identity(path: Path) -> object:
         found = path.stat()
     except OSError:
         return path
-    return found.st_dev, found.st_ino
+    return found.st_dev << 128 | found.st_ino  # one number: there is one for each file
 
 
 def _referenced_files(dicomdir: Path) -> Iterator[Path]:
@@ -195,5 +196,5 @@ def instance_of(header: Header, path: Path) -> StoredInstance | None:
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
         sop_instance_uid=uids["SOPInstanceUID"],
-        sop_class_uid=uids["SOPClassUID"],
+        sop_class_uid=sys.intern(uids["SOPClassUID"]),  # of few values
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -188,7 +189,7 @@ class _Reader:
         here, not_taken = self._local([what for _, what in found])
         keys = {entry.key for entry in here}
         twice = [_twice(entry, items) for entry in elsewhere if entry.key in keys]
-        entries = [*here, *(entry for entry in elsewhere if entry.key not in keys)]
+        entries = chain(here, (entry for entry in elsewhere if entry.key not in keys))
         kinds = {what.kind for _, what in found}
         return self._manifest(
             kinds.pop() if len(kinds) == 1 else "mixed", entries, [*skipped, *lost, *twice, *not_taken]
@@ -224,7 +225,7 @@ class _Reader:
         except ManifestError as error:
             raise (table.no_use(path, columns) if len(columns) > 1 else error) from None
 
-    def _local(self, found: Sequence[lists.Listing]) -> tuple[list[Entry], list[Skipped]]:
+    def _local(self, found: Sequence[lists.Listing]) -> tuple[Packed[Entry], list[Skipped]]:
         """List what is on this machine: first what tables and lists name, in their order."""
         paths: dict[Path, Attributes] = {}
         for path, attributes in ((path, attributes) for what in found for path, attributes in what.paths.items()):
@@ -234,7 +235,7 @@ class _Reader:
         studies, others = scan(list(paths))
         studies.sort(key=lambda study: min(rank.get(instance.path, len(rank)) for instance in study.instances))
         others.sort(key=lambda other: rank.get(other.path, len(rank)))
-        entries, lost = [local(study) for study in studies], []
+        lost: list[Skipped] = []
         pictures: list[Path] = []
         for other in others:
             if other.reason is not Reason.NOT_DICOM or not is_picture(other.path):
@@ -244,12 +245,21 @@ class _Reader:
             else:
                 lost.append(replace(other, reason=Reason.NOT_WRAPPED, detail="a PNG or JPEG picture; --wrap takes it"))
         copies = _copies(pictures)
-        entries += [_picture(path, paths.get(path, ())) for path in pictures if path not in copies]
+        wrapped = (_picture(path, paths.get(path, ())) for path in pictures if path not in copies)
+        entries = Packed(chain(map(local, _forgotten(studies)), wrapped))
         return entries, lost + [_copy(path) for path in pictures if path in copies]
 
-    def _manifest(self, kind: str, entries: Sequence[Entry], skipped: Sequence[Skipped]) -> Manifest:
+    def _manifest(self, kind: str, given: Iterable[Entry], skipped: Sequence[Skipped]) -> Manifest:
         query = {"origin": self._access.url if self._access else None, "query": dict(self._query), "wrap": self._wrap}
-        return Manifest(kind=kind, digest=digest(entries, query), entries=Packed(entries), skipped=tuple(skipped))
+        entries = Packed(given)
+        return Manifest(kind=kind, digest=digest(entries, query), entries=entries, skipped=tuple(skipped))
+
+
+def _forgotten(studies: list[Study]) -> Iterator[Study]:
+    """Yield them in their order, and empty the list: of many, there is no room for all and their entries."""
+    studies.reverse()
+    while studies:
+        yield studies.pop()
 
 
 def _access(origin: str | HttpAccess | None) -> HttpAccess | None:
