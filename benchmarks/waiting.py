@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +29,7 @@ QUIET_SECONDS, PATIENCE = 1.0, 120.0
 ASKING_SECONDS = 0.02  # between two questions to Orthanc, each of which takes time from what is measured
 IMAGES, SHAPE = 5, (2000, 1700)
 MODELS = ("offline-anatomy", "lung-opacity")
+Serving = Callable[[Path, rig.Archive], AbstractContextManager[int]]
 
 
 def measure(plan: Plan) -> Iterator[Row]:
@@ -39,18 +40,18 @@ def measure(plan: Plan) -> Iterator[Row]:
             images = [synthetic.radiograph(*shape, seed=number, study=str(number))]
             synthetic.write_study(place / "images" / str(number), images)
         try:
-            pairs = in_turn(lambda: waited(place), lambda: plan.apart(alone, str(place)), plan.repeats)
+            pairs = in_turn(lambda: waited(place, serving), lambda: plan.apart(alone, str(place)), plan.repeats)
         except rig.MissingError as error:
             yield Missing(ROW, str(error))
             return
         yield ratios(ROW, pairs, at_most=1.3)
 
 
-def waited(place: Path) -> float:
+def waited(place: Path, serving: Serving, images: str = "images") -> float:
     """Seconds until all objects of an image are in Orthanc, by the median of all images but the first."""
-    with _orthanc(place) as archive, _serving(place, archive) as port:
+    with _orthanc(place) as archive, serving(place, archive) as port:
         spent, objects = [], 0
-        for path in sorted((place / "images").rglob("*.dcm")):
+        for path in sorted((place / images).rglob("*.dcm")):
             last_byte = _send(port, dcmread(path))
             if not spent:  # how many objects an image gets is not known yet: nothing comes any more
                 objects = _settled(archive)
@@ -100,7 +101,7 @@ def _orthanc(place: Path) -> Iterator[rig.Archive]:
 
 
 @contextmanager
-def _serving(place: Path, archive: rig.Archive) -> Iterator[int]:
+def serving(place: Path, archive: rig.Archive) -> Iterator[int]:
     """Run the service; yield its port."""
     port, spool = rig.free_port(), place / f"spool-{time.monotonic_ns()}"
     settings = f"""
