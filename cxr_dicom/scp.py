@@ -38,6 +38,8 @@ _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
 }
 _NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
 _NO_ROOM = (0x02, 0x03, 0x02)  # rejected for now, by the presentation layer, local limit exceeded (PS3.8 9.3.4)
+_STOPPED = "the service stopped"
+_ANSWER_SECONDS = 2.0  # for which a message that is whole is waited for when the listener stops
 _UNLIMITED = 1_000_000  # associations, for pynetdicom: we count ourselves
 
 OnCommitment = Callable[[str, Dataset], bool]
@@ -127,9 +129,15 @@ class Listener:
         until = time.monotonic() + seconds
         while self._server.active_associations and time.monotonic() < until:
             time.sleep(0.05)
-        for association in self._server.active_associations:
-            cast(UpperLayer, association.dul).note("the service stopped")
-            association.abort()
+        left = [cast(UpperLayer, association.dul) for association in self._server.active_associations]
+        for upper_layer in left:
+            upper_layer.stop(_STOPPED)
+        until = time.monotonic() + _ANSWER_SECONDS
+        for upper_layer in left:
+            if upper_layer.is_alive():
+                upper_layer.join(max(0.0, until - time.monotonic()))
+            if upper_layer.is_alive():  # it waits in the middle of a message
+                upper_layer.end(_STOPPED, abort=True)
 
     def _store(self, association: Association, request: StoreRequest, receive: Callable[[], Part]) -> tuple[int, str]:
         """Take an image; return status and Error Comment of the answer."""

@@ -55,6 +55,9 @@ class BoundedSocket(AssociationSocket):
         """Whether there is something to read now, and nothing to send before; late peers are cut off here."""
         if self.upper_layer.is_busy or not self.provider_queue.empty() or self.socket is None:
             return False
+        if self.upper_layer.is_to_stop:
+            self.upper_layer.end("", abort=True)
+            return False
         if self._seconds_left() <= 0:
             self._end_late()
             return False

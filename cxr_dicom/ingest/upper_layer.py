@@ -60,6 +60,8 @@ class UpperLayer(DULServiceProvider):
     ----------
     is_busy
         Whether a message is whole and not yet answered by the association's thread; nothing more is read meanwhile.
+    is_to_stop
+        Whether nothing more is to be read at all.
     news
         Set when there is something for the association's thread.
     declined
@@ -75,6 +77,7 @@ class UpperLayer(DULServiceProvider):
         self._is_over = False  # released
         self.is_associating = True  # until the request is whole
         self.is_busy = False
+        self.is_to_stop = False
         self._is_at_work = False
         self.news = threading.Event()
         self.declined: list[bytes] = []
@@ -134,6 +137,11 @@ class UpperLayer(DULServiceProvider):
                 pdu.source, pdu.reason_diagnostic = 2, 0  # the service provider, no reason given (PS3.8 9.3.8)
                 connection.send(pdu.encode())
             connection.close()
+
+    def stop(self, cause: str) -> None:
+        """Let its thread abort the association, from another thread, when the message that is whole is answered."""
+        self.note(cause)
+        self.is_to_stop = True
 
     def note(self, cause: str) -> None:
         """Remember why the association ends, unless that is known."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 
 import pytest
 from pydicom.dataset import Dataset
@@ -10,10 +11,12 @@ from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
+from cxr_dicom import scp
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.synthetic import radiograph
-from tests.raw_peer import ABORT, ACCEPTED, Peer, pdu, request
+from tests.raw_peer import ABORT, ACCEPTED, DATA, Peer, pdu, request
+from tests.raw_peer import store as sent
 from tests.service_helpers import associated, certificate, listening, send, wait_for
 
 
@@ -41,18 +44,47 @@ def test_the_log_says_where_the_listener_listens_and_whom_it_serves(tmp_path, ca
     assert (started.fields["address"], started.fields["port"]) == ("127.0.0.1", here.port)
 
 
-def test_a_listener_that_stops_aborts_what_does_not_end_and_waits_for_nothing_else(here):
+def test_a_listener_that_stops_waits_for_nothing_but_what_is_at_work(here, monkeypatch):
+    monkeypatch.setattr(scp, "_ANSWER_SECONDS", 3600.0)
     with Peer(here.port) as peer:
         assert peer.is_associated()
-        here.listener.stop(0.1)
+        for seconds in (0.1, 3600):
+            stopping = threading.Thread(target=here.listener.stop, args=(seconds,), daemon=True)
+            stopping.start()
+            stopping.join(30)
+            assert not stopping.is_alive()
         assert peer.answer()[0] == ABORT
     (line,) = wait_for(lambda: here.audit().splitlines())
     said = json.loads(line)
     assert (said["action"], said["reason"]) == ("association_broken", "the service stopped")
-    again = threading.Thread(target=here.listener.stop, args=(3600,), daemon=True)
-    again.start()
-    again.join(30)
-    assert not again.is_alive()
+
+
+def test_a_listener_that_stops_aborts_what_stays_in_the_middle_of_a_pdu(here, monkeypatch):
+    monkeypatch.setattr(scp, "_ANSWER_SECONDS", 0.1)
+    with Peer(here.port) as peer:
+        assert peer.is_associated()
+        peer.send(pdu(DATA, b"\0" * 10, length=1000))
+        here.listener.stop(0.1)
+        assert peer.answer()[0] == ABORT
+
+
+def test_an_image_that_is_taken_while_the_listener_stops_is_answered_before_the_abort(here, image, monkeypatch):
+    store, is_at_work = Intake.store, threading.Event()
+
+    def slow(*arguments, **options):
+        is_at_work.set()
+        time.sleep(0.5)
+        return store(*arguments, **options)
+
+    monkeypatch.setattr(Intake, "store", slow)
+    with Peer(here.port) as peer:
+        assert peer.is_associated()
+        peer.send(sent(image))
+        assert is_at_work.wait(30)
+        here.listener.stop(0.0)
+        assert peer.status() == 0
+        assert peer.answer()[0] == ABORT
+    assert len(here.files()) == 1
 
 
 def test_ledger_and_trail_keep_who_sent_an_image_and_from_where(here, image):
