@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def measure(plan: Plan) -> Iterator[Row]:
             synthetic.write_study(place / "as_ct" / str(number), [image])
         try:
             pairs = in_turn(
-                lambda: waiting.waited(place, waiting.serving),
+                lambda: waiting.waited(place, partial(waiting.serving, waiting.by_stow)),
                 lambda: waiting.waited(place, routing, "as_ct"),
                 plan.repeats,
             )

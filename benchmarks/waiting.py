@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +25,7 @@ from benchmarks._harness import ROOT, Missing, Plan, Row, folder, in_turn, ratio
 from cxr_dicom import synthetic
 from tests.integration import rig
 
-ROW = "waiting: C-STORE's last byte to results in Orthanc, less quiet_seconds, against the pipeline"
+ROW = "waiting: C-STORE's last byte to results in Orthanc by {}, less quiet_seconds, against the pipeline"
 QUIET_SECONDS, PATIENCE = 1.0, 120.0
 ASKING_SECONDS = 0.02  # between two questions to Orthanc, each of which takes time from what is measured
 IMAGES, SHAPE = 5, (2000, 1700)
@@ -33,18 +34,21 @@ Serving = Callable[[Path, rig.Archive], AbstractContextManager[int]]
 
 
 def measure(plan: Plan) -> Iterator[Row]:
-    """Yield the row."""
+    """Yield a row for each way into the archive."""
     count, shape = (2, (256, 256)) if plan.is_quick else (IMAGES, SHAPE)
     with folder() as place:
         for number in range(count):
             images = [synthetic.radiograph(*shape, seed=number, study=str(number))]
             synthetic.write_study(place / "images" / str(number), images)
-        try:
-            pairs = in_turn(lambda: waited(place, serving), lambda: plan.apart(alone, str(place)), plan.repeats)
-        except rig.MissingError as error:
-            yield Missing(ROW, str(error))
-            return
-        yield ratios(ROW, pairs, at_most=1.3)
+        for way, make in WAYS.items():
+            row = ROW.format(way)
+            try:
+                asked = partial(waited, place, partial(serving, make))
+                pairs = in_turn(asked, lambda: plan.apart(alone, str(place)), plan.repeats)
+            except rig.MissingError as error:
+                yield Missing(row, str(error))
+                continue
+            yield ratios(row, pairs, at_most=1.3)
 
 
 def waited(place: Path, serving: Serving, images: str = "images") -> float:
@@ -100,9 +104,23 @@ def _orthanc(place: Path) -> Iterator[rig.Archive]:
         yield archive
 
 
+def by_stow(archive: rig.Archive) -> str:
+    """Describe Orthanc as a DICOMweb destination."""
+    return f'kind = "dicomweb"\nurl = "{archive.url}/dicom-web/"'
+
+
+def by_store(archive: rig.Archive) -> str:
+    """Describe Orthanc as a C-STORE destination."""
+    about = f'address = "127.0.0.1"\nport = {archive.dicom_port}\nae_title = "{archive.ae_title}"'
+    return f'kind = "dicom"\n{about}'
+
+
+WAYS = {"STOW-RS": by_stow, "C-STORE": by_store}
+
+
 @contextmanager
-def serving(place: Path, archive: rig.Archive) -> Iterator[int]:
-    """Run the service; yield its port."""
+def serving(make: Callable[[rig.Archive], str], place: Path, archive: rig.Archive) -> Iterator[int]:
+    """Run the service with the destination that ``make`` describes; yield its port."""
     port, spool = rig.free_port(), place / f"spool-{time.monotonic_ns()}"
     settings = f"""
         [spool]
@@ -115,12 +133,10 @@ def serving(place: Path, archive: rig.Archive) -> Iterator[int]:
         [models]
         names = {json.dumps(MODELS)}
         [[destinations]]
-        kind = "dicomweb"
         name = "orthanc"
-        url = "{archive.url}/dicom-web/"
     """
     path = place / "cxr-dicom.toml"
-    path.write_text(settings)
+    path.write_text(f"{settings}\n{make(archive)}\n")
     command = [sys.executable, "-m", "cxr_dicom", "serve", "--config", str(path)]
     with (place / "serve.log").open("w") as log, subprocess.Popen(command, cwd=ROOT, stderr=log) as process:
         try:

@@ -62,7 +62,7 @@ def test_nothing_is_read_before_an_answer_that_is_to_be_sent():
     with ours, theirs:
         waiting = queue.Queue()
         upper_layer = SimpleNamespace(
-            is_busy=False, is_associating=False, to_provider_queue=waiting, event_queue=queue.Queue()
+            is_busy=False, is_to_stop=False, is_associating=False, to_provider_queue=waiting, event_queue=queue.Queue()
         )
         bounded = BoundedSocket(SimpleNamespace(dul=upper_layer), ours, ListenerSettings(), time.monotonic())
         theirs.send(b"x")

@@ -8,8 +8,21 @@ from pynetdicom import AE, build_context, build_role
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from cxr_dicom.system.negotiation import served
+from cxr_dicom.system import negotiation
 from tests.raw_peer import CONTEXTS, USER, VERIFICATION, context, item, pdu, request
+
+
+class Everything:
+    """What an acceptor offers that takes all that is proposed."""
+
+    def __contains__(self, abstract_syntax):
+        return True
+
+
+def served(asked):
+    needed, declined = negotiation.served(asked, Everything())
+    assert declined == []
+    return needed
 
 
 def read(content):
