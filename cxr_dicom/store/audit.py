@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from cxr_dicom.records import EncodedObject
-from cxr_dicom.store.together import Together
+from cxr_dicom.store.group_commit import GroupCommit
 from cxr_dicom.system import atomic, telemetry
 
 FILE_NAME = "audit.jsonl"
@@ -31,7 +31,7 @@ class AuditTrail:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         self._warnings = telemetry.Repeats()
-        self._lines: Together[str, None] = Together(self._append_all)
+        self._lines: GroupCommit[str, None] = GroupCommit(self._append_all)
 
     def write(self, action: str, **fields: telemetry.Value | None) -> None:
         """Append a line, and log the same; a trail that cannot be written stops nothing and `problem` says so.

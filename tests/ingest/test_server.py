@@ -35,6 +35,19 @@ def told(caplog, action):
     return [record for record in caplog.records if record.getMessage() == action]
 
 
+def test_an_echo_is_answered_with_success(here):
+    with associated(here.port, Verification) as association:
+        assert association.send_c_echo().Status == 0x0000
+
+
+def test_the_time_to_ask_for_an_association_begins_with_the_connection(tmp_path):
+    with listening(tmp_path, listener={"negotiation_seconds": 1, "idle_seconds": 60}) as here:
+        with Peer(here.port) as peer:
+            assert peer.is_closed(30)
+        (line,) = wait_for(lambda: here.audit().splitlines())
+    assert json.loads(line)["reason"] == "asked for no association in listener.negotiation_seconds = 1"
+
+
 def test_the_log_says_where_the_listener_listens_and_whom_it_serves(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="cxr_dicom")
     with listening(tmp_path) as here:

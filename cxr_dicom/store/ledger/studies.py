@@ -22,11 +22,11 @@ from cxr_dicom.records import (
     WrittenObject,
 )
 from cxr_dicom.records.words import object_kind
+from cxr_dicom.store.group_commit import GroupCommit
 from cxr_dicom.store.ledger import results
 from cxr_dicom.store.ledger.results import Dispatch
 from cxr_dicom.store.ledger.story import SHORT_OF
 from cxr_dicom.store.ledger.transitions import expect_legal, origins
-from cxr_dicom.store.together import Together
 from cxr_dicom.system import retry
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Studies:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.arriving: Together[_Arriving, Arrival] = Together(self._add_all)
+        self.arriving: GroupCommit[_Arriving, Arrival] = GroupCommit(self._add_all)
 
     # --- arriving --------------------------------------------------------------------------------
 

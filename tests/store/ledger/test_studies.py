@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from cxr_dicom.records import DeliveryStatus, ObjectKind, Outcome, Reason, WrittenObject
+from cxr_dicom.store.group_commit import GroupCommit
 from cxr_dicom.store.ledger import Arrival, ClaimLostError
 from cxr_dicom.store.ledger.actions import ActionRefusedError, ImagesDeletedError
 from cxr_dicom.store.ledger.studies import _Arriving
-from cxr_dicom.store.together import Together
 from tests.store.ledger.helpers import STUDY, actions, claimed, instance, result, say, sent, state
 
 
@@ -49,7 +49,7 @@ def test_instances_that_arrive_at_once_share_a_transaction_and_none_is_lost(ledg
         commits.append(arriving)
         return ledger.studies._add_all(arriving)
 
-    ledger.studies.arriving = Together(counted)
+    ledger.studies.arriving = GroupCommit(counted)
     gate = threading.Barrier(count)
 
     def arrive(number):

@@ -1,4 +1,4 @@
-"""What several threads bring is done at once, for each time costs a wait for the disk, or for a lock, once."""
+"""What several threads write goes to the disk at once, for each time costs one wait for the disk, or for a lock."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Together(Generic[Item, Result]):
-    """While one thread is at it, what the others bring gathers; the next one does all of that.
+class GroupCommit(Generic[Item, Result]):
+    """While one thread writes, the items of the others gather; the next thread writes them all at once.
 
     Parameters
     ----------
     do
-        Does it with everything, in the order in which it came, and returns a result for each. It may run in the thread
-        of any of them.
+        Writes items, in the order in which they came, and returns a result for each. It may run in the thread of any of
+        them.
     """
 
     def __init__(self, do: Callable[[Sequence[Item]], Sequence[Result]]) -> None:
@@ -28,7 +28,7 @@ class Together(Generic[Item, Result]):
         self._turn = threading.Lock()
 
     def make(self, item: Item) -> Result:
-        """Return the result when it is done. When it fails for one of those that are done at once, it fails for all."""
+        """Return the result when the item is written. Those that are written at once fail when one of them fails."""
         done: Future[Result] = Future()
         with self._guard:
             self._waiting.append((item, done))
