@@ -1,5 +1,7 @@
 """C-STORE: what arrives is what lies on the disk, and inflated where the peer does not inflate."""
 
+import socket
+import time
 from io import BytesIO
 
 import pytest
@@ -31,9 +33,13 @@ def delivered(made, **table):
 
 
 def receipt_of(made, **table):
-    settings = Settings.model_validate({"destinations": [{"name": "pacs", **table}]})
-    (receipt,) = build_destination(settings.destinations[0], lambda uid: None).send([made])
+    (receipt,) = described(**table).send([made])
     return receipt
+
+
+def described(**table):
+    settings = Settings.model_validate({"destinations": [{"name": "pacs", **table}]})
+    return build_destination(settings.destinations[0], lambda uid: None)
 
 
 @pytest.fixture
@@ -46,6 +52,31 @@ def deflated(tmp_path):
     encoder = parametric_map.build(painted.settings())
     (encoded,) = encoder.encode(painted.study(painted.analysis(image)))
     return write(encoded, tmp_path / "objects")
+
+
+@pytest.mark.parametrize("missing", ["TCP_NODELAY", "TCP_QUICKACK"])
+def test_an_object_waits_for_no_acknowledgement(deflated, tmp_path, monkeypatch, missing):
+    """DCMTK holds small packets back and acknowledges late, as every receiver of its kind."""
+    set_option = socket.socket.setsockopt
+
+    def without(connection, level, option, *value):
+        if (level, option) != (socket.IPPROTO_TCP, getattr(socket, missing)):
+            set_option(connection, level, option, *value)
+
+    def seconds(port):
+        begin = time.perf_counter()
+        assert [
+            each.delivery_status
+            for each in described(kind="dicom", address="127.0.0.1", port=port, ae_title="ARCHIVE").send(
+                [deflated] * 10
+            )
+        ] == ["accepted"] * 10
+        return time.perf_counter() - begin
+
+    with storescp(tmp_path / "there") as port:
+        prompt = min(seconds(port) for _ in range(3))
+        monkeypatch.setattr(socket.socket, "setsockopt", without)
+        assert min(seconds(port) for _ in range(3)) > 2 * prompt
 
 
 def test_an_object_arrives_byte_for_byte(tmp_path, monkeypatch):
