@@ -29,6 +29,7 @@ from cxr_dicom import synthetic
 from tests.integration import rig
 
 SENDERS, MANY = 4, 16
+_MOST_STARTS = 3
 ROWS, COLUMNS, SMALL_ROWS = 2500, 2048, 353  # 10 MB and 200 kB
 DCMTK = "listener: MB/s, against DCMTK storescp"
 FORKED = f"{DCMTK} --fork"
@@ -200,18 +201,27 @@ def megabytes_per_second(
 @contextmanager
 def receiving(out: Path, server: Server, environment: Mapping[str, str]) -> Iterator[int]:
     """Run a server on a free port until the end of the block; what it received is deleted."""
-    port = _free_port()
     out.mkdir()
-    process = subprocess.Popen(server(out, port), cwd=ROOT, env=environment)
+    process, port = _started(out, server, environment)
     try:
-        while not answers(port):
-            time.sleep(0.1)
         yield port
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(out)
         os.sync()  # what one way left to be written is not the other's to wait for
+
+
+def _started(out: Path, server: Server, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a server; where somebody took its port before it did, it ends, and gets another one."""
+    for _ in range(_MOST_STARTS):
+        port = _free_port()
+        process = subprocess.Popen(server(out, port), cwd=ROOT, env=environment)
+        while process.poll() is None:
+            if answers(port):
+                return process, port
+            time.sleep(0.1)
+    raise RuntimeError(f"the server ended: {process.args}")
 
 
 def _free_port() -> int:
