@@ -136,7 +136,7 @@ class Dicom:
                     said = self._store(opened, encoded, number, heard, is_as_stored=kind in accepted)
                 del left[0]
                 yield said
-                if opened.is_established and heard and heard[-1].get("Status") in _NOT_FINAL:
+                if opened.is_established and any(each.get("Status") in _NOT_FINAL for each in heard):
                     opened.abort()  # the final answer may still come, and would pass for that of another object
                     return
 
@@ -160,7 +160,7 @@ class Dicom:
             return unreadable(self.name, encoded, error)
         if "Status" not in answer:
             raise no_answer(opened, "C-STORE", seconds, time.monotonic() - begin)
-        if not heard or not _is_about(encoded, number, heard[-1]):
+        if not heard or not all(_is_about(encoded, number, each) for each in heard):
             opened.abort()
             raise ConnectionFailedError("OTHER_ANSWER", "expected the answer to this C-STORE, got that to another one")
         status = int(answer.Status)
