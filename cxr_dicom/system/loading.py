@@ -14,20 +14,26 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Collect no garbage in the block, and never look for it among what was there at its end."""
+    """Collect no garbage in the block, nor later among what was there at its end, unless leaks are told."""
     was_collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if not _are_leaks_told():
+            gc.freeze()
         if was_collecting:
             gc.enable()
 
 
 def end_soon() -> None:
-    """Let the process end without a last search for garbage, where no library takes what is left for leaks."""
-    if "triton" in sys.modules:
+    """Let the process end without a last search for garbage, unless leaks are told."""
+    if _are_leaks_told():
         gc.unfreeze()
     else:
         gc.freeze()
+
+
+def _are_leaks_told() -> bool:
+    """Whether a library is loaded that takes what is left at the end for leaks, and says so: nanobind, of Triton."""
+    return "triton" in sys.modules
