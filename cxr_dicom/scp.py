@@ -30,13 +30,12 @@ from cxr_dicom.ingest.upper_layer import UpperLayer
 from cxr_dicom.store.spool import Part
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.network import server_tls
+from cxr_dicom.system.words import INVALID_ARGUMENT_VALUE, PROCESSING_FAILURE, SUCCESS
 
-SUCCESS = 0x0000
 _REJECTIONS = {  # source and diagnostic (PS3.8 9.3.4)
     (1, 3): "not in listener.calling_ae_titles",
     (1, 7): "called another name than listener.ae_title",
 }
-_NO_SUCH_TRANSACTION = 0x0115  # invalid argument value
 _NO_ROOM = (0x02, 0x03, 0x02)  # rejected for now, by the presentation layer, local limit exceeded (PS3.8 9.3.4)
 _STOPPED = "the service stopped"
 _ANSWER_SECONDS = 2.0  # for which a message that is whole is waited for when the listener stops
@@ -190,8 +189,8 @@ class Listener:
             known = self._on_commitment(str(information.get("TransactionUID", "")), information)
         except Exception as error:  # as in _store
             telemetry.failure("commitment_report", error)
-            return 0x0110, None
-        return (SUCCESS if known else _NO_SUCH_TRANSACTION), None
+            return PROCESSING_FAILURE, None
+        return (SUCCESS if known else INVALID_ARGUMENT_VALUE), None
 
 
 def _entity(settings: ListenerSettings) -> AE:

@@ -49,8 +49,6 @@ class Known(Sequence[Entry]):
         return self._with_states([self._entries[index]])[0]
 
     def _with_states(self, entries: Sequence[Entry]) -> list[Entry]:
-        kept = [entry.key for entry in entries if self._journal.place(entry.key)]
-        changed = dict(zip(kept, changed_at_each([self._out / key for key in kept]), strict=True))
-        return [
-            replace(entry, place=self._journal.place(entry.key), changed_at=changed.get(entry.key)) for entry in entries
-        ]
+        places = {entry.key: place for entry in entries if (place := self._journal.place(entry.key))}
+        changed = dict(zip(places, changed_at_each([self._out / key for key in places]), strict=True))
+        return [replace(each, place=places.get(each.key), changed_at=changed.get(each.key)) for each in entries]

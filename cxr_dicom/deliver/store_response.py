@@ -14,11 +14,11 @@ from cxr_dicom.dicom.native_model import dataset_of
 from cxr_dicom.records import DeliveryStatus
 from cxr_dicom.system import retry
 from cxr_dicom.system.reasons import values_of
+from cxr_dicom.system.words import PROCESSING_FAILURE
 
 _FAILED, _STORED, _OTHER_FAILURES = "00081198", "00081199", "0008119A"  # sequences
 _INSTANCE_UID = "00081155"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
-_PROCESSING_FAILURE = 0x0110
 _PADDING = " \0"
 
 Json = Mapping[str, Any]
@@ -58,7 +58,7 @@ def said_of(uid: str, content: bytes) -> Said | None:
     unnamed = [item for item in _items(body, _FAILED) if _text(item, _INSTANCE_UID) is None]
     for item in (*failed, *unnamed, *_items(body, _OTHER_FAILURES)):
         reason = _code(item, _FAILURE_REASON)
-        reason = _PROCESSING_FAILURE if reason is None else reason
+        reason = PROCESSING_FAILURE if reason is None else reason
         verdict = retry.answer_of_dimse(reason)
         is_contradiction = reason == retry.SUCCESS or verdict is DeliveryStatus.WARNING
         return None if is_contradiction else Said(verdict=verdict, reason=reason)

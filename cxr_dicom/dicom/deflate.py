@@ -13,9 +13,7 @@ from cxr_dicom.records import Reason
 
 MOST_INFLATED = 1 << 29  # bytes of a data set; no radiograph comes near
 _LEVEL = 3  # of zlib: at 6 a map takes twice as long, and nearly half of the bytes
-_MEMORY = (
-    5  # of zlib, from 1 to 9: tables that fit into the cache save an eighth of the time, and the bytes are as many
-)
+_MEMORY = 5  # of zlib, 1 to 9: tables that fit into the cache save an eighth of the time
 _PIECE = 1 << 16  # bytes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SUCCESS, PROCESSING_FAILURE, NO_SUCH_INSTANCE, INVALID_ARGUMENT_VALUE = 0x0000, 0x0110, 0x0112, 0x0115  # PS3.7 C
+
 _DIMSE = {  # PS3.7 C, PS3.18 annex I, and Azure's conformance statement for the last two
     0x0000: "",
     0x0001: "stored, with remarks on attributes",
@@ -10,6 +12,7 @@ _DIMSE = {  # PS3.7 C, PS3.18 annex I, and Azure's conformance statement for the
     0x0110: "processing failure",
     0x0111: "is there already",
     0x0112: "no such instance",
+    0x0115: "invalid argument value",
     0x0116: "stored, an attribute value was out of range",
     0x0117: "invalid SOP instance",
     0x0118: "no such SOP class",

@@ -1,4 +1,4 @@
-"""What the tests of manifests begin with, images in a folder and a file to list them; and a poller of a shelf."""
+"""What tests begin with: a listener and an image for it; images in a folder and a list of them; a poller of a shelf."""
 
 import pytest
 
@@ -14,6 +14,19 @@ from tests.service_helpers import listening
 
 def small(**attributes):
     return synthetic.radiograph(40, 32, **attributes)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A listener with the default settings."""
+    with listening(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def image():
+    """A small radiograph to send."""
+    return synthetic.radiograph(64, 48)
 
 
 @pytest.fixture

@@ -6,26 +6,12 @@ import struct
 import time
 from types import SimpleNamespace
 
-import pytest
-
 from cxr_dicom.config.service import ListenerSettings
 from cxr_dicom.ingest.connection import BoundedSocket
-from cxr_dicom.synthetic import radiograph
 from tests.raw_peer import ACCEPTED, DATA, IMPLICIT, VERIFICATION, Peer, context, echo, item, request, store
 from tests.service_helpers import listening
 
 ANSWERS = [(1, 3), (3, 0), (5, 3)]  # contexts and their results: 3, abstract syntax not supported (PS3.8 9.3.3.2)
-
-
-@pytest.fixture
-def here(tmp_path):
-    with listening(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def image():
-    return radiograph(64, 48)
 
 
 def test_a_peer_that_takes_little_at_once_gets_its_answer_in_pieces(here, image):

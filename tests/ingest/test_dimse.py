@@ -8,17 +8,11 @@ import pytest
 
 from cxr_dicom.synthetic import radiograph
 from tests.raw_peer import ABORT, DATA, DX, VERIFICATION, Peer, command, data_set, pdu, store, store_command
-from tests.service_helpers import listening, send, wait_for
+from tests.service_helpers import send, wait_for
 
 IMAGE = radiograph(16, 16)
 STORE, PIXELS = store_command(IMAGE.SOPInstanceUID), data_set(IMAGE)
 ECHO = command(0x0030, AffectedSOPClassUID=VERIFICATION.decode())
-
-
-@pytest.fixture
-def here(tmp_path):
-    with listening(tmp_path) as running:
-        yield running
 
 
 def told(here, action):

@@ -5,24 +5,16 @@ import time
 import tracemalloc
 from contextlib import ExitStack
 
-import pytest
-
 from cxr_dicom.synthetic import radiograph
 from tests.ingest.test_upper_layer import descriptors
 from tests.raw_peer import ACCEPTED, Peer, command, context, request, store, store_command, values
-from tests.service_helpers import listening, wait_for
+from tests.service_helpers import wait_for
 
 REPORT = {
     "AffectedSOPClassUID": "1.2.840.10008.1.20.1",
     "AffectedSOPInstanceUID": "1.2.840.10008.1.20.1.1",
     "EventTypeID": 1,
 }
-
-
-@pytest.fixture
-def here(tmp_path):
-    with listening(tmp_path) as running:
-        yield running
 
 
 def test_requests_before_the_answer_wait_their_turn(here):

@@ -14,21 +14,9 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from cxr_dicom import scp
 from cxr_dicom.ingest.intake import Intake
 from cxr_dicom.ingest.upper_layer import UpperLayer
-from cxr_dicom.synthetic import radiograph
 from tests.raw_peer import ABORT, ACCEPTED, DATA, Peer, pdu, request
 from tests.raw_peer import store as sent
 from tests.service_helpers import associated, certificate, listening, send, wait_for
-
-
-@pytest.fixture
-def here(tmp_path):
-    with listening(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def image():
-    return radiograph(64, 48)
 
 
 def told(caplog, action):

@@ -41,12 +41,6 @@ from tests.service_helpers import associated, listening, send, wait_for
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
 
-@pytest.fixture
-def here(tmp_path):
-    with listening(tmp_path) as running:
-        yield running
-
-
 def lines(here, action="association_broken"):
     return [each for each in map(json.loads, here.audit().splitlines()) if each["action"] == action]
 

@@ -35,13 +35,11 @@ from cxr_dicom.system.network import ContextsRejectedError, association
 from cxr_dicom.system.operations import ABORTED, asking, echo, no_answer
 from cxr_dicom.system.reasons import own_words
 from cxr_dicom.system.requestor import SLOWEST, goes_on, operation
+from cxr_dicom.system.words import INVALID_ARGUMENT_VALUE, NO_SUCH_INSTANCE, PROCESSING_FAILURE, SUCCESS
 
-NO_SUCH_TRANSACTION = 0x0115  # invalid argument value, PS3.7 C.5
-PROCESSING_FAILURE = 0x0110
 _REQUEST_COMMITMENT = 1  # Action Type ID, PS3.4 J.3.2
 _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS = 2.0
 _REPORT_WAIT_SECONDS = 60.0  # when no report came
-_NO_SUCH_INSTANCE = 0x0112  # Failure Reason of a commitment, PS3.3 C.14.1.1
 _STORE_RSP = 0x8001  # Command Field of an answer to C-STORE, PS3.7 E.1
 _NOT_FINAL = (0xFF00, 0xFF01)  # pending; no status of C-STORE (PS3.4 B.2.3)
 _SEARCH = 10  # times as long as one answer
@@ -180,11 +178,11 @@ class Dicom:
             try:
                 information = event.event_information
                 if str(information.get("TransactionUID", "")).strip(" \0") != transaction_uid:
-                    return NO_SUCH_TRANSACTION, None  # an earlier one: the listener is there for it
+                    return INVALID_ARGUMENT_VALUE, None  # an earlier one: the listener is there for it
                 reports.append(read_report(self.name, information))
             except Exception:  # pydicom's of all kinds
                 return PROCESSING_FAILURE, None
-            return 0x0000, None
+            return SUCCESS, None
 
         def on_sent(event: Any) -> None:
             if reports:  # pynetdicom answers a report in a thread of its own, which a release would overtake
@@ -205,7 +203,7 @@ class Dicom:
                 )
             if "Status" not in status:
                 raise no_answer(opened, what, seconds, time.monotonic() - begin)
-            if status.Status != 0x0000:
+            if status.Status != SUCCESS:
                 raise ConnectionFailedError(f"0x{status.Status:04X}", "storage commitment was not taken on")
             until = time.monotonic() + _REPORT_ON_THE_SAME_ASSOCIATION_SECONDS
             with operation(opened, seconds):
@@ -249,7 +247,7 @@ class Dicom:
             for status, identifier in opened.send_c_find(query, StudyRootQueryRetrieveInformationModelFind):
                 if "Status" not in status:
                     raise no_answer(opened, "C-FIND", seconds, time.monotonic() - begin)
-                if (code := int(status.Status)) not in (0x0000, 0xFF00, 0xFF01):
+                if (code := int(status.Status)) not in (SUCCESS, *_NOT_FINAL):
                     raise ConnectionFailedError(f"0x{code:04X}", f"C-FIND failed: {words.of_dimse(code)}")
                 if identifier is not None:
                     found.add(str(identifier.get("SOPInstanceUID", "")).strip(" \0"))
@@ -273,7 +271,7 @@ def read_report(name: str, information: Dataset) -> list[Receipt]:
     for item in _items(information, "FailedSOPSequence"):
         stated = item.get("FailureReason")
         reason = stated if isinstance(stated, int) else PROCESSING_FAILURE
-        answer = DeliveryStatus.REFUSED if reason == _NO_SUCH_INSTANCE else DeliveryStatus.FAILED
+        answer = DeliveryStatus.REFUSED if reason == NO_SUCH_INSTANCE else DeliveryStatus.FAILED
         lost = _reported(name, item, answer, f"0x{reason:04X}")
         said[lost.sop_instance_uid] = lost
     return list(said.values())

@@ -22,14 +22,13 @@ from cxr_dicom.records import StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.spool import Part, PartFile, SpoolError
 from cxr_dicom.system import telemetry
+from cxr_dicom.system.words import PROCESSING_FAILURE
 from cxr_dicom.web.answers import NotAnsweredError
 from cxr_dicom.web.application import Asked, Page
 from cxr_dicom.web.dicomweb import media
 from cxr_dicom.web.dicomweb.metadata import attributes
 from cxr_dicom.web.dicomweb.pages import ROOT, accept_of, root_of
 from cxr_dicom.web.dicomweb.parts import Parts, Whole, is_single
-
-PROCESSING_FAILURE = 0x0110
 
 _COMES_AGAIN = (PROCESSING_FAILURE, STATUS[Refusal.NO_SPACE])
 _RETRY_SECONDS = 60  # after which a sender may find room on the disk
