@@ -21,7 +21,8 @@ _CHANGE = 0.005  # of the area, at most
 _MIN_TOLERANCE = 0.5  # pixels: leaves out only what lies on a straight line
 
 _Points = NDArray[np.float64]  # (n, 2): column, row
-_Edges = dict[tuple[int, int], list[tuple[int, int]]]
+_Numbers = NDArray[np.intp]
+_RIGHT_TURN = np.array([3, 2, 0, 1])  # of the directions right, left, up and down
 
 
 def outlines(region: Region, tolerance: float = TOLERANCE) -> list[tuple[Point, ...]]:
@@ -39,7 +40,7 @@ def outlines(region: Region, tolerance: float = TOLERANCE) -> list[tuple[Point, 
     """
     origin = np.array([region.box.left, region.box.top], np.float64)
     rings = sorted(_rings(region.pixels), key=lambda ring: -abs(enclosed_area(ring)))
-    return [tuple((float(column), float(row)) for column, row in _faithful(ring, tolerance) + origin) for ring in rings]
+    return [tuple(map(tuple, (_faithful(ring, tolerance) + origin).tolist())) for ring in rings]
 
 
 def enclosed_area(ring: _Points | tuple[Point, ...]) -> float:
@@ -49,44 +50,46 @@ def enclosed_area(ring: _Points | tuple[Point, ...]) -> float:
 
 
 def _rings(pixels: NDArray[np.bool_]) -> Iterator[_Points]:
-    """Yield the closed walks along the edges of a mask; the mask lies on the right hand."""
-    following = _edges(pixels)
-    while following:
-        start = point = next(iter(following))
-        before, walk = (0, 0), [start]
-        while True:
-            choices = following[point]
-            step = choices.pop(_right_most(before, point, choices) if len(choices) > 1 else 0)
-            if not choices:
-                del following[point]
-            before, point = (step[0] - point[0], step[1] - point[1]), step
-            walk.append(point)
-            if point == start:
-                break
-        yield np.array(walk, np.float64)
+    """Yield the closed walks along the edges of a mask, their corners only; the mask lies on the right hand."""
+    width = pixels.shape[1] + 2
+    start, direction = _edges(np.pad(pixels, 1).ravel(), width)
+    first, last = _leaving(start, start + np.array([1, -1, -width, width])[direction])
+    following = np.where(direction[last] == _RIGHT_TURN[direction], last, first).tolist()
+    corners, is_walked = start.tolist(), np.zeros(len(start), bool)
+    rightwards = start[direction == 0]  # there are some in each walk
+    for begin in np.stack(_leaving(start, rightwards), axis=1).ravel().tolist():
+        if is_walked[begin]:
+            continue
+        walk, edge = [begin], following[begin]
+        while corners[edge] != corners[begin]:
+            walk.append(edge)
+            edge = following[edge]
+        is_walked[walk] = True
+        turns = np.flatnonzero(np.diff(direction[walk], prepend=-1))
+        row, column = np.divmod(start[walk][np.append(turns, 0)], width)
+        yield np.stack([column, row], axis=1).astype(np.float64)
 
 
-def _edges(pixels: NDArray[np.bool_]) -> _Edges:
-    """The edges between inside and outside, by the corner where they start."""
-    padded = np.pad(pixels, 1).astype(np.int8)
-    following: _Edges = {}
-    across, down = np.diff(padded, axis=0)[:, 1:-1], np.diff(padded, axis=1)[1:-1]
-    for (rows, columns), shift, start in (
-        (np.nonzero(across == 1), (1, 0), (0, 0)),  # inside below: to the right
-        (np.nonzero(across == -1), (-1, 0), (1, 0)),  # inside above: to the left
-        (np.nonzero(down == 1), (0, -1), (0, 1)),  # inside on the right: up
-        (np.nonzero(down == -1), (0, 1), (0, 0)),  # inside on the left: down
-    ):
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            corner = column + start[0], row + start[1]
-            following.setdefault(corner, []).append((corner[0] + shift[0], corner[1] + shift[1]))
-    return following
+def _edges(inside: NDArray[np.bool_], width: int) -> tuple[_Numbers, _Numbers]:
+    """The edges between inside and outside: the corner where each starts, and its direction.
+
+    Parameters
+    ----------
+    inside
+        A mask with a margin of one pixel, its rows of ``width`` pixels end to end. The corner at the top left of
+        a pixel of the mask has the number of the pixel that touches it there.
+    """
+    across, along = np.flatnonzero(inside[width:] != inside[:-width]), np.flatnonzero(inside[1:] != inside[:-1])
+    is_below, is_right = inside[across + width], inside[along + 1]
+    starts = across[is_below] - 1, across[~is_below], along[is_right], along[~is_right] - width
+    return np.concatenate(starts), np.repeat(np.arange(4), [len(each) for each in starts])
 
 
-def _right_most(before: tuple[int, int], point: tuple[int, int], choices: list[tuple[int, int]]) -> int:
-    """Where two pixels touch at a corner only: turn right, so that each keeps its own outline."""
-    right = point[0] - before[1], point[1] + before[0]
-    return choices.index(right) if right in choices else 0
+def _leaving(start: _Numbers, corners: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """The first and the last edge that starts at each of ``corners``: two where pixels touch there only, else one."""
+    order = np.argsort(start, kind="stable")
+    starts = start[order]
+    return order[np.searchsorted(starts, corners)], order[np.searchsorted(starts, corners, "right") - 1]
 
 
 def _faithful(ring: _Points, tolerance: float) -> _Points:
@@ -105,22 +108,19 @@ def _faithful(ring: _Points, tolerance: float) -> _Points:
 
 def _thinned(ring: _Points, tolerance: float) -> _Points:
     """Leave out the points of a closed ring that its outline does not need (Douglas and Peucker 1973)."""
-    if len(ring) < 6:  # no more than a single pixel
+    if len(ring) < 6:  # no more than a rectangle
         return ring
     farthest = int(np.argmax(np.sum((ring - ring[0]) ** 2, axis=1)))
     keep = np.zeros(len(ring), bool)
     keep[[0, farthest, -1]] = True
-    parts = [(0, farthest), (farthest, len(ring) - 1)]
-    while parts:
-        first, last = parts.pop()
-        if last - first < 2:  # nothing between
-            continue
-        (x0, y0), (x1, y1) = ring[first], ring[last]
-        between = ring[first + 1 : last]
-        distance = abs((x1 - x0) * (between[:, 1] - y0) - (y1 - y0) * (between[:, 0] - x0)) / np.hypot(x1 - x0, y1 - y0)
-        worst = int(np.argmax(distance))
-        if distance[worst] > tolerance:
-            middle = first + 1 + worst
-            keep[middle] = True
-            parts += [(first, middle), (middle, last)]
-    return ring[keep]
+    while True:  # all lines between two points that stay, at once
+        stays, line = np.flatnonzero(keep), np.cumsum(keep[:-1]) - 1
+        begin, along = ring[stays[:-1]], np.diff(ring[stays], axis=0)
+        across, down = (ring[:-1] - begin[line]).T
+        off = abs(along[line, 0] * down - along[line, 1] * across)  # distance times length of the line
+        most = np.maximum.reduceat(off, stays[:-1])
+        is_needed = most > tolerance * np.hypot(*along.T)
+        worst = np.flatnonzero((off == most[line]) & is_needed[line])
+        if not worst.size:
+            return ring[keep]
+        keep[worst[np.unique(line[worst], return_index=True)[1]]] = True
