@@ -165,10 +165,11 @@ def by_pipeline(path: str, models: Sequence[str]) -> dict[str, float]:
     """Be the process of the pipeline alone."""
     from cxr_dicom.ingest.folder import scan
     from cxr_dicom.pipeline import Pipeline
+    from cxr_dicom.system.loading import loading
 
     clock, out = Clock(), Path(path) / "out"
     studies, _ = scan([Path(path) / "images"])
-    with patch("cxr_dicom.pipeline.build_models", _build_clocked):
+    with patch("cxr_dicom.pipeline.build_models", _build_clocked), loading():
         pipeline = Pipeline(settings(path, models, "torch"))
     for study in studies:
         pipeline.process(study, out / study.study_instance_uid)
