@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +35,7 @@ _FULL_SCALE = 1024  # TorchXRayVision's models expect -1024 to 1024
 _FEWEST_GREY_LEVELS = 64
 _LEAST_SPAN = 1 / 16  # of the range that Bits Stored allows
 _MOST_PIXELS = SelectSettings().max_pixels
-_QUANTILE_ROWS = 256  # of an image; more do not move a quantile
-_SAMPLED_ROWS = 64  # one in so many is enough to see that a picture has both
+_COUNTED_ROWS = 256  # of an image; more do not move a quantile
 
 _AS_STORED: dict[str, Any] = {"correct_unused_bits": False}  # pydicom's correction ignores High Bit
 
@@ -96,7 +97,8 @@ def is_whole(path: Path) -> bool:
 # --- decode --------------------------------------------------------------------------------------
 
 
-class _Decoded(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Decoded:
     """The stored words of an image, and where in them a value lies."""
 
     words: Array  # (rows, columns), unsigned, with the bits that are not used
@@ -116,6 +118,11 @@ class _Decoded(NamedTuple):
         words = np.arange(2**width, dtype=f"u{size}").view(f"i{size}" if self.is_signed else f"u{size}")
         values: Array = np.right_shift(np.left_shift(words, width - 1 - self.high_bit), width - self.bits)
         return values
+
+    @cached_property
+    def counts(self) -> NDArray[np.intp]:
+        """How often each word stands in some of the rows."""
+        return np.bincount(self.words[:: max(1, len(self.words) // _COUNTED_ROWS)].ravel())
 
 
 def _decode(dataset: Dataset, shape: Shape) -> _Decoded:
@@ -163,9 +170,9 @@ def _decode_stream(decoder: Decoder, dataset: Dataset, shape: Shape) -> _Decoded
     stated = bool(dataset.PixelRepresentation)
     found = _Decoded(words, stream.precision, stream.precision - 1, stated, stream.precision)
     if stream.is_signed not in (None, stated):
-        by_stream = found._replace(is_signed=bool(stream.is_signed))
+        by_stream = replace(found, is_signed=bool(stream.is_signed))
         found = found if 2 * _roughness(found) < _roughness(by_stream) else by_stream
-    return found._replace(range_bits=_range_bits(found, int(dataset.BitsStored)))
+    return replace(found, range_bits=_range_bits(found, int(dataset.BitsStored)))
 
 
 def _decoded_words(decoder: Decoder, dataset: Dataset) -> Array:
@@ -235,12 +242,12 @@ def _fractions(decoded: _Decoded, dataset: Dataset, intensity: str) -> tuple[NDA
     if intensity == "voi":
         shown = _displayed(decoded, dataset)
         return (full, ()) if shown is None else (shown, ())
-    if _quantile_span(decoded.words, full) >= _LEAST_SPAN:
+    if _quantile_span(decoded.counts, full) >= _LEAST_SPAN:
         return full, ()
     shown = _displayed_if_possible(decoded, dataset)
-    if shown is not None and _quantile_span(decoded.words, shown) >= _LEAST_SPAN:
+    if shown is not None and _quantile_span(decoded.counts, shown) >= _LEAST_SPAN:
         return shown, ("pixels.intensity is auto: scaled by the VOI LUT or window of the image",)
-    low, high = _quantiles(decoded.words, full)
+    low, high = _quantiles(decoded.counts, full)
     if high <= low:
         return full, ()
     spread = np.clip((full - low) / (high - low), 0, 1).astype(np.float32)
@@ -302,22 +309,29 @@ def _window(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """What the VOI LUT or window shows of each scaled value; None without one, and for one that shows nothing."""
     shown = _displayed_if_possible(decoded, dataset)
-    if shown is None or _quantile_span(decoded.words, shown) < _LEAST_SPAN:
+    if shown is None or _quantile_span(decoded.counts, shown) < _LEAST_SPAN:
         return None
     values, first = np.unique(scaled, return_index=True)
     return values, shown[first]
 
 
-def _quantile_span(words: Array, fractions: NDArray[np.float32]) -> float:
-    low, high = _quantiles(words, fractions)
+def _quantile_span(counts: NDArray[np.intp], fractions: NDArray[np.float32]) -> float:
+    low, high = _quantiles(counts, fractions)
     return high - low
 
 
-def _quantiles(words: Array, fractions: NDArray[np.float32]) -> tuple[float, float]:
-    """Two quantiles of what an image shows, of some of its rows."""
-    shown = fractions[words[:: max(1, len(words) // _QUANTILE_ROWS)]]
-    low, high = np.quantile(shown, (_LEAST_QUANTILE, _GREATEST_QUANTILE))
-    return float(low), float(high)
+def _quantiles(counts: NDArray[np.intp], fractions: NDArray[np.float32]) -> tuple[float, float]:
+    """Two quantiles of the fractions of words, each as often as it was counted: those of `numpy.quantile`."""
+    words = np.flatnonzero(counts)
+    rising = words[np.argsort(fractions[words], kind="stable")]  # mostly are so, or fall
+    upto = np.cumsum(counts[rising])
+
+    def quantile(share: float) -> float:
+        rank, part = divmod(share * (upto[-1] - 1), 1)
+        around = rising[np.searchsorted(upto, (rank, min(rank + 1, upto[-1] - 1)), side="right")]
+        return float(np.quantile(fractions[around], (part,))[0])
+
+    return quantile(_LEAST_QUANTILE), quantile(_GREATEST_QUANTILE)
 
 
 def _look_up(values: Array, table: Dataset, dataset: Dataset) -> tuple[Array, int]:
@@ -372,11 +386,11 @@ def _warnings(dataset: Dataset, decoded: _Decoded) -> Iterator[str]:
             found = f"{decoded.bits} bits, {'signed' if decoded.is_signed else 'unsigned'}"
             yield f"Bits Stored, High Bit or Pixel Representation contradict the code stream, which has {found}"
     fractions = _of_full_range(decoded, dataset)
-    levels = np.unique(decoded.values[np.unique(decoded.words[::_SAMPLED_ROWS])]).size
+    levels = np.unique(decoded.values[np.flatnonzero(decoded.counts)]).size
     if levels < _FEWEST_GREY_LEVELS:
         levels = np.unique(decoded.values[np.unique(decoded.words)]).size  # more pixels may have more
     if levels < _FEWEST_GREY_LEVELS:
         yield f"low dynamic range: {levels} grey levels, expected {_FEWEST_GREY_LEVELS} or more"
-    span = _quantile_span(decoded.words, fractions)
+    span = _quantile_span(decoded.counts, fractions)
     if span < _LEAST_SPAN:
         yield f"low dynamic range: {span:.1%} of the possible range is used, expected {_LEAST_SPAN:.1%}"

@@ -40,6 +40,13 @@ def test_a_flat_radiograph_is_warned_of_and_spread(selected, share, marker):
     assert correlation(mended.pixels, PICTURE) > 0.99
 
 
+def test_it_is_spread_between_the_quantiles_that_numpy_finds(selected):
+    stored = np.rint(PICTURE * 0.05 * 65535).astype(np.float32) / np.float32(65535)
+    low, high = map(float, np.quantile(stored, (0.005, 0.995)))
+    spread = np.clip((stored - low) / (high - low), 0, 1).astype(np.float32)
+    np.testing.assert_array_equal(read(selected(flat(0.05)), AUTO).pixels, (2 * spread - 1) * 1024)
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_the_window_is_used_where_it_says_more(selected, photometric):
     window = {"WindowCenter": 0.01 * 65535, "WindowWidth": 0.02 * 65535}
