@@ -150,6 +150,9 @@ def files():
     }
     for name, content in pickles.items():
         made[name] = _archive(records | {"code/__torch__.py": good, "data.pkl": content})
+    made["a state that its class does not have"] = _archive(
+        records | {"code/__torch__.py": good, "data.pkl": records["data.pkl"].replace(b"training", b"trained!")}
+    )
     made["a pickle of constants that names os.system"] = _archive(
         records | {"code/__torch__.py": good, "constants.pkl": pickles["a pickle that names os.system"]}
     )

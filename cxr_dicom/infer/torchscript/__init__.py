@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ZIP_START = b"PK\x03\x04"  # of any other file torch chooses the loader by its first bytes
 _SAME_NUMBERS = {f"aten::{name}" for name in ("flatten", "view", "reshape", "squeeze", "unsqueeze", "to", "contiguous")}
 _SQUASHING = {f"aten::{name}" for name in ("sigmoid", "sigmoid_", "softmax", "hardsigmoid", "hardsigmoid_")}
+_OF_TORCH = (RuntimeError, LookupError, ValueError, TypeError, ArithmeticError)  # what pybind11 makes of those of C++
 _LONGEST_CODE = 16 << 20  # bytes; that of the largest upstream file is 0.4 MB
 _MOST_UNPACKED = 64 << 20  # bytes, that the records may have more than the file: only code and its places are packed
 
@@ -63,7 +64,7 @@ def load(content: bytes, path: Path, device: str) -> torch.jit.ScriptModule:
     try:
         _expect_harmless(path, content)
         network: torch.jit.ScriptModule = torch.jit.load(BytesIO(content), map_location=device)  # type: ignore[no-untyped-call]
-    except (RuntimeError, UnicodeDecodeError, pickles.DamagedPickleError) as error:
+    except (*_OF_TORCH, pickles.DamagedPickleError) as error:
         raise WeightsError(
             f"{path}: expected a complete TorchScript file, found a damaged or truncated one "
             f"({type(error).__name__}); delete it and fetch it again"
