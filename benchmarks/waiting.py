@@ -109,13 +109,18 @@ def by_stow(archive: rig.Archive) -> str:
     return f'kind = "dicomweb"\nurl = "{archive.url}/dicom-web/"'
 
 
+def by_stow_deflated(archive: rig.Archive) -> str:
+    """Describe Orthanc as a DICOMweb destination that takes deflated objects as they are."""
+    return f"{by_stow(archive)}\ndeflated = true"
+
+
 def by_store(archive: rig.Archive) -> str:
     """Describe Orthanc as a C-STORE destination."""
     about = f'address = "127.0.0.1"\nport = {archive.dicom_port}\nae_title = "{archive.ae_title}"'
     return f'kind = "dicom"\n{about}'
 
 
-WAYS = {"STOW-RS": by_stow, "C-STORE": by_store}
+WAYS = {"STOW-RS": by_stow, "STOW-RS with deflated = true": by_stow_deflated, "C-STORE": by_store}
 
 
 @contextmanager

@@ -365,6 +365,8 @@ class DicomDestination(DestinationTable, DicomAccess):
     kind: Literal["dicom"]
     verify: Literal["none", "commitment", "query"] = "none"
     """`commitment`: Storage Commitment (PS3.4 J); `query`: ask back by C-FIND."""
+    deflated: bool = True
+    """Deflated objects are offered as they are too; `false`: only inflated."""
 
 
 class DicomwebDestination(DestinationTable, HttpAccess):
@@ -373,6 +375,8 @@ class DicomwebDestination(DestinationTable, HttpAccess):
     kind: Literal["dicomweb"]
     verify: Literal["none", "query"] = "none"
     """`query`: ask back by QIDO-RS."""
+    deflated: bool = False
+    """Deflated objects are sent as they are, and inflated only where the server does not take them."""
 
 
 class FolderDestination(DestinationTable):

@@ -1,7 +1,8 @@
-"""Objects as every peer takes them: a file of ours whose data set is deflated, in Explicit VR Little Endian."""
+"""Objects in the form in which a peer takes them: a deflated data set as it is, or in Explicit VR Little Endian."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,3 +33,14 @@ def plain(path: Path) -> Iterator[Path]:
         copy.writelines(inflated(path))
         copy.seek(0)
         yield Path(f"/dev/fd/{copy.fileno()}")
+
+
+def expect_whole(path: Path) -> None:
+    """Inflate a file whose data set is deflated, to see that nothing of it is missing, and keep nothing.
+
+    Raises
+    ------
+    ImageError
+        If it is damaged.
+    """
+    deque(inflated(path), maxlen=0)

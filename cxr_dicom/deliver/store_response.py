@@ -1,4 +1,4 @@
-"""What the answer to a store request says of one object (Store Instances Response Module, PS3.18 10.5.3 and annex I).
+"""What the answer to a store request says of its objects (Store Instances Response Module, PS3.18 10.5.3 and annex I).
 
 The answer comes from outside: it may be a page, name other objects, contradict itself, or hold anything that JSON can
 hold. What does not clearly say something of the object says nothing.
@@ -6,7 +6,7 @@ hold. What does not clearly say something of the object says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,37 +32,56 @@ class Said:
     reason: int  # Failure Reason or Warning Reason; 0 where there is none
 
 
-def said_of(uid: str, content: bytes) -> Said | None:
-    """Return what a response says of an object, whatever media type it is declared as; None: nothing that is clear.
+def said_of(uids: Collection[str], content: bytes) -> Mapping[str, Said]:
+    """Return what a response says of the objects of a request, whatever media type it is declared as.
 
     It may be DICOM JSON, or XML of the Native DICOM Model (PS3.19 A.1), which some servers send whatever is accepted.
+    A failure without a name is that of the only object; of several, it is nobody's.
 
     Parameters
     ----------
-    uid
-        SOP Instance UID of the only object of the request.
+    uids
+        SOP Instance UIDs of all objects of the request.
     content
         Body of the response.
+
+    Returns
+    -------
+    Mapping
+        By SOP Instance UID; without the objects of which it says nothing that is clear.
     """
     try:
         is_xml = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
         body = dataset_of(content) if is_xml else values_of(content)
     except (ValueError, RecursionError):
-        return None
-    stored = [item for item in _items(body, _STORED) if _text(item, _INSTANCE_UID) == uid]
-    failed = [item for item in _items(body, _FAILED) if _text(item, _INSTANCE_UID) == uid]
+        return {}
+    stored, failed = _named(body, _STORED), _named(body, _FAILED)
+    unnamed = [*failed.get(None, ()), *_items(body, _OTHER_FAILURES)] if len(uids) == 1 else []
+    said = {uid: _said(stored.get(uid, []), failed.get(uid, []), unnamed) for uid in uids}
+    return {uid: each for uid, each in said.items() if each is not None}
+
+
+def _said(stored: Sequence[Json], failed: Sequence[Json], unnamed: Sequence[Json]) -> Said | None:
+    """Judge the items about an object."""
     if stored:
         warning = next(filter(None, (_code(item, _WARNING_REASON) for item in stored)), 0)
         said = Said(verdict=DeliveryStatus.WARNING if warning else DeliveryStatus.ACCEPTED, reason=warning)
         return None if failed else said
-    unnamed = [item for item in _items(body, _FAILED) if _text(item, _INSTANCE_UID) is None]
-    for item in (*failed, *unnamed, *_items(body, _OTHER_FAILURES)):
+    for item in (*failed, *unnamed):
         reason = _code(item, _FAILURE_REASON)
         reason = PROCESSING_FAILURE if reason is None else reason
         verdict = retry.answer_of_dimse(reason)
         is_contradiction = reason == retry.SUCCESS or verdict is DeliveryStatus.WARNING
         return None if is_contradiction else Said(verdict=verdict, reason=reason)
     return None
+
+
+def _named(body: Any, tag: str) -> Mapping[str | None, Sequence[Json]]:
+    """Return the items of a sequence by the object that they name; None: by those that name none."""
+    named: dict[str | None, list[Json]] = {}
+    for item in _items(body, tag):
+        named.setdefault(_text(item, _INSTANCE_UID), []).append(item)
+    return named
 
 
 def _items(body: Any, tag: str) -> Iterator[Json]:

@@ -66,3 +66,4 @@ class Receipt:
     status: str  # "0x0000", "HTTP 200", or a word: "TIMEOUT"
     detail: str = ""  # without patient data
     retry_after: float | None = None  # seconds, when the destination said so
+    more_follow: bool = False  # receipts of the same answer, which are lost where nobody takes them

@@ -120,6 +120,8 @@ class Courier:
                 receipt = self._without_unasked(said, about.object)
                 self._answered(receipt, is_verifying=is_verifying)
                 self._record(receipt, about, is_verifying=is_verifying)
+                if said.more_follow:
+                    continue
                 if (stop is not None and stop.is_set()) or (not is_verifying and self._is_overtaken(remaining)):
                     break
         except ConnectionFailedError as error:

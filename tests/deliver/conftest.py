@@ -1,7 +1,12 @@
 import pytest
 
+from cxr_dicom.encode.common import write
+from cxr_dicom.encode.objects import parametric_map
+from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import EncodedObject, ObjectKind
+from cxr_dicom.select import select
 from cxr_dicom.synthetic import radiograph
+from tests import painted
 from tests.deliver.helpers import Waiting
 from tests.service_helpers import free_port, listening
 
@@ -39,6 +44,18 @@ def made(tmp_path_factory):
 def large(tmp_path_factory):
     """Give an object that no buffer of a socket holds."""
     return _object(tmp_path_factory.mktemp("object"), more=16 << 20)
+
+
+@pytest.fixture
+def deflated(tmp_path):
+    """A parametric map on the disk."""
+    source = tmp_path / "source.dcm"
+    radiograph(96, 80).save_as(source, enforce_file_format=True)
+    (study,), _ = scan([source])
+    (image,) = select(study, painted.settings().select).images
+    encoder = parametric_map.build(painted.settings())
+    (encoded,) = encoder.encode(painted.study(painted.analysis(image)))
+    return write(encoded, tmp_path / "objects")
 
 
 def _object(folder, more=0):

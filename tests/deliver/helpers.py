@@ -86,9 +86,22 @@ def failed(reason):
     return response(failed=[item(reason=reason)])
 
 
+def parts_of(post):
+    """Return the data sets of a multipart body."""
+    boundary = post.partition(b"\r\n")[0]
+    files = [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in post.split(boundary)[1:-1]]
+    return [dcmread(BytesIO(file)) for file in files]
+
+
+def uids_of(post):
+    """Return the SOP Instance UIDs of a multipart body."""
+    return [str(each.SOPInstanceUID) for each in parts_of(post)]
+
+
 def uid_of(post):
     """Return the SOP Instance UID of the only part of a body."""
-    return str(dcmread(BytesIO(post[post.index(b"\r\n\r\n") + 4 :]), stop_before_pixels=True).SOPInstanceUID)
+    (uid,) = uids_of(post)
+    return uid
 
 
 class Posts(list):
@@ -115,7 +128,7 @@ def web(answers, tls=None, finds=lambda uid: False):
             posts.append(self.rfile.read(int(self.headers["Content-Length"])))
             status, headers, body = answers(len(posts) - 1, posts[-1])
             if body is STORED:
-                body = response(stored=[item(uid_of(posts[-1]))])
+                body = response(stored=map(item, uids_of(posts[-1])))
             self._answer(status, headers, body)
 
         def do_GET(self):

@@ -2,7 +2,6 @@
 
 import socket
 import time
-from io import BytesIO
 
 import pytest
 from pydicom import dcmread
@@ -11,14 +10,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
 from cxr_dicom.deliver.plain import plain
-from cxr_dicom.encode.common import write
-from cxr_dicom.encode.objects import parametric_map
-from cxr_dicom.ingest.folder import scan
 from cxr_dicom.records import EncodedObject, ObjectKind
-from cxr_dicom.select import select
 from cxr_dicom.synthetic import radiograph
-from tests import painted
-from tests.deliver.helpers import STORED, web
 from tests.service_helpers import archive, storescp
 
 URL = "http://127.0.0.1:9/dicom-web"  # where nobody is
@@ -40,18 +33,6 @@ def receipt_of(made, **table):
 def described(**table):
     settings = Settings.model_validate({"destinations": [{"name": "pacs", **table}]})
     return build_destination(settings.destinations[0], lambda uid: None)
-
-
-@pytest.fixture
-def deflated(tmp_path):
-    """A parametric map on the disk."""
-    source = tmp_path / "source.dcm"
-    radiograph(96, 80).save_as(source, enforce_file_format=True)
-    (study,), _ = scan([source])
-    (image,) = select(study, painted.settings().select).images
-    encoder = parametric_map.build(painted.settings())
-    (encoded,) = encoder.encode(painted.study(painted.analysis(image)))
-    return write(encoded, tmp_path / "objects")
 
 
 @pytest.mark.parametrize("missing", ["TCP_NODELAY", "TCP_QUICKACK"])
@@ -123,21 +104,23 @@ def test_a_peer_that_does_not_inflate_gets_the_same_object_inflated(deflated, tm
     assert arrived == dcmread(deflated.path)
 
 
-def test_by_the_web_a_deflated_object_goes_inflated(deflated):
-    with web(lambda number, body: (200, {}, STORED)) as (port, posts):
-        assert delivered(deflated, kind="dicomweb", url=f"http://127.0.0.1:{port}/dicom-web") == "accepted"
-    (post,) = posts
-    arrived = dcmread(BytesIO(post.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]))
-    assert arrived.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
-    assert arrived == dcmread(deflated.path)
+def test_a_peer_that_inflates_gets_it_inflated_where_the_settings_say_so(deflated):
+    with archive(contexts=(deflated.sop_class_uid,)) as (port, received):
+        table = {"kind": "dicom", "address": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}
+        assert delivered(deflated, deflated=False, **table) == "accepted"
+    with plain(deflated.path) as lent:
+        meta = dcmread(lent).file_meta
+        content = lent.read_bytes()[132 + 12 + meta.FileMetaInformationGroupLength :]
+    assert received == {deflated.sop_instance_uid: [content]}
 
 
+@pytest.mark.parametrize("as_it_is", [True, False])
 @pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
-def test_a_deflated_object_whose_end_is_missing_is_not_sent(deflated, kind):
+def test_a_deflated_object_whose_end_is_missing_is_not_sent(deflated, kind, as_it_is):
     deflated.path.write_bytes(deflated.path.read_bytes()[:-20])
     with archive(contexts=(deflated.sop_class_uid,)) as (port, received):
         table = {"dicom": {"address": "127.0.0.1", "port": port, "ae_title": "ARCHIVE"}, "dicomweb": {"url": URL}}[kind]
-        receipt = receipt_of(deflated, kind=kind, **table)
+        receipt = receipt_of(deflated, kind=kind, deflated=as_it_is, **table)
     assert (receipt.delivery_status, receipt.status, received) == ("failed", "UNREADABLE", {})
 
 

@@ -236,7 +236,7 @@ def test_through_a_proxy_that_forwards(spool, misleading):
             spool.web(80, host="pacs.invalid", proxy=f"http://127.0.0.1:{port}"),
             ["delivered"] * 3,
         )
-    assert len(posts) == 3
+    assert len(posts) == 1
     assert {url.partition(":80")[0] for _, url in asked} == {"http://pacs.invalid"}
 
 
@@ -247,7 +247,7 @@ def test_with_a_client_certificate_through_a_proxy_that_connects(spool, mutual, 
             spool.web(443, "https", "localhost", proxy=f"http://127.0.0.1:{port}", **access),
             ["delivered"] * 3,
         )
-    assert len(posts) == 3
+    assert len(posts) == 1
     assert asked[0] == ["CONNECT", "localhost:443"]
 
 
@@ -256,7 +256,7 @@ def test_the_proxy_of_the_environment_is_the_default(spool, monkeypatch):
         for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         spool.carry(spool.web(80, host="pacs.invalid"), ["delivered"] * 3)
-    assert len(posts) == 3
+    assert len(posts) == 1
 
 
 def test_a_proxy_that_is_down_is_waited_for(spool):

@@ -12,7 +12,7 @@ OURS, OTHER = "2.25.1", "2.25.2"
 
 
 def said(body):
-    found = said_of(OURS, body if isinstance(body, bytes) else json.dumps(body).encode())
+    found = said_of([OURS], body if isinstance(body, bytes) else json.dumps(body).encode()).get(OURS)
     return found and (found.verdict, found.reason)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import groupby
@@ -24,8 +23,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from cxr_dicom.config.service import DicomDestination
 from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
-from cxr_dicom.deliver.plain import plain
-from cxr_dicom.dicom.files import inflated, read_header
+from cxr_dicom.deliver.plain import expect_whole, plain
+from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
 from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
@@ -71,7 +70,7 @@ class Dicom:
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Send on one association that proposes exactly what is sent, as it is on the disk.
 
-        A deflated object is proposed in Explicit VR Little Endian too, and sent so to a peer that does not inflate.
+        A deflated object is proposed in Explicit VR Little Endian too, or only so, as the settings say.
         """
         kinds: dict[str, _Kind] = {}
         for encoded in objects:
@@ -82,7 +81,7 @@ class Dicom:
         if not kinds:
             return
         readable = [encoded for encoded in objects if encoded.sop_instance_uid in kinds]
-        proposed = sorted({each for kind in kinds.values() for each in (kind, _plain(kind))})
+        proposed = sorted({each for kind in kinds.values() for each in self._forms(kind)})
         contexts = [build_context(*kind) for kind in proposed][:_MAX_CONTEXTS]
         try:
             yield from self._send(readable, kinds, contexts)
@@ -100,6 +99,9 @@ class Dicom:
         return echo(self._settings)
 
     # --- C-STORE ---------------------------------------------------------------------------------
+
+    def _forms(self, kind: _Kind) -> tuple[_Kind, ...]:
+        return (kind, _plain(kind)) if self._settings.deflated else (_plain(kind),)
 
     def _send(
         self, objects: Sequence[EncodedObject], kinds: Mapping[str, _Kind], contexts: Sequence[PresentationContext]
@@ -329,5 +331,5 @@ def _kind(encoded: EncodedObject) -> _Kind:
     """Return the kind of an object, whose file is whole."""
     syntax = read_header(encoded.path, ("SOPClassUID",)).transfer_syntax
     if syntax == DeflatedExplicitVRLittleEndian:
-        deque(inflated(encoded.path), maxlen=0)
+        expect_whole(encoded.path)
     return encoded.sop_class_uid, str(syntax)

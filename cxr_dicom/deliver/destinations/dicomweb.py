@@ -6,61 +6,90 @@ a page of a proxy or the name of another object is no receipt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.client import responses
+from itertools import groupby
 from pathlib import Path
 
 import requests
 from dicomweb_client import DICOMwebClient
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxr_dicom.config.service import DicomwebDestination
 from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
-from cxr_dicom.deliver.plain import plain
-from cxr_dicom.deliver.store_response import said_of
-from cxr_dicom.deliver.upload import FORMS, Upload
+from cxr_dicom.deliver.plain import expect_whole, plain
+from cxr_dicom.deliver.store_request import StoreRequests
+from cxr_dicom.deliver.store_response import Said, said_of
+from cxr_dicom.deliver.trust import Trust
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
 from cxr_dicom.system import retry, words
-from cxr_dicom.system.network import answered, request, retry_after, searching, session
+from cxr_dicom.system.network import answered, retry_after, searching, session
 from cxr_dicom.system.reasons import reason_of
 
 _SOP_UID = "00080018"
-_ACCEPTED = ("application/dicom+json", "application/dicom+xml", "*/*")  # answers; the first that a server likes
+_AT_ONCE = 32  # objects in a request
+_AT_ONCE_BYTES = 32 << 20  # at which a request is full
+_NOT_STORED = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 415, 422)  # as a whole
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
 _NOT_NAMED = "the answer does not name the object, and a query does not find it"
 
 
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """An object, and what its header says."""
+
+    encoded: EncodedObject
+    study: str
+    is_deflated: bool
+
+    @property
+    def uid(self) -> str:
+        return self.encoded.sop_instance_uid
+
+
 class Dicomweb:
-    """An origin server that takes objects by STOW-RS, one object per request."""
+    """An origin server that takes objects by STOW-RS, those of a study together.
+
+    Of an answer to several objects only that is believed which it names as stored. Each of the others goes once more,
+    by itself and inflated: its receipt is what the server says of it alone. What may be stored is asked for first.
+    """
 
     def __init__(self, settings: DicomwebDestination) -> None:
         self.name = settings.name
         self._settings = settings
-        self._doubted: set[str] = set()  # sent without a receipt: asked for before they are sent again
-        self._form, self._accept = 0, 0  # the plainest that was needed, of `FORMS` and `_ACCEPTED`
-        self._is_understood = False  # whether the server took an object in this form: then 415 is about the object
+        self._sent: set[str] = set()  # without a final receipt
+        self._doubted: set[str] = set()  # of these, what may be stored
+        self._unknown_classes: set[str] = set()  # SOP classes that it does not take: they go by themselves
+        self._requests = StoreRequests(settings)
+        self._takes_several, self._takes_deflated = Trust(), Trust()
 
     def send(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
-        """Send each object in its own request, so that each has its own answer."""
+        """Send the objects of each study together, where nothing speaks against it."""
+        readable = []
+        for encoded in objects:
+            try:
+                readable.append(_read(encoded))
+            except (OSError, ImageError) as error:
+                yield unreadable(self.name, encoded, error)
+        if not readable:
+            return
         with session(self._settings) as opened:
-            for encoded in objects:
-                try:
-                    said = self._store(opened, encoded, _study(encoded))
-                except (OSError, ImageError) as error:
-                    yield unreadable(self.name, encoded, error)
-                    continue
-                if said.detail != _NOT_NAMED:
-                    self._doubted.discard(encoded.sop_instance_uid)
-                yield said
+            for _, some in groupby(readable, lambda each: (each.study, self._goes_alone(each))):
+                left = list(some)
+                while left:
+                    yield from self._send_some(opened, left)
 
     def verify(self, objects: Sequence[EncodedObject]) -> Iterator[Receipt]:
         """Ask by QIDO-RS for each object."""
         with searching(self._settings) as client:
             for encoded in objects:
                 try:
-                    study = _study(encoded)
+                    study = _read(encoded).study
                 except (OSError, ImageError) as error:
                     yield unreadable(self.name, encoded, error)
                     continue
@@ -74,61 +103,158 @@ class Dicomweb:
             client.search_for_studies(limit=1)
         return "answers QIDO-RS"
 
-    def _store(self, opened: requests.Session, encoded: EncodedObject, study: str) -> Receipt:
-        uid = encoded.sop_instance_uid
-        if uid in self._doubted and self._may_find(study, encoded, is_sent=False):
-            return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, "FOUND")
-        with plain(encoded.path) as path:  # nothing says whether a server inflates (PS3.18 8.7.3.5)
-            size = path.stat().st_size
-            self._doubted.add(uid)
-            answer = self._post(opened, path)
-        if not retry.is_about_the_object(answer.status_code):
-            if 300 <= answer.status_code < 500:  # it was not stored; behind a gateway it may be
-                self._doubted.discard(uid)
-            raise answered(answer, of_the_patient(encoded))
-        return self._receipt(encoded, size, study, answer)
+    def _goes_alone(self, each: _Readable) -> bool:
+        return each.uid in self._sent or each.encoded.sop_class_uid in self._unknown_classes
 
-    def _post(self, opened: requests.Session, path: Path) -> requests.Response:
-        """Send a file; where the server does not like the form, or what it may answer, again in a plainer one."""
-        form, accept = self._form, self._accept
-        while True:
-            with Upload(path, FORMS[form]) as body:
-                headers = {"Accept": _ACCEPTED[accept], **body.headers}
-                answer = request(opened, self._settings, "POST", "studies", data=body, headers=headers)
-            if answer.status_code == HTTPStatus.NOT_ACCEPTABLE and accept + 1 < len(_ACCEPTED):
-                accept += 1
-            elif (
-                answer.status_code == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-                and form + 1 < len(FORMS)
-                and not self._is_understood
-            ):
-                form += 1
-            else:
+    def _go_together(self, left: Sequence[_Readable]) -> bool:
+        may = self._takes_several.holds and self._requests.may_hold_several
+        return may and len(left) > 1 and not self._goes_alone(left[0])
+
+    def _goes_deflated(self, each: _Readable) -> bool:
+        is_asked_for = self._settings.deflated and each.is_deflated
+        return is_asked_for and self._takes_deflated.holds and not self._goes_alone(each)
+
+    def _send_some(self, opened: requests.Session, left: list[_Readable]) -> Iterator[Receipt]:
+        """Send as many as a request holds, and take them off the list."""
+        several, taken = self._store_together(opened, left) if self._go_together(left) else ([], {})
+        rest = [each for each in several or left[:1] if each.uid not in taken]
+        del left[: len(several) or 1]
+        for number, said in enumerate(taken.values(), 1):
+            yield replace(said, more_follow=number < len(taken))
+        verdicts = []
+        for each in rest:
+            try:
+                said = self._store_alone(opened, each)
+            except (OSError, ImageError) as error:
+                said = unreadable(self.name, each.encoded, error)
+            verdicts.append(said.delivery_status)
+            yield said
+        if several and (not taken or set(verdicts) <= set(_TAKEN)):  # else it was the trouble of an object
+            self._takes_several.note(was_right=not rest)
+
+    # --- several objects in a request ------------------------------------------------------------
+
+    def _store_together(
+        self, opened: requests.Session, left: Sequence[_Readable]
+    ) -> tuple[Sequence[_Readable], Mapping[str, Receipt]]:
+        """Send the first ones; return them, and the receipts of those that are stored."""
+        with ExitStack() as lending:
+            paths = self._fill(lending, left)
+            several = left[: len(paths)]
+            if len(several) < 2:
+                return [], {}
+            deflated = {each.uid for each in several if self._goes_deflated(each)}
+            try:
+                answer = self._post(opened, several, paths)
+            except (OSError, ImageError):  # of a file of ours: it is told when its turn comes
+                return several, {}
+            except ConnectionFailedError:
+                self._takes_several.note(was_right=False)
+                raise
+        taken = self._taken(several, answer)
+        if deflated and deflated <= taken.keys():
+            self._takes_deflated.note(was_right=True)
+        return several, taken
+
+    def _fill(self, lending: ExitStack, left: Sequence[_Readable]) -> list[Path]:
+        """Lend the files of a request, up to one that cannot be read, or at which it is full."""
+        paths: list[Path] = []
+        size = 0
+        for each in left[:_AT_ONCE]:
+            try:
+                path = lending.enter_context(_lent(each, self._goes_deflated(each)))
+                size += path.stat().st_size
+            except (OSError, ImageError):
                 break
-        if answer.ok:
-            self._form, self._accept, self._is_understood = form, accept, True
+            paths.append(path)
+            if size >= _AT_ONCE_BYTES:
+                break
+        return paths
+
+    def _taken(self, several: Sequence[_Readable], answer: requests.Response) -> Mapping[str, Receipt]:
+        """Return the receipts of the objects that an answer names as stored; others may be there, or are refused."""
+        said = said_of([each.uid for each in several], answer.content)
+        taken = {}
+        for each in several:
+            told = said.get(each.uid)
+            if told is not None and told.verdict in _TAKEN:
+                taken[each.uid] = self._noted(each, self._stored(each, answer, told))
+            elif told is not None or answer.status_code in _NOT_STORED:
+                self._doubted.discard(each.uid)
+        return taken
+
+    # --- one object in a request -----------------------------------------------------------------
+
+    def _store_alone(self, opened: requests.Session, each: _Readable) -> Receipt:
+        if each.uid in self._doubted and self._may_find(each, is_sent=False):
+            return self._noted(each, receipt(self.name, each.encoded, DeliveryStatus.ACCEPTED, "FOUND"))
+        goes_deflated, is_again = self._goes_deflated(each), each.uid in self._sent
+        if goes_deflated:
+            said = self._store(opened, each, is_deflated=True)
+            if said.delivery_status in _TAKEN:
+                self._takes_deflated.note(was_right=True)
+                return said
+        said = self._store(opened, each, is_deflated=False)
+        if each.is_deflated and said.delivery_status in _TAKEN and (goes_deflated or is_again):
+            self._takes_deflated.note(was_right=False)
+        return said
+
+    def _store(self, opened: requests.Session, each: _Readable, *, is_deflated: bool) -> Receipt:
+        with _lent(each, is_deflated) as path:
+            size = path.stat().st_size
+            answer = self._post(opened, [each], [path])
+        return self._noted(each, self._receipt(each, size, answer))
+
+    def _noted(self, each: _Readable, said: Receipt) -> Receipt:
+        """Keep in mind what a receipt says."""
+        sop_class = each.encoded.sop_class_uid
+        if said.detail != _NOT_NAMED:
+            self._doubted.discard(each.uid)
+        if said.delivery_status is not DeliveryStatus.FAILED:
+            self._sent.discard(each.uid)
+        if said.delivery_status is DeliveryStatus.UNSUPPORTED:
+            self._unknown_classes.add(sop_class)
+        elif said.delivery_status in _TAKEN:
+            self._unknown_classes.discard(sop_class)
+        return said
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _post(self, opened: requests.Session, objects: Sequence[_Readable], paths: Sequence[Path]) -> requests.Response:
+        """Send files in one request; an answer that is not about them is trouble of the server."""
+        uids = {each.uid for each in objects}
+        self._sent |= uids
+        self._doubted |= uids
+        answer = self._requests.post(opened, paths)
+        if not retry.is_about_the_object(answer.status_code):
+            if 300 <= answer.status_code < 500:  # nothing was stored; behind a gateway it may be
+                self._doubted -= uids
+            raise answered(answer, {word for each in objects for word in of_the_patient(each.encoded)})
         return answer
 
-    def _receipt(self, encoded: EncodedObject, size: int, study: str, answer: requests.Response) -> Receipt:
+    def _stored(self, each: _Readable, answer: requests.Response, said: Said) -> Receipt:
+        return receipt(self.name, each.encoded, said.verdict, _status(answer, said), words.of_dimse(said.reason))
+
+    def _receipt(self, each: _Readable, size: int, answer: requests.Response) -> Receipt:
+        """Make the receipt of the only object of a request."""
         status = f"HTTP {answer.status_code}"
-        said = said_of(encoded.sop_instance_uid, answer.content)
         verdict, detail = retry.answer_of_http(answer.status_code), responses.get(answer.status_code, "")
-        detail += "" if answer.ok else reason_of(answer, of_the_patient(encoded))
-        if said is not None:
-            verdict, status, detail = said.verdict, f"{status} 0x{said.reason:04X}", words.of_dimse(said.reason)
+        detail += "" if answer.ok else reason_of(answer, of_the_patient(each.encoded))
+        if (said := said_of([each.uid], answer.content).get(each.uid)) is not None:
+            verdict, status, detail = said.verdict, _status(answer, said), words.of_dimse(said.reason)
         if verdict in _TAKEN and said is not None:
-            return receipt(self.name, encoded, verdict, status, detail)
-        if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(study, encoded):
-            return receipt(self.name, encoded, DeliveryStatus.ACCEPTED, f"{status} FOUND")
+            return self._stored(each, answer, said)
+        if (verdict in _TAKEN or answer.status_code == HTTPStatus.CONFLICT) and self._may_find(each):
+            return receipt(self.name, each.encoded, DeliveryStatus.ACCEPTED, f"{status} FOUND")
         if verdict in _TAKEN:
             verdict, detail = DeliveryStatus.FAILED, _NOT_NAMED
         elif answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             detail = f"larger than the server takes: {size} bytes"
             if retry_after(answer) is not None:  # not for long, RFC 9110 15.5.14
                 verdict = DeliveryStatus.FAILED
-        return receipt(self.name, encoded, verdict, status, detail, retry_after(answer))
+        return receipt(self.name, each.encoded, verdict, status, detail, retry_after(answer))
 
-    def _may_find(self, study: str, encoded: EncodedObject, *, is_sent: bool = True) -> bool:
+    def _may_find(self, each: _Readable, *, is_sent: bool = True) -> bool:
         """Whether a query finds an object; a server that cannot be queried finds none.
 
         Raises
@@ -138,7 +264,7 @@ class Dicomweb:
         """
         try:
             with searching(self._settings) as client:
-                return _finds(client, study, encoded)
+                return _finds(client, each.study, each.encoded)
         except ConnectionFailedError as error:
             if error.http_status is None and not is_sent:
                 raise
@@ -150,8 +276,25 @@ def build(settings: DicomwebDestination, open_commitment: Callable[[str], None])
     return Dicomweb(settings)
 
 
-def _study(encoded: EncodedObject) -> str:
-    return str(read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
+def _read(encoded: EncodedObject) -> _Readable:
+    header = read_header(encoded.path, ("StudyInstanceUID",))
+    is_deflated = header.transfer_syntax == DeflatedExplicitVRLittleEndian
+    return _Readable(encoded, str(header.dataset.StudyInstanceUID), is_deflated)
+
+
+@contextmanager
+def _lent(each: _Readable, is_deflated: bool) -> Iterator[Path]:
+    """Lend the file as it is, where it may go deflated, or in Explicit VR Little Endian."""
+    if is_deflated:
+        expect_whole(each.encoded.path)
+        yield each.encoded.path
+        return
+    with plain(each.encoded.path) as path:
+        yield path
+
+
+def _status(answer: requests.Response, said: Said) -> str:
+    return f"HTTP {answer.status_code} 0x{said.reason:04X}"
 
 
 def _finds(client: DICOMwebClient, study: str, encoded: EncodedObject) -> bool:
