@@ -234,13 +234,25 @@ def read_lock(source: Path) -> Lock | None:
 def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: str) -> None:
     """Put tensors into a network that was made on the ``meta`` device, without copying them on a CPU.
 
+    Numbers of another precision become those of the network.
+
     Raises
     ------
     WeightsError
         If they are not those of this network.
     """
+    import torch
+
+    made = network.state_dict()
+    for name, tensor in tensors.items():
+        is_alike = name not in made or tensor.is_floating_point() == made[name].is_floating_point()
+        if not is_alike or tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
+            raise WeightsError(
+                f"weights do not fit the network: {name[:100]} is no plain tensor of its kind of numbers"
+            )
+    alike = {name: tensor.to(made[name].dtype) if name in made else tensor for name, tensor in tensors.items()}
     try:
-        network.load_state_dict(tensors, assign=True)
+        network.load_state_dict(alike, assign=True)
     except RuntimeError as error:
         raise WeightsError(f"weights do not fit the network: {' '.join(str(error).split())[:200]}") from error
     network.eval().requires_grad_(False).to(device)

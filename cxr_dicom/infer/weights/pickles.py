@@ -122,7 +122,7 @@ def state_of(content: Any) -> State:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {key: value.detach() for key, value in items if isinstance(value, torch.Tensor)}
+    tensors = {key: value.detach() for key, value in items if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise WeightsError(f"expected tensors by name, found {type(content).__name__}")
     return tensors

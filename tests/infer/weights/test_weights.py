@@ -15,6 +15,7 @@ from cxr_dicom.errors import SettingsError, WeightsError
 from cxr_dicom.infer import build_models, model_infos, weights
 from cxr_dicom.infer.device import choose
 from cxr_dicom.infer.models import cxas, xrv_densenet121
+from cxr_dicom.infer.weights import pickles
 from cxr_dicom.system.digest import sha256
 
 NAME = "xrv-densenet121-rsna"
@@ -187,6 +188,33 @@ def test_a_network_is_not_filled_with_part_of_its_weights(settings):
         network = torch.nn.Linear(2, 2)
     with pytest.raises(WeightsError, match="do not fit"):
         weights.fill(network, {"weight": torch.zeros(2, 2)}, "cpu")
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.zeros(2, 2, dtype=torch.complex64),
+        torch.zeros(2, 2, dtype=torch.int64),
+        torch.zeros(2, 2).to_sparse(),
+        torch.zeros(2, 2, device="meta"),
+    ],
+    ids=["complex", "whole", "sparse", "without data"],
+)
+def test_a_network_is_not_filled_with_other_kinds_of_numbers(weight):
+    network = torch.nn.Linear(2, 2, device="meta")
+    with pytest.raises(WeightsError, match="do not fit the network: weight is no plain tensor"):
+        weights.fill(network, {"weight": weight, "bias": torch.zeros(2)}, "cpu")
+
+
+def test_weights_of_another_precision_become_those_of_the_network():
+    network = torch.nn.Linear(2, 2, device="meta")
+    weights.fill(network, {"weight": torch.ones(2, 2).half(), "bias": torch.ones(2).double()}, "cpu")
+    assert network(torch.ones(1, 2)).tolist() == [[3.0, 3.0]]
+
+
+def test_tensors_without_a_name_are_no_weights():
+    with pytest.raises(WeightsError, match="expected tensors by name"):
+        pickles.state_of({1: torch.zeros(2), (1, 2): torch.zeros(2), None: torch.zeros(2)})
 
 
 def test_a_model_without_weights_is_always_here_and_has_no_path(tmp_path):
