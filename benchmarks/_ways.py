@@ -226,8 +226,8 @@ def bare(path: str, models: Sequence[str]) -> dict[str, float]:
     return clock.measured(images - 1)
 
 
-def settings(path: str, models: Sequence[str], backend: str, device: str = "cpu") -> Settings:
-    chosen: dict[str, Any] = {"names": models, "folder": Path(path) / "weights", "device": device}
+def settings(path: str, models: Sequence[str], backend: str, device: str = "cpu", batch: int = 1) -> Settings:
+    chosen: dict[str, Any] = {"names": models, "folder": Path(path) / "weights", "device": device, "batch": batch}
     if backend != "torch":
         chosen["backend"] = backend
     return Settings.model_validate({"models": chosen, "select": {"no_lungs": "process"}})

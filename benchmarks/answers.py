@@ -15,6 +15,7 @@ import random
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +52,10 @@ class Task:
     def refusal(self, worker: Worker) -> str:
         """Let everybody work."""
         return ""
+
+    def shared(self) -> nullcontext[None]:
+        """Have nothing together."""
+        return nullcontext()
 
     def interrupt(self, item: int) -> None:
         """Have nothing to forget."""

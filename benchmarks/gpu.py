@@ -2,7 +2,8 @@
 
 Forward passes by batch, precision and CUDA graphs, against one image at a time in float32, with how far they move
 the answer; reading alone, by processes; ``run`` by workers, against one worker, against what is left without the
-networks, and with how busy the GPU is and how much of its memory is taken.
+networks, and with how busy the GPU is and how much of its memory is taken; the same with one process that has the
+networks, and fills batches from all workers.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SIZES = {"DenseNet-121": (1, 224, 224), "PSPNet": (3, 512, 512)}
 BATCHES = (1, 4, 16, 64)
 PRECISIONS = ("float32", "TF32", "bfloat16")
 MOST_WORKERS = 16
+SHARED = 8  # images in a batch of the process that all workers ask
 IMAGES = 6  # for each worker
 
 
@@ -53,15 +55,19 @@ def measure(plan: Plan) -> Iterator[Row]:
 
 
 def runs(plan: Plan, images: Place, device: str, counts: Sequence[int]) -> Iterator[Row]:
-    """Yield the rows of ``run``: each number of workers against one, and the best against no networks at all."""
-    busy: dict[int, GpuUse] = {}
+    """Yield the rows of ``run``: each number of workers against one, and the best against no networks at all.
 
-    def run(workers: int, task: type[EntryTask] = PaintedTask) -> float:
-        chosen = settings(str(images.path), images.models, "torch", device)
+    With the networks in each worker, and in one process that all workers ask.
+    """
+    busy: dict[str, GpuUse] = {}
+    shared = 2 if plan.is_quick else SHARED
+
+    def run(workers: int, task: type[EntryTask] = PaintedTask, batch: int = 1) -> float:
+        chosen = settings(str(images.path), images.models, "torch", device, batch)
         with watched(device) as used:
             found = images_per_second(str(images.path), images.models, chosen, workers, task)
         if task is PaintedTask:
-            busy[workers] = used
+            busy[f"{workers} workers{f', batches of {batch}' if batch > 1 else ''}"] = used
         return found
 
     for count in counts[1:]:
@@ -72,9 +78,15 @@ def runs(plan: Plan, images: Place, device: str, counts: Sequence[int]) -> Itera
     most = counts[-1]
     pairs = in_turn(partial(run, most), partial(run, most, WithoutNetworks), plan.repeats)
     yield ratios(f"gpu: run, images/s of {most} workers, against the same without networks", pairs, at_least=0.9)
-    for count, used in busy.items():
+    together = partial(run, most, PaintedTask, shared)
+    row = f"gpu: run, images/s of {most} workers and one process with the networks, batches of {shared}"
+    pairs = in_turn(together, partial(run, most), plan.repeats)
+    yield ratios(f"{row}, against networks in each worker", pairs)
+    pairs = in_turn(together, partial(run, most, WithoutNetworks), plan.repeats)
+    yield ratios(f"{row}, against the same without networks", pairs, at_least=0.9)
+    for way, used in busy.items():
         for what, value in (("time at work", used.at_work), ("memory taken", used.memory)):
-            row = f"gpu: run with {count} workers, share of the GPU's {what}"
+            row = f"gpu: run with {way}, share of the GPU's {what}"
             yield Missing(row, "there is no GPU") if value is None else Ratio(row, (value,))
 
 

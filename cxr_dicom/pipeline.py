@@ -21,7 +21,7 @@ from cxr_dicom.encode.base import Encoded, Encoder
 from cxr_dicom.encode.common import write
 from cxr_dicom.encode.shared import sharing
 from cxr_dicom.encode.stated import stated
-from cxr_dicom.errors import EncodingError, ImageError, ModelError
+from cxr_dicom.errors import EncodingError, ImageError, ModelError, PlaceError
 from cxr_dicom.gate import admit
 from cxr_dicom.infer import build_models, strangers
 from cxr_dicom.infer.base import Model
@@ -132,6 +132,8 @@ class Pipeline:
             return _refuse(image, Outcome.SKIPPED, error.reason, error.detail)
         except ModelError as error:
             return _refuse(image, Outcome.FAILED, Reason.MODEL_FAILED, str(error))
+        except PlaceError:  # no fault of the image
+            raise
         except Exception as error:  # one bad file never stops a run; the text may hold patient data, the log does not
             wants.raise_if_lacking(error)
             telemetry.failure("analyse", error, sop_instance_uid=image.instance.sop_instance_uid)

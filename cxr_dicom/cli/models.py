@@ -233,7 +233,7 @@ def _verified(info: ModelInfo, settings: Settings) -> str:
     """Load the model as a run does, and return the SHA-256 of its upstream file."""
     from cxr_dicom.infer import build_models
 
-    only = {"names": (info.name,), "device": "cpu", "accept_licence": (info.name,)}  # it is not used, only checked
+    only = {"names": (info.name,), "device": "cpu", "batch": 1, "accept_licence": (info.name,)}  # only checked
     models = build_models(settings.model_copy(update={"models": settings.models.model_copy(update=only)}))
     digests = [model.info.weights_sha256 for model in models]
     for model in models:

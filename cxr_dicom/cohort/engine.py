@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -92,6 +93,9 @@ class Task(Protocol[Item_contra, Result_co]):
 
     def end_roll(self) -> None:
         """In the parent, at the end: remove what was written for it."""
+
+    def shared(self) -> AbstractContextManager[None]:
+        """In the parent, around all its workers: keep what those of one machine have together."""
 
     def report(self) -> Worker:
         """In a worker, before its first item: build what is dear, and say what is here.

@@ -75,7 +75,8 @@ def _look(studies: Sequence[Study], settings: Settings) -> tuple[int, Counter[st
 
 def _trial(example: Study | None, settings: Settings) -> tuple[float, int]:
     """Return seconds and bytes per image."""
-    pipeline = Pipeline(settings)
+    models = settings.models.model_copy(update={"batch": 1})  # nobody shares the networks with it
+    pipeline = Pipeline(settings.model_copy(update={"models": models}))
     try:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

@@ -186,11 +186,15 @@ def _state(entry: Entry, earlier: State | None, made: _Processed, tools: Tools) 
         rows=rows,
         figures=_figures(made, tools),
         embeddings=_embeddings(made),
-        device=device_name(tools.settings.models) if any(row["models"] for row in rows) else "",
+        device=_device(tools) if any(row["models"] for row in rows) else "",
         also=marked(tools.options.also),
         taken=earlier.taken if earlier else {},
         folders=_times_of_folders(made.objects, tools.out),
     )
+
+
+def _device(tools: Tools) -> str:
+    return tools.asker.device if tools.asker else device_name(tools.settings.models)
 
 
 def _times_of_folders(objects: Iterable[EncodedObject], out: Path) -> dict[str, int]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,8 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, PlaceError, SettingsError, WantError
 from cxr_dicom.export import build_exporters
 from cxr_dicom.infer import model_infos, resolve, strangers, weights
+from cxr_dicom.infer.batches import building
+from cxr_dicom.infer.batches.asker import Asker
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.records import Reason
@@ -73,6 +76,7 @@ class EntryTask:
         self._options = options
         self._owner = owner
         self._roll: Roll | None = None
+        self._asker: Asker | None = None
 
     def __call__(self, item: Entry, *, is_last: bool = True) -> Answer:
         """Process one entry to its state; trouble that may be of this machine is kept only where it ``is_last``."""
@@ -96,6 +100,18 @@ class EntryTask:
         """Remove what was written for it."""
         if self._roll:
             self._roll.end()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Keep one process with the networks for all workers, where these are to be computed in batches."""
+        if self._settings.models.batch == 1:
+            yield
+            return
+        from cxr_dicom.infer.batches.host import Host
+
+        with Host(self._settings, self._names) as host:
+            self._asker = host.asker
+            yield
 
     def report(self) -> Worker:
         """Load the models, and say what is on this machine."""
@@ -150,12 +166,15 @@ class EntryTask:
 
         if (here := strangers(self._settings, self._settings.models.names)) != self._strangers:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
+        with building(self._asker):
+            pipeline = Pipeline(self._settings, self._names)
         return Tools(
             out=self._out,
             states=Reader(self._out),
             settings=self._settings,
             options=self._options,
-            pipeline=Pipeline(self._settings, self._names),
+            pipeline=pipeline,
+            asker=self._asker,
             exporters=build_exporters(self._options.also, self._settings),
             delivery=_delivery(self._settings, self._options),
         )

@@ -87,6 +87,9 @@ class ModelSettings(_Table):
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`."""
     backend: Literal["torch", "openvino"] = "torch"
     """What computes the networks; `openvino` is faster on a CPU, and needs `pip install '.[openvino]'` in the clone."""
+    batch: int = Field(default=1, ge=1, le=64)
+    """Images that a GPU computes at once, in one process for all workers of `run`; above 1 it is part of each result's
+    version."""
     folder: Path | None = None
     """Where weights lie; default: TorchXRayVision's own cache folder."""
     mirror: str | None = None
@@ -287,6 +290,7 @@ class Settings(_Table):
         """SHA-256 of every setting that can change a result, as canonical JSON."""
         decided = self.decided(service=False)
         absent = set() if self.models.operating_points_sha256 else {"operating_points_sha256"}
+        absent |= {"batch"} if self.models.batch == 1 else set()
         unchanged = {"orientation_by_content"} if self.select.orientation_by_content == "warn" else set()
         content = decided.model_dump(
             mode="json",

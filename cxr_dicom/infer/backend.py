@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import SettingsError, how_to_install
+from cxr_dicom.infer.batches import in_batches
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -41,13 +42,16 @@ def on_backend(
     Returns
     -------
     tuple
-        The same of ``compute``, and ``info`` with a version that names the backend, unless it is PyTorch.
+        The same of ``compute``, and ``info`` with a version that names the backend, unless it is PyTorch, and the
+        batches.
 
     Raises
     ------
     SettingsError
-        If the backend is not installed, or cannot run this network.
+        If the backend is not installed, or cannot run this network, or not in batches.
     """
+    if settings.models.batch > 1:
+        return in_batches(compute, info, settings.models, channels)
     if settings.models.backend == "torch":
         return in_turn(compute), info
     if info.input_size is None:

@@ -43,11 +43,23 @@ def choose(models: ModelSettings) -> str:
     return chosen
 
 
-def device_name(models: ModelSettings) -> str:
-    """Name what `choose` chooses; of a GPU also which, for their answers differ in the last bits."""
+def devices(models: ModelSettings) -> list[str]:
+    """Return all that can take a share of the images: where ``models.device`` is ``auto``, each GPU of CUDA."""
     import torch
 
-    device = choose(models)
+    every = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return every if every and models.device == "auto" else [choose(models)]
+
+
+def device_name(models: ModelSettings) -> str:
+    """Name what `choose` chooses; of a GPU also which, for their answers differ in the last bits."""
+    return titled(choose(models))
+
+
+def titled(device: str) -> str:
+    """Name a device as `device_name` does."""
+    import torch
+
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 

@@ -28,3 +28,13 @@ def bound_memory(megabytes: int | None) -> None:
     if most != resource.RLIM_INFINITY:
         wanted = min(wanted, most)
     resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+
+
+def allow_descriptors() -> None:
+    """Let this process open as many files as the system lets it (RLIMIT_NOFILE), and not only as many as is usual."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -29,8 +29,15 @@ class Here:
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item, in order; see `Engine`."""
-        if items:
+        if not items:
+            task.close()
+            return
+        with task.shared():
             self._crew = (task.report(),)
+            yield from self._process(items, task)
+            task.close()
+
+    def _process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         waiting = iter(items)
         at_work: deque[tuple[Item, Future[Result]]] = deque()
         try:
@@ -54,7 +61,6 @@ class Here:
         finally:
             for item, _ in at_work:  # whose results nobody takes any more
                 task.interrupt(item)
-        task.close()
 
 
 def _finished_beside(at_work: deque[tuple[Item, Future[Result]]]) -> Iterator[Result]:

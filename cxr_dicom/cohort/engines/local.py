@@ -65,6 +65,11 @@ class Local:
 
     def process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         """Yield the result of each item as it finishes; see `Engine`."""
+        if items:
+            with task.shared():
+                yield from self._process(items, task)
+
+    def _process(self, items: Sequence[Item], task: Task[Item, Result]) -> Generator[Result, None, None]:
         crew = [_Worker(task) for _ in range(min(self._workers, len(items)))]
         waiting, suspects = Waiting(items), deque[Item]()
         self._crew, self._crashes = [], 0

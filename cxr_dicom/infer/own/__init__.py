@@ -118,7 +118,8 @@ def _network(table: OwnModel, settings: Settings, device: str) -> tuple[Compute,
 
     info = _info(table)
     info = weights.identified(info, weights.verify(info, settings, None))
-    network = Network(table, info, weights.source_path(info, settings), settings.models, device)
+    models = settings.models.model_copy(update={"batch": 1})
+    network = Network(table, info, weights.source_path(info, settings), models, device)
     info = replace(info, version=info.version + network.runtime)
 
     def compute(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from cxr_dicom.cohort.worker import this_machine
@@ -43,6 +44,9 @@ class Squares:
 
     def end_roll(self):
         pass
+
+    def shared(self):
+        return nullcontext()
 
     def report(self):
         self._note("built")

@@ -1,0 +1,88 @@
+"""The process with the networks dies, hangs, or never comes up; who asks waits for the next one."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from cxr_dicom.config import Settings
+from cxr_dicom.errors import ModelError, PlaceError, SettingsError
+from cxr_dicom.infer.batches import host
+from tests.infer.batches import desks
+from tests.infer.batches.desks import FATAL, INFO, SETTINGS, image
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Start processes with a main program of the tests."""
+
+    def started(main, settings=SETTINGS, devices=("cpu",)):
+        monkeypatch.setattr(host, "main", main)
+        monkeypatch.setattr(host, "devices", lambda models: devices)
+        return host.Host(settings, ())
+
+    return started
+
+
+def is_twice(found, value):
+    return torch.equal(found[0], image(value) * 2)
+
+
+def test_who_asks_hears_nothing_of_a_process_that_was_killed(started):
+    with started(desks.main) as held:
+        compute = held.asker.take(None, INFO, 1)
+        for value in range(1, 4):
+            assert is_twice(compute(image(value)), value)
+            os.kill(held.process_ids[0], signal.SIGKILL)
+        assert is_twice(compute(image(9)), 9)
+
+
+def test_an_image_that_kills_takes_no_other_along(started):
+    with started(desks.main) as held, ThreadPoolExecutor(6) as pool:
+        compute = held.asker.take(None, INFO, 1)
+        jobs = {value: pool.submit(compute, image(value)) for value in (2, 3, 4, FATAL, 5, 6)}
+        with pytest.raises(ModelError, match="twice: the process of the networks died 3 times"):
+            jobs.pop(FATAL).result(200)
+        assert all(is_twice(job.result(200), value) for value, job in jobs.items())
+
+
+def test_a_process_that_hangs_is_ended_and_the_image_tried_again(started):
+    short = SETTINGS.model_copy(update={"service": SETTINGS.service.model_copy(update={"study_seconds": 2.0})})
+    with started(desks.hanging, short) as held:
+        assert is_twice(held.asker.take(None, INFO, 1)(image(2)), 2)
+
+
+def test_where_none_comes_up_the_cause_is_said_and_no_image_blamed(started):
+    refused = pytest.raises(PlaceError, match="dies again and again: ended with code 3")
+    with started(desks.stillborn) as held, refused:
+        held.asker.take(None, INFO, 1)
+
+
+def test_what_cannot_be_loaded_is_told_to_who_asks():
+    settings = Settings.model_validate({"models": {"batch": 2, "device": "cpu", "backend": "openvino"}})
+    refused = pytest.raises(SettingsError, match=r"models.batch: OpenVINO computes one image at a time")
+    with host.Host(settings, ["offline-anatomy"]) as held, refused:
+        held.asker.take(None, INFO, 1)
+
+
+def test_after_the_end_nobody_waits(started):
+    with started(desks.main) as held:
+        compute = held.asker.take(None, INFO, 1)
+        assert is_twice(compute(image(2)), 2)
+    with pytest.raises(PlaceError, match="was ended"):
+        compute(image(2))
+    assert not [thread for thread in threading.enumerate() if thread.name == "networks"]
+
+
+def test_several_devices_share_the_images(started):
+    with started(desks.main, devices=("cpu", "cpu")) as held:
+        compute = held.asker.take(None, INFO, 1)
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(compute, image(value)) for value in range(21, 61)]
+            assert all(is_twice(job.result(60), value) for value, job in enumerate(jobs, start=21))
+        assert len(set(held.process_ids)) == 2
+        assert all(process.progress[1] for process in held._processes)
+        assert held.answered == 40
