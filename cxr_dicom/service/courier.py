@@ -206,7 +206,7 @@ class Courier:
     def _make_binary_fallback(self, due: DueDelivery) -> EncodedObject:
         """Put the BINARY twin of a label map durably beside it; after a crash it is found, or made alike."""
         with self._spool.workspace() as folder:
-            twin = self._spool.adopt(due.study_instance_uid, make_binary_fallback(due.object, folder))
+            (twin,) = self._spool.adopt(due.study_instance_uid, [make_binary_fallback(due.object, folder)])
         self._audit.object_made(due.study_instance_uid, twin)
         return twin
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -125,7 +126,7 @@ class Worker:
             if is_want or (failed and claim.attempts + 1 < retry.PROCESSING_ATTEMPTS):
                 self._postpone(claim, result, is_want=is_want)
                 return
-            result = replace(result, instances=tuple(self._adopt(uid, instance) for instance in result.instances))
+            result = self._adopt(result)
         goes_to = list(dispatches(result, chosen.settings.by_route))
         shown = self._shown(result, chosen.settings)
         try:
@@ -177,8 +178,11 @@ class Worker:
             telemetry.failure("pictures", error, study_instance_uid=result.study_instance_uid)
             return None
 
-    def _adopt(self, uid: str, result: InstanceResult) -> InstanceResult:
-        return replace(result, objects=tuple(self._spool.adopt(uid, made) for made in result.objects))
+    def _adopt(self, result: StudyResult) -> StudyResult:
+        made = [encoded for instance in result.instances for encoded in instance.objects]
+        kept = iter(self._spool.adopt(result.study_instance_uid, made))
+        instances = (replace(each, objects=tuple(islice(kept, len(each.objects)))) for each in result.instances)
+        return replace(result, instances=tuple(instances))
 
     def _delete_forgotten(self, result: StudyResult) -> None:
         """Delete the objects of a study that a person deleted while it was at work."""

@@ -21,6 +21,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -228,14 +229,23 @@ class Spool:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def adopt(self, study_instance_uid: str, made: EncodedObject) -> EncodedObject:
-        """Give an object its place; bytes that are already there, and perhaps sent, stay."""
-        path = self._study_folder("objects", study_instance_uid) / f"{made.sop_instance_uid}.dcm"
-        if not path.exists():
-            made.path.chmod(0o600)
-            atomic.sync(made.path)
-            self._placed(made.path, "objects", study_instance_uid, path.name)
-        return replace(made, path=path)
+    def adopt(self, study_instance_uid: str, objects: Iterable[EncodedObject]) -> list[EncodedObject]:
+        """Give objects their places; bytes that are already there, and perhaps sent, stay.
+
+        The folder is synced once, and a file that was synced when it was written costs no wait for the disk.
+        """
+        kept = []
+        for made in objects:
+            path = self._study_folder("objects", study_instance_uid) / f"{made.sop_instance_uid}.dcm"
+            if not path.exists():
+                if stat.S_IMODE(made.path.stat().st_mode) != atomic.FILE_OF_OWNER:
+                    made.path.chmod(atomic.FILE_OF_OWNER)
+                atomic.sync(made.path)
+                self._placed(made.path, "objects", study_instance_uid, path.name, is_last=False)
+            kept.append(replace(made, path=path))
+        if kept:
+            atomic.sync_folder(kept[0].path.parent)
+        return kept
 
     def keep_shown(self, study_instance_uid: str, text: str) -> Path:
         """Write what pages show of a study beside its objects, in place of what was there."""
@@ -287,12 +297,12 @@ class Spool:
         """Count what lies in ``unknown/``."""
         return sum(1 for _ in (self.folder / "unknown").glob("*/*/*"))
 
-    def _placed(self, written: Path, kind: str, study_instance_uid: str, name: str) -> Path:
+    def _placed(self, written: Path, kind: str, study_instance_uid: str, name: str, *, is_last: bool = True) -> Path:
         """Give a file that is on the disk its place; its folder may go at any time while it is empty (`delete`)."""
         while True:
             path = self._study_folder(kind, study_instance_uid) / name
             try:
-                atomic.place(written, path)
+                atomic.place(written, path, is_last=is_last)
             except FileNotFoundError:
                 if not written.exists():
                     raise

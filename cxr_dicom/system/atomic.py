@@ -99,10 +99,17 @@ def move(origin: Path, target: Path) -> None:
     place(origin, target)
 
 
-def place(origin: Path, target: Path) -> None:
-    """Give a file that is on the disk already its place, durably, on the same file system."""
+def place(origin: Path, target: Path, *, is_last: bool = True) -> None:
+    """Give a file that is on the disk already its place, durably, on the same file system.
+
+    Parameters
+    ----------
+    is_last
+        False: others follow into the folder, and `sync_folder` when all are there.
+    """
     origin.replace(target)
-    sync_folder(target.parent)
+    if is_last:
+        sync_folder(target.parent)
 
 
 def sync(path: Path) -> None:

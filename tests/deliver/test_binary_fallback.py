@@ -49,7 +49,7 @@ class Study:
         study = painted.study(painted.analysis(image, (painted.anatomy(image),)))
         with self.spool.workspace() as folder:
             encoder = seg.build(painted.settings(segmentation=policy))
-            made = [self.spool.adopt(self.uid, write(each, folder)) for each in encoder.encode(study)]
+            made = self.spool.adopt(self.uid, [write(each, folder) for each in encoder.encode(study)])
         result = InstanceResult(
             path=image.instance.path, outcome=Outcome.PROCESSED, instance=image.instance, objects=tuple(made)
         )

@@ -164,9 +164,7 @@ def test_a_new_kind_goes_through_ledger_courier_and_rules(install, tmp_path):
     ledger.studies.add(replace(stored, path=target), "0" * 64)
     ledger.studies.complete(uid)
     claim = ledger.studies.claim("test", max_interruptions=3)
-    adopted = tuple(
-        replace(each, objects=tuple(spool.adopt(uid, o) for o in each.objects)) for each in result.instances
-    )
+    adopted = tuple(replace(each, objects=tuple(spool.adopt(uid, each.objects))) for each in result.instances)
     result = replace(result, instances=adopted)
     ledger.studies.finish(claim, result, [], list(dispatches(result, made.by_route)))
     for described in made.destinations:

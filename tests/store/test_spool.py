@@ -7,6 +7,7 @@ import pytest
 from cxr_dicom.records import EncodedObject, ObjectKind, StoredInstance
 from cxr_dicom.store.spool import Spool, SpoolError, SpoolFullError
 from cxr_dicom.system import atomic
+from tests.killed import Disk
 from tests.service_helpers import settings
 
 
@@ -56,9 +57,61 @@ def test_a_folder_that_retention_takes_away_meanwhile_is_made_again(tmp_path, mo
         uids = {"series_instance_uid": "1.3", "sop_instance_uid": "1.4", "sop_class_uid": "1"}
         kind, sources = ObjectKind.SEGMENTATION, ("1.5",)
         made_of = EncodedObject(path=part.path, kind=kind, model=None, source_sop_instance_uids=sources, **uids)
-        kept = spool.adopt("1.2", made_of)
+        (kept,) = spool.adopt("1.2", [made_of])
     assert taken
     assert kept.path.read_bytes() == b"abc"
+
+
+def objects_in(folder, count=3):
+    """Return objects that lie on the disk, as the encoders leave them."""
+    made = []
+    for number in range(count):
+        with atomic.open_bytes(folder / f"{number}.dcm") as file:
+            file.write(b"abc")
+        uids = {"series_instance_uid": "1.3", "sop_instance_uid": f"1.4.{number}", "sop_class_uid": "1"}
+        kind = ObjectKind.SEGMENTATION
+        path = folder / f"{number}.dcm"
+        made.append(EncodedObject(path=path, kind=kind, model=None, source_sop_instance_uids=("1.5",), **uids))
+    return made
+
+
+def test_objects_of_a_study_outlive_a_power_cut_by_one_sync_of_their_folder(tmp_path, monkeypatch):
+    spool = Spool(settings(tmp_path / "spool"))
+    disk = Disk(monkeypatch)
+    with spool.workspace() as folder:
+        kept = spool.adopt("1.2", objects_in(folder))
+    assert all(disk.has(each.path) for each in kept)
+    assert [path.name for path, _ in disk.folders if path.parent.name == "objects"] == ["1.2"]
+    changed = [each.path.stat().st_ctime_ns for each in kept]
+    with spool.workspace() as folder:
+        assert spool.adopt("1.2", objects_in(folder)) == kept
+    assert [each.path.stat().st_ctime_ns for each in kept] == changed
+
+
+def killing(folder):
+    raise KeyboardInterrupt
+
+
+def test_objects_whose_folder_was_not_synced_before_a_kill_are_synced_when_they_are_found(tmp_path, monkeypatch):
+    spool = Spool(settings(tmp_path / "spool"))
+    disk = Disk(monkeypatch)
+    (spool.folder / "objects" / "1.2").mkdir()
+    with spool.workspace() as folder, monkeypatch.context() as killed:
+        made = objects_in(folder)
+        killed.setattr(atomic, "sync_folder", killing)
+        with pytest.raises(KeyboardInterrupt):
+            spool.adopt("1.2", made)
+    assert not any(map(disk.has, (spool.folder / "objects" / "1.2").iterdir()))
+    with spool.workspace() as folder:
+        assert all(disk.has(each.path) for each in spool.adopt("1.2", objects_in(folder)))
+
+
+def test_an_object_that_others_may_read_becomes_its_owner_s(tmp_path):
+    spool = Spool(settings(tmp_path / "spool"))
+    with spool.workspace() as folder:
+        made = objects_in(folder)
+        made[1].path.chmod(0o644)
+        assert {each.path.stat().st_mode & 0o777 for each in spool.adopt("1.2", made)} == {0o600}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

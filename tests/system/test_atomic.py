@@ -129,7 +129,7 @@ def adopted(home, content):
     dataset = image("new")  # what lies there is never written again
     with spool.workspace() as folder:
         dataset.save_as(folder / "file", enforce_file_format=True)
-        return spool.adopt("1.2", about(folder / "file", dataset)).path
+        return spool.adopt("1.2", [about(folder / "file", dataset)])[0].path
 
 
 WRITERS = (
