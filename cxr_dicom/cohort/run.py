@@ -284,6 +284,8 @@ class _Content:
 def without_own_output(manifest: Manifest, out: Path, journal: Journal | None = None) -> Manifest:
     """Leave out what an earlier run wrote to ``out``, where inputs lie there too."""
     home, real = _real(out), _Real()
+    if not any(real(path).is_relative_to(home) for path in _paths(manifest)):
+        return manifest
     exported = home / EXPORT_FOLDER
     written = {home / name for name in RESULT_FILES}
     kept = Journal(out) if journal is None else journal
@@ -309,6 +311,14 @@ def without_own_output(manifest: Manifest, out: Path, journal: Journal | None = 
     entries = Packed(others())
     skipped = tuple(skip for skip in manifest.skipped if not is_own(skip.path))
     return replace(manifest, entries=entries, skipped=skipped)
+
+
+def _paths(manifest: Manifest) -> Iterator[Path]:
+    """Yield the files on this machine."""
+    for entry in manifest.entries:
+        yield from (instance.path for instance in entry.study.instances) if entry.study else ()
+        yield from [entry.picture] if entry.picture else ()
+    yield from (skip.path for skip in manifest.skipped)
 
 
 class _Real:

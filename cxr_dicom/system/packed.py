@@ -61,16 +61,18 @@ class Packed(Sequence[T]):
 class Ordered:
     """Tuples that come in any order, and are read in theirs, as often as one likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, items: Iterable[tuple[Any, ...]] = ()) -> None:
         self._runs: list[Packed[tuple[Any, ...]]] = []
         self._latest: list[tuple[Any, ...]] = []
+        self.add(items)
 
     def add(self, items: Iterable[tuple[Any, ...]]) -> None:
         """Add some more."""
-        self._latest += items
-        if len(self._latest) >= _RUN:
-            self._runs.append(Packed(sorted(self._latest)))
-            self._latest = []
+        for item in items:
+            self._latest.append(item)
+            if len(self._latest) >= _RUN:
+                self._runs.append(Packed(sorted(self._latest)))
+                self._latest = []
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return heapq.merge(*self._runs, sorted(self._latest))

@@ -38,6 +38,7 @@ def test_what_comes_in_any_order_is_read_in_its_own_as_often_as_one_likes(length
     for item in random.Random(1).sample(items, length):
         kept.add([item])
     assert [*kept] == [*kept] == items
+    assert [*Ordered(reversed(items))] == items
 
 
 def test_an_instance_takes_a_fraction_of_its_memory():

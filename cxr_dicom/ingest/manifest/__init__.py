@@ -22,7 +22,7 @@ from pydicom import dcmwrite
 from cxr_dicom.config import SelectSettings
 from cxr_dicom.config.service import HttpAccess
 from cxr_dicom.errors import ImageError, ManifestError
-from cxr_dicom.ingest.folder import scan
+from cxr_dicom.ingest.folder import Scan, scan
 from cxr_dicom.ingest.manifest import archive, bucket, lists, locations, table, text
 from cxr_dicom.ingest.manifest.entries import (
     Attributes,
@@ -40,7 +40,7 @@ from cxr_dicom.ingest.wrap import MOST_BYTES, is_picture
 from cxr_dicom.records import Reason, Skipped, Study
 from cxr_dicom.system import watch
 from cxr_dicom.system.digest import sha256
-from cxr_dicom.system.packed import Packed
+from cxr_dicom.system.packed import Ordered, Packed
 
 __all__ = ["Entry", "Manifest", "Survey", "fetched", "read", "survey"]
 
@@ -187,7 +187,7 @@ class _Reader:
             bucket.expect_client()
         elsewhere, lost = remote(items)
         here, not_taken = self._local([what for _, what in found])
-        keys = {entry.key for entry in here}
+        keys = {entry.key for entry in here} if elsewhere else set()
         twice = [_twice(entry, items) for entry in elsewhere if entry.key in keys]
         entries = chain(here, (entry for entry in elsewhere if entry.key not in keys))
         kinds = {what.kind for _, what in found}
@@ -232,9 +232,9 @@ class _Reader:
             paths[path] = paths.get(path) or attributes
         named = dict.fromkeys(path for what in found if what.kind != _IMAGES for path in what.paths)
         rank = {path: number for number, path in enumerate(named)}
-        studies, others = scan(list(paths))
-        studies.sort(key=lambda study: min(rank.get(instance.path, len(rank)) for instance in study.instances))
-        others.sort(key=lambda other: rank.get(other.path, len(rank)))
+        found_here = Scan(paths)
+        studies = _ranked(found_here.studies(), rank) if rank else found_here.studies()
+        others = sorted(found_here.skipped, key=lambda other: rank.get(other.path, len(rank)))
         lost: list[Skipped] = []
         pictures: list[Path] = []
         for other in others:
@@ -246,7 +246,7 @@ class _Reader:
                 lost.append(replace(other, reason=Reason.NOT_WRAPPED, detail="a PNG or JPEG picture; --wrap takes it"))
         copies = _copies(pictures)
         wrapped = (_picture(path, paths.get(path, ())) for path in pictures if path not in copies)
-        entries = Packed(chain(map(local, _forgotten(studies)), wrapped))
+        entries = Packed(chain(map(local, studies), wrapped))
         return entries, lost + [_copy(path) for path in pictures if path in copies]
 
     def _manifest(self, kind: str, given: Iterable[Entry], skipped: Sequence[Skipped]) -> Manifest:
@@ -255,11 +255,13 @@ class _Reader:
         return Manifest(kind=kind, digest=digest(entries, query), entries=entries, skipped=tuple(skipped))
 
 
-def _forgotten(studies: list[Study]) -> Iterator[Study]:
-    """Yield them in their order, and empty the list: of many, there is no room for all and their entries."""
-    studies.reverse()
-    while studies:
-        yield studies.pop()
+def _ranked(studies: Iterable[Study], rank: Mapping[Path, int]) -> Iterator[Study]:
+    """Yield them by the first of their files; those of the same rank stay in their order."""
+    ranked = (
+        (min(rank.get(instance.path, len(rank)) for instance in study.instances), number, study)
+        for number, study in enumerate(studies)
+    )
+    return (study for _, _, study in Ordered(ranked))
 
 
 def _access(origin: str | HttpAccess | None) -> HttpAccess | None:

@@ -16,6 +16,7 @@ from pydicom.uid import (
 )
 
 from cxr_dicom.records import Reason, Skipped, Study
+from cxr_dicom.system.packed import Ordered
 
 MODALITIES = ("CR", "DX")  # of radiographs; a series that says it has another one is not fetched
 
@@ -140,7 +141,7 @@ def key_of(*sources: str) -> str:
 def digest(entries: Iterable[Entry], query: Mapping[str, object]) -> str:
     """Digest a list; the order of its entries does not count."""
     total = hashlib.sha256(json.dumps(query, sort_keys=True).encode())
-    for line in sorted(json.dumps([entry.key, *_places(entry)]) for entry in entries):
+    for (line,) in Ordered((json.dumps([entry.key, *_places(entry)]),) for entry in entries):
         total.update(line.encode())
     return total.hexdigest()
 

@@ -2,14 +2,30 @@
 
 import os
 import random
+import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from cxr_dicom.errors import CxrDicomError, ManifestError
+from cxr_dicom.ingest import folder
 from cxr_dicom.ingest.manifest import fetched, read, survey
+from cxr_dicom.records import StoredInstance
+from cxr_dicom.system import packed
 from tests.ingest.manifest.manifests import UIDS
+
+
+def instance(path, number):
+    uid = f"1.2.826.0.1.3680043.8.498.{number * 7919**5 % 10**35:035}"
+    return StoredInstance(
+        path=path,
+        study_instance_uid=uid,
+        series_instance_uid=f"{uid}.1",
+        sop_instance_uid=f"{uid}.1.1",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+    )
+
 
 # --- folders and files ---------------------------------------------------------------------------
 
@@ -125,6 +141,26 @@ def test_entries_are_cheap(written):
     tracemalloc.stop()
     assert len(manifest.entries) == 4_000
     assert held / 4_000 < 600, "bytes per entry"
+
+
+def test_a_folder_is_read_in_little_memory(tmp_path, monkeypatch):
+    """Its paths, identities and UIDs are never all held at once as they are."""
+    monkeypatch.setattr(packed, "_RUN", 1000)
+    monkeypatch.setattr(sys, "intern", str)  # its table is made anew now and then, whoever calls
+    monkeypatch.setattr(folder, "read_instance", lambda path: instance(path, int(path.stem)))
+
+    def peak(count):
+        (home := tmp_path / f"{count}").mkdir()
+        for number in range(count):
+            (home / f"{number:06}.dcm").touch()
+        tracemalloc.start()
+        assert len(read(str(home)).entries) == count
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(10)  # what is made once
+    assert (peak(6000) - peak(2000)) / 4000 < 300, "bytes for each study of one image"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are Unix's")
