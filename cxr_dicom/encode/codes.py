@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pydicom import Dataset
 
+from cxr_dicom.encode.shared import shared
 from cxr_dicom.records import Code, ModelInfo, Presence
 
 ARTIFICIAL_INTELLIGENCE = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
@@ -26,6 +27,7 @@ CALLS = {  # CID 240
 }
 
 
+@shared()
 def code_item(code: Code) -> Dataset:
     """Return ``code`` as an item of a code sequence."""
     item = Dataset()
@@ -34,6 +36,7 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
+@shared()
 def algorithm_item(model: ModelInfo) -> Dataset:
     """Return ``model`` as an item of an Algorithm Identification (PS3.3 10.16)."""
     item = Dataset()
@@ -46,6 +49,7 @@ def algorithm_item(model: ModelInfo) -> Dataset:
     return item
 
 
+@shared()
 def coding_scheme_items(name: str, *schemes: str) -> list[Dataset]:
     """Return the Coding Scheme Identification Sequence that explains private schemes (PS3.3 C.12.1.1.11)."""
     items = []

@@ -9,8 +9,6 @@ from typing import BinaryIO
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxr_dicom import __version__
@@ -108,10 +106,9 @@ def write_file(file: BinaryIO, dataset: Dataset) -> None:
 
 def _preface(meta: FileMetaDataset) -> bytes:
     """What stands in a file before the data set itself (PS3.10 7.1)."""
-    preface = DicomBytesIO()
-    preface.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(preface, meta)
-    return preface.getvalue()
+    elements, length = b"".join(stream.pieces(meta)), Dataset()
+    length.add_new("FileMetaInformationGroupLength", "UL", len(elements))
+    return b"".join((b"\0" * 128, b"DICM", *stream.pieces(length), elements))
 
 
 def _file_meta(head: Head) -> FileMetaDataset:

@@ -11,10 +11,15 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.tag import Tag
 
-from cxr_dicom.encode.codes import SOURCE_IMAGE, code_item
 from cxr_dicom.encode.geometry import plane_groups, plane_position, set_frame_of_reference
 from cxr_dicom.encode.identity import derived_uid
-from cxr_dicom.encode.source import copy_lossy_compression, copy_patient_orientation, reference, referenced_series
+from cxr_dicom.encode.source import (
+    copy_lossy_compression,
+    copy_patient_orientation,
+    derivation_image,
+    reference,
+    referenced_series,
+)
 from cxr_dicom.records import ChestImage, Code
 
 
@@ -70,7 +75,7 @@ def set_frames(
         dimensions = dimensions or [_LABEL]
     set_dimensions(dataset, dimensions)
     dataset.SharedFunctionalGroupsSequence = [shared]
-    origin = _derivation(image, derivation)
+    origin = derivation_image(image, derivation)
     dataset.PerFrameFunctionalGroupsSequence = [
         _complete(groups, number, dimensions, origin) for number, groups in enumerate(frames, start=1)
     ]
@@ -110,13 +115,3 @@ def _complete(groups: Dataset, number: int, dimensions: Sequence[Dimension], ori
     if POSITION in dimensions:
         groups.PlanePositionSequence = [plane_position()]
     return groups
-
-
-def _derivation(image: ChestImage, derivation: Code) -> Dataset:
-    source = reference(image)
-    source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
-    source.SpatialLocationsPreserved = "YES"
-    item = Dataset()
-    item.DerivationCodeSequence = [code_item(derivation)]
-    item.SourceImageSequence = [source]
-    return item

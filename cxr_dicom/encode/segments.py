@@ -5,8 +5,9 @@ Reports ask here for the UIDs of segmentations that they cite.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,7 @@ SegmentationType = Literal["BINARY", "LABELMAP"]
 
 LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage, newer than pydicom 3.0
 _MAX_LABELS = 255  # of an 8-bit label map; 0 is the background
-_disjoint: WeakKeyDictionary[Prediction, list[list[Mask]]] = WeakKeyDictionary()
+_label_maps: WeakKeyDictionary[ImageAnalysis, dict[Prediction, list[list[Mask]]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,8 +32,13 @@ class SegmentationPlan:
     """One segmentation to be: segment ``i + 1`` is ``masks[i]``."""
 
     type: SegmentationType
-    identity: Identity
     masks: tuple[Mask, ...]
+    identify: Callable[[], Identity]
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Its UIDs; not all who plan ask for them."""
+        return self.identify()
 
     @property
     def reference(self) -> Reference:
@@ -55,10 +61,11 @@ def plan_segmentations(
     if not masks:
         return
     for kind in _types(settings, analysis.image.shape):
-        for number, group in enumerate([masks] if kind == "BINARY" else _label_maps(analysis, prediction), start=1):
-            variant = f"{kind} {number}"
-            identity = image_identity(ObjectKind.SEGMENTATION, analysis, [prediction], settings, variant)
-            yield SegmentationPlan(type=kind, identity=identity, masks=tuple(group))
+        for number, group in enumerate([masks] if kind == "BINARY" else _sets(analysis, prediction), start=1):
+            identify = partial(
+                image_identity, ObjectKind.SEGMENTATION, analysis, [prediction], settings, f"{kind} {number}"
+            )
+            yield SegmentationPlan(type=kind, masks=tuple(group), identify=identify)
 
 
 def citable_segmentations(
@@ -70,12 +77,14 @@ def citable_segmentations(
     return [plan for plan in plan_segmentations(analysis, prediction, settings) if plan.type == "BINARY"]
 
 
-def _label_maps(analysis: ImageAnalysis, prediction: Prediction) -> list[list[Mask]]:
-    """The disjoint sets of a prediction; reports ask for them too."""
-    if prediction not in _disjoint:
-        _disjoint[prediction] = disjoint([mask for mask in prediction.masks if mask.region.area])
-    lines = sum(is_line(measurement) for measurement in prediction.measurements)
-    return filled(_disjoint[prediction], max(lines, len(structure_numbers(analysis, prediction))))
+def _sets(analysis: ImageAnalysis, prediction: Prediction) -> list[list[Mask]]:
+    """The structures of each label map of a prediction; reports ask for them too."""
+    found = _label_maps.setdefault(analysis, {})
+    if prediction not in found:
+        lines = sum(is_line(measurement) for measurement in prediction.measurements)
+        least = max(lines, len(structure_numbers(analysis, prediction)))
+        found[prediction] = filled(disjoint([mask for mask in prediction.masks if mask.region.area]), least)
+    return found[prediction]
 
 
 def filled(groups: Sequence[Sequence[Mask]], least: int) -> list[list[Mask]]:

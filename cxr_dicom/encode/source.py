@@ -20,7 +20,8 @@ from cxr_dicom.config import Settings
 from cxr_dicom.dicom.files import PARSING_ERRORS, values
 from cxr_dicom.dicom.patient_age import is_date
 from cxr_dicom.dicom.text import stored_text
-from cxr_dicom.encode.codes import code_item
+from cxr_dicom.encode.codes import SOURCE_IMAGE, code_item
+from cxr_dicom.encode.shared import shared
 from cxr_dicom.encode.stream import write_dataset
 from cxr_dicom.records import ChestImage, Code
 
@@ -197,6 +198,18 @@ def reference(image: ChestImage) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = image.instance.sop_class_uid
     item.ReferencedSOPInstanceUID = image.instance.sop_instance_uid
+    return item
+
+
+@shared(maxsize=16)
+def derivation_image(image: ChestImage, derivation: Code) -> Dataset:
+    """Return an item that says how a frame came from the source image, pixel by pixel (PS3.3 C.7.6.16.2.6)."""
+    source = reference(image)
+    source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
+    source.SpatialLocationsPreserved = "YES"
+    item = Dataset()
+    item.DerivationCodeSequence = [code_item(derivation)]
+    item.SourceImageSequence = [source]
     return item
 
 

@@ -193,8 +193,7 @@ def _evaluations(analysis: ImageAnalysis) -> Iterator[hd.ContentItem]:
         reasons = [_site_point(finding.site_point)] if finding.site_point else []
         if finding.is_withheld and analysis.content:
             reasons.append(f"No call: {analysis.content.sentence}.")
-        said = [*tree.algorithm_name(model), *map(tree.reason, reasons)]
-        yield tree.statement(finding.code, CALLS[finding.call], said)
+        yield tree.call(finding.code, CALLS[finding.call], model, tuple(reasons))
     for prediction in analysis.predictions:
         for statement in prediction.statements:
             rule = tree.reason(f"Rule on {statement.measurement}: {statement.rule}")

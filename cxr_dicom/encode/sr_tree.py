@@ -132,6 +132,12 @@ def statement(concept_name: Code, value: Code, content: Iterable[hd.ContentItem]
     return _holding(hd.CodeContentItem(concept(concept_name), concept(value), _CONTAINS), content)
 
 
+@shared(maxsize=1024)
+def call(concept_name: Code, value: Code, model: ModelInfo, reasons: tuple[str, ...]) -> hd.ContentItem:
+    """Return what a network said of a finding, and why it says no more."""
+    return statement(concept_name, value, [*algorithm_name(model), *map(reason, reasons)])
+
+
 def algorithm_name(model: ModelInfo) -> tuple[hd.TextContentItem, hd.TextContentItem]:
     """Return which network made one item of a group to which several contribute: the required part of TID 4019."""
     return _algorithm_name(model)
@@ -257,7 +263,8 @@ def group(uid: str, identifier: str, items: Iterable[hd.ContentItem], template: 
     return _holding(container, [*tracking, *items])
 
 
-def image_library(images: Sequence[ChestImage]) -> hd.ContentItem:
+@shared(maxsize=16)
+def image_library(images: tuple[ChestImage, ...]) -> hd.ContentItem:
     """Return the images that were analysed (TID 1600), with what each says of itself.
 
     Built here, because highdicom needs Imager Pixel Spacing and Patient Orientation for it.
@@ -322,7 +329,7 @@ def report(
             *observer(tuple(models)),
             own(_PROCEDURE),
             *notes,
-            image_library(images),
+            image_library(tuple(images)),
             container(_MEASUREMENTS, groups),
             *sections,
         ],

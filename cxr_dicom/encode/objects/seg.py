@@ -21,7 +21,17 @@ from cxr_dicom.encode.identity import tracking_uid
 from cxr_dicom.encode.multiframe import Dimension, bulk, set_frames
 from cxr_dicom.encode.segments import SegmentationPlan, SegmentationType, plan_segmentations
 from cxr_dicom.encode.shared import shared
-from cxr_dicom.records import ChestImage, Code, ImageAnalysis, Mask, ModelInfo, ObjectKind, Prediction, StudyAnalysis
+from cxr_dicom.records import (
+    ChestImage,
+    Code,
+    ImageAnalysis,
+    Mask,
+    ModelInfo,
+    ObjectKind,
+    Prediction,
+    Structure,
+    StudyAnalysis,
+)
 from cxr_dicom.records.plane import Region, Shape
 
 SERIES_NUMBER = 9006
@@ -63,9 +73,8 @@ class SegmentationEncoder:
         dataset.ContentLabel = "SEGMENTATION"
         dataset.ContentDescription = ascii_text(f"{model.title}; not for clinical use", 64)
         dataset.ContentCreatorName = None
-        algorithm = algorithm_item(model)
         dataset.SegmentSequence = [
-            _segment(number, mask, image, model, algorithm) for number, mask in enumerate(plan.masks, start=1)
+            _segment(number, mask, image, model) for number, mask in enumerate(plan.masks, start=1)
         ]
         set_pixels(dataset, plan.type, [mask.region for mask in plan.masks])
         set_frames(
@@ -80,22 +89,29 @@ class SegmentationEncoder:
         return Encoded(ObjectKind.SEGMENTATION, dataset, (image.instance.sop_instance_uid,), model.name)
 
 
-def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo, algorithm: Dataset) -> Dataset:
+def _segment(number: int, mask: Mask, image: ChestImage, model: ModelInfo) -> Dataset:
     """Describe one structure (PS3.3 C.8.20.4)."""
+    item = Dataset()
+    item.update(_described(mask.structure, model))
+    item.SegmentNumber = number
+    item.TrackingUID = tracking_uid(image, model, mask.structure.name)
+    return item
+
+
+@shared()
+def _described(structure: Structure, model: ModelInfo) -> Dataset:
+    """What each segment of a structure says, on whatever image."""
     from highdicom.color import CIELabColor
 
-    structure = mask.structure
     item = Dataset()
-    item.SegmentNumber = number
     item.SegmentLabel = ascii_text(structure.title, 64)
     item.SegmentAlgorithmType = "AUTOMATIC"
     item.SegmentAlgorithmName = ascii_text(model.name, 64)
-    item.SegmentationAlgorithmIdentificationSequence = [algorithm]
+    item.SegmentationAlgorithmIdentificationSequence = [algorithm_item(model)]
     item.SegmentedPropertyCategoryCodeSequence = [code_item(structure.category)]
     item.SegmentedPropertyTypeCodeSequence = [_type_item(structure.type, structure.laterality)]
     item.RecommendedDisplayCIELabValue = list(CIELabColor.from_rgb(*structure.colour).value)
     item.TrackingID = structure.name
-    item.TrackingUID = tracking_uid(image, model, structure.name)
     return item
 
 
