@@ -12,6 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -285,7 +286,7 @@ class Settings(_Table):
             changes["select"] = self.select.model_copy(update={"secondary_capture": policy})
         return self.model_copy(update=changes) if changes else self
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of every setting that can change a result, as canonical JSON."""
         decided = self.decided(service=False)

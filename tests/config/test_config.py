@@ -1,6 +1,7 @@
 """Settings: three sources in one order, errors that name the key, a digest of what changes a result."""
 
 import os
+import pickle
 
 import pytest
 from pydantic import ValidationError
@@ -201,6 +202,15 @@ def test_secondary_captures_are_skipped_in_the_service_only_unless_someone_decid
     assert left_open.digest == process.digest != skip.digest
     assert left_open.decided(service=True).select == skip.select
     assert process.decided(service=True).select == process.select
+
+
+def test_the_digest_of_a_copy_is_its_own():
+    settings = load()
+    other = settings.encode.model_copy(update={"deflate": not settings.encode.deflate})
+    digest, changed = settings.digest, load(overrides={"encode": {"deflate": other.deflate}})
+    assert settings.model_copy(update={"encode": other}).digest == changed.digest != digest
+    assert settings == load()
+    assert pickle.loads(pickle.dumps(settings)).digest == digest
 
 
 def test_the_digest_is_the_same_from_every_source(toml, monkeypatch):
