@@ -6,17 +6,21 @@ to its own object can reach into one of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from functools import lru_cache, partial, wraps
+from typing import Any, ParamSpec, TypeVar
+from weakref import ref
+
+from pydicom import Dataset
 
 Parameters = ParamSpec("Parameters")
 Part = TypeVar("Part")
 
 _is_sharing: ContextVar[bool] = ContextVar("_is_sharing", default=False)
+_notes: dict[int, tuple[ref[Dataset], dict[Hashable, bytes]]] = {}  # by id of the part
 
 
 @contextmanager
@@ -33,7 +37,13 @@ def shared(maxsize: int | None = None) -> Callable[[Callable[Parameters, Part]],
     """Remember what a function made, for equal arguments; see the module."""
 
     def decorated(make: Callable[Parameters, Part]) -> Callable[Parameters, Part]:
-        remembered = lru_cache(maxsize=maxsize)(make)
+        @lru_cache(maxsize=maxsize)
+        def remembered(*arguments: Parameters.args, **named: Parameters.kwargs) -> Part:
+            made = make(*arguments, **named)
+            items: Any = [made] if isinstance(made, Dataset) else made
+            for item in items:
+                _notes[id(item)] = ref(item, partial(_forget, id(item))), {}
+            return made
 
         @wraps(make)
         def part(*arguments: Parameters.args, **named: Parameters.kwargs) -> Part:
@@ -43,6 +53,16 @@ def shared(maxsize: int | None = None) -> Callable[[Callable[Parameters, Part]],
         return part
 
     return decorated
+
+
+def notes(item: Dataset) -> dict[Hashable, bytes] | None:
+    """Return what is remembered of a shared part, as long as it lives; None of any other item."""
+    found = _notes.get(id(item))
+    return found[1] if found and found[0]() is item else None
+
+
+def _forget(part: int, _: ref[Dataset]) -> None:
+    _notes.pop(part, None)
 
 
 def own(part: Part) -> Part:

@@ -2,13 +2,13 @@
 
 pydicom's writer looks for ambiguous VRs anew at each level of nesting, and buffers each element on
 its way: on the tree of a report that is most of the work. Here sequences, plain text, text as it was
-read, single numbers and pixels are framed at once, an item that stands in many places only once; every
-other element is left to pydicom.
+read, single numbers and pixels are framed at once, an item that stands in many places only once, and a part that all
+objects share (`shared`) once as long as it lives; every other element is left to pydicom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from struct import Struct
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from pydicom.tag import Tag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, STR_VR, VR
 
 from cxr_dicom.dicom.text import stored_text
+from cxr_dicom.encode.shared import notes
 
 _SHORT_HEAD, _LONG_HEAD, _ITEM_HEAD = Struct("<2H2sH"), Struct("<2H2s2xL"), Struct("<2HL")
 _ITEM_TAG = 0xFFFE, 0xE000
@@ -45,7 +46,7 @@ class _Framing:
 
     def __init__(self, charset: list[str]) -> None:
         self._charset = charset
-        self._items: dict[int, bytes] = {}  # by id: codes above all stand in many places of a report
+        self._items: dict[Hashable, bytes] = {}  # by id: some stand in many places of a report
 
     def elements(self, dataset: Dataset) -> Iterator[bytes | memoryview]:
         """Yield heads and values of a data set, which lives on with all in it."""
@@ -83,10 +84,12 @@ class _Framing:
         return None
 
     def _item(self, item: Dataset) -> bytes:
-        if id(item) not in self._items:
+        shared = notes(item)
+        items, key = (self._items, id(item)) if shared is None else (shared, tuple(self._charset))
+        if key not in items:
             content = b"".join(self.elements(item))
-            self._items[id(item)] = _ITEM_HEAD.pack(*_ITEM_TAG, len(content)) + content
-        return self._items[id(item)]
+            items[key] = _ITEM_HEAD.pack(*_ITEM_TAG, len(content)) + content
+        return items[key]
 
     def _by_pydicom(self, element: DataElement) -> bytes:
         stream = DicomBytesIO()

@@ -1,5 +1,7 @@
 """Our writer gives the bytes of pydicom's."""
 
+import gc
+from copy import deepcopy
 from io import BytesIO
 
 import numpy as np
@@ -11,7 +13,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
+from cxr_dicom.encode import shared as shared_parts
 from cxr_dicom.encode.multiframe import bulk
+from cxr_dicom.encode.shared import notes, shared, sharing
 from cxr_dicom.encode.stream import write_dataset
 
 ASCII = "".join(map(chr, range(32, 127))).replace("\\", "")
@@ -125,3 +129,38 @@ def test_sequences_of_undefined_length_stay_so():
     dataset.ConceptCodeSequence = [nested()]
     dataset["ConceptCodeSequence"].is_undefined_length = True
     expect_same(dataset)
+
+
+@shared(maxsize=1)
+def comment(text):
+    item = Dataset()
+    item.PatientComments = text
+    return item
+
+
+def holding(part, charset):
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = charset
+    dataset.RequestAttributesSequence = [part, part]
+    return dataset
+
+
+def test_a_shared_part_is_framed_once_in_each_character_set():
+    with sharing():
+        for charset in ("ISO_IR 100", "ISO_IR 192", "ISO_IR 100"):
+            expect_same(holding(comment("Grüße"), charset))
+        assert len(notes(comment("Grüße"))) == 2
+
+
+def test_what_is_remembered_of_a_shared_part_is_not_that_of_a_copy_and_goes_with_it():
+    with sharing():
+        part = comment("one")
+        expect_same(holding(part, "ISO_IR 100"))
+        copy = deepcopy(part)
+        copy.PatientComments = "other"
+        expect_same(holding(copy, "ISO_IR 100"))
+        before = len(shared_parts._notes)
+        comment("another one")
+        del part
+        gc.collect()
+        assert len(shared_parts._notes) == before
