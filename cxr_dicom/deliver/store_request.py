@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from pathlib import Path
 
 import requests
 
 from cxr_dicom.config.service import HttpAccess
-from cxr_dicom.deliver.upload import FORMS, ONE_FILE, Upload
+from cxr_dicom.deliver.upload import FORMS, ONE_FILE, Part, Upload
 from cxr_dicom.system.network import request
 
 _ACCEPTED = ("application/dicom+json", "application/dicom+xml", "*/*")  # answers; the first that a server likes
@@ -28,20 +27,20 @@ class StoreRequests:
         """Whether the form is one for several files."""
         return self._form != ONE_FILE
 
-    def post(self, opened: requests.Session, paths: Sequence[Path]) -> requests.Response:
+    def post(self, opened: requests.Session, parts: Sequence[Part]) -> requests.Response:
         """Send files in one request; where the server does not like the form, or what it may answer, in a plainer one.
 
         Raises
         ------
         ConnectionFailedError
             If no answer came.
-        ImageError, OSError
-            If a file cannot be read.
+        ImageError
+            If a file cannot be read to its end.
         """
         form, accept = self._form, self._accept
-        last_form = ONE_FILE if len(paths) == 1 else ONE_FILE - 1
+        last_form = ONE_FILE if len(parts) == 1 else ONE_FILE - 1
         while True:
-            with Upload(paths, FORMS[form]) as body:
+            with Upload(parts, FORMS[form]) as body:
                 headers = {"Accept": _ACCEPTED[accept], **body.headers}
                 answer = request(opened, self._access, "POST", "studies", data=body, headers=headers)
             status = answer.status_code

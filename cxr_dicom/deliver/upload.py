@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
+from cxr_dicom.dicom.files import inflated
 from cxr_dicom.errors import ImageError
 from cxr_dicom.records import Reason
 
@@ -20,13 +21,43 @@ FORMS = (
 ONE_FILE = 2  # the form that holds no more
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is sent of a file."""
+
+    size: int  # bytes
+    pieces: Callable[[], Iterator[bytes]]  # none is empty; they may raise an ImageError
+
+
+def as_it_is(path: Path) -> Part:
+    """Send a file byte for byte.
+
+    Raises
+    ------
+    OSError
+        If there is none.
+    """
+    return Part(path.stat().st_size, partial(_read, path))
+
+
+def in_plain(path: Path) -> Part:
+    """Send a file whose data set is deflated in Explicit VR Little Endian; its size is found by inflating it once.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read to its end.
+    """
+    return Part(sum(map(len, inflated(path))), lambda: filter(None, inflated(path)))
+
+
 class Upload:
     """A file object for ``requests``, used as a context manager.
 
     Parameters
     ----------
-    paths
-        Files; they are open until the end.
+    parts
+        What it holds.
     form
         One of `FORMS`: parts of a multipart body (RFC 2046 5.1) as PS3.18 10.5 wants it, with a type in the
         way of older servers, or one file by itself, which Azure takes too. No part names its transfer syntax: the
@@ -36,14 +67,9 @@ class Upload:
     ----------
     headers
         Of the request.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be opened.
     """
 
-    def __init__(self, paths: Sequence[Path], form: str = FORMS[0]) -> None:
+    def __init__(self, parts: Sequence[Part], form: str = FORMS[0]) -> None:
         self.headers = {"Content-Type": form}
         between = begin = end = b""
         if form.startswith("multipart"):
@@ -51,15 +77,9 @@ class Upload:
             self.headers["Content-Type"] += f"; boundary={boundary}"
             begin = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
             between, end = b"\r\n" + begin, f"\r\n--{boundary}--\r\n".encode()
-        with ExitStack() as opening:
-            files = [opening.enter_context(path.open("rb")) for path in paths]
-            sizes = [path.stat().st_size for path in paths]
-            for file in files:
-                file.seek(0)  # where what has no name is opened again (/dev/fd), some systems go on behind it
-            self._opened = opening.pop_all()
-        heads = [begin, *[between] * (len(files) - 1)]
-        self._size = sum(sizes) + sum(map(len, heads)) + len(end)
-        self._pieces = _pieces(list(zip(heads, files, sizes, strict=True)), end)
+        heads = [begin, *[between] * (len(parts) - 1)]
+        self._size = sum(part.size for part in parts) + sum(map(len, heads)) + len(end)
+        self._pieces = _pieces(list(zip(heads, parts, strict=True)), end)
 
     def __enter__(self) -> Upload:
         return self
@@ -67,7 +87,7 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        self._pieces.close()  # and the file that is being read
 
     def __len__(self) -> int:
         """Return the Content-Length."""
@@ -84,24 +104,27 @@ class Upload:
         return next(self._pieces, b"")
 
 
-def _pieces(parts: Iterable[tuple[bytes, BinaryIO, int]], end: bytes) -> Iterator[bytes]:
-    """Yield what stands before each file, and the file; at last ``end``. An empty piece would be the end."""
-    for head, file, size in parts:
+def _pieces(parts: Iterable[tuple[bytes, Part]], end: bytes) -> Generator[bytes]:
+    """Yield what stands before each part, and the part; at last ``end``. An empty piece would be the end."""
+    for head, part in parts:
         if head:
             yield head
-        yield from _read(file, size)
+        left = part.size
+        for piece in part.pieces():
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+        if left:
+            raise ImageError(Reason.UNREADABLE, f"expected {part.size} bytes, the file has another length by now")
     if end:
         yield end
 
 
-def _read(file: BinaryIO, size: int) -> Iterator[bytes]:
-    left = size
-    while left:
-        try:
-            piece = file.read(min(left, 1 << 18))
-        except OSError as error:
-            raise ImageError(Reason.UNREADABLE, error.strerror or type(error).__name__) from error
-        if not piece:
-            raise ImageError(Reason.UNREADABLE, f"expected {size} bytes, the file is shorter")
-        left -= len(piece)
-        yield piece
+def _read(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 18):
+                yield piece
+    except OSError as error:
+        raise ImageError(Reason.UNREADABLE, error.strerror or type(error).__name__) from error

@@ -9,6 +9,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
+from cxr_dicom.deliver.destinations import dicomweb
 from cxr_dicom.errors import ConnectionFailedError
 from tests.deliver.helpers import STORED, item, parts_of, response, uids_of, web
 from tests.integration.service.conftest import orthanc  # noqa: F401 - a fixture
@@ -129,3 +130,38 @@ def test_orthanc_keeps_what_is_deflated_and_gives_it_to_viewers(deflated, made, 
 def get(url, accept="*/*"):
     with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=20) as answer:
         return answer.read()
+
+
+def test_what_goes_inflated_lies_on_no_disk(deflated, made):
+    """Where there is no room for a copy it goes all the same."""
+    seen = []
+
+    def answer(number, post):
+        seen.append(set(deflated.path.parent.iterdir()))
+        return 200, {}, STORED
+
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with web(answer) as (port, _), pytest.MonkeyPatch.context() as full:
+        full.setattr("tempfile.TemporaryFile", refuse)
+        full.setattr("cxr_dicom.deliver.plain.TemporaryFile", refuse)
+        assert verdicts(destination(port, deflated=False).send([made, deflated])) == ["accepted"] * 2
+    assert seen == [{deflated.path}]
+
+
+def test_a_deflated_file_that_changes_while_it_is_sent_is_told(deflated, monkeypatch):
+    """Its length was declared: what is sent under it has that length, or the connection ends."""
+    whole = deflated.path.read_bytes()
+    once = dicomweb.in_plain
+
+    def in_plain(path):
+        part = once(path)
+        path.write_bytes(whole[:-40])
+        return part
+
+    monkeypatch.setattr(dicomweb, "in_plain", in_plain)
+    with web(lambda n, post: (200, {}, STORED)) as (port, posts):
+        (receipt,) = destination(port, deflated=False).send([deflated])
+    assert receipt.status == "UNREADABLE"
+    assert all(len(post) < int(head["Content-Length"]) for post, head in zip(posts, posts.heads, strict=False))

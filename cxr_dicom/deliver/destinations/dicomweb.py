@@ -7,12 +7,10 @@ a page of a proxy or the name of another object is no receipt.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from http.client import responses
 from itertools import groupby
-from pathlib import Path
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -20,10 +18,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxr_dicom.config.service import DicomwebDestination
 from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
-from cxr_dicom.deliver.plain import expect_whole, plain
+from cxr_dicom.deliver.plain import expect_whole
 from cxr_dicom.deliver.store_request import StoreRequests
 from cxr_dicom.deliver.store_response import Said, said_of
 from cxr_dicom.deliver.trust import Trust
+from cxr_dicom.deliver.upload import Part, as_it_is, in_plain
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
@@ -138,38 +137,34 @@ class Dicomweb:
         self, opened: requests.Session, left: Sequence[_Readable]
     ) -> tuple[Sequence[_Readable], Mapping[str, Receipt]]:
         """Send the first ones; return them, and the receipts of those that are stored."""
-        with ExitStack() as lending:
-            paths = self._fill(lending, left)
-            several = left[: len(paths)]
-            if len(several) < 2:
-                return [], {}
-            deflated = {each.uid for each in several if self._goes_deflated(each)}
-            try:
-                answer = self._post(opened, several, paths)
-            except (OSError, ImageError):  # of a file of ours: it is told when its turn comes
-                return several, {}
-            except ConnectionFailedError:
-                self._takes_several.note(was_right=False)
-                raise
+        parts = self._fill(left)
+        several = left[: len(parts)]
+        if len(several) < 2:
+            return [], {}
+        deflated = {each.uid for each in several if self._goes_deflated(each)}
+        try:
+            answer = self._post(opened, several, parts)
+        except ImageError:  # of a file of ours: it is told when its turn comes
+            return several, {}
+        except ConnectionFailedError:
+            self._takes_several.note(was_right=False)
+            raise
         taken = self._taken(several, answer)
         if deflated and deflated <= taken.keys():
             self._takes_deflated.note(was_right=True)
         return several, taken
 
-    def _fill(self, lending: ExitStack, left: Sequence[_Readable]) -> list[Path]:
-        """Lend the files of a request, up to one that cannot be read, or at which it is full."""
-        paths: list[Path] = []
-        size = 0
+    def _fill(self, left: Sequence[_Readable]) -> list[Part]:
+        """Return what a request holds, up to a file that cannot be read, or at which it is full."""
+        parts: list[Part] = []
         for each in left[:_AT_ONCE]:
             try:
-                path = lending.enter_context(_lent(each, self._goes_deflated(each)))
-                size += path.stat().st_size
+                parts.append(_part(each, self._goes_deflated(each)))
             except (OSError, ImageError):
                 break
-            paths.append(path)
-            if size >= _AT_ONCE_BYTES:
+            if sum(part.size for part in parts) >= _AT_ONCE_BYTES:
                 break
-        return paths
+        return parts
 
     def _taken(self, several: Sequence[_Readable], answer: requests.Response) -> Mapping[str, Receipt]:
         """Return the receipts of the objects that an answer names as stored; others may be there, or are refused."""
@@ -200,10 +195,9 @@ class Dicomweb:
         return said
 
     def _store(self, opened: requests.Session, each: _Readable, *, is_deflated: bool) -> Receipt:
-        with _lent(each, is_deflated) as path:
-            size = path.stat().st_size
-            answer = self._post(opened, [each], [path])
-        return self._noted(each, self._receipt(each, size, answer))
+        part = _part(each, is_deflated)
+        answer = self._post(opened, [each], [part])
+        return self._noted(each, self._receipt(each, part.size, answer))
 
     def _noted(self, each: _Readable, said: Receipt) -> Receipt:
         """Keep in mind what a receipt says."""
@@ -220,12 +214,12 @@ class Dicomweb:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def _post(self, opened: requests.Session, objects: Sequence[_Readable], paths: Sequence[Path]) -> requests.Response:
+    def _post(self, opened: requests.Session, objects: Sequence[_Readable], parts: Sequence[Part]) -> requests.Response:
         """Send files in one request; an answer that is not about them is trouble of the server."""
         uids = {each.uid for each in objects}
         self._sent |= uids
         self._doubted |= uids
-        answer = self._requests.post(opened, paths)
+        answer = self._requests.post(opened, parts)
         if not retry.is_about_the_object(answer.status_code):
             if 300 <= answer.status_code < 500:  # nothing was stored; behind a gateway it may be
                 self._doubted -= uids
@@ -282,15 +276,11 @@ def _read(encoded: EncodedObject) -> _Readable:
     return _Readable(encoded, str(header.dataset.StudyInstanceUID), is_deflated)
 
 
-@contextmanager
-def _lent(each: _Readable, is_deflated: bool) -> Iterator[Path]:
-    """Lend the file as it is, where it may go deflated, or in Explicit VR Little Endian."""
+def _part(each: _Readable, is_deflated: bool) -> Part:
+    """Return the file as it is, where it may go deflated, or in Explicit VR Little Endian."""
     if is_deflated:
         expect_whole(each.encoded.path)
-        yield each.encoded.path
-        return
-    with plain(each.encoded.path) as path:
-        yield path
+    return as_it_is(each.encoded.path) if is_deflated or not each.is_deflated else in_plain(each.encoded.path)
 
 
 def _status(answer: requests.Response, said: Said) -> str:
