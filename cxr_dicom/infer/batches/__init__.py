@@ -3,8 +3,8 @@
 A GPU is at work only where batches are full, and memory holds the networks once. Workers read, prepare, interpret and
 write; between them and the process lies memory that both see (`line`).
 
-A batch always has the same shape; places that nobody needs stay black. So an image gets the same answer in any place
-and beside any neighbours, and the process proves it when it starts (`network.Network.prove`).
+A batch always has the same shape; places that nobody needs stay black. So an answer does not depend on the neighbours
+of an image, and hardly on its place; the process proves it when it starts (`network.Network.prove`).
 """
 
 from __future__ import annotations

@@ -43,11 +43,12 @@ class Batch:
 
     def compute(self) -> list[_Part]:
         """Compute all; an image at which the network fails has a text in place of its answer."""
-        for question in self.questions:
-            question.line.is_at_work = True
+        self._mark(at_work=True)
         self._device.wait(self._copying)
         with self._device.on(self._device.computing):
-            return list(self._parts(self._there, self.questions))
+            found = list(self._parts(self._there, self.questions))
+        self._mark(at_work=False)
+        return found
 
     def answer(self, parts: Sequence[_Part]) -> None:
         """Give everybody the own answer."""
@@ -59,6 +60,11 @@ class Batch:
             here = [self._device.fetched(each[: len(questions)], self._copying) for each in found]
             for number, question in enumerate(questions):
                 question.answer([each[number] for each in here])
+
+    def _mark(self, *, at_work: bool) -> None:
+        """Say in the workers' memory whose images are to blame should this process die now."""
+        for question in self.questions:
+            question.line.is_at_work = at_work
 
     def _parts(self, pixels: torch.Tensor, questions: Sequence[Question]) -> Iterator[_Part]:
         """Compute, and halve where that fails: for want of memory, or for one image that is the others' neighbour."""

@@ -33,7 +33,6 @@ class Question:
 
     def _tell(self, message: dict[str, str]) -> None:
         try:
-            self.line.is_at_work = False
             self.line.tell(message)
         except BrokenLineError:
             return  # the worker was killed
