@@ -90,7 +90,7 @@ def test_a_request_has_bounds(objects, tmp_path, monkeypatch):
     monkeypatch.setattr(dicomweb, "_AT_ONCE", 3)
     assert [len(each) for each in sent(objects, lambda n, post: (200, {}, STORED))[1]] == [3, 1]
     large = written(tmp_path, 5, more=1 << 20)
-    monkeypatch.setattr(dicomweb, "_AT_ONCE", 32)
+    monkeypatch.setattr(dicomweb, "_AT_ONCE", 16)
     monkeypatch.setattr(dicomweb, "_AT_ONCE_BYTES", 2 << 20)
     assert [len(each) for each in sent(large, lambda n, post: (200, {}, STORED))[1]] == [2, 2, 1]
 
@@ -232,6 +232,15 @@ def test_a_server_that_never_takes_several_is_left_alone_with_it(tmp_path):
         for study in studies:
             assert told(pacs.send(study)) == all_accepted(study)
     assert [len(uids_of(post)) for post in posts] == [2, 1, 1] * 3 + [1, 1] * 2
+
+
+def test_a_server_whose_answers_name_nothing_gets_several_as_long_as_a_query_finds_them(tmp_path):
+    studies = [written(tmp_path, 2, study=f"2.25.{n}") for n in range(5)]
+    with web(lambda n, post: (200, {}, {}), finds=lambda uid: True) as (port, posts):
+        pacs = destination(port)
+        for study in studies:
+            assert told(pacs.send(study)) == all_accepted(study)
+    assert [len(uids_of(post)) for post in posts] == [2] * 5
 
 
 def test_an_object_that_is_always_refused_does_not_keep_the_others_apart(tmp_path):

@@ -31,10 +31,11 @@ from cxr_dicom.system.network import answered, retry_after, searching, session
 from cxr_dicom.system.reasons import reason_of
 
 _SOP_UID = "00080018"
-_AT_ONCE = 32  # objects in a request
+_AT_ONCE = 16  # objects in a request, which all have to be stored before it is answered
 _AT_ONCE_BYTES = 32 << 20  # at which a request is full
 _NOT_STORED = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, 415, 422)  # as a whole
 _TAKEN = (DeliveryStatus.ACCEPTED, DeliveryStatus.WARNING)
+_FOUND = "FOUND"  # status of what a query found before it was sent again
 _NOT_NAMED = "the answer does not name the object, and a query does not find it"
 
 
@@ -120,16 +121,16 @@ class Dicomweb:
         del left[: len(several) or 1]
         for number, said in enumerate(taken.values(), 1):
             yield replace(said, more_follow=number < len(taken))
-        verdicts = []
+        others = []
         for each in rest:
             try:
                 said = self._store_alone(opened, each)
             except (OSError, ImageError) as error:
                 said = unreadable(self.name, each.encoded, error)
-            verdicts.append(said.delivery_status)
+            others.append(said)
             yield said
-        if several and (not taken or set(verdicts) <= set(_TAKEN)):  # else it was the trouble of an object
-            self._takes_several.note(was_right=not rest)
+        if several and (not taken or all(said.delivery_status in _TAKEN for said in others)):
+            self._takes_several.note(was_right=all(said.status == _FOUND for said in others))
 
     # --- several objects in a request ------------------------------------------------------------
 
@@ -182,7 +183,7 @@ class Dicomweb:
 
     def _store_alone(self, opened: requests.Session, each: _Readable) -> Receipt:
         if each.uid in self._doubted and self._may_find(each, is_sent=False):
-            return self._noted(each, receipt(self.name, each.encoded, DeliveryStatus.ACCEPTED, "FOUND"))
+            return self._noted(each, receipt(self.name, each.encoded, DeliveryStatus.ACCEPTED, _FOUND))
         goes_deflated, is_again = self._goes_deflated(each), each.uid in self._sent
         if goes_deflated:
             said = self._store(opened, each, is_deflated=True)
