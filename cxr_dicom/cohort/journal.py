@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
 
+from cxr_dicom.cohort.places import Place, Places
 from cxr_dicom.cohort.states import State
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.results.schema import Row
@@ -34,23 +34,6 @@ _BUFFER = 2**20  # bytes that are read at once
 _BLOCK = 2**18  # bytes, of single states: neighbours are mostly asked for one after the other
 _MOST_BLOCKS = 16  # in memory
 _SLACK = 2**20  # bytes out of date that do not matter
-
-
-class Place(NamedTuple):
-    """Where a state lies."""
-
-    journal: int
-    offset: int
-    length: int
-
-    def written(self) -> bytes:
-        """Write it down: less than half of the memory."""
-        return b"%d %d %d" % self
-
-    @classmethod
-    def read(cls, written: bytes) -> Place:
-        """Read what was written down."""
-        return cls(*map(int, written.split()))
 
 
 class Journal:
@@ -72,12 +55,12 @@ class Journal:
         return len(self._places)
 
     def __iter__(self) -> Iterator[str]:
-        yield from (*self._places, *(key for key in self._single if key not in self._places))
+        yield from self._places
+        yield from (key for key in self._single if self._places[key] is None)
 
     def place(self, key: str) -> Place | None:
         """Return where the state of an entry lies; None where there is none."""
-        written = self._places.get(key)
-        return Place.read(written) if written else None
+        return self._places[key]
 
     def load(self, key: str) -> State | None:
         """Return the state of an entry; None when there is none, or none that this version understands."""
@@ -111,25 +94,19 @@ class Journal:
 
     def _forget(self) -> None:
         self._reader = Reader(self._folder.parent)
-        self._places: dict[str, bytes] = {}  # see `Place.written`
-        self._guests: dict[str, set[str]] = {}  # folder -> keys of other names whose states have files there
+        self._places = Places()
+        self._guests: dict[str, tuple[str, ...]] = {}  # folder -> keys of other names whose states have files there
         self._read_up_to: dict[int, int] = {}  # bytes of each journal
         self._sizes: dict[int, int] = {}
 
     def _note(self, key: str, folders: Iterable[str], place: Place) -> None:
-        earlier = self.place(key)
-        if earlier and earlier.journal > place.journal:
-            return
-        self._places[key] = place.written()
-        for folder in folders:
-            self._guests.setdefault(folder, set()).add(key)
-
-    def _each_place(self) -> Iterator[Place]:
-        return map(Place.read, self._places.values())
+        if self._places.note(key, place):
+            for folder in folders:
+                self._guests[folder] = tuple({*self._guests.get(folder, ()), key})
 
     @property
     def _is_loose(self) -> bool:
-        live, size = sum(place.length for place in self._each_place()), sum(self._sizes.values())
+        live, size = sum(place.length for place in self._places.in_order()), sum(self._sizes.values())
         return len(self._sizes) > MOST_FILES or size - live > live + _SLACK
 
 
@@ -188,7 +165,7 @@ class OwnJournal(Journal):
             self.refresh()
         if is_alone and self._is_loose:
             before = [path for number, path in _journals(self._folder) if number != self._number]
-            self._rewrite(self._reader.line(place) for place in sorted(self._each_place()))
+            self._rewrite(self._reader.line(place) for place in self._places.in_order())
             for path in before:
                 path.unlink(missing_ok=True)
             self._forget()
