@@ -14,18 +14,39 @@ from cxr_dicom.records import Reason
 MOST_INFLATED = 1 << 29  # bytes of a data set; no radiograph comes near
 _LEVEL = 3  # of zlib: at 6 a map takes twice as long, and nearly half of the bytes
 _MEMORY = 5  # of zlib, 1 to 9: tables that fit into the cache save an eighth of the time
+_UNMOVED = 65_000  # bytes that zlib packs before it moves its window of twice 32 kB along
 _PIECE = 1 << 16  # bytes
 
 
-def deflate(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Yield a data set packed, of an even number of bytes."""
-    deflater, length = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY), 0
-    for piece in pieces:
-        packed = deflater.compress(piece)
+def deflate(pieces: Iterable[bytes | memoryview], *, in_runs: bool = False) -> Iterator[bytes]:
+    """Yield a data set packed, of an even number of bytes.
+
+    Parameters
+    ----------
+    in_runs
+        It is mostly runs of one byte, as outlined structures are: zlib need not look for anything else.
+    """
+    strategy = zlib.Z_RLE if in_runs else zlib.Z_DEFAULT_STRATEGY
+    deflater, length = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY, strategy), 0
+    for packed in _afresh(deflater, pieces) if in_runs else map(deflater.compress, pieces):
         length += len(packed)
         yield packed
     end = deflater.flush()
     yield end + b"\0" * ((length + len(end)) % 2)
+
+
+def _afresh(deflater: zlib._Compress, pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Pack without moving zlib's window and tables along, which takes as long as the rest of it."""
+    room = _UNMOVED
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            part, rest = rest[:room], rest[room:]
+            yield deflater.compress(part)
+            room -= len(part)
+            if not room:
+                yield deflater.flush(zlib.Z_FULL_FLUSH)
+                room = _UNMOVED
 
 
 def inflate(file: BinaryIO) -> Iterator[bytes]:

@@ -101,7 +101,8 @@ def write_file(file: BinaryIO, dataset: Dataset) -> None:
     if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian and sum(map(len, pieces)) > MOST_INFLATED:
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.write(_preface(meta))
-    file.writelines(deflate(pieces) if meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian else pieces)
+    is_deflated, in_runs = meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian, "PixelData" in dataset
+    file.writelines(deflate(pieces, in_runs=in_runs) if is_deflated else pieces)
 
 
 def _preface(meta: FileMetaDataset) -> bytes:

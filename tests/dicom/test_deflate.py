@@ -12,9 +12,9 @@ PIECES = [b"a", memoryview(bytes(3_000_000)), b"", np.random.default_rng(0).byte
 WHOLE = b"".join(PIECES)
 
 
-@pytest.fixture(scope="module")
-def packed():
-    return b"".join(deflate(PIECES))
+@pytest.fixture(scope="module", params=[False, True], ids=["", "in runs"])
+def packed(request):
+    return b"".join(deflate(PIECES, in_runs=request.param))
 
 
 def test_what_is_packed_is_what_comes_back_for_zlib_too(packed):
@@ -23,9 +23,23 @@ def test_what_is_packed_is_what_comes_back_for_zlib_too(packed):
     assert len(packed) < 600_000
 
 
+@pytest.mark.parametrize("in_runs", [False, True])
 @pytest.mark.parametrize("length", range(8))
-def test_the_length_is_even(length):
-    assert len(b"".join(deflate([bytes(range(length))]))) % 2 == 0
+def test_the_length_is_even(length, in_runs):
+    assert len(b"".join(deflate([bytes(range(length))], in_runs=in_runs))) % 2 == 0
+
+
+@pytest.mark.parametrize("length", [64_999, 65_000, 65_001, 130_000])
+def test_runs_are_whole_where_zlib_begins_afresh(length):
+    whole = bytes(length - 1) + b"x"
+    packed = b"".join(deflate([whole[:3], memoryview(whole)[3:], b""], in_runs=True))
+    assert zlib.decompress(packed, -zlib.MAX_WBITS).rstrip(b"\0") == whole.rstrip(b"\0")
+
+
+def test_structures_packed_in_runs_are_smaller():
+    rows, columns = np.mgrid[:1000, :900]
+    disc = (((rows - 500) ** 2 + (columns - 450) ** 2) < 400**2).astype(np.uint8).tobytes()
+    assert len(b"".join(deflate([disc], in_runs=True))) < 0.7 * len(b"".join(deflate([disc])))
 
 
 def test_no_piece_is_large(packed):
