@@ -164,7 +164,7 @@ def analysis(image, predictions=None):
     """What a pipeline would say of ``image``."""
     preview = np.linspace(0, 255, 80 * 64).astype(np.uint8).reshape(80, 64)
     predictions = (anatomy(image), scores(image)) if predictions is None else predictions
-    return ImageAnalysis(image=image, pixel_sha256="0" * 64, predictions=predictions, preview=lambda: preview)
+    return ImageAnalysis(image=image, pixel_sha256="0" * 64, predictions=predictions, preview=lambda *_: preview)
 
 
 def study(*analyses, skipped=(), earlier=()):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_dicom import pictures
+from cxr_dicom import pictures, synthetic
 from cxr_dicom.dicom import codes
 from cxr_dicom.pictures import Line
 from cxr_dicom.records import Heatmap, Mask, Structure
@@ -148,3 +148,12 @@ def test_a_stain_that_was_made_once_is_laid_over_any_preview():
     stains = list(pictures.outlined(black().shape, [mask(matrix)]))
     for grey in (0, 90):
         assert (pictures.stained(black() + grey, stains) == pictures.overlay(black() + grey, [mask(matrix)])).all()
+
+
+@pytest.mark.parametrize("window", [None, (np.array([-1024.0, -200, 400, 1024]), np.array([0, 0.1, 0.9, 1]))])
+def test_a_small_preview_is_the_large_one_made_smaller(window):
+    pixels = (synthetic.frontal_chest(1200, 1000) * 2048 - 1024).astype(np.float32)
+    large, small = pictures.preview(pixels, window=window), pictures.preview(pixels, 192, window)
+    again = pictures.smaller(large, 192).astype(int)
+    assert again.shape == small.shape
+    assert np.abs(again - small).mean() < 3

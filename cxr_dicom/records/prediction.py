@@ -222,7 +222,7 @@ class ImageAnalysis:
     pixel_sha256: str
     predictions: tuple[Prediction, ...]
     content: Content | None = None  # what the pixels say of the picture; None where no anatomy was looked for
-    preview: Callable[[], NDArray[np.uint8]] | None = None  # makes the source matrix small, bright = dense
+    preview: Callable[..., NDArray[np.uint8]] | None = None  # `pictures.preview` of the source matrix, given its size
     warnings: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)  # per stage
 

@@ -52,7 +52,7 @@ def thumbnail(analysis: ImageAnalysis) -> list[Figure]:
     """Draw one small picture: the radiograph with the anatomy of the first model that outlines."""
     if analysis.preview is None:
         return []
-    small = pictures.smaller(analysis.preview(), _THUMBNAIL)
+    small = analysis.preview(_THUMBNAIL)
     masks = next((prediction.masks for prediction in analysis.predictions if prediction.masks), ())
     return [_figure("Anatomy", pictures.hung(pictures.overlay(small, masks), analysis.image.orientation))]
 

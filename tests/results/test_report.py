@@ -1,6 +1,7 @@
 """The page: what it shows of a real run, what it must never hold."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -192,6 +193,13 @@ def test_figures_are_radiograph_anatomy_and_heatmaps(analysis):
     assert [entry["name"] for entry in anatomy["legend"]] == ["Right lung", codes.HEART.meaning]
     assert anatomy["legend"][0]["colour"] == "#0102ff"
     assert len({radiograph["source"], anatomy["source"], heat["source"]}) == 3
+
+
+def test_a_thumbnail_is_drawn_at_its_own_size(analysis):
+    asked = []
+    drawn = replace(analysis, preview=lambda *size: asked.extend(size) or analysis.preview())
+    assert [figure["title"] for figure in report.thumbnail(drawn)] == ["Anatomy"]
+    assert asked == [192]
 
 
 def test_a_site_operating_point_is_named_beside_the_models_own(rows, tmp_path):
