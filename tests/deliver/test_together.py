@@ -222,6 +222,20 @@ def test_a_file_that_shrinks_while_it_is_sent_is_told_and_the_others_arrive(obje
     assert received == all_accepted(objects) | {short.sop_instance_uid: "failed"}
 
 
+def test_a_receipt_that_nobody_took_is_asked_for(objects):
+    """The ledger is locked when the first of four receipts comes."""
+    asked = []
+    with web(lambda n, post: (200, {}, STORED), finds=lambda uid: asked.append(uid) or True) as (port, posts):
+        pacs = destination(port)
+        receipts = pacs.send(objects)
+        next(receipts)
+        receipts.close()
+        assert told(pacs.send(objects[1:])) == all_accepted(objects[1:])
+        assert told(pacs.send(objects)) == all_accepted(objects)  # as a person may want it
+    assert asked == uids(objects[1:])
+    assert [len(uids_of(post)) for post in posts] == [4, 4]
+
+
 # --- what is learned ----------------------------------------------------------------------------
 
 

@@ -119,8 +119,7 @@ class Dicomweb:
         several, taken = self._store_together(opened, left) if self._go_together(left) else ([], {})
         rest = [each for each in several or left[:1] if each.uid not in taken]
         del left[: len(several) or 1]
-        for number, said in enumerate(taken.values(), 1):
-            yield replace(said, more_follow=number < len(taken))
+        yield from self._handed_over(taken)
         others = []
         for each in rest:
             try:
@@ -178,6 +177,17 @@ class Dicomweb:
             elif told is not None or answer.status_code in _NOT_STORED:
                 self._doubted.discard(each.uid)
         return taken
+
+    def _handed_over(self, taken: Mapping[str, Receipt]) -> Iterator[Receipt]:
+        """Yield receipts; what is stored and its receipt taken by nobody, say as the ledger is locked, is in doubt."""
+        left = dict(taken)
+        try:
+            for uid, said in taken.items():
+                del left[uid]
+                yield replace(said, more_follow=bool(left))
+        finally:
+            self._sent |= left.keys()
+            self._doubted |= left.keys()
 
     # --- one object in a request -----------------------------------------------------------------
 
