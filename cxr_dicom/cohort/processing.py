@@ -10,7 +10,7 @@ from cxr_dicom.cohort import reuse
 from cxr_dicom.cohort.delivery import NotDeliveredError
 from cxr_dicom.cohort.options import EXPORT_FOLDER, Tools
 from cxr_dicom.cohort.states import State, changed_at
-from cxr_dicom.errors import FetchError, WantError
+from cxr_dicom.errors import FetchError, PlaceError
 from cxr_dicom.export import marked
 from cxr_dicom.infer.device import device_name
 from cxr_dicom.ingest.folder import STATE_FOLDER, is_uid
@@ -60,7 +60,7 @@ def process(
             made = _make(entry, studies, skipped, tools)
     except FetchError as error:
         return without_result(entry, earlier, tools, Reason.FETCH_FAILED, str(error))
-    except WantError:
+    except PlaceError:
         raise
     except Exception as error:  # one bad study never stops a run, a machine that cannot go on does
         wants.raise_if_lacking(error, tools.out)

@@ -15,14 +15,16 @@ from pydicom import dcmread
 
 from cxr_dicom import synthetic
 from cxr_dicom.cohort import run as cohort_run
+from cxr_dicom.cohort import states
 from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.config import Settings
-from cxr_dicom.errors import SettingsError
+from cxr_dicom.errors import PlaceError, SettingsError
 from cxr_dicom.infer.batches import host
 from cxr_dicom.ingest import manifest
 from cxr_dicom.pipeline import Pipeline
 from tests import ROOT
+from tests.infer.batches import desks
 
 STUDIES = 10
 WORKERS = 3
@@ -172,6 +174,34 @@ if __name__ == "__main__":
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
     assert shared_memory() <= before
+
+
+def test_a_process_that_dies_for_ever_ends_the_run_and_the_same_command_goes_on(inputs, tmp_path, hosts, monkeypatch):
+    def kill(count):
+        if count == 1:
+            monkeypatch.setattr(host, "main", desks.stillborn)
+            os.kill(hosts[0].process_ids[0], signal.SIGKILL)
+
+    with pytest.raises(PlaceError, match="dies again and again"):
+        run(inputs, tmp_path, 4, Local(WORKERS), kill)
+    monkeypatch.undo()
+    assert not any(states.crash_count(tmp_path, entry.key) for entry in manifest.read(str(inputs)).entries)
+    run(inputs, tmp_path, 4, Here())
+
+
+def test_ctrl_c_ends_all(inputs, tmp_path):
+    command = [sys.executable, "-m", "cxr_dicom", "run", str(inputs), "-o", str(tmp_path / "out"), "--workers", "2"]
+    environment = {"PYTHONPATH": str(ROOT), "CXR_DICOM_MODELS__BATCH": "4", "CXR_DICOM_MODELS__DEVICE": "cpu"}
+    environment["CXR_DICOM_MODELS__NAMES"] = '["offline-anatomy"]'
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment, start_new_session=True)
+    with started:
+        assert started.stderr.readline()
+        children = psutil.Process(started.pid).children(recursive=True)
+        os.killpg(started.pid, signal.SIGINT)
+        started.communicate()
+    assert started.returncode == 130
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 def test_nothing_is_left_open_after_a_run(inputs, tmp_path):

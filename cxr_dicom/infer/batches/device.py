@@ -23,6 +23,8 @@ class Device:
         self.name = name
         self.title = titled(name)  # with which GPU it is, for their answers differ in the last bits
         self._has_streams = name.startswith("cuda")
+        if self._has_streams:
+            torch.cuda.set_device(name)  # else pinned memory would be that of the first GPU, and take some of it
         self.computing = self.stream()
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 

@@ -7,12 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
+from cxr_dicom.infer.batches.batch import Batch
+from cxr_dicom.infer.batches.device import Device
 from cxr_dicom.infer.batches.network import Network
+from cxr_dicom.infer.batches.turns import Question
 from tests.infer.batches.desks import BAD, INFO, MOST, Bad, Small, Twice, image, open_here
 
 
@@ -152,6 +156,18 @@ def test_other_weights_than_those_of_the_worker_are_refused():
     asker, _ = open_here(Twice())
     with pytest.raises(WeightsError, match="changed while they were loaded"):
         asker.take(None, replace(INFO, weights_sha256="11"), 1)
+
+
+def test_an_image_is_to_blame_only_while_it_is_computed():
+    seen = []
+    network = Twice()
+    line = SimpleNamespace(is_at_work=False)
+    network.fail_at = lambda pixels: seen.append(line.is_at_work)
+    batch = Batch(network, Device("cpu"), None)
+    batch.add(Question(line=line, network=INFO.name, is_alone=False, pixels=image(2), room=[]))
+    assert not line.is_at_work
+    batch.compute()
+    assert (seen, line.is_at_work) == ([True], False)
 
 
 def test_networks_take_turns():

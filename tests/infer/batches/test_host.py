@@ -61,6 +61,14 @@ def test_where_none_comes_up_the_cause_is_said_and_no_image_blamed(started):
         held.asker.take(None, INFO, 1)
 
 
+def test_where_every_process_dies_before_it_answers_nobody_asks_for_ever(started, monkeypatch):
+    monkeypatch.setattr(host, "_MOST_FRUITLESS", 2)
+    with started(desks.main) as held:
+        compute = held.asker.take(None, INFO, 1)
+        with pytest.raises(PlaceError, match="dies again and again: killed by SIGKILL"):
+            compute(image(FATAL))
+
+
 def test_what_cannot_be_loaded_is_told_to_who_asks():
     settings = Settings.model_validate({"models": {"batch": 2, "device": "cpu", "backend": "openvino"}})
     refused = pytest.raises(SettingsError, match=r"models.batch: OpenVINO computes one image at a time")
