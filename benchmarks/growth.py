@@ -45,10 +45,10 @@ def measure(plan: Plan) -> Iterator[Row]:
                 yield ratios(row, [(many[number], less[number]) for many, less in pairs], **goal)
 
 
-def write_images(place: Path, studies: int) -> None:
-    """Write so many studies of one image."""
+def write_images(place: Path, studies: int, pixels: int = 256) -> None:
+    """Write so many studies of one image of so many pixels a side."""
     place.mkdir()
-    dataset = synthetic.radiograph(256, 256)
+    dataset = synthetic.radiograph(pixels, pixels)
     for number in range(studies):
         uid = f"1.2.3.{number + 1}"
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid, f"{uid}.1"

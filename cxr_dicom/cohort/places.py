@@ -66,7 +66,7 @@ class Places:
         if place := self._latest.get(digest):
             return place
         digests, places = self._settled
-        at = int(np.searchsorted(digests, np.bytes_(digest)))
+        at = int(digests.searchsorted(np.bytes_(digest)))
         is_known = at < len(digests) and digests[at] == np.bytes_(digest)
         return _place(places[at]) if is_known else None
 
