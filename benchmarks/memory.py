@@ -73,9 +73,11 @@ def _again(place: Path) -> list[float]:
             writing.append(Highest(os.getpid()))
 
     try:
-        cohort_run.run(found, place / "out", _settings(), Here(), report_progress=note)
+        tally = cohort_run.run(found, place / "out", _settings(), Here(), report_progress=note)
     finally:
         figures += [each.stop() for each in writing]
+    if tally.computed:
+        raise RuntimeError(f"expected {len(found.entries)} finished studies, {tally.computed} were not")
     return figures
 
 

@@ -84,7 +84,8 @@ class Places:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.blake2b(key.encode(), digest_size=_DIGEST.itemsize).digest()
+    found = hashlib.blake2b(key.encode(), digest_size=_DIGEST.itemsize).digest()
+    return found.rstrip(b"\0")  # which NumPy takes for padding
 
 
 def _place(found: np.void) -> Place:

@@ -18,15 +18,15 @@ def uid(number):
 def test_the_latest_place_of_a_key_counts_and_none_of_an_earlier_session(latest, monkeypatch):
     monkeypatch.setattr(module, "_LATEST", latest)
     chance, kept, expected = random.Random(1), Places(), {}
-    for number in range(500):
-        key, place = uid(chance.randrange(100)), Place(chance.randrange(3), number * 2**33, number)
+    for number in range(4000):
+        key, place = uid(chance.randrange(2000)), Place(chance.randrange(3), number * 2**33, number)
         counts = place.journal >= expected.get(key, place).journal
         assert kept.note(key, place) == counts
         expected |= {key: place} if counts else {}
         assert kept[key] == expected[key]
     assert (len(kept), [*kept], [*kept.in_order()]) == (len(expected), sorted(expected), sorted(expected.values()))
     assert {key: kept[key] for key in expected} == expected
-    assert kept[uid(100)] is None
+    assert kept[uid(2000)] is None
 
 
 def test_a_place_takes_fewer_bytes_than_its_key():
