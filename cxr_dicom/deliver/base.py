@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from cxr_dicom.dicom.files import read_header
+from cxr_dicom.dicom.files import Header, read_header
 from cxr_dicom.errors import ImageError
-from cxr_dicom.records import DeliveryStatus, EncodedObject, Receipt
+from cxr_dicom.records import DeliveryStatus, EncodedObject, Reason, Receipt
 
 _OF_THE_PATIENT = (
     *("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID"),
@@ -75,13 +75,26 @@ def receipt(
     )
 
 
+def study_of(header: Header) -> str:
+    """Return the Study Instance UID of an object.
+
+    Raises
+    ------
+    ImageError
+        ``UNREADABLE``: the file is damaged, and has none.
+    """
+    if not (uid := header.text("StudyInstanceUID")):
+        raise ImageError(Reason.UNREADABLE, "expected a Study Instance UID, found none")
+    return uid
+
+
 def of_the_patient(about: EncodedObject) -> set[str]:
     """Return what an object says of its patient and study, which a destination's own words must not repeat."""
     try:
-        header = read_header(about.path, _OF_THE_PATIENT).dataset
+        header = read_header(about.path, _OF_THE_PATIENT)
     except (OSError, ImageError):
         return set()
-    values = [str(element.value) for element in header if element.keyword in _OF_THE_PATIENT]
+    values = [header.text(keyword) for keyword in _OF_THE_PATIENT]
     parts = (part for value in values for part in _PARTS.split(value) if len(part) > 1)
     return {*values, *parts}
 

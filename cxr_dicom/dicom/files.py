@@ -324,6 +324,8 @@ def _meta(file: BinaryIO) -> FileMetaDataset:
     meta = read_file_meta_info(stated)
     if stated.tell() == _MOST_META:
         raise refused(f"at most {_MOST_META} bytes of file meta information")
+    if isinstance(meta.get("TransferSyntaxUID"), MutableSequence):
+        raise refused("one Transfer Syntax UID")
     file.seek(start + stated.tell())
     return meta
 

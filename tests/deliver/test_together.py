@@ -201,6 +201,29 @@ def test_a_damaged_file_holds_up_no_other(objects, tmp_path):
     assert requests == [[objects[0].sop_instance_uid, objects[3].sop_instance_uid]]
 
 
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b"\x20\x00\x0d\x00UI", b"\x20\x00\x0e\x00UI"),
+        (b"\x20\x00\x0d\x00UI", b"\x20\x00\x0d\x00Ui"),
+        (b"1.2.840.10008.1.2.1\0", b"1.2.840.10008\\1.2.1\0"),
+    ],
+    ids=["no Study Instance UID", "no known VR", "two transfer syntaxes"],
+)
+def test_a_header_with_a_damaged_byte_holds_up_no_other(objects, tmp_path, whole, damaged):
+    bad = replace(objects[1], path=tmp_path / "bad.dcm")
+    bad.path.write_bytes(objects[1].path.read_bytes().replace(whole, damaged, 1))
+    received, requests = sent([objects[0], bad, *objects[2:]], lambda n, post: (200, {}, STORED))
+    assert received == all_accepted(objects) | {bad.sop_instance_uid: "failed"}
+    assert requests == [[uid for uid in uids(objects) if uid != bad.sop_instance_uid]]
+
+
+def test_a_refusal_of_an_object_whose_name_cannot_be_read_is_one(objects, tmp_path):
+    bad = replace(objects[1], path=tmp_path / "bad.dcm")
+    bad.path.write_bytes(objects[1].path.read_bytes().replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00PT", 1))
+    assert sent([bad], lambda n, post: (400, {}, b"no"))[0] == {bad.sop_instance_uid: "refused"}
+
+
 def test_a_file_that_shrinks_while_it_is_sent_is_told_and_the_others_arrive(objects, tmp_path, monkeypatch):
     short = replace(objects[1], path=tmp_path / "short.dcm")
     content = short_content = objects[1].path.read_bytes()

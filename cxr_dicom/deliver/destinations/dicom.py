@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from cxr_dicom.config.service import DicomDestination
-from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
+from cxr_dicom.deliver.base import of_the_patient, receipt, study_of, unreadable
 from cxr_dicom.deliver.plain import expect_whole, plain
 from cxr_dicom.dicom.files import read_header
 from cxr_dicom.dicom.private_parts import send_files_byte_for_byte
@@ -224,7 +224,7 @@ class Dicom:
         studies: dict[str, str] = {}
         for encoded in objects:
             try:
-                studies[encoded.sop_instance_uid] = _study(encoded)
+                studies[encoded.sop_instance_uid] = study_of(read_header(encoded.path, ("StudyInstanceUID",)))
             except (OSError, ImageError) as error:
                 yield unreadable(self.name, encoded, error)
         if not studies:
@@ -307,10 +307,6 @@ def _request(transaction_uid: str, objects: Sequence[EncodedObject]) -> Dataset:
 def _reported(name: str, item: Dataset, answer: DeliveryStatus, status: str) -> Receipt:
     uid = str(item.get("ReferencedSOPInstanceUID", "")).strip(" \0")
     return Receipt(sop_instance_uid=uid, destination=name, delivery_status=answer, status=status)
-
-
-def _study(encoded: EncodedObject) -> str:
-    return str(read_header(encoded.path, ("StudyInstanceUID",)).dataset.StudyInstanceUID)
 
 
 def _query(study: str, series: str) -> Dataset:

@@ -17,7 +17,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cxr_dicom.config.service import DicomwebDestination
-from cxr_dicom.deliver.base import of_the_patient, receipt, unreadable
+from cxr_dicom.deliver.base import of_the_patient, receipt, study_of, unreadable
 from cxr_dicom.deliver.plain import expect_whole
 from cxr_dicom.deliver.store_request import StoreRequests
 from cxr_dicom.deliver.store_response import Said, said_of
@@ -284,7 +284,7 @@ def build(settings: DicomwebDestination, open_commitment: Callable[[str], None])
 def _read(encoded: EncodedObject) -> _Readable:
     header = read_header(encoded.path, ("StudyInstanceUID",))
     is_deflated = header.transfer_syntax == DeflatedExplicitVRLittleEndian
-    return _Readable(encoded, str(header.dataset.StudyInstanceUID), is_deflated)
+    return _Readable(encoded, study_of(header), is_deflated)
 
 
 def _part(each: _Readable, is_deflated: bool) -> Part:
