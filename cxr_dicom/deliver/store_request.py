@@ -9,7 +9,9 @@ import requests
 
 from cxr_dicom.config.service import HttpAccess
 from cxr_dicom.deliver.upload import FORMS, ONE_FILE, Part, Upload
+from cxr_dicom.errors import ConnectionFailedError
 from cxr_dicom.system.network import request
+from cxr_dicom.system.retry import OUTAGE
 
 _ACCEPTED = ("application/dicom+json", "application/dicom+xml", "*/*")  # answers; the first that a server likes
 
@@ -33,7 +35,7 @@ class StoreRequests:
         Raises
         ------
         ConnectionFailedError
-            If no answer came.
+            If no answer came; `OUTAGE` only where nothing was sent.
         ImageError
             If a file cannot be read to its end.
         """
@@ -41,8 +43,7 @@ class StoreRequests:
         last_form = ONE_FILE if len(parts) == 1 else ONE_FILE - 1
         while True:
             with Upload(parts, FORMS[form]) as body:
-                headers = {"Accept": _ACCEPTED[accept], **body.headers}
-                answer = request(opened, self._access, "POST", "studies", data=body, headers=headers)
+                answer = self._answer(opened, body, _ACCEPTED[accept])
             status = answer.status_code
             if status == HTTPStatus.NOT_ACCEPTABLE and accept + 1 < len(_ACCEPTED):
                 accept += 1
@@ -50,6 +51,15 @@ class StoreRequests:
                 form += 1
             else:
                 break
-        if answer.ok:
+        if status // 100 == 2:
             self._form, self._accept, self._is_understood = form, accept, True
         return answer
+
+    def _answer(self, opened: requests.Session, body: Upload, accepted: str) -> requests.Response:
+        headers = {"Accept": accepted, **body.headers}
+        try:
+            return request(opened, self._access, "POST", "studies", data=body, headers=headers)
+        except ConnectionFailedError as error:
+            if error.status == OUTAGE and body.is_begun:
+                raise ConnectionFailedError("BROKEN_OFF", "the connection ended or stalled in a request") from error
+            raise

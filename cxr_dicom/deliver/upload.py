@@ -67,10 +67,13 @@ class Upload:
     ----------
     headers
         Of the request.
+    is_begun
+        Whether anything was read, which happens when there is a connection.
     """
 
     def __init__(self, parts: Sequence[Part], form: str = FORMS[0]) -> None:
         self.headers = {"Content-Type": form}
+        self.is_begun = False
         between = begin = end = b""
         if form.startswith("multipart"):
             boundary = uuid.uuid4().hex
@@ -101,6 +104,7 @@ class Upload:
         ImageError
             If a file cannot be read to its end. It is no `OSError`, which would pass for trouble with the network.
         """
+        self.is_begun = True
         return next(self._pieces, b"")
 
 

@@ -113,7 +113,7 @@ class Posts(list):
 
 
 @contextmanager
-def web(answers, tls=None, finds=lambda uid: False):
+def web(answers, tls=None, finds=lambda uid: False, port=0):
     """Run a server that gives each POST the next answer (status, headers, body); QIDO-RS finds what ``finds`` says."""
     posts = Posts()
 
@@ -149,7 +149,7 @@ def web(answers, tls=None, finds=lambda uid: False):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)

@@ -45,9 +45,10 @@ def encoded(folder, image, more=0):
     )
 
 
-def destination(port):
+def destination(port, **more):
     table = {"kind": "dicomweb", "name": "pacs", "url": f"http://127.0.0.1:{port}/dicom-web", "timeout_seconds": 5}
-    return build_destination(Settings.model_validate({"destinations": [table]}).destinations[0], lambda uid: None)
+    settings = Settings.model_validate({"destinations": [table | more]})
+    return build_destination(settings.destinations[0], lambda uid: None)
 
 
 def told(receipts):

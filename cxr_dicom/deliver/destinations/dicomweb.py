@@ -145,9 +145,10 @@ class Dicomweb:
         try:
             answer = self._post(opened, several, parts)
         except ImageError:  # of a file of ours: it is told when its turn comes
-            return several, {}
-        except ConnectionFailedError:
-            self._takes_several.note(was_right=False)
+            return [], {}
+        except ConnectionFailedError as error:
+            if error.status != retry.OUTAGE:
+                self._takes_several.note(was_right=False)
             raise
         taken = self._taken(several, answer)
         if deflated and deflated <= taken.keys():
@@ -192,7 +193,7 @@ class Dicomweb:
     # --- one object in a request -----------------------------------------------------------------
 
     def _store_alone(self, opened: requests.Session, each: _Readable) -> Receipt:
-        if each.uid in self._doubted and self._may_find(each, is_sent=False):
+        if each.uid in self._doubted and self._may_find(each):
             return self._noted(each, receipt(self.name, each.encoded, DeliveryStatus.ACCEPTED, _FOUND))
         goes_deflated, is_again = self._goes_deflated(each), each.uid in self._sent
         if goes_deflated:
@@ -259,20 +260,12 @@ class Dicomweb:
                 verdict = DeliveryStatus.FAILED
         return receipt(self.name, each.encoded, verdict, status, detail, retry_after(answer))
 
-    def _may_find(self, each: _Readable, *, is_sent: bool = True) -> bool:
-        """Whether a query finds an object; a server that cannot be queried finds none.
-
-        Raises
-        ------
-        ConnectionFailedError
-            If it does not answer at all, unless the object has just been sent.
-        """
+    def _may_find(self, each: _Readable) -> bool:
+        """Whether a query finds an object; a server that cannot be queried finds none."""
         try:
             with searching(self._settings) as client:
                 return _finds(client, each.study, each.encoded)
-        except ConnectionFailedError as error:
-            if error.http_status is None and not is_sent:
-                raise
+        except ConnectionFailedError:
             return False
 
 
