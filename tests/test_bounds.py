@@ -8,7 +8,7 @@ from cxr_dicom.cohort import task
 from cxr_dicom.config import Settings
 from cxr_dicom.dicom import codestream, deflate, files, structure
 from cxr_dicom.infer import onnx, torchscript
-from cxr_dicom.infer.batches import asker
+from cxr_dicom.infer.batches import client
 from cxr_dicom.infer.own import bundle
 from cxr_dicom.ingest import admission, connection, dimse, upper_layer, wrap
 from cxr_dicom.system import atomic, bounded_table, negotiation, retry
@@ -45,7 +45,7 @@ TESTS = {  # by the first column of the table
     "an image that fills the memory": "service/test_service.py::test_a_study_that_needs_more_memory_than_a_",
     "an image that kills a codec": "service/test_service.py::test_a_study_that_kills_its_worker_is_held",
     "an image over which the process that computes batches (`models.batch`) dies, hangs or fails": (
-        "infer/batches/test_host.py::test_an_image_that_kills_takes_no_other_along"
+        "infer/batches/test_supervisor.py::test_an_image_that_kills_takes_no_other_along"
     ),
     "a TorchScript file with a program of its own": "infer/test_torchscript.py::test_a_hostile_file_is_refused_in_one",
     "an ONNX file that wants libraries, other files, or all of the memory": (
@@ -113,7 +113,7 @@ NUMBERS = [  # beginning of a row, what it says, and the number in the code that
     ("an image that holds", "the third time", SETTINGS.service.max_interruptions, 3),
     ("an image that holds", "the third time", task.MAX_CRASHES, 3),
     ("an image that fills", "three attempts", retry.PROCESSING_ATTEMPTS, 3),
-    ("an image over which", "three deaths", asker.TRIES, 3),
+    ("an image over which", "three deaths", client.MAX_TRIES, 3),
     ("a TorchScript file", "64 MB more", torchscript._MOST_UNPACKED, 64 << 20),
     ("an ONNX file", "4 GB", onnx.MOST_MEMORY, 4 << 30),
     ("a MONAI bundle", "JSON of at most 1 MB", bundle.LONGEST_METADATA, 1 << 20),

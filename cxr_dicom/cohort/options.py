@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cxr_dicom.cohort.delivery import Delivery
     from cxr_dicom.cohort.journal import Reader
     from cxr_dicom.export.base import Exporter
-    from cxr_dicom.infer.batches.asker import Asker
+    from cxr_dicom.infer.batches.client import Client
     from cxr_dicom.pipeline import Pipeline
 
 EXPORT_FOLDER = "also"
@@ -43,4 +43,4 @@ class Tools:
     pipeline: Pipeline
     exporters: Sequence[Exporter]
     delivery: Delivery | None  # where the objects go at once; None: nowhere
-    asker: Asker | None = None  # of the process that has the networks; None: each worker has its own
+    client: Client | None = None  # of the process that has the networks; None: each worker has its own

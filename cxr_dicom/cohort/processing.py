@@ -194,7 +194,7 @@ def _state(entry: Entry, earlier: State | None, made: _Processed, tools: Tools) 
 
 
 def _device(tools: Tools) -> str:
-    return tools.asker.device if tools.asker else device_name(tools.settings.models)
+    return tools.client.device if tools.client else device_name(tools.settings.models)
 
 
 def _times_of_folders(objects: Iterable[EncodedObject], out: Path) -> dict[str, int]:

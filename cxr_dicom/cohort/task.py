@@ -29,8 +29,8 @@ from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError, PlaceError, SettingsError, WantError
 from cxr_dicom.export import build_exporters
 from cxr_dicom.infer import model_infos, resolve, strangers, weights
-from cxr_dicom.infer.batches import building
-from cxr_dicom.infer.batches.asker import Asker
+from cxr_dicom.infer.batches import building_for
+from cxr_dicom.infer.batches.client import Client
 from cxr_dicom.ingest.folder import STATE_FOLDER
 from cxr_dicom.ingest.manifest import Entry
 from cxr_dicom.records import Reason
@@ -76,7 +76,7 @@ class EntryTask:
         self._options = options
         self._owner = owner
         self._roll: Roll | None = None
-        self._asker: Asker | None = None
+        self._client: Client | None = None
 
     def __call__(self, item: Entry, *, is_last: bool = True) -> Answer:
         """Process one entry to its state; trouble that may be of this machine is kept only where it ``is_last``."""
@@ -107,10 +107,10 @@ class EntryTask:
         if self._settings.models.batch == 1:
             yield
             return
-        from cxr_dicom.infer.batches.host import Host
+        from cxr_dicom.infer.batches.supervisor import Supervisor
 
-        with Host(self._settings, self._names) as host:
-            self._asker = host.asker
+        with Supervisor(self._settings, self._names) as supervisor:
+            self._client = supervisor.client
             yield
 
     def report(self) -> Worker:
@@ -166,7 +166,7 @@ class EntryTask:
 
         if (here := strangers(self._settings, self._settings.models.names)) != self._strangers:
             raise SettingsError(f"a worker has other packages: expected {self._strangers}, found {here}")
-        with building(self._asker):
+        with building_for(self._client):
             pipeline = Pipeline(self._settings, self._names)
         return Tools(
             out=self._out,
@@ -174,7 +174,7 @@ class EntryTask:
             settings=self._settings,
             options=self._options,
             pipeline=pipeline,
-            asker=self._asker,
+            client=self._client,
             exporters=build_exporters(self._options.also, self._settings),
             delivery=_delivery(self._settings, self._options),
         )

@@ -65,7 +65,7 @@ def build_models(settings: Settings, names: Sequence[str] | None = None) -> list
     WeightsError
         For weights that are missing or damaged.
     """
-    from cxr_dicom.infer.batches import near
+    from cxr_dicom.infer.batches import local_settings
     from cxr_dicom.infer.foreign import ForeignModel
     from cxr_dicom.infer.site import at_site
 
@@ -73,7 +73,7 @@ def build_models(settings: Settings, names: Sequence[str] | None = None) -> list
     for name in names or resolve(settings):
         choice = choose(name, settings)
         has_batches = choice.is_ours and settings.models.own_named(name) is None
-        model = choice.build("models.names", name, near(settings) if has_batches else settings)
+        model = choice.build("models.names", name, local_settings(settings) if has_batches else settings)
         built.append(model if choice.is_ours else ForeignModel(model, choice))
     return at_site(built, settings)
 

@@ -20,11 +20,11 @@ from cxr_dicom.cohort.engines.here import Here
 from cxr_dicom.cohort.engines.local import Local
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import PlaceError, SettingsError
-from cxr_dicom.infer.batches import host
+from cxr_dicom.infer.batches import supervisor
 from cxr_dicom.ingest import manifest
 from cxr_dicom.pipeline import Pipeline
 from tests import ROOT
-from tests.infer.batches import desks
+from tests.infer.batches import servers
 
 STUDIES = 10
 WORKERS = 3
@@ -44,16 +44,16 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def hosts(monkeypatch):
-    """The hosts that a run starts."""
+def supervisors(monkeypatch):
+    """The supervisors that a run starts."""
     made = []
 
-    class Host(host.Host):
+    class Supervisor(supervisor.Supervisor):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(host, "Host", Host)
+    monkeypatch.setattr(supervisor, "Supervisor", Supervisor)
     return made
 
 
@@ -100,10 +100,10 @@ def test_findings_are_those_of_one_image_after_the_other(alone, together):
     assert all(np.mean(one != other) < 1e-3 for one, other in zip(*masks, strict=True))
 
 
-def test_other_workers_and_neighbours_give_the_same_bytes(inputs, together, tmp_path, hosts):
+def test_other_workers_and_neighbours_give_the_same_bytes(inputs, together, tmp_path, supervisors):
     run(inputs, tmp_path, 4, Here())
     assert objects(tmp_path) == objects(together[1])
-    assert hosts[0].answered == STUDIES
+    assert supervisors[0].answered == STUDIES
 
 
 def test_objects_say_what_batches_may_change(together):
@@ -120,19 +120,21 @@ def test_batches_are_another_pipeline_and_one_is_what_it_was():
     assert digests[1] == Settings.model_validate({"models": {"names": ["offline-anatomy", "lung-opacity"]}}).digest
 
 
-def test_the_process_with_the_networks_is_killed_and_no_study_is_lost_or_blamed(inputs, tmp_path, hosts, together):
+def test_the_process_with_the_networks_is_killed_and_no_study_is_lost_or_blamed(
+    inputs, tmp_path, supervisors, together
+):
     def kill(count):
         if count in (2, 5):
-            os.kill(hosts[0].process_ids[0], signal.SIGKILL)
+            os.kill(supervisors[0].process_ids[0], signal.SIGKILL)
 
     run(inputs, tmp_path, 4, Local(WORKERS), kill)
     assert objects(tmp_path) == objects(together[1])
 
 
-def test_a_worker_is_killed_and_the_others_go_on(inputs, tmp_path, hosts, together):
+def test_a_worker_is_killed_and_the_others_go_on(inputs, tmp_path, supervisors, together):
     def kill(count):
         if count == 2:
-            networks = hosts[0].process_ids
+            networks = supervisors[0].process_ids
             workers = [child for child in psutil.Process().children() if child.pid not in networks and is_worker(child)]
             os.kill(workers[-1].pid, signal.SIGKILL)
 
@@ -176,11 +178,13 @@ if __name__ == "__main__":
     assert shared_memory() <= before
 
 
-def test_a_process_that_dies_for_ever_ends_the_run_and_the_same_command_goes_on(inputs, tmp_path, hosts, monkeypatch):
+def test_a_process_that_dies_for_ever_ends_the_run_and_the_same_command_goes_on(
+    inputs, tmp_path, supervisors, monkeypatch
+):
     def kill(count):
         if count == 1:
-            monkeypatch.setattr(host, "main", desks.stillborn)
-            os.kill(hosts[0].process_ids[0], signal.SIGKILL)
+            monkeypatch.setattr(supervisor, "main", servers.exiting)
+            os.kill(supervisors[0].process_ids[0], signal.SIGKILL)
 
     with pytest.raises(PlaceError, match="dies again and again"):
         run(inputs, tmp_path, 4, Local(WORKERS), kill)

@@ -1,10 +1,10 @@
-"""Networks in one process that all workers of a machine share: it computes in batches what they ask.
+"""A server process that computes the networks for all workers of a machine, in batches.
 
-A GPU is at work only where batches are full, and memory holds the networks once. Workers read, prepare, interpret and
-write; between them and the process lies memory that both see (`line`).
+A GPU is busy only with full batches, and its memory then holds each network once. Workers read, prepare, interpret and
+write. They exchange images and outputs with the server through shared memory (`channel`).
 
-A batch always has the same shape; places that nobody needs stay black. So an answer does not depend on the neighbours
-of an image, and hardly on its place; the process proves it when it starts (`network.Network.prove`).
+A batch always has the same shape; unused places stay black. So an output does not depend on the other images in the
+batch, and hardly on its place in it. The server verifies this when it starts (`network.Network.verify`).
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
 
     Compute = Callable[[torch.Tensor], Any]  # of (1, channels, size, size); gives a tensor or a tuple of tensors
 
-TOLERANCE = 1e-3  # between answers to the same image alone and in batches, of the deviation of their numbers
+TOLERANCE = 1e-3  # between the outputs for an image alone and in a batch, in standard deviations of the output
 
 
-class Side(Protocol):
-    """One of the two sides: a worker, or the process with the networks."""
+class Endpoint(Protocol):
+    """One end of the connection: a worker's client, or the server."""
 
-    def near(self, settings: Settings) -> Settings:
-        """Return the settings with which a model is built on this side."""
+    def local_settings(self, settings: Settings) -> Settings:
+        """Return the settings with which a model is built at this end."""
 
-    def take(self, compute: Compute, info: ModelInfo, channels: int) -> Compute:
-        """Take a network that was loaded, and return how it is computed from here."""
+    def register(self, compute: Compute, info: ModelInfo, channels: int) -> Compute:
+        """Take a network that was loaded, and return the function that computes it from this end."""
 
 
-_side: ContextVar[Side | None] = ContextVar("side", default=None)
+_endpoint: ContextVar[Endpoint | None] = ContextVar("endpoint", default=None)
 
 
 @contextmanager
-def building(side: Side | None) -> Iterator[None]:
-    """Build the models in the block for one side; None: each process computes its own networks."""
-    token = _side.set(side)
+def building_for(endpoint: Endpoint | None) -> Iterator[None]:
+    """Build the models in the block for an endpoint; None: this process computes its own networks."""
+    token = _endpoint.set(endpoint)
     try:
         yield
     finally:
-        _side.reset(token)
+        _endpoint.reset(token)
 
 
-def near(settings: Settings) -> Settings:
-    """Return the settings with which a model that `in_batches` takes is built here."""
-    side = _side.get()
-    return side.near(settings) if side else settings
+def local_settings(settings: Settings) -> Settings:
+    """Return the settings with which a model that is computed in batches is built here."""
+    endpoint = _endpoint.get()
+    return endpoint.local_settings(settings) if endpoint else settings
 
 
 def in_batches(compute: Compute, info: ModelInfo, models: ModelSettings, channels: int) -> tuple[Compute, ModelInfo]:
@@ -63,14 +63,14 @@ def in_batches(compute: Compute, info: ModelInfo, models: ModelSettings, channel
     Raises
     ------
     SettingsError
-        If it cannot be, here or by this backend.
+        If that is not possible here, or with this backend.
     """
-    side = _side.get()
-    if side is None:
+    endpoint = _endpoint.get()
+    if endpoint is None:
         raise SettingsError("models.batch: only `run` with the engines here and local computes in batches; expected 1")
     if models.backend != "torch":
         raise SettingsError("models.batch: OpenVINO computes one image at a time; expected 1")
     if info.input_size is None:
         raise SettingsError(f"models.batch: {info.name} has no input size; expected 1")
     version = f"{info.version}; batches of {models.batch}, within {TOLERANCE:g} SD"
-    return side.take(compute, info, channels), replace(info, version=version)
+    return endpoint.register(compute, info, channels), replace(info, version=version)

@@ -1,4 +1,4 @@
-"""The main program of the process with the networks."""
+"""The main function of a server's process; PyTorch is imported only there."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from typing import Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import CxrDicomError
-from cxr_dicom.infer.batches.line import BrokenLineError, next_of
+from cxr_dicom.infer.batches.channel import ChannelClosedError, accept
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.limits import allow_descriptors
 from cxr_dicom.system.watch import Watch
 
-_THREADS = 1  # of the networks: the last bits of an answer depend on their number
-_LOOK_SECONDS = 0.2
-READY, ANSWERED = range(2)  # places of what is counted
+_THREADS = 1  # of the networks: the last bits of outputs depend on their number
+_POLL_SECONDS = 0.2
+READY, ANSWERED = range(2)  # indices of `ServerOptions.progress`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What the process is to do; it goes to it at its start."""
+class ServerOptions:
+    """What a server's process gets when it starts."""
 
     settings: Settings
     names: tuple[str, ...]  # of the models
     device: str
-    inbox: socket.socket
+    listener: socket.socket
     watch: Watch  # of the batch that is being computed
-    progress: MutableSequence[int]  # shared: how often a process was ready, and images that were answered
+    progress: MutableSequence[int]  # shared: how often a server became ready, and how many images were answered
     log: tuple[int, bool] | None
 
 
-def main(order: Order, parent: Connection[Any, Any]) -> None:
-    """Load the networks, and answer until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+def main(options: ServerOptions, parent: Connection[Any, Any]) -> None:
+    """Load the networks, and serve until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(_THREADS)  # before torch is imported
-    telemetry.configure_as(order.log)
+    telemetry.configure_as(options.log)
     allow_descriptors()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    from cxr_dicom.infer.batches.desk import Desk, loaded
-    from cxr_dicom.infer.batches.device import Device
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    from cxr_dicom.infer.batches.network import Device
+    from cxr_dicom.infer.batches.server import Server, load_networks
 
-    device = Device(order.device)
+    device = Device(options.device)
     try:
-        networks = loaded(order)
+        networks = load_networks(options)
     except CxrDicomError as error:
-        refuse(order.inbox, error)
+        refuse_all(options.listener, error)
     else:
-        order.progress[READY] += 1
-        Desk(order, device, networks).serve()
+        options.progress[READY] += 1
+        Server(options, device, networks).serve()
 
 
-def refuse(inbox: socket.socket, error: CxrDicomError, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Tell everybody who comes why there are no networks."""
+def refuse_all(listener: socket.socket, error: CxrDicomError, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Tell every worker that connects why there are no networks."""
     while not is_over():
-        if wait([inbox], _LOOK_SECONDS) and (line := next_of(inbox)):
-            with suppress(BrokenLineError):
-                line.tell({"error": type(error).__name__, "text": str(error)})
+        if wait([listener], _POLL_SECONDS) and (channel := accept(listener)):
+            with suppress(ChannelClosedError):
+                channel.send({"error": type(error).__name__, "text": str(error)})
 
 
-def _end_with(parent: Connection[Any, Any]) -> None:
-    """Wait for the end of the parent, however it ends."""
+def _exit_with(parent: Connection[Any, Any]) -> None:
+    """End this process when the parent has ended, however it did."""
     try:
         parent.recv_bytes()
     except (EOFError, OSError):

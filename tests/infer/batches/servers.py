@@ -1,4 +1,4 @@
-"""Networks that misbehave, and a desk in a process of its own that has them."""
+"""Networks that misbehave, and a server in a process of its own that has them."""
 
 import multiprocessing
 import os
@@ -8,12 +8,11 @@ import threading
 import torch
 
 from cxr_dicom.config import Settings
-from cxr_dicom.infer.batches.asker import Asker
-from cxr_dicom.infer.batches.desk import Desk
-from cxr_dicom.infer.batches.device import Device
-from cxr_dicom.infer.batches.line import pair
-from cxr_dicom.infer.batches.network import Network
-from cxr_dicom.infer.batches.process import READY, Order
+from cxr_dicom.infer.batches.channel import listen
+from cxr_dicom.infer.batches.client import Client
+from cxr_dicom.infer.batches.network import Device, Network
+from cxr_dicom.infer.batches.process import READY, ServerOptions
+from cxr_dicom.infer.batches.server import Server
 from cxr_dicom.records import ModelInfo
 from cxr_dicom.system.watch import Watch
 
@@ -42,7 +41,7 @@ class Twice(Network):
 
     def __init__(self, info=INFO, most=MOST):
         super().__init__(lambda pixels: (pixels * 2, pixels.mean()[None]), info, 1)
-        self.prove(most, "cpu")
+        self.verify(most, "cpu")
         self.sizes = []
         self.gate = threading.Event()
         self.gate.set()
@@ -82,62 +81,62 @@ class Fatal(Twice):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def order(inbox):
-    return Order(
+def options(listener):
+    return ServerOptions(
         settings=SETTINGS,
         names=(),
         device="cpu",
-        inbox=inbox,
+        listener=listener,
         watch=Watch(),
         progress=multiprocessing.get_context("spawn").RawArray("Q", 2),
         log=None,
     )
 
 
-_OPEN = []  # until the tests end: nothing closes a desk but the end of its process
+_OPEN = []  # until the tests end: nothing closes a server but the end of its process
 
 
-class CountingDesk(Desk):
+class CountingServer(Server):
     """Counts who came."""
 
     came = 0
 
-    def _take_in(self, line):
-        is_held = super()._take_in(line)
-        self.came += is_held
-        return is_held
+    def _receive(self, channel):
+        is_valid = super()._receive(channel)
+        self.came += is_valid
+        return is_valid
 
 
 def open_here(*networks):
-    """Serve in threads of this process; return who asks, and the desk."""
-    asked, inbox = pair()
-    desk = CountingDesk(order(inbox), Device("cpu"), networks)
-    _OPEN.append((asked, inbox))
-    threading.Thread(target=desk.serve, daemon=True).start()
-    return Asker([asked]), desk
+    """Serve in threads of this process; return who asks, and the server."""
+    address, listener = listen()
+    server = CountingServer(options(listener), Device("cpu"), networks)
+    _OPEN.append((address, listener))
+    threading.Thread(target=server.serve, daemon=True).start()
+    return Client([address]), server
 
 
-def main(order, parent):
+def main(options, parent):
     """Be the process of a network that dies at one value."""
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     networks = [Fatal()]
-    order.progress[READY] += 1
-    Desk(order, Device("cpu"), networks).serve()
+    options.progress[READY] += 1
+    Server(options, Device("cpu"), networks).serve()
 
 
-def stillborn(order, parent):
+def exiting(options, parent):
     """Be a process that dies before it is ready."""
     os._exit(3)
 
 
-def hanging(order, parent):
+def hanging(options, parent):
     """Be the process of a network that never answers."""
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     network = Twice()
-    if not order.progress[READY]:
+    if not options.progress[READY]:
         network.gate.clear()
-    order.progress[READY] += 1
-    Desk(order, Device("cpu"), [network]).serve()
+    options.progress[READY] += 1
+    Server(options, Device("cpu"), [network]).serve()
 
 
 def end_with(parent):

@@ -13,11 +13,10 @@ import pytest
 import torch
 
 from cxr_dicom.errors import ModelError, SettingsError, WeightsError
-from cxr_dicom.infer.batches.batch import Batch
-from cxr_dicom.infer.batches.device import Device
-from cxr_dicom.infer.batches.network import Network
-from cxr_dicom.infer.batches.turns import Question
-from tests.infer.batches.desks import BAD, INFO, MOST, Bad, Small, Twice, image, open_here
+from cxr_dicom.infer.batches.network import Device, Network
+from cxr_dicom.infer.batches.request_queue import Request
+from cxr_dicom.infer.batches.server import Batch
+from tests.infer.batches.servers import BAD, INFO, MOST, Bad, Small, Twice, image, open_here
 
 
 def wait_until(what):
@@ -32,9 +31,9 @@ def asking():
     """Ask from threads, one for each value, while the network is held up; then let it go."""
 
     def ask(network, values):
-        asker, desk = open_here(network)
+        client, server = open_here(network)
         network.gate.clear()
-        compute = asker.take(None, INFO, 1)
+        compute = client.register(None, INFO, 1)
 
         def one(value):
             try:
@@ -44,18 +43,18 @@ def asking():
 
         with ThreadPoolExecutor(len(values) + 1) as pool:
             first = pool.submit(one, 1.0)
-            wait_until(lambda: desk._turns._is_computing)
+            wait_until(lambda: server._queue._is_computing)
             others = [pool.submit(one, value) for value in values]
-            wait_until(lambda: desk.came == len(values) + 1)
-            wait_until(lambda: waiting(desk) <= max(0, len(values) - MOST))
+            wait_until(lambda: server.came == len(values) + 1)
+            wait_until(lambda: waiting(server) <= max(0, len(values) - MOST))
             network.gate.set()
             return [first.result(60), *(other.result(60) for other in others)]
 
     return ask
 
 
-def waiting(desk):
-    return len(desk._turns._waiting)
+def waiting(server):
+    return len(server._queue._waiting)
 
 
 def is_answer(found, value):
@@ -86,36 +85,36 @@ def test_without_memory_for_a_batch_halves_are_computed_from_then_on(asking):
     network = Small()
     found = asking(network, range(2, 11))
     assert all(is_answer(answer, value) for answer, value in zip(found, range(1, 11), strict=True))
-    assert network.most == 2
+    assert network.max_batch == 2
     assert network.sizes == [1, 1, MOST, 2, 2, 2, 2, 1]
 
 
 def test_the_queue_holds_no_more_than_who_wait_for_an_answer(asking):
     network = Twice()
-    asker, desk = open_here(network)
+    client, server = open_here(network)
     network.gate.clear()
-    compute = asker.take(None, INFO, 1)
+    compute = client.register(None, INFO, 1)
     with ThreadPoolExecutor(3) as pool:
         jobs = [pool.submit(compute, image(value)) for value in range(1, 30)]
-        wait_until(lambda: desk._turns._is_computing)
+        wait_until(lambda: server._queue._is_computing)
         time.sleep(0.3)
-        assert waiting(desk) <= 2
+        assert waiting(server) <= 2
         network.gate.set()
         assert all(is_answer(job.result(60), value) for value, job in enumerate(jobs, start=1))
-    assert len(asker._idle) == 3
+    assert len(client._idle) == 3
 
 
 def test_who_is_gone_holds_nobody_up():
     network = Twice()
-    asker, desk = open_here(network)
+    client, server = open_here(network)
     network.gate.clear()
-    compute = asker.take(None, INFO, 1)
-    gone = asker._line()
-    pixels, _ = gone._line.arrays(network.form)
+    compute = client.register(None, INFO, 1)
+    gone = client._connection()
+    pixels, _ = gone._channel.tensors(network.signature)
     pixels.copy_(image(3))
-    gone._line.tell({"network": INFO.name, "is_alone": False})
-    wait_until(lambda: desk._turns._is_computing)
-    gone._line.close()
+    gone._channel.send({"network": INFO.name, "is_alone": False})
+    wait_until(lambda: server._queue._is_computing)
+    gone._channel.close()
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(compute, image(5))
         network.gate.set()
@@ -123,57 +122,57 @@ def test_who_is_gone_holds_nobody_up():
 
 
 @pytest.mark.parametrize("message", [b"", b"[]", b"{", b'{"network": "other"}', b"{}" * 2**20])
-def test_what_nobody_understands_ends_only_its_own_line(message):
-    asker, _ = open_here(Twice())
-    compute = asker.take(None, INFO, 1)
-    line = asker._line()
+def test_what_nobody_understands_ends_only_its_own_channel(message):
+    client, _ = open_here(Twice())
+    compute = client.register(None, INFO, 1)
+    channel = client._connection()
     with suppress(BrokenPipeError):
-        line._line.connection.send_bytes(message)
+        channel._channel.connection.send_bytes(message)
     with pytest.raises((EOFError, OSError)):
-        line._line.connection.recv_bytes()
+        channel._channel.connection.recv_bytes()
     assert is_answer(compute(image(2)), 2)
 
 
-def test_a_line_without_room_for_the_image_is_ended():
-    asker, _ = open_here(Twice())
-    compute = asker.take(None, INFO, 1)
-    line = asker._line()._line
-    os.truncate(line._descriptor, 64)
-    line.tell({"network": INFO.name, "is_alone": False})
+def test_a_channel_without_room_for_the_image_is_ended():
+    client, _ = open_here(Twice())
+    compute = client.register(None, INFO, 1)
+    channel = client._connection()._channel
+    os.truncate(channel._descriptor, 64)
+    channel.send({"network": INFO.name, "is_alone": False})
     with pytest.raises(EOFError):
-        line.connection.recv_bytes()
+        channel.connection.recv_bytes()
     assert is_answer(compute(image(2)), 2)
 
 
 def test_another_shape_is_refused_and_the_next_image_answered():
-    compute = open_here(Twice())[0].take(None, INFO, 1)
+    compute = open_here(Twice())[0].register(None, INFO, 1)
     with pytest.raises(ModelError, match=r"expected an input of \(1, 1, 4, 4\), got \(1, 1, 5, 4\)"):
         compute(torch.zeros(1, 1, 5, 4))
     assert is_answer(compute(image(2)), 2)
 
 
 def test_other_weights_than_those_of_the_worker_are_refused():
-    asker, _ = open_here(Twice())
+    client, _ = open_here(Twice())
     with pytest.raises(WeightsError, match="changed while they were loaded"):
-        asker.take(None, replace(INFO, weights_sha256="11"), 1)
+        client.register(None, replace(INFO, weights_sha256="11"), 1)
 
 
 def test_an_image_is_to_blame_only_while_it_is_computed():
     seen = []
     network = Twice()
-    line = SimpleNamespace(is_at_work=False)
-    network.fail_at = lambda pixels: seen.append(line.is_at_work)
+    channel = SimpleNamespace(is_computing=False)
+    network.fail_at = lambda pixels: seen.append(channel.is_computing)
     batch = Batch(network, Device("cpu"), None)
-    batch.add(Question(line=line, network=INFO.name, is_alone=False, pixels=image(2), room=[]))
-    assert not line.is_at_work
+    batch.add(Request(channel=channel, network=INFO.name, is_alone=False, pixels=image(2), outputs=[]))
+    assert not channel.is_computing
     batch.compute()
-    assert (seen, line.is_at_work) == ([True], False)
+    assert (seen, channel.is_computing) == ([True], False)
 
 
 def test_networks_take_turns():
     other = replace(INFO, name="other")
-    asker, _ = open_here(Twice(), Twice(other))
-    first, second = asker.take(None, INFO, 1), asker.take(None, other, 1)
+    client, _ = open_here(Twice(), Twice(other))
+    first, second = client.register(None, INFO, 1), client.register(None, other, 1)
     with ThreadPoolExecutor(8) as pool:
         jobs = [pool.submit((first, second)[value % 2], image(value)) for value in range(1, 41)]
         assert all(is_answer(job.result(60), value) for value, job in enumerate(jobs, start=1))
@@ -181,24 +180,24 @@ def test_networks_take_turns():
 
 def test_a_network_that_sees_its_neighbours_is_refused():
     class Mixing(Network):
-        def _found(self, pixels):
+        def _forward(self, pixels):
             return pixels - pixels.mean()
 
     with pytest.raises(SettingsError, match=r"models.batch: twice in batches of 4 on cpu: answers move by"):
-        Mixing(None, INFO, 1).prove(MOST, "cpu")
+        Mixing(None, INFO, 1).verify(MOST, "cpu")
 
 
 def test_a_network_that_cannot_be_computed_in_batches_is_refused():
     with pytest.raises(SettingsError, match=r"models.batch: twice in batches of 4"):
-        Network(lambda pixels: pixels * pixels.mean().item(), INFO, 1).prove(MOST, "cpu")
+        Network(lambda pixels: pixels * pixels.mean().item(), INFO, 1).verify(MOST, "cpu")
 
 
 def test_what_nobody_uses_any_more_is_closed_on_both_sides():
-    asker, _ = open_here(Twice())
-    compute = asker.take(None, INFO, 1)
+    client, _ = open_here(Twice())
+    compute = client.register(None, INFO, 1)
     assert is_answer(compute(image(2)), 2)
     opened = descriptors()
-    asker._idle.clear()
+    client._idle.clear()
     gc.collect()
     wait_until(lambda: descriptors() <= opened - 4)
 
