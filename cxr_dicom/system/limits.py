@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 
 def is_memory_bounded() -> bool:
     """Whether this process may have less address space than the machine would give it."""
@@ -37,4 +39,5 @@ def allow_descriptors() -> None:
     except ImportError:  # on Windows
         return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError, ValueError):  # macOS allows fewer than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
