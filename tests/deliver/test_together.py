@@ -246,18 +246,25 @@ def test_a_file_that_shrinks_while_it_is_sent_is_told_and_the_others_arrive(obje
     assert received == all_accepted(objects) | {short.sop_instance_uid: "failed"}
 
 
-def test_a_receipt_that_nobody_took_is_asked_for(objects):
-    """The ledger is locked when the first of four receipts comes."""
-    asked = []
+def test_what_a_receipt_that_could_not_be_kept_is_about_is_asked_for(spool, monkeypatch):
+    """The ledger is locked when the second of three receipts comes."""
+    asked, seen, record = [], [], spool.ledger.deliveries.record
+
+    def locked(receipt, **more):
+        seen.append(receipt.sop_instance_uid)
+        if len(seen) == 2:
+            raise OSError("database is locked")
+        record(receipt, **more)
+
     with web(lambda n, post: (200, {}, STORED), finds=lambda uid: asked.append(uid) or True) as (port, posts):
-        pacs = destination(port)
-        receipts = pacs.send(objects)
-        next(receipts)
-        receipts.close()
-        assert told(pacs.send(objects[1:])) == all_accepted(objects[1:])
-        assert told(pacs.send(objects)) == all_accepted(objects)  # as a person may want it
-    assert asked == uids(objects[1:])
-    assert [len(uids_of(post)) for post in posts] == [4, 4]
+        courier = spool.web(port)
+        monkeypatch.setattr(spool.ledger.deliveries, "record", locked)
+        with pytest.raises(OSError, match="locked"):
+            courier.carry()
+        assert spool.states() == ["delivered", "waiting", "waiting"]
+        courier.carry()
+    assert (spool.states(), len(posts)) == (["delivered"] * 3, 1)
+    assert sorted(asked) == sorted({*spool.uids} - {seen[0]})
 
 
 # --- what is learned ----------------------------------------------------------------------------

@@ -180,12 +180,12 @@ class Dicomweb:
         return taken
 
     def _handed_over(self, taken: Mapping[str, Receipt]) -> Iterator[Receipt]:
-        """Yield receipts; what is stored and its receipt taken by nobody, say as the ledger is locked, is in doubt."""
+        """Yield receipts; an object whose receipt could not be kept, say as the ledger is locked, is in doubt."""
         left = dict(taken)
         try:
             for uid, said in taken.items():
+                yield replace(said, more_follow=len(left) > 1)
                 del left[uid]
-                yield replace(said, more_follow=bool(left))
         finally:
             self._sent |= left.keys()
             self._doubted |= left.keys()
