@@ -309,6 +309,8 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, FileMetaDataset]]:
         raise ImageError(
             Reason.UNREADABLE, f"expected a readable file, got {error.strerror or 'an end within an element'}"
         ) from error
+    except zlib.error as error:
+        raise ImageError(Reason.UNREADABLE, "expected a deflated data set, found a damaged one") from error
     except PARSING_ERRORS as error:
         raise ImageError(Reason.UNREADABLE, f"expected a DICOM data set, got {type(error).__name__}") from error
 

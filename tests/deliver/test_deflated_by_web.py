@@ -12,6 +12,7 @@ from cxr_dicom.deliver import build_destination
 from cxr_dicom.deliver.destinations import dicomweb
 from cxr_dicom.errors import ConnectionFailedError
 from tests.deliver.helpers import STORED, item, parts_of, response, uids_of, web
+from tests.deliver.test_together import written
 from tests.integration.service.conftest import orthanc  # noqa: F401 - a fixture
 
 
@@ -165,3 +166,32 @@ def test_a_deflated_file_that_changes_while_it_is_sent_is_told(deflated, monkeyp
         (receipt,) = destination(port, deflated=False).send([deflated])
     assert receipt.status == "UNREADABLE"
     assert all(len(post) < int(head["Content-Length"]) for post, head in zip(posts, posts.heads, strict=False))
+
+
+@pytest.mark.parametrize(("when", "goes_deflated"), [("before", True), ("before", False), ("while it is sent", False)])
+def test_a_deflated_file_that_is_damaged_in_the_middle_holds_up_no_other(
+    deflated, tmp_path, monkeypatch, when, goes_deflated
+):
+    study = dcmread(deflated.path, stop_before_pixels=True).StudyInstanceUID
+    first, second, *others = written(tmp_path, 4, study=study)
+    once = dicomweb.in_plain
+
+    def damage():
+        whole = deflated.path.read_bytes()
+        half = len(whole) // 2
+        deflated.path.write_bytes(whole[:half] + b"\xff" * (len(whole) - half))
+
+    def damaged_behind(path):
+        part = once(path)
+        damage()
+        return part
+
+    if when == "before":
+        damage()
+    else:
+        monkeypatch.setattr(dicomweb, "in_plain", damaged_behind)
+    with web(lambda n, post: (200, {}, STORED)) as (port, _):
+        pacs = destination(port, deflated=goes_deflated)
+        said = {each.sop_instance_uid: each for each in pacs.send([first, second, deflated, *others])}
+    assert said.pop(deflated.sop_instance_uid).detail == "our file: expected a deflated data set, found a damaged one"
+    assert {each.status for each in said.values()} == {"HTTP 200 0x0000"}
