@@ -5,6 +5,7 @@ import ssl
 import time
 
 import pytest
+from pydicom import dcmread
 
 from cxr_dicom.deliver.destinations import dicomweb
 from cxr_dicom.errors import ConnectionFailedError
@@ -33,7 +34,8 @@ def test_a_connection_that_fails_in_the_middle_of_an_object_is_no_outage(large, 
     context.load_cert_chain(ca, key)
 
     def answer(connection, _):
-        serve(context.wrap_socket(connection, server_side=True) if is_secure else connection)
+        with context.wrap_socket(connection, server_side=True) if is_secure else connection as opened:
+            serve(opened)
 
     with peer(answer) as port:
         url = f"http{'s' if is_secure else ''}://localhost:{port}"
@@ -63,16 +65,22 @@ def test_what_was_cut_off_goes_again_to_a_server_that_answers_no_query(tmp_path)
 # --- what says nothing of a server ---------------------------------------------------------------
 
 
-def test_a_server_that_is_down_is_sent_several_when_it_is_back(tmp_path):
-    *missed, last = [written(tmp_path, 2, study=f"2.25.{n}") for n in range(4)]
-    port = free_port()
-    pacs = destination(port)
-    for study in missed:
+def test_a_server_that_was_down_is_sent_all_as_if_it_had_not_been(deflated, tmp_path):
+    """Several in a request, deflated, and none is asked for: nothing had been sent."""
+    study = dcmread(deflated.path, stop_before_pixels=True).StudyInstanceUID
+    studies = [written(tmp_path, 2, study=uid) for uid in (study, "2.25.8", "2.25.9")]
+    studies[0].append(deflated)
+    asked, port = [], free_port()
+    pacs = destination(port, deflated=True)
+    for objects in studies:
         with pytest.raises(ConnectionFailedError, match="UNREACHABLE"):
-            list(pacs.send(study))
-    with web(lambda n, post: (200, {}, STORED), port=port) as (_, posts):
-        assert told(pacs.send(last)) == all_accepted(last)
-    assert [uids_of(post) for post in posts] == [uids(last)]
+            list(pacs.send(objects))
+    with web(lambda n, post: (200, {}, STORED), finds=asked.append, port=port) as (_, posts):
+        for objects in studies:
+            assert told(pacs.send(objects)) == all_accepted(objects)
+    assert [uids_of(post) for post in posts] == [uids(objects) for objects in studies]
+    assert deflated.path.read_bytes() in posts[0]
+    assert not asked
 
 
 def test_a_file_of_ours_that_shrinks_keeps_no_other_study_apart(tmp_path, monkeypatch):

@@ -228,10 +228,16 @@ class Dicomweb:
 
     def _post(self, opened: requests.Session, objects: Sequence[_Readable], parts: Sequence[Part]) -> requests.Response:
         """Send files in one request; an answer that is not about them is trouble of the server."""
-        uids = {each.uid for each in objects}
-        self._sent |= uids
-        self._doubted |= uids
-        answer = self._requests.post(opened, parts)
+        uids, is_begun = {each.uid for each in objects}, True
+        try:
+            answer = self._requests.post(opened, parts)
+        except ConnectionFailedError as error:
+            is_begun = error.status != retry.OUTAGE
+            raise
+        finally:
+            if is_begun:
+                self._sent |= uids
+                self._doubted |= uids
         if not retry.is_about_the_object(answer.status_code):
             if 300 <= answer.status_code < 500:  # nothing was stored; behind a gateway it may be
                 self._doubted -= uids
