@@ -150,6 +150,8 @@ class Delivery:
         except ConnectionFailedError as error:
             shipment.problem, shipment.is_cut_off, shipment.is_busy = str(error), not error.is_busy, error.is_busy
             pause = error.retry_after or 0.0
+            if not error.is_busy:
+                shipment.put_off()
         return pause if pause is None else min(pause, retry.LONGEST_PAUSE)
 
 
@@ -176,6 +178,12 @@ class _Shipment:
     def left(self) -> set[str]:
         """What the destination still lacks."""
         return self.objects.keys() - self.delivered.keys()
+
+    def put_off(self) -> None:
+        """Send the object at which the destination broke off after the others, so that it holds up none."""
+        if self.waiting:
+            uid = next(iter(self.waiting))
+            self.waiting[uid] = self.waiting.pop(uid)
 
     def note(self, receipt: Receipt, workspace: Path) -> DeliveryStatus:
         """Record the receipt of one object, replace the object by its twin where needed, and return the status."""

@@ -11,7 +11,7 @@ from cxr_dicom.cohort.delivery import ATTEMPTS, BUSY_SECONDS, Delivery, NotDeliv
 from cxr_dicom.config import Settings
 from cxr_dicom.records import EncodedObject, ObjectKind, Reason
 from cxr_dicom.synthetic import radiograph
-from tests.deliver.helpers import STORED, web
+from tests.deliver.helpers import STORED, uids_of, web
 from tests.service_helpers import associated, free_port
 
 
@@ -128,3 +128,19 @@ def test_a_web_server_that_is_busy_is_waited_for(objects, tmp_path, status, head
         web_server = delivery(pauses.append, name="pacs", kind="dicomweb", url=f"http://127.0.0.1:{port}")
         assert web_server.send(objects[:1], {}, tmp_path)
     assert len(pauses) == busy
+
+
+def test_an_object_at_which_a_web_server_breaks_off_holds_up_no_other(objects, tmp_path):
+    few = objects[:5]
+    bad = few[2].sop_instance_uid
+
+    def answer(number, post):
+        if bad in uids_of(post):
+            raise ConnectionAbortedError
+        return 200, {}, STORED
+
+    with web(answer) as (port, _):
+        sender = delivery(kind="dicomweb", name="pacs", url=f"http://127.0.0.1:{port}")
+        with pytest.raises(NotDeliveredError, match="1 of 5 objects") as failed:
+            sender.send(few, {}, tmp_path)
+    assert set(failed.value.delivered) == {each.sop_instance_uid for each in few} - {bad}
