@@ -55,8 +55,9 @@ class _Readable:
 class Dicomweb:
     """An origin server that takes objects by STOW-RS, those of a study together.
 
-    Of an answer to several objects only that is believed which it names as stored. Each of the others goes once more,
-    by itself and inflated: its receipt is what the server says of it alone. What may be stored is asked for first.
+    From an answer to several objects we believe only which ones it names as stored. Every other object is sent once
+    more, by itself and inflated, and its receipt is what the server says of it alone. What may be stored is asked for
+    first.
     """
 
     def __init__(self, settings: DicomwebDestination) -> None:
