@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def choose(models: ModelSettings) -> str:
     """Return the device that ``models.device`` names; ``auto`` takes the first of CUDA, MPS and CPU.
 
-    OpenVINO is used on the CPU only.
+    OpenVINO is used on the CPU only. PyTorch computes in float32 from then on; see `in_float32`.
 
     Raises
     ------
@@ -27,6 +27,7 @@ def choose(models: ModelSettings) -> str:
     """
     import torch
 
+    in_float32()
     name = models.device
     if models.backend == "openvino":
         if name not in ("auto", "cpu"):
@@ -41,6 +42,13 @@ def choose(models: ModelSettings) -> str:
     if chosen not in devices:
         raise SettingsError(f"models.device: {name!r} is not on this machine, which has {', '.join(devices)}")
     return chosen
+
+
+def in_float32() -> None:
+    """Let this process compute on CUDA in float32: by default PyTorch rounds the input of convolutions to TF32."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def devices(models: ModelSettings) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cxr_dicom.infer.batches import Compute
 
 MAX_TRIES = 3  # of one image, each with a new server
+_MAX_REFUSALS = 50  # of a connection in a row: far more than servers that die can cause, for they wait in line
 ERRORS = {error.__name__: error for error in (ModelError, PlaceError, SettingsError, WeightsError)}
 
 
@@ -91,7 +92,7 @@ class Client:
 
     def _connection(self) -> _Connection:
         """Take an idle connection, or open one; wait while the server starts."""
-        while True:
+        for _ in range(_MAX_REFUSALS):
             try:
                 return self._idle.pop()
             except IndexError:
@@ -108,6 +109,7 @@ class Client:
             if kind := hello.get("error"):
                 raise ERRORS.get(kind, ModelError)(hello["text"])
             return _Connection(channel, hello)
+        raise PlaceError("the process of the networks accepts no more workers: open files (ulimit -n) may be too few")
 
 
 class _Connection:

@@ -11,7 +11,7 @@ import torch
 from cxr_dicom.errors import SettingsError
 from cxr_dicom.infer.batches import TOLERANCE
 from cxr_dicom.infer.batches.channel import Signature
-from cxr_dicom.infer.device import titled
+from cxr_dicom.infer.device import in_float32, titled
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Device:
         if self._has_streams:
             torch.cuda.set_device(name)  # else pinned memory would belong to the first GPU, and use some of its own
         self.compute_stream = self.stream()
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        in_float32()
 
     def stream(self) -> Stream:
         """Make a stream."""

@@ -22,6 +22,8 @@ from cxr_dicom.system.watch import Watch
 _THREADS = 1  # of the networks: the last bits of outputs depend on their number
 _POLL_SECONDS = 0.2
 READY, ANSWERED = range(2)  # indices of `ServerOptions.progress`
+BATCHES = 3  # at once: one is gathered, one computed, and the outputs of one are copied
+WATCHED = 1 + BATCHES  # threads: one receives, the others compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class ServerOptions:
     names: tuple[str, ...]  # of the models
     device: str
     listener: socket.socket
-    watch: Watch  # of the batch that is being computed
+    watch: Watch  # of `WATCHED` threads
     progress: MutableSequence[int]  # shared: how often a server became ready, and how many images were answered
     log: tuple[int, bool] | None
 

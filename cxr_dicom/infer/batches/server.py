@@ -15,14 +15,14 @@ from cxr_dicom.infer import choose
 from cxr_dicom.infer.batches import building_for, local_settings
 from cxr_dicom.infer.batches.channel import Channel, ChannelClosedError, accept
 from cxr_dicom.infer.batches.network import Device, LoadedNetworks, Network, Stream
-from cxr_dicom.infer.batches.process import ANSWERED, ServerOptions
+from cxr_dicom.infer.batches.process import ANSWERED, BATCHES, ServerOptions
 from cxr_dicom.infer.batches.request_queue import Request, RequestQueue
-from cxr_dicom.system import telemetry
+from cxr_dicom.system import telemetry, watch
 from cxr_dicom.system.loading import loading
 
 _Result: TypeAlias = "tuple[Sequence[Request], tuple[torch.Tensor, ...] | str]"
 
-_BATCHES = 3  # at once: one is gathered, one computed, and the outputs of one are copied
+_BEAT_SECONDS = 1.0  # between signs of life of a server that has nothing to do
 
 
 def load_networks(options: ServerOptions) -> list[Network]:
@@ -60,15 +60,16 @@ class Server:
 
     def serve(self) -> None:
         """Serve forever."""
-        for _ in range(_BATCHES):
+        for _ in range(BATCHES):
             threading.Thread(target=self._compute, daemon=True).start()
-        with _exit_on_error():
+        with _exit_on_error(), self._options.watch.item():
             self._receive_all()
 
     def _receive_all(self) -> None:
         channels: dict[Any, Channel] = {}
         while True:
-            for ready in wait([self._options.listener, *channels]):
+            watch.begin()
+            for ready in wait([self._options.listener, *channels], _BEAT_SECONDS):
                 if ready is self._options.listener:
                     self._accept(channels)
                 elif not self._receive(channels[ready]):
@@ -96,19 +97,22 @@ class Server:
     def _compute(self) -> None:
         """Gather a batch, compute it in its turn, and reply while other threads do the same."""
         copy_stream = self._device.stream()
-        with _exit_on_error():
+        with _exit_on_error(), self._options.watch.item():
             while True:
+                watch.pause()
                 with self._gathering:
                     batch = self._gather(copy_stream)
-                with self._options.watch.item():
-                    results = batch.compute()
+                watch.begin()
+                results = batch.compute()
                 self._queue.end_turn()
+                watch.begin()
                 batch.reply(results)
                 self._options.progress[ANSWERED] += len(batch.requests)
 
     def _gather(self, copy_stream: Stream) -> Batch:
         """Gather a batch until its turn comes."""
         first = self._queue.get()
+        watch.begin()
         batch = Batch(self._networks[first.network], self._device, copy_stream)
         batch.add(first)
         while another := self._queue.get_another(first, has_room=batch.has_room):

@@ -16,7 +16,7 @@ from cxr_dicom.errors import PlaceError, SettingsError
 from cxr_dicom.infer import choose
 from cxr_dicom.infer.batches.channel import listen
 from cxr_dicom.infer.batches.client import Client
-from cxr_dicom.infer.batches.process import ANSWERED, READY, ServerOptions, main, refuse_all
+from cxr_dicom.infer.batches.process import ANSWERED, READY, WATCHED, ServerOptions, main, refuse_all
 from cxr_dicom.infer.device import devices
 from cxr_dicom.system import telemetry
 from cxr_dicom.system.watch import Watch
@@ -75,7 +75,9 @@ class _SupervisedServer:
         self._context = multiprocessing.get_context("spawn")
         self.address, self._listener = listen()
         self.progress: Any = self._context.RawArray("Q", 2)
-        self._max_seconds = settings.service.study_seconds / 2  # of a batch: less than a worker has for a study
+        self._max_seconds = (
+            settings.service.study_seconds / 2
+        )  # at one stage of a batch, or stopped: less than a worker has for a study
         self._options = partial(
             ServerOptions,
             settings=settings,
@@ -112,7 +114,7 @@ class _SupervisedServer:
             if self._has_ended:
                 return False
             theirs, self._ours = self._context.Pipe(duplex=False)
-            self._watch = Watch()
+            self._watch = Watch(WATCHED)
             arguments = self._options(watch=self._watch), theirs
             self._process = self._context.Process(target=main, args=arguments, name="cxr-dicom-networks", daemon=True)
             self._process.start()
@@ -140,7 +142,7 @@ class _SupervisedServer:
         refuse_all(self._listener, PlaceError(why), lambda: self._has_ended)
 
     def _wait_for_exit(self) -> str:
-        """Wait until the process has ended, and say how; kill one whose batch takes too long."""
+        """Wait until the process has ended, and say how; kill one that hangs."""
         process = self._process
         while process.is_alive():
             process.join(_POLL_SECONDS)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.config.own import BoxesOutput, Input, OwnModel
 from cxr_dicom.errors import ModelError
+from cxr_dicom.infer.device import in_float32
 from cxr_dicom.records import ModelInfo
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def load(table: OwnModel, info: ModelInfo, path: Path, models: ModelSettings, de
     import torch
 
     torch.set_num_threads(threads)
+    in_float32()
     return _of_torch(table, info, path, settings, device)
 
 

@@ -11,7 +11,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.infer.batches.channel import listen
 from cxr_dicom.infer.batches.client import Client
 from cxr_dicom.infer.batches.network import Device, Network
-from cxr_dicom.infer.batches.process import READY, ServerOptions
+from cxr_dicom.infer.batches.process import READY, WATCHED, ServerOptions
 from cxr_dicom.infer.batches.server import Server
 from cxr_dicom.records import ModelInfo
 from cxr_dicom.system.watch import Watch
@@ -87,7 +87,7 @@ def options(listener):
         names=(),
         device="cpu",
         listener=listener,
-        watch=Watch(),
+        watch=Watch(WATCHED),
         progress=multiprocessing.get_context("spawn").RawArray("Q", 2),
         log=None,
     )

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cxr_dicom.errors import ModelError, SettingsError, WeightsError
+from cxr_dicom.errors import ModelError, PlaceError, SettingsError, WeightsError
+from cxr_dicom.infer.batches.channel import listen
+from cxr_dicom.infer.batches.client import Client
 from cxr_dicom.infer.batches.network import Device, Network
 from cxr_dicom.infer.batches.request_queue import Request
 from cxr_dicom.infer.batches.server import Batch
@@ -167,6 +170,25 @@ def test_an_image_is_to_blame_only_while_it_is_computed():
     assert not channel.is_computing
     batch.compute()
     assert (seen, channel.is_computing) == ([True], False)
+
+
+def test_a_server_without_descriptors_ends_the_run_and_not_the_image():
+    """What arrives without its descriptors, as where too many are open, is closed again."""
+    address, listener = listen()
+
+    def refuse():
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(listener, 16, 2)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if message != b"channel":
+                return
+
+    with address, listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(refuse)
+        with pytest.raises(PlaceError, match="accepts no more workers"):
+            Client([address]).register(None, INFO, 1)
+        address.send(b"end")
 
 
 def test_networks_take_turns():

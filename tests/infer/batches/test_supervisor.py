@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -27,6 +28,12 @@ def started(monkeypatch):
     return started
 
 
+@pytest.fixture
+def short():
+    """Settings with little time for a study."""
+    return SETTINGS.model_copy(update={"service": SETTINGS.service.model_copy(update={"study_seconds": 6.0})})
+
+
 def is_twice(found, value):
     return torch.equal(found[0], image(value) * 2)
 
@@ -49,10 +56,28 @@ def test_an_image_that_kills_takes_no_other_along(started):
         assert all(is_twice(job.result(200), value) for value, job in jobs.items())
 
 
-def test_a_process_that_hangs_is_ended_and_the_image_tried_again(started):
-    short = SETTINGS.model_copy(update={"service": SETTINGS.service.model_copy(update={"study_seconds": 2.0})})
+def test_a_process_that_hangs_is_ended_and_the_image_tried_again(started, short):
     with started(servers.hanging, short) as running:
         assert is_twice(running.client.register(None, INFO, 1)(image(2)), 2)
+
+
+def test_a_server_that_was_stopped_is_replaced(started, short):
+    with started(servers.main, short) as running:
+        compute = running.client.register(None, INFO, 1)
+        assert is_twice(compute(image(2)), 2)
+        os.kill(running.process_ids[0], signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            assert is_twice(pool.submit(compute, image(3)).result(60), 3)
+
+
+def test_an_idle_server_is_left_alone(started, short):
+    with started(servers.main, short) as running:
+        compute = running.client.register(None, INFO, 1)
+        assert is_twice(compute(image(2)), 2)
+        (process_id,) = running.process_ids
+        time.sleep(4)
+        assert is_twice(compute(image(3)), 3)
+        assert running.process_ids == [process_id]
 
 
 def test_where_none_comes_up_the_cause_is_said_and_no_image_blamed(started):
