@@ -34,6 +34,7 @@ _Run: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[Any], ...]]
 LARGEST_FILE = (1 << 31) - 1  # bytes; protobuf cannot hold more
 MOST_MEMORY = 4 << 30  # bytes, of all networks of a process together whose results are of no known size
 _NOT_BOUNDED = "sizes of its results follow from what it sees; ONNX Runtime can bound its memory, OpenVINO cannot"
+_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # float32, as PyTorch; see `device.in_float32`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +153,9 @@ def _onnxruntime(
     if interface.grows:
         provider = _bounded(options)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        session = onnxruntime.InferenceSession(
+            content, options, providers=[provider], provider_options=[_OPTIONS.get(provider, {})]
+        )
     except Exception as error:  # those of ONNX Runtime have no type in common
         why = str(error).strip().splitlines()[-1:]
         raise WeightsError(f"{info.name}: ONNX Runtime cannot run it: {''.join(why)[:300]}") from error

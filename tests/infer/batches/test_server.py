@@ -184,11 +184,13 @@ def test_a_server_without_descriptors_ends_the_run_and_not_the_image():
             if message != b"channel":
                 return
 
-    with address, listener, ThreadPoolExecutor(1) as pool:
+    with listener, ThreadPoolExecutor(2) as pool, address:
         pool.submit(refuse)
-        with pytest.raises(PlaceError, match="accepts no more workers"):
-            Client([address]).register(None, INFO, 1)
-        address.send(b"end")
+        try:
+            with pytest.raises(PlaceError, match="accepts no more workers"):
+                pool.submit(Client([address]).register, None, INFO, 1).result(30)
+        finally:
+            address.send(b"end")
 
 
 def test_networks_take_turns():

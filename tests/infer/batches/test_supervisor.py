@@ -62,12 +62,11 @@ def test_a_process_that_hangs_is_ended_and_the_image_tried_again(started, short)
 
 
 def test_a_server_that_was_stopped_is_replaced(started, short):
-    with started(servers.main, short) as running:
+    with ThreadPoolExecutor(1) as pool, started(servers.main, short) as running:
         compute = running.client.register(None, INFO, 1)
         assert is_twice(compute(image(2)), 2)
         os.kill(running.process_ids[0], signal.SIGSTOP)
-        with ThreadPoolExecutor(1) as pool:
-            assert is_twice(pool.submit(compute, image(3)).result(60), 3)
+        assert is_twice(pool.submit(compute, image(3)).result(60), 3)
 
 
 def test_an_idle_server_is_left_alone(started, short):
