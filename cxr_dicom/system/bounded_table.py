@@ -15,6 +15,15 @@ BYTES_OF_A_ROW = 512  # that it counts for, besides its values
 MOST_UNPACKED = 1 << 30  # bytes of the columns that are read: two million rows at most
 
 
+_OF_ARROW = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)  # besides its own: what Cython makes of C++
+
+
 class TableRefusedError(ValueError):
     """A table cannot be read, or is too large; the text says what was expected."""
 
@@ -42,7 +51,7 @@ class BoundedTable:
         try:
             self._file = parquet.ParquetFile(path)
             schema = self._file.schema_arrow
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, *_OF_ARROW) as error:
             raise _damaged(error) from error
         self._path = path
         self.names: Sequence[str] = schema.names
@@ -62,15 +71,17 @@ class BoundedTable:
         import pyarrow
         from pyarrow import parquet
 
-        _expect_few(self._said_bytes(wanted))
         unpacked, columns = 0, sorted(wanted)
         try:
+            _expect_few(self._said_bytes(wanted))
             table = parquet.ParquetFile(self._path, read_dictionary=columns)
             for batch in table.iter_batches(_ROWS, columns=columns):
                 unpacked += batch.num_rows * BYTES_OF_A_ROW + sum(map(_unpacked, batch.columns))
                 _expect_few(unpacked)
                 yield from batch.to_pylist()
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+        except TableRefusedError:
+            raise
+        except (pyarrow.ArrowException, *_OF_ARROW) as error:
             raise _damaged(error) from error
 
     def _said_bytes(self, wanted: Collection[str]) -> int:

@@ -1,6 +1,7 @@
 """Tables of paths, URLs and UIDs: each row ends in an entry or in what was skipped."""
 
 import csv
+from unittest.mock import Mock
 
 import pyarrow
 import pytest
@@ -177,3 +178,12 @@ def test_a_table_without_a_usable_column_says_what_it_has_and_what_is_accepted(w
 def test_paths_and_urls_do_not_mix(images, written):
     with pytest.raises(ManifestError, match="1 URLs and 1 paths"):
         read(written("path\nimages/0.dcm\ns3://bucket/x/*\n"))
+
+
+@pytest.mark.parametrize("where", ["ParquetFile.__init__", "ParquetFile.iter_batches"])
+def test_whatever_the_reader_of_parquet_throws_is_an_error_in_one_line(where, tmp_path, monkeypatch):
+    """As for a histogram of levels whose size does not match, which fuzzing found."""
+    path = as_parquet(tmp_path, ["a"])
+    monkeypatch.setattr(f"pyarrow.parquet.{where}", Mock(side_effect=RuntimeError("size mismatch, size: 4")))
+    with pytest.raises(ManifestError, match="expected a Parquet table, got RuntimeError"):
+        read(path)
