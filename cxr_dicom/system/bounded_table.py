@@ -85,9 +85,15 @@ class BoundedTable:
             raise _damaged(error) from error
 
     def _said_bytes(self, wanted: Collection[str]) -> int:
-        """Return how many bytes columns have, as the table says, with a text that is the same in many rows once."""
+        """Return how many bytes columns have, as the table says, with a text that is the same in many rows once.
+
+        Of a table that is small as a whole no column is looked at: pyarrow ends the process over one whose
+        statistics are damaged.
+        """
         metadata = self._file.metadata
-        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        if (whole := sum(int(group.total_byte_size) for group in groups)) <= MOST_UNPACKED:
+            return whole
         chunks = (group.column(number) for group in groups for number in range(metadata.num_columns))
         return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in wanted)
 
