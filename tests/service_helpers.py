@@ -229,6 +229,18 @@ def derived_uid(source):
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, source).int}"
 
 
+def as_object(path, dataset, **other):
+    """Return what an encoder says of a file that it wrote."""
+    usual = {"kind": ObjectKind.SECONDARY_CAPTURE, "source_sop_instance_uids": (), "model": None}
+    return EncodedObject(
+        path=path,
+        sop_class_uid=dataset.SOPClassUID,
+        sop_instance_uid=dataset.SOPInstanceUID,
+        series_instance_uid=dataset.SeriesInstanceUID,
+        **(usual | other),
+    )
+
+
 def _object(image, folder):
     source = image.instance.sop_instance_uid
     made = deepcopy(image.header)
@@ -246,15 +258,7 @@ def _object(image, folder):
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     path = folder / f"{made.SOPInstanceUID}.dcm"
     made.save_as(path, enforce_file_format=True)
-    return EncodedObject(
-        path=path,
-        kind=ObjectKind.SECONDARY_CAPTURE,
-        sop_class_uid=made.SOPClassUID,
-        sop_instance_uid=made.SOPInstanceUID,
-        series_instance_uid=made.SeriesInstanceUID,
-        source_sop_instance_uids=(source,),
-        model=None,
-    )
+    return as_object(path, made, source_sop_instance_uids=(source,))
 
 
 @contextmanager

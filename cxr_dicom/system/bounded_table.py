@@ -13,15 +13,8 @@ from typing import Any
 _ROWS = 1024  # at a time
 BYTES_OF_A_ROW = 512  # that it counts for, besides its values
 MOST_UNPACKED = 1 << 30  # bytes of the columns that are read: two million rows at most
-
-
-_OF_ARROW = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-)  # besides its own: what Cython makes of C++
+# What Cython makes of errors of C++, besides those of pyarrow.
+_OF_ARROW = (OSError, RuntimeError, ValueError, LookupError, ArithmeticError)
 
 
 class TableRefusedError(ValueError):

@@ -9,10 +9,10 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, Verific
 
 from cxr_dicom.cohort.delivery import ATTEMPTS, BUSY_SECONDS, Delivery, NotDeliveredError
 from cxr_dicom.config import Settings
-from cxr_dicom.records import EncodedObject, ObjectKind, Reason
+from cxr_dicom.records import Reason
 from cxr_dicom.synthetic import radiograph
 from tests.deliver.helpers import STORED, uids_of, web
-from tests.service_helpers import associated, free_port
+from tests.service_helpers import as_object, associated, free_port
 
 
 class SmallArchive:
@@ -65,17 +65,7 @@ def objects(tmp_path_factory):
     for seed in range(12):
         image = radiograph(16, 16, seed=seed)
         image.save_as(folder / f"{seed}.dcm", enforce_file_format=True)
-        made.append(
-            EncodedObject(
-                path=folder / f"{seed}.dcm",
-                kind=ObjectKind.SECONDARY_CAPTURE,
-                sop_class_uid=image.SOPClassUID,
-                sop_instance_uid=image.SOPInstanceUID,
-                series_instance_uid=image.SeriesInstanceUID,
-                source_sop_instance_uids=(),
-                model=None,
-            )
-        )
+        made.append(as_object(folder / f"{seed}.dcm", image))
     return made
 
 

@@ -8,10 +8,7 @@ import pytest
 
 from cxr_dicom.cohort import places as module
 from cxr_dicom.cohort.places import Place, Places
-
-
-def uid(number):
-    return f"1.2.826.0.1.3680043.8.498.{number * 7919**5 % 10**35:035}"
+from tests.many import uid
 
 
 @pytest.mark.parametrize("latest", [1, 7, 4096])

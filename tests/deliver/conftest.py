@@ -3,12 +3,11 @@ import pytest
 from cxr_dicom.encode.common import write
 from cxr_dicom.encode.objects import parametric_map
 from cxr_dicom.ingest.folder import scan
-from cxr_dicom.records import EncodedObject, ObjectKind
 from cxr_dicom.select import select
 from cxr_dicom.synthetic import radiograph
 from tests import painted
 from tests.deliver.helpers import Waiting
-from tests.service_helpers import free_port, listening
+from tests.service_helpers import as_object, free_port, listening
 
 
 @pytest.fixture
@@ -20,17 +19,7 @@ def spool(tmp_path):
         for image in images:
             path = here.spool.folder / "objects" / f"{image.SOPInstanceUID}.dcm"
             image.save_as(path, enforce_file_format=True)
-            objects.append(
-                EncodedObject(
-                    path=path,
-                    kind=ObjectKind.SECONDARY_CAPTURE,
-                    sop_class_uid=image.SOPClassUID,
-                    sop_instance_uid=image.SOPInstanceUID,
-                    series_instance_uid=image.SeriesInstanceUID,
-                    source_sop_instance_uids=(),
-                    model=None,
-                )
-            )
+            objects.append(as_object(path, image))
         yield Waiting(here, images[0].StudyInstanceUID, objects)
 
 
@@ -63,12 +52,4 @@ def _object(folder, more=0):
     image.PixelData += bytes(more)
     path = folder / "object.dcm"
     image.save_as(path, enforce_file_format=True)
-    return EncodedObject(
-        path=path,
-        kind=ObjectKind.SECONDARY_CAPTURE,
-        sop_class_uid=image.SOPClassUID,
-        sop_instance_uid=image.SOPInstanceUID,
-        series_instance_uid=image.SeriesInstanceUID,
-        source_sop_instance_uids=(),
-        model=None,
-    )
+    return as_object(path, image)

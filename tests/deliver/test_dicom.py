@@ -10,9 +10,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
 from cxr_dicom.deliver.plain import plain
-from cxr_dicom.records import EncodedObject, ObjectKind
 from cxr_dicom.synthetic import radiograph
-from tests.service_helpers import archive, storescp
+from tests.service_helpers import archive, as_object, storescp
 
 URL = "http://127.0.0.1:9/dicom-web"  # where nobody is
 
@@ -73,15 +72,7 @@ def test_an_object_arrives_byte_for_byte(tmp_path, monkeypatch):
     meta, data_set = content[:length], content[length:]
     data_set = b"\x08\0\0\0UL\4\0\1\0\0\0" + data_set  # a group length, which pydicom would not write again
     path.write_bytes(head + meta + data_set)
-    made = EncodedObject(
-        path=path,
-        kind=ObjectKind.SECONDARY_CAPTURE,
-        sop_class_uid=image.SOPClassUID,
-        sop_instance_uid=image.SOPInstanceUID,
-        series_instance_uid=image.SeriesInstanceUID,
-        source_sop_instance_uids=(),
-        model=None,
-    )
+    made = as_object(path, image)
     with archive() as (port, received):
         assert send(made, port) == "accepted"
     assert received == {image.SOPInstanceUID: [data_set]}

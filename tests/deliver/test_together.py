@@ -12,9 +12,9 @@ from cxr_dicom.deliver import build_destination
 from cxr_dicom.deliver.destinations import dicomweb
 from cxr_dicom.deliver.trust import Trust
 from cxr_dicom.errors import ConnectionFailedError
-from cxr_dicom.records import EncodedObject, ObjectKind
 from cxr_dicom.synthetic import radiograph
 from tests.deliver.helpers import STORED, item, response, uids_of, web
+from tests.service_helpers import as_object
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,7 @@ def encoded(folder, image, more=0):
     image.PixelData += bytes(more)
     path = folder / f"{image.SOPInstanceUID}.dcm"
     image.save_as(path, enforce_file_format=True)
-    return EncodedObject(
-        path=path,
-        kind=ObjectKind.SECONDARY_CAPTURE,
-        sop_class_uid=image.SOPClassUID,
-        sop_instance_uid=image.SOPInstanceUID,
-        series_instance_uid=image.SeriesInstanceUID,
-        source_sop_instance_uids=(),
-        model=None,
-    )
+    return as_object(path, image)
 
 
 def destination(port, **more):
@@ -63,6 +55,17 @@ def sent(objects, answers, finds=lambda uid: False):
 
 def all_accepted(objects):
     return dict.fromkeys(uids(objects), "accepted")
+
+
+def all_but(bad, reason):
+    """Answer that all objects of a request are stored but these."""
+
+    def answer(number, post):
+        those = uids_of(post)
+        stored, failed = [item(u) for u in those if u not in bad], [item(u, reason=reason) for u in those if u in bad]
+        return 202, {}, response(stored, failed)
+
+    return answer
 
 
 def uids(objects):
@@ -292,15 +295,7 @@ def test_an_object_that_is_always_refused_does_not_keep_the_others_apart(tmp_pat
     studies = [written(tmp_path, 3, study=f"2.25.{n}") for n in range(5)]
     bad = {study[0].sop_instance_uid for study in studies}
 
-    def answer(number, post):
-        those = uids_of(post)
-        return (
-            202,
-            {},
-            response([item(u) for u in those if u not in bad], [item(u, reason=0xC122) for u in those if u in bad]),
-        )
-
-    with web(answer) as (port, posts):
+    with web(all_but(bad, 0xC122)) as (port, posts):
         pacs = destination(port)
         for study in studies:
             assert told(pacs.send(study)) == all_accepted(study) | {study[0].sop_instance_uid: "refused"}
@@ -312,15 +307,7 @@ def test_a_sop_class_that_is_not_taken_goes_by_itself_until_it_is(tmp_path):
     bad = {study[0].sop_instance_uid for study in studies[:2]}
     studies = [[replace(study[0], sop_class_uid="1.2.3"), *study[1:]] for study in studies]
 
-    def answer(number, post):
-        those = uids_of(post)
-        return (
-            202,
-            {},
-            response([item(u) for u in those if u not in bad], [item(u, reason=0x0122) for u in those if u in bad]),
-        )
-
-    with web(answer) as (port, posts):
+    with web(all_but(bad, 0x0122)) as (port, posts):
         pacs = destination(port)
         verdicts = [told(pacs.send(study))[study[0].sop_instance_uid] for study in studies]
     assert verdicts == ["unsupported", "unsupported", "accepted", "accepted"]

@@ -16,14 +16,14 @@ from cxr_dicom.deliver.destinations import folder as folder_destination
 from cxr_dicom.encode import common
 from cxr_dicom.encode.base import Encoded
 from cxr_dicom.infer import weights
-from cxr_dicom.records import EncodedObject, ObjectKind, StoredInstance
+from cxr_dicom.records import ObjectKind, StoredInstance
 from cxr_dicom.store.audit import AuditTrail
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.synthetic import radiograph
 from cxr_dicom.system import atomic
 from tests import ROOT
 from tests.killed import Disk, kill_at_each_call
-from tests.service_helpers import settings
+from tests.service_helpers import as_object, settings
 
 
 @pytest.mark.parametrize(("opened", "half"), [(atomic.open_bytes, b"half"), (atomic.open_text, "half")])
@@ -60,15 +60,7 @@ def image(content):
 
 
 def about(path, dataset):
-    return EncodedObject(
-        path=path,
-        kind=ObjectKind.SEGMENTATION,
-        sop_class_uid=dataset.SOPClassUID,
-        sop_instance_uid=dataset.SOPInstanceUID,
-        series_instance_uid=dataset.SeriesInstanceUID,
-        source_sop_instance_uids=(),
-        model=None,
-    )
+    return as_object(path, dataset, kind=ObjectKind.SEGMENTATION)
 
 
 def with_bytes(home, content):

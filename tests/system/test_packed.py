@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cxr_dicom.records import StoredInstance
 from cxr_dicom.system import packed
 from cxr_dicom.system.packed import Ordered, Packed
+from tests.many import instance
 
 LENGTHS = [0, 1, 127, 128, 129, 1000]
 
@@ -44,16 +44,7 @@ def test_what_comes_in_any_order_is_read_in_its_own_as_often_as_one_likes(length
 
 def test_an_instance_takes_a_fraction_of_its_memory():
     def instances():
-        for number in range(2000):
-            uid = f"1.2.826.0.1.3680043.8.498.{number * 7919**5 % 10**35:035}"
-            path = Path(f"/data/radiographs/site-1/{number:06}.dcm")
-            yield StoredInstance(
-                path=path,
-                study_instance_uid=uid,
-                series_instance_uid=f"{uid}.1",
-                sop_instance_uid=f"{uid}.1.1",
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
-            )
+        return (instance(Path(f"/data/radiographs/site-1/{number:06}.dcm"), number) for number in range(2000))
 
     sizes = []
     Packed(instances())  # what is made once, as by imports

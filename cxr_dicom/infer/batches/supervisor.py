@@ -75,9 +75,8 @@ class _SupervisedServer:
         self._context = multiprocessing.get_context("spawn")
         self.address, self._listener = listen()
         self.progress: Any = self._context.RawArray("Q", 2)
-        self._max_seconds = (
-            settings.service.study_seconds / 2
-        )  # at one stage of a batch, or stopped: less than a worker has for a study
+        # At one stage of a batch, or stopped: less than a worker has for a study.
+        self._max_seconds = settings.service.study_seconds / 2
         self._options = partial(
             ServerOptions,
             settings=settings,

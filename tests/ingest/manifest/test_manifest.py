@@ -12,21 +12,9 @@ import pytest
 from cxr_dicom.errors import CxrDicomError, ManifestError
 from cxr_dicom.ingest import folder
 from cxr_dicom.ingest.manifest import fetched, read, survey
-from cxr_dicom.records import StoredInstance
 from cxr_dicom.system import packed
 from tests.ingest.manifest.manifests import UIDS
-
-
-def instance(path, number):
-    uid = f"1.2.826.0.1.3680043.8.498.{number * 7919**5 % 10**35:035}"
-    return StoredInstance(
-        path=path,
-        study_instance_uid=uid,
-        series_instance_uid=f"{uid}.1",
-        sop_instance_uid=f"{uid}.1.1",
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
-    )
-
+from tests.many import instance
 
 # --- folders and files ---------------------------------------------------------------------------
 
