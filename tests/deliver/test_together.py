@@ -1,6 +1,7 @@
 """STOW-RS of several objects in a request: each has its own receipt, and no trouble of one is that of another."""
 
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 
@@ -11,7 +12,8 @@ from cxr_dicom.config import Settings
 from cxr_dicom.deliver import build_destination
 from cxr_dicom.deliver.destinations import dicomweb
 from cxr_dicom.deliver.trust import Trust
-from cxr_dicom.errors import ConnectionFailedError
+from cxr_dicom.deliver.upload import Part, Upload
+from cxr_dicom.errors import ConnectionFailedError, ImageError
 from cxr_dicom.synthetic import radiograph
 from tests.deliver.helpers import STORED, item, response, uids_of, web
 from tests.service_helpers import as_object
@@ -352,3 +354,14 @@ def test_who_stops_in_the_middle_of_an_answer_loses_no_receipt(spool):
     with web(lambda n, post: (200, {}, STORED)) as (port, posts):
         spool.web(port).carry(stop)
     assert (spool.states(), len(posts)) == (["delivered"] * 3, 1)
+
+
+@pytest.mark.parametrize(("stated", "sent"), [(10, 6), (6, 6), (4, 4)], ids=["shrunk", "as it was", "grown"])
+def test_no_more_of_a_file_is_sent_than_was_stated(stated, sent):
+    """What follows would be the next request of the connection."""
+    upload = Upload([Part(stated, lambda: iter([b"ab", b"cd", b"ef"]))], "application/dicom")
+    found = b""
+    with nullcontext() if stated == 6 else pytest.raises(ImageError, match="another length"):
+        while piece := upload.read():
+            found += piece
+    assert (len(upload), len(found)) == (stated, sent)

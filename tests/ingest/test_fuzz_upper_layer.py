@@ -1,11 +1,13 @@
 """Bytes on a socket that nobody thought of: the connection ends, nothing of it stays, the next sender is served."""
 
+import gc
 import threading
 import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
+from pynetdicom.association import Association
 
 from cxr_dicom.synthetic import radiograph
 from tests.fuzzing import damaged, fuzz
@@ -50,21 +52,30 @@ def attack(here, parts, waits):
     wait_for(lambda: here.listener.connections == 0 and not here.files("part"), 30)
 
 
+def associations():
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Association)]
+
+
 def test_whatever_comes_the_connection_ends_and_nothing_stays(tmp_path, capfd, caplog):
+    caplog.set_level("CRITICAL", "pynetdicom")  # pytest would keep its errors, whose tracebacks hold associations
     settings = {"negotiation_seconds": 2, "idle_seconds": 2, "max_instance_mb": 1}
     with listening(tmp_path, listener=settings) as here:
         assert send(here.port, IMAGE) == [0x0000]
         threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-        tracemalloc.start()
 
         def check(parts, waits):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
             attack(here, parts, waits)
-            caplog.clear()  # pytest would keep each record, with all that its traceback holds
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < 16 << 20
 
+        tracemalloc.start()
         fuzz(check, sendings(), st.booleans(), examples=40, has_threads=True)
-        _, peak = tracemalloc.get_traced_memory()
+        wait_for(lambda: len(associations()) <= 1)  # the last one: the ledger has a connection of its thread
+        assert tracemalloc.get_traced_memory()[0] < 64 << 20
         tracemalloc.stop()
-        assert peak < 64 << 20
         wait_for(lambda: threading.active_count() <= threads + 1)
         wait_for(lambda: len(list(Path("/proc/self/fd").iterdir())) <= files + 1)
         assert send(here.port, IMAGE) == [0x0000]
