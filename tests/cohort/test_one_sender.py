@@ -12,7 +12,7 @@ from cxr_dicom.config import Settings
 from cxr_dicom.records import Reason
 from cxr_dicom.synthetic import radiograph
 from tests.deliver.helpers import STORED, uids_of, web
-from tests.service_helpers import as_object, associated, free_port
+from tests.service_helpers import as_object, associated, free_port, wait_for
 
 
 class SmallArchive:
@@ -31,8 +31,13 @@ class SmallArchive:
             (evt.EVT_CONN_CLOSE, lambda event: self._count(-1) if event.assoc.accepted_contexts else None),
             (evt.EVT_REJECTED, lambda event: self._reject()),
         ]
+        self._entity = entity
         self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self._server.server_address[1]
+
+    @property
+    def associations(self):
+        return self._entity.active_associations
 
     def _count(self, more):
         with self._guard:
@@ -86,6 +91,7 @@ def test_an_archive_that_is_busy_for_long_is_waited_for(objects, tmp_path):
             pauses.append(seconds)
             if len(pauses) == 2 * ATTEMPTS:
                 other.release()
+                wait_for(lambda: not there.associations)
 
         delivered = delivery(pause, port=there.port).send(objects[:1], {}, tmp_path)
     assert delivered == {objects[0].sop_instance_uid: objects[0].sop_instance_uid}
