@@ -214,8 +214,10 @@ def bare(path: str, models: Sequence[str]) -> dict[str, float]:
     import torch
 
     from cxr_dicom.infer import build_models
+    from cxr_dicom.system.loading import loading
 
-    built = build_models(settings(path, models, "torch"))
+    with loading():
+        built = build_models(settings(path, models, "torch"))
     passes = [(forward_of(model), torch.zeros(shape_of(model))) for model in built]
     clock, images = Clock(), len(list((Path(path) / "images").iterdir()))
     with torch.inference_mode():

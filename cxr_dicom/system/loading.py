@@ -12,10 +12,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cxr_dicom.system import heap
+
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Collect no garbage in the block, nor later among what was there at its end; where leaks are told, as it ends."""
+    """Collect no garbage in the block, nor later among what was there at its end; where leaks are told, as it ends.
+
+    The process keeps freed memory from then on; see `cxr_dicom.system.heap`.
+    """
+    heap.keep()
     was_collecting = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Networks compute in float32 on CUDA, in whichever process they are loaded."""
+"""Networks compute in float32 on CUDA, in whichever process they are loaded, and on a CPU by oneDNN."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import torch
 
 from cxr_dicom.config import ModelSettings, Settings
 from cxr_dicom.errors import WeightsError
-from cxr_dicom.infer import build_models, onnx
+from cxr_dicom.infer import build_models, onnx, weights
 from cxr_dicom.infer.batches.network import Device
 from cxr_dicom.infer.own import network
 
@@ -54,3 +54,39 @@ def test_in_onnx_runtime(monkeypatch):
     with pytest.raises(WeightsError, match="no CUDA here"):
         onnx._onnxruntime(b"", SimpleNamespace(grows=False), SimpleNamespace(name="mine"), "CUDAExecutionProvider", 1)
     assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def convolutions():
+    return torch.nn.Sequential(torch.nn.Conv2d(64, 128, 1), torch.nn.Conv2d(128, 64, 1, stride=2))
+
+
+@torch.inference_mode()
+def run(network, pixels):
+    """Return what a network gives, and the names of the operations that PyTorch took."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        found = network(pixels)
+    return found, {event.name for event in profile.events()}
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN on this machine")
+def test_with_one_thread_convolutions_of_1_x_1_are_computed_by_onednn():
+    network = convolutions()
+    pixels = torch.randn(1, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected, before = run(network, pixels)
+    with torch.device("meta"):
+        filled = convolutions()
+    weights.fill(filled, network.state_dict(), "cpu")
+    found, after = run(filled, pixels)
+    torch.testing.assert_close(found, expected)
+    assert "aten::_slow_conv2d_forward" in before
+    assert "aten::mkldnn_convolution" in after
+    assert "aten::_slow_conv2d_forward" not in after

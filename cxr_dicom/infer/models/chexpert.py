@@ -19,7 +19,7 @@ from cxr_dicom.infer import weights
 from cxr_dicom.infer.backend import on_backend
 from cxr_dicom.infer.base import Model
 from cxr_dicom.infer.classifier import FAILURES, Classifier, pooled_linear, targets_of
-from cxr_dicom.infer.device import choose
+from cxr_dicom.infer.device import choose, prefer_onednn
 from cxr_dicom.infer.findings import names
 from cxr_dicom.infer.weights.pickles import read, state_of
 from cxr_dicom.records import ModelInfo
@@ -66,6 +66,8 @@ def build(name: str, settings: Settings) -> Model:
     tensors, lock = weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
         backbone = densenet121().features.eval()
+    if device == "cpu":
+        prefer_onednn(backbone)
     members: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         member, _, parameter = key.partition(":")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxr_dicom.config import Settings
 from cxr_dicom.errors import WeightsError
+from cxr_dicom.infer.device import prefer_onednn
 from cxr_dicom.records import ModelInfo
 from cxr_dicom.system import atomic
 from cxr_dicom.system.digest import sha256
@@ -256,6 +257,8 @@ def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: 
     except RuntimeError as error:
         raise WeightsError(f"weights do not fit the network: {' '.join(str(error).split())[:200]}") from error
     network.eval().requires_grad_(False).to(device)
+    if device == "cpu":
+        prefer_onednn(network)
 
 
 def identified(info: ModelInfo, lock: Lock) -> ModelInfo:

@@ -1,0 +1,50 @@
+"""Freed memory stays with the process, by the page faults that the system counts."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+MEGABYTE = 2**20
+ROUNDS = 5
+PROGRAM = f"""
+import resource, sys
+import numpy as np
+from cxr_dicom.system import heap
+
+if sys.argv[1] == "kept":
+    heap.keep()
+
+def fill(megabytes):
+    np.empty(megabytes * {MEGABYTE}, np.uint8).fill(1)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+megabytes = int(sys.argv[2])
+fill(megabytes)
+before = faults()
+for _ in range({ROUNDS}):
+    fill(megabytes)
+print(faults() - before)
+"""
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc only")
+
+
+def faults(way, megabytes):
+    command = [sys.executable, "-c", PROGRAM, way, str(megabytes)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_what_was_freed_is_used_again():
+    pages = ROUNDS * 64 * MEGABYTE // resource.getpagesize()
+    assert faults("kept", 64) < pages / 100
+    assert faults("as it comes", 64) > pages / 2
+
+
+def test_more_than_a_gigabyte_is_given_back():
+    pages = ROUNDS * 1100 * MEGABYTE // resource.getpagesize()
+    assert faults("kept", 1100) > pages / 2
