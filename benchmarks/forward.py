@@ -38,9 +38,11 @@ def shares(path: str, name: str, backend: str, side: int, repeats: int) -> list[
     import torch
 
     from cxr_dicom.infer import build_models
+    from cxr_dicom.system.loading import loading
 
     operations = _operations(path, name)
-    (model,) = build_models(settings(path, [name], backend))
+    with loading():
+        (model,) = build_models(settings(path, [name], backend))
     forward, pixels = forward_of(model), torch.rand(shape_of(model))
     first, second = torch.rand(side, side), torch.rand(side, side)
     found = []

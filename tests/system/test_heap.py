@@ -11,14 +11,13 @@ MEGABYTE = 2**20
 ROUNDS = 5
 PROGRAM = f"""
 import resource, sys
-import numpy as np
 from cxr_dicom.system import heap
 
 if sys.argv[1] == "kept":
     heap.keep()
 
 def fill(megabytes):
-    np.empty(megabytes * {MEGABYTE}, np.uint8).fill(1)
+    bytearray(megabytes * {MEGABYTE})
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
