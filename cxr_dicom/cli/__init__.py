@@ -12,8 +12,8 @@ import sys
 import click
 
 from cxr_dicom import __version__
-from cxr_dicom.cli._words import printable
 from cxr_dicom.system.loading import end_soon
+from cxr_dicom.system.words import printable
 
 EXIT_FAILED = 3  # some eligible images failed
 EXIT_NOTHING = 4  # nothing eligible

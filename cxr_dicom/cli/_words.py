@@ -6,6 +6,8 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING
 
+from cxr_dicom.system.words import printable
+
 if TYPE_CHECKING:
     from cxr_dicom.cohort.tally import Tally
 
@@ -24,11 +26,6 @@ def wrapped(text: str, *, first: str = "", rest: str = "") -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey; what a peer or a file said may be among it."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def size(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Codes of peers in words. The vocabularies are fixed, so nothing of a patient can come in with them."""
+"""Codes of peers in words, from fixed vocabularies, so that nothing of a patient comes in; and text to be shown."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def of_dimse(status: int) -> str:
     """Say what a status of a C-STORE response, or a reason of STOW-RS, means; empty for success."""
     named = _DIMSE.get(status, _CLASSES.get(status >> 8))
     return _BROAD_CLASSES.get(status >> 12, "a status of no known class") if named is None else named
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey; what a peer or a file said may be among it."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

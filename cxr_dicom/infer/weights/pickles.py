@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "torch.Tensor"]
 
+_NAMED, _SHOWN = 3, 100  # names in an error, and characters of each
 ZIP_MAGIC = b"PK\x03\x04"  # what torch.load itself decides on
 
 _INERT = (  # modules whose classes occur in upstream files and hold nothing that is needed
@@ -147,9 +148,10 @@ def _is_inert(module: str) -> bool:
     return any(module == known or module.startswith(known + ".") for known in _INERT)
 
 
-def _refuse(names: str) -> WeightsError:
+def _refuse(names: Iterable[str]) -> WeightsError:
+    some = ", ".join(name[:_SHOWN] for name in sorted(names)[:_NAMED])
     return WeightsError(
-        f"expected tensors and known classes, found {names}: a file that names it could run code, "
+        f"expected tensors and known classes, found {some}: a file that names it could run code, "
         "so it was not opened further; delete it and fetch it again from its source"
     )
 
@@ -159,7 +161,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
     names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
     if refused := [name for name in names if not _is_inert(name.rpartition(".")[0])]:
-        raise _refuse(", ".join(sorted(refused)))
+        raise _refuse(refused)
     file.seek(0)
     with torch.serialization.safe_globals([(Inert, name) for name in names]):
         return torch.load(file, map_location="cpu", weights_only=True)
@@ -187,4 +189,4 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if _is_inert(module):
             return Inert
-        raise _refuse(f"{module}.{name}")
+        raise _refuse([f"{module}.{name}"])

@@ -155,3 +155,33 @@ def test_other_files_are_errors(tmp_path):
 def test_a_file_without_tensors_is_an_error(content):
     with pytest.raises(WeightsError, match="expected tensors"):
         pickles.state_of(content)
+
+
+def named_in_zip(name, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "weights/data.pkl", pickle.PROTO + b"\x02" + pickle.GLOBAL + b"posix\n" + name + b"\n" + pickle.STOP
+        )
+        archive.writestr("weights/version", "3\n")
+
+
+def named_in_pickle(name, path):
+    texts = b"".join(pickle.BINUNICODE + len(text).to_bytes(4, "little") + text for text in (b"posix", name))
+    path.write_bytes(pickle.PROTO + b"\x04" + texts + pickle.STACK_GLOBAL + pickle.STOP)
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (named_in_pickle, b"system\nall is well"),
+        *((write, name) for write in (named_in_zip, named_in_pickle) for name in (b"\x1b[2Jsystem", b"s" * 100_000)),
+    ],
+    ids=["a new line", "zip, an escape", "zip, long", "an escape", "long"],
+)
+def test_a_name_in_a_file_is_shown_short_and_on_one_line(tmp_path, write, name):
+    path = tmp_path / "weights.pt"
+    write(name, path)
+    with pytest.raises(WeightsError, match=r"known classes, found posix\.") as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

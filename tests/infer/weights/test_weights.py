@@ -206,6 +206,14 @@ def test_a_network_is_not_filled_with_other_kinds_of_numbers(weight):
         weights.fill(network, {"weight": weight, "bias": torch.zeros(2)}, "cpu")
 
 
+@pytest.mark.parametrize("name", ["weight\nall is well", "\x1b[2Jweight"])
+def test_a_tensors_name_is_shown_on_one_line(name):
+    for tensor in (torch.zeros(2), torch.zeros(2, device="meta")):
+        with pytest.raises(WeightsError, match="do not fit the network") as caught:
+            weights.fill(torch.nn.Linear(2, 2, device="meta"), {name: tensor}, "cpu")
+        assert str(caught.value).isprintable()
+
+
 def test_weights_of_another_precision_become_those_of_the_network():
     network = torch.nn.Linear(2, 2, device="meta")
     weights.fill(network, {"weight": torch.ones(2, 2).half(), "bias": torch.ones(2).double()}, "cpu")
