@@ -55,12 +55,15 @@ def prefer_onednn(network: torch.nn.Module) -> None:
     """Let oneDNN compute the convolutions of 1 x 1 of a network on a CPU, also with one thread.
 
     They get a dilation, which changes nothing but that choice. With one thread PyTorch otherwise takes MKL's product of
-    matrices, which uses half the width of an AMD processor's registers.
+    matrices, which uses half the width of an AMD processor's registers. Where PyTorch has no oneDNN, as on macOS, a
+    dilation would only cost time, and there is none.
     """
-    from torch.nn import Conv2d
+    import torch
 
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return
     for layer in network.modules():
-        if isinstance(layer, Conv2d) and layer.kernel_size == (1, 1):
+        if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1):
             layer.dilation = (2, 2)
 
 

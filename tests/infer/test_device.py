@@ -90,3 +90,10 @@ def test_with_one_thread_convolutions_of_1_x_1_are_computed_by_onednn():
     assert "aten::_slow_conv2d_forward" in before
     assert "aten::mkldnn_convolution" in after
     assert "aten::_slow_conv2d_forward" not in after
+
+
+def test_without_onednn_convolutions_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    network = convolutions()
+    weights.fill(network, network.state_dict(), "cpu")
+    assert [layer.dilation for layer in network] == [(1, 1), (1, 1)]
