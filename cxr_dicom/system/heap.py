@@ -10,11 +10,12 @@ _MOST = 2**30
 
 
 def keep() -> None:
-    """Let the C library keep what was freed, up to 1 GB, in place of giving it back to the system.
+    """Let the C library keep what was freed, in place of giving it back to the system.
 
     By itself glibc maps each block above 32 MB afresh, and the system clears it page by page: 200,000 page faults in
-    one forward pass of a PSPNet, a tenth of its time. The process stays as large as it was at its largest. Other C
-    libraries are left as they are.
+    one forward pass of a PSPNet, a tenth of its time. Of what is free at the top of the heap more than 1 GB goes
+    back; below something that is in use all of it stays, so that the process may stay as large as it was at its
+    largest. Other C libraries are left as they are.
 
     Source: mallopt(3).
     """
