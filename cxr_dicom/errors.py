@@ -23,7 +23,6 @@ from http import HTTPStatus
 from typing import Any
 
 from cxr_dicom.records import Reason
-from cxr_dicom.system.words import printable
 
 
 def how_to_install(extra: str) -> str:
@@ -72,10 +71,7 @@ class ImageError(CxrDicomError):
 
 
 class ModelError(CxrDicomError):
-    """A model cannot be built, or failed on an image; the text has one line, whatever names a file has."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
+    """A model cannot be built, or failed on an image."""
 
 
 class WeightsError(ModelError):

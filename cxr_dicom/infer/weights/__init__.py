@@ -21,6 +21,7 @@ from cxr_dicom.infer.device import prefer_onednn
 from cxr_dicom.records import ModelInfo
 from cxr_dicom.system import atomic
 from cxr_dicom.system.digest import sha256
+from cxr_dicom.system.words import printable
 
 if TYPE_CHECKING:
     import torch
@@ -249,13 +250,14 @@ def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: 
         is_alike = name not in made or tensor.is_floating_point() == made[name].is_floating_point()
         if not is_alike or tensor.is_complex() or tensor.is_meta or tensor.layout != torch.strided:
             raise WeightsError(
-                f"weights do not fit the network: {name[:100]} is no plain tensor of its kind of numbers"
+                f"weights do not fit the network: {printable(name[:100])} is no plain tensor of its kind of numbers"
             )
     alike = {name: tensor.to(made[name].dtype) if name in made else tensor for name, tensor in tensors.items()}
     try:
         network.load_state_dict(alike, assign=True)
     except RuntimeError as error:
-        raise WeightsError(f"weights do not fit the network: {' '.join(str(error).split())[:200]}") from error
+        why = printable(" ".join(str(error).split())[:200])
+        raise WeightsError(f"weights do not fit the network: {why}") from error
     network.eval().requires_grad_(False).to(device)
     if device == "cpu":
         prefer_onednn(network)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cxr_dicom.errors import WeightsError
+from cxr_dicom.system.words import printable
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +150,7 @@ def _is_inert(module: str) -> bool:
 
 
 def _refuse(names: Iterable[str]) -> WeightsError:
-    some = ", ".join(name[:_SHOWN] for name in sorted(names)[:_NAMED])
+    some = ", ".join(printable(name[:_SHOWN]) for name in sorted(names)[:_NAMED])
     return WeightsError(
         f"expected tensors and known classes, found {some}: a file that names it could run code, "
         "so it was not opened further; delete it and fetch it again from its source"
