@@ -55,8 +55,8 @@ def prefer_onednn(network: torch.nn.Module) -> None:
     """Let oneDNN compute the convolutions of 1 x 1 of a network on a CPU, also with one thread.
 
     They get a dilation, which changes nothing but that choice. With one thread PyTorch otherwise takes MKL's product of
-    matrices, which uses half the width of an AMD processor's registers. Where PyTorch has no oneDNN, as on macOS, a
-    dilation would only cost time, and there is none.
+    matrices, which uses half the width of an AMD processor's registers. Where PyTorch has no oneDNN, a dilation
+    would only cost time, and there is none.
     """
     import torch
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxr_dicom.errors import CxrDicomError
 from cxr_dicom.infer.own import messages, network
-from cxr_dicom.system import confinement, telemetry
+from cxr_dicom.system import confinement, heap, telemetry
 
 _Question = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
@@ -25,6 +25,7 @@ def main() -> None:
     for each in ("SIGINT", "SIGTERM", "SIGHUP"):  # who asks decides
         if hasattr(signal, each):
             signal.signal(getattr(signal, each), signal.SIG_IGN)
+    heap.keep()
     confinement.confine(())  # threads that are there already would stay free
     asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print

@@ -18,7 +18,6 @@ from cxr_dicom.config.own import BoxesOutput, Input, OwnModel
 from cxr_dicom.errors import ModelError
 from cxr_dicom.infer.device import in_float32
 from cxr_dicom.records import ModelInfo
-from cxr_dicom.system import heap
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +57,6 @@ def load(table: OwnModel, info: ModelInfo, path: Path, models: ModelSettings, de
     ModelError
         If it does not fit its table.
     """
-    heap.keep()
     settings = Settings().model_copy(update={"models": models})
     if path.suffix.lower() == ".onnx":
         return _onnx(table, info, path, settings, device, threads)
