@@ -48,6 +48,9 @@ TESTS = {  # by the first column of the table
         "infer/batches/test_supervisor.py::test_an_image_that_kills_takes_no_other_along"
     ),
     "a TorchScript file with a program of its own": "infer/test_torchscript.py::test_a_hostile_file_is_refused_in_one",
+    "a weights file of nine bytes that numbers an object 4 billion, or says how long a byte array is": (
+        "infer/weights/test_pickles.py::test_a_few_bytes_take_no_memory"
+    ),
     "an ONNX file that wants libraries, other files, or all of the memory": (
         "infer/onnx/test_onnx.py::test_a_hostile_file_is_refused_in_one_line_before"
     ),

@@ -55,7 +55,11 @@ def with_record(folder, name, content):
 @pytest.mark.parametrize("name", ["constants.pkl", "data.pkl"])
 @pytest.mark.parametrize(
     ("content", "found"),
-    [(b"\x80\x02cposix\nsystem\n.", "posix.system"), (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "STACK_GLOBAL")],
+    [
+        (b"\x80\x02cposix\nsystem\n.", "posix.system"),
+        (b"\x80\x04\x8c\x05posix\x8c\x06system\x93.", "STACK_GLOBAL"),
+        (b"\x80\x02Nr\xff\xff\xff\x0f.", "object number 268435455 among 2 objects"),
+    ],
 )
 def test_a_pickle_that_names_anything_else_is_refused(name, content, found, tmp_path):
     with pytest.raises(WeightsError, match=f"found {found} in a pickle; nothing of it ran"):

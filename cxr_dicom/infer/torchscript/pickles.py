@@ -14,6 +14,7 @@ _KNOWN = {
     *(("torch.jit._pickle", name) for name in ("build_tensorlist", "restore_type_tag")),
 }
 _OTHER_NAMES = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4")  # ways to name a class that torch does not write
+_NUMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class DamagedPickleError(Exception):
@@ -31,9 +32,11 @@ def check(content: bytes, classes: Collection[str]) -> None:
         If it cannot be read.
     """
     try:
-        for code, argument, _ in pickletools.genops(content):
+        for count, (code, argument, _) in enumerate(pickletools.genops(content)):
             if code.name in _OTHER_NAMES:
                 raise RefusedError(f"found {code.name} in a pickle")
+            if code.name in _NUMBERING and (argument or 0) > count:  # torch reserves memory for all numbers up to it
+                raise RefusedError(f"found object number {argument} among {count} objects in a pickle")
             if code.name == "GLOBAL":
                 _expect_known(str(argument), classes)
     except (ValueError, IndexError) as error:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from cxr_dicom.errors import WeightsError
 from cxr_dicom.system.words import printable
@@ -182,8 +182,16 @@ def _read_legacy(file: BinaryIO) -> Any:
         return torch.load(file, map_location="cpu", weights_only=False, pickle_module=restricted)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds nothing but `_DATA` and stand-ins."""
+class _Unpickler(pickle._Unpickler):
+    """Finds nothing but `_DATA` and stand-ins, in no more memory than the file gives reason for.
+
+    The unpickler in C takes 4 GB for the highest number of an object in a file of nine bytes; this one, in Python,
+    keeps objects in a dict. Byte arrays would be made as long as a file says; torch writes none.
+    """
+
+    dispatch: ClassVar = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _DATA:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import tarfile
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from io import BytesIO
@@ -185,3 +186,20 @@ def test_a_name_in_a_file_is_shown_short_and_on_one_line(tmp_path, write, name):
         read(path)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02Nr\xff\xff\xff\x0f.", b"\x80\x05\x96\0\0\0\0\x01\0\0\0."],
+    ids=["an object with the number 268435455", "a byte array of 4 GB"],
+)
+def test_a_few_bytes_take_no_memory(tmp_path, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match="damaged"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
