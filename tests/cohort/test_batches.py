@@ -196,14 +196,22 @@ def test_a_process_that_dies_for_ever_ends_the_run_and_the_same_command_goes_on(
     run(inputs, tmp_path, 4, Here())
 
 
-def test_ctrl_c_ends_all(tmp_path):
-    inputs = tmp_path / "inputs"
-    for number in range(150):  # they take longer than the signal
-        synthetic.write_study(inputs / str(number), [synthetic.radiograph(128, 128, study=str(number), seed=number)])
+def heed_interrupts():
+    """As in a terminal, also where the tests run in the background, whose children ignore the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_ends_all(inputs, tmp_path):
     command = [sys.executable, "-m", "cxr_dicom", "run", str(inputs), "-o", str(tmp_path / "out"), "--workers", "2"]
     environment = {"PYTHONPATH": str(ROOT), "CXR_DICOM_MODELS__BATCH": "4", "CXR_DICOM_MODELS__DEVICE": "cpu"}
     environment["CXR_DICOM_MODELS__NAMES"] = '["offline-anatomy"]'
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment, start_new_session=True)
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
+    )
     with started:
         assert started.stderr.readline()
         children = psutil.Process(started.pid).children(recursive=True)
