@@ -78,7 +78,9 @@ def anatomy_logits(network: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def torchscript_content(content: bytes) -> tuple[list[str], dict[str, bytes]]:
-    """Return the names of all records of a TorchScript file, and its code and pickles, as the loader reads them.
+    """Return the names of all records of a TorchScript file, and its code and pickles, as torch reads them.
+
+    Of pickles all: where its code came from, in ``.debug_pkl``, is unpickled as soon as an error or a graph says it.
 
     Raises
     ------
@@ -89,8 +91,8 @@ def torchscript_content(content: bytes) -> tuple[list[str], dict[str, bytes]]:
 
     reader = torch._C.PyTorchFileReader(BytesIO(content))
     names = list(reader.get_all_records())
-    wanted = [name for name in names if name in ("data.pkl", "constants.pkl") or name.startswith("code/")]
-    return names, {name: reader.get_record(name) for name in wanted if name.endswith((".py", ".pkl"))}
+    wanted = [name for name in names if name.endswith("pkl") or (name.startswith("code/") and name.endswith(".py"))]
+    return names, {name: reader.get_record(name) for name in wanted}
 
 
 def torchscript_size(content: bytes) -> int:

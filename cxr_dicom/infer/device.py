@@ -51,8 +51,8 @@ def in_float32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def prefer_onednn(network: torch.nn.Module) -> None:
-    """Let oneDNN compute the convolutions of 1 x 1 of a network on a CPU, also with one thread.
+def prefer_onednn(network: torch.nn.Module, device: str) -> None:
+    """Let oneDNN compute the convolutions of 1 x 1 of a network on a CPU, also with one thread; elsewhere do nothing.
 
     They get a dilation, which changes nothing but that choice. With one thread PyTorch otherwise takes MKL's product of
     matrices, which uses half the width of an AMD processor's registers. Where PyTorch has no oneDNN, a dilation
@@ -60,7 +60,7 @@ def prefer_onednn(network: torch.nn.Module) -> None:
     """
     import torch
 
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if device != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1):

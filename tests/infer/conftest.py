@@ -24,6 +24,15 @@ from tests import ROOT
 from tests.infer import random_weights
 
 
+@pytest.fixture
+def threads(request):
+    """Let PyTorch compute with as many threads as the test asks for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def parity():
     """Collect (model, image, what was compared, greatest difference) for the table in the docs."""

@@ -234,3 +234,17 @@ def test_a_network_that_fails_is_a_model_error(home, dx, painted):
         replace(model, score=exhausted).predict(dx, ())
     with pytest.raises(ModelError, match="not a number"):
         model.predict(painted(np.full((300, 300), np.nan)), ())
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads", [1], indirect=True)
+@pytest.mark.parametrize("name", ["xrv-densenet121-all", "chexpert"])
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN on this machine")
+@torch.inference_mode()
+def test_with_one_thread_onednn_computes_convolutions_of_1_x_1(name, home):
+    model = home.build(name)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True) as profile:
+        model.score(torch.zeros(1, 1, model.info.input_size, model.info.input_size))
+    ways = {event.name for event in profile.events() if event.input_shapes[1:2] and event.input_shapes[1][2:] == [1, 1]}
+    assert "aten::mkldnn_convolution" in ways
+    assert "aten::_slow_conv2d_forward" not in ways

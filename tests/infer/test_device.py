@@ -56,14 +56,6 @@ def test_in_onnx_runtime(monkeypatch):
     assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"})]
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def convolutions():
     return torch.nn.Sequential(torch.nn.Conv2d(64, 128, 1), torch.nn.Conv2d(128, 64, 1, stride=2))
 
@@ -76,7 +68,8 @@ def run(network, pixels):
     return found, {event.name for event in profile.events()}
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("threads", [1], indirect=True)
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN on this machine")
 def test_with_one_thread_convolutions_of_1_x_1_are_computed_by_onednn():
     network = convolutions()
@@ -92,8 +85,9 @@ def test_with_one_thread_convolutions_of_1_x_1_are_computed_by_onednn():
     assert "aten::_slow_conv2d_forward" not in after
 
 
-def test_without_onednn_convolutions_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+@pytest.mark.parametrize(("has_onednn", "device"), [(False, "cpu"), (True, "meta")])
+def test_without_onednn_or_a_cpu_convolutions_stay_as_they_are(has_onednn, device, monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has_onednn)
     network = convolutions()
-    weights.fill(network, network.state_dict(), "cpu")
+    weights.fill(network, network.state_dict(), device)
     assert [layer.dilation for layer in network] == [(1, 1), (1, 1)]

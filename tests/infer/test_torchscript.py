@@ -42,17 +42,19 @@ def test_records_that_unpack_to_far_more_than_the_file_are_not_unpacked(record, 
 
 
 def with_record(folder, name, content):
-    """Write a file that is well but for one record."""
+    """Write a file that is well but for one record, which may be one that it did not have."""
     with (
         zipfile.ZipFile(BytesIO(hostile_torchscript.harmless())) as good,
         zipfile.ZipFile(folder / "age.pt", "w") as made,
     ):
         for record in good.namelist():
-            made.writestr(record, content if record == f"archive/{name}" else good.read(record))
+            if record != f"archive/{name}":
+                made.writestr(record, good.read(record))
+        made.writestr(f"archive/{name}", content)
     return folder / "age.pt"
 
 
-@pytest.mark.parametrize("name", ["constants.pkl", "data.pkl"])
+@pytest.mark.parametrize("name", ["constants.pkl", "data.pkl", "code/__torch__.py.debug_pkl"])
 @pytest.mark.parametrize(
     ("content", "found"),
     [

@@ -66,8 +66,7 @@ def build(name: str, settings: Settings) -> Model:
     tensors, lock = weights.load(MODELS[0], settings, upstream)
     with torch.device("meta"):
         backbone = densenet121().features.eval()
-    if device == "cpu":
-        prefer_onednn(backbone)
+    prefer_onednn(backbone, device)
     members: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         member, _, parameter = key.partition(":")

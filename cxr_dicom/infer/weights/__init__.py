@@ -259,8 +259,7 @@ def fill(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], device: 
         why = printable(" ".join(str(error).split())[:200])
         raise WeightsError(f"weights do not fit the network: {why}") from error
     network.eval().requires_grad_(False).to(device)
-    if device == "cpu":
-        prefer_onednn(network)
+    prefer_onednn(network, device)
 
 
 def identified(info: ModelInfo, lock: Lock) -> ModelInfo:

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import mmap
 import os
 import pickle
 import platform
@@ -48,6 +49,16 @@ from cxr_dicom.errors import ModelError, SettingsError
 raise ModelError(f"could: {{', '.join(could)}}")
 """
 
+FAULTS = """
+import resource
+from cxr_dicom.errors import ModelError
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+bytearray({size})
+before = faults()
+for _ in range(5): bytearray({size})
+raise ModelError(f"faults: {{faults() - before}}")
+"""
+
 
 class Escaped:
     """Stands for a network that got round every check of its file."""
@@ -74,6 +85,22 @@ def test_what_got_round_every_check_can_read_and_nothing_else(tmp_path, own_proc
     with pytest.raises(ModelError, match=r"^could: read$"):
         own_process.load("mine", packed)
     assert not list(tmp_path.iterdir())
+
+
+class Large:
+    """Stands for a network with large arrays."""
+
+    SIZE = 64 << 20
+
+    def __reduce__(self):
+        return exec, (FAULTS.format(size=self.SIZE), {})
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc only")
+def test_it_keeps_the_memory_of_large_arrays(own_process):
+    with pytest.raises(ModelError, match=r"^faults: \d+$") as counted:
+        own_process.load("mine", np.frombuffer(pickle.dumps(Large()), np.uint8))
+    assert int(str(counted.value).split()[-1]) < 5 * Large.SIZE // mmap.PAGESIZE // 100
 
 
 def header(content):

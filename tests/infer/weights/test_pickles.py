@@ -188,6 +188,16 @@ def test_a_name_in_a_file_is_shown_short_and_on_one_line(tmp_path, write, name):
     assert len(str(caught.value)) < 500
 
 
+def test_few_of_many_names_are_shown(tmp_path):
+    path = tmp_path / "weights.pt"
+    many = b"".join(b"cposix\nname%d\n" % number for number in range(10_000))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/data.pkl", b"\x80\x02(" + many + b"t.")
+        archive.writestr("weights/version", "3\n")
+    with pytest.raises(WeightsError, match=r"known classes, found posix\.name0, posix\.name1, posix\.name10: a file"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"\x80\x02Nr\xff\xff\xff\x0f.", b"\x80\x05\x96\0\0\0\0\x01\0\0\0."],
