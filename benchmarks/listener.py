@@ -124,7 +124,7 @@ def by_orthanc(program: str, out: Path, port: int) -> Sequence[str]:
     settings = {
         "StorageDirectory": str(out),
         "DicomPort": port,
-        "HttpPort": _free_port(),
+        "HttpPort": rig.free_port(),
         "RemoteAccessAllowed": False,
         "DicomAlwaysAllowStore": True,
         "DicomCheckCalledAet": False,
@@ -152,7 +152,7 @@ def listen() -> None:
     if more:
         from cxr_dicom.web.live import LivePages
 
-        pages = LivePages(settings, _free_port(), intake, dict, lambda: ())
+        pages = LivePages(settings, rig.free_port(), intake, dict, lambda: ())
         if "visitor" in more:
             command = "from benchmarks.listener import look; look()"
             visitor = subprocess.Popen((sys.executable, "-c", command, pages.link), stdout=subprocess.PIPE)
@@ -215,19 +215,13 @@ def receiving(out: Path, server: Server, environment: Mapping[str, str]) -> Iter
 def _started(out: Path, server: Server, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
     """Start a server; where somebody took its port before it did, it ends, and gets another one."""
     for _ in range(_MOST_STARTS):
-        port = _free_port()
+        port = rig.free_port()
         process = subprocess.Popen(server(out, port), cwd=ROOT, env=environment)
         while process.poll() is None:
             if answers(port):
                 return process, port
             time.sleep(0.1)
     raise RuntimeError(f"the server ended: {process.args}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import threading
@@ -30,7 +29,7 @@ from cxr_dicom.store.ledger import Ledger
 from cxr_dicom.store.spool import Spool
 from cxr_dicom.synthetic.archive import Archive
 from cxr_dicom.system import requestor
-from tests.integration.rig import listens
+from tests.integration.rig import free_port, listens
 
 
 def tool(name):
@@ -44,12 +43,6 @@ def tool(name):
             pytest.fail(problem)
         pytest.skip(problem)
     return path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def settings(folder: Path, **tables) -> Settings:

@@ -6,6 +6,7 @@ cache folder outside of the source tree: ``$CXR_DICOM_CACHE``, else ``~/.cache/c
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ SCRIPTS = Path(__file__).parent / "ohif"
 VIEWPORT = {"width": 960, "height": 700}  # of OHIF's browser: WebGL in software takes time for each pixel
 _DICOMWEB_PLUGIN = ("libOrthancDicomWeb.so", "/usr/share/orthanc/plugins", "/usr/lib/orthanc")
 _START_SECONDS = 60
+_PORTS = range(20_000, 32_768)  # below those of outgoing connections, which come between the question and the use
 _PROPOSE = {  # what makes storescu propose a compressed transfer syntax
     JPEGBaseline8Bit: ["-xy"],
     JPEGExtended12Bit: ["-xx"],
@@ -82,9 +84,11 @@ def cache() -> Path:
 
 def free_port() -> int:
     """Return a port on the loopback interface that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def orthanc_program() -> str:

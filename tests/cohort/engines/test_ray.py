@@ -23,6 +23,7 @@ from cxr_dicom.errors import CxrDicomError, SettingsError, WantError, WeightsErr
 from tests import ROOT
 from tests.cohort.engines.ray_tasks import Environment, Full, Gathering, Refused, Stillborn, Talking, Troubled
 from tests.cohort.engines.tasks import Clumsy, Deadly, Greedy, Squares
+from tests.integration.rig import free_port
 
 if importlib.util.find_spec("ray") is None and not os.environ.get("CI"):
     pytest.skip("Ray is not installed", allow_module_level=True)
@@ -271,11 +272,6 @@ def output_of(code, *arguments, environment):
     finished = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout), finished.stderr  # one line: Ray itself writes nothing
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture
